@@ -1,0 +1,26 @@
+# `make demo` and `make test` do everything from a clean clone; PYTHON names the interpreter (3.11 to 3.13).
+PYTHON ?= python3
+BIN := .venv/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/python -m apps.quickstart
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The stamp is newer than setup.py once everything in it is installed, so a second run installs nothing.
+.venv/installed: setup.py pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
+	$(BIN)/python -m pip install --quiet --editable ".[apps,serving,test]"
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,1 @@
+"""Applications of keras_ae: `python -m apps.<app>.<verb>`."""

@@ -1,0 +1,242 @@
+"""What all apps share: flags, training that stops cleanly, the report, errors of users."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import shlex
+import sys
+import time
+import uuid
+
+# TensorFlow's start-up messages would bury ours; it reads this when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import tensorflow as tf
+from absl import app, flags, logging
+
+from keras_ae import strategies
+
+# Flags defined by the functions below count as the app's own, which its --help then shows.
+flags.disclaim_key_flags()
+
+STRATEGIES = ("default", "mirrored", "multi_worker")
+
+
+class UserError(Exception):
+    """What the user gave cannot be used; `main` shows the message in one line."""
+
+
+def define_data(help):
+    return flags.DEFINE_string("data", None, help)
+
+
+def define_export_dir(default):
+    return flags.DEFINE_string(
+        "export_dir",
+        default,
+        "Where the model goes, as TensorFlow Serving reads it: each run adds the next integer version. The "
+        "report and the figures go to its parent folder, so that the server sees models only.",
+    )
+
+
+def define_seed():
+    return flags.DEFINE_integer(
+        "seed",
+        0,
+        "Of weights, order and noise: equal seeds repeat a run on one machine, several show the spread.",
+        lower_bound=0,
+    )
+
+
+def define_max_minutes():
+    return flags.DEFINE_float(
+        "max_minutes",
+        None,
+        "Ends training after so many minutes, so that a run fits the time there is; evaluation and export "
+        "still happen, and are not counted. By default training takes the planned epochs.",
+        lower_bound=0.0,
+    )
+
+
+def define_strategy():
+    return flags.DEFINE_enum(
+        "strategy",
+        "default",
+        STRATEGIES,
+        "Where to train: one device, all devices of this machine, or the workers that TF_CONFIG names. It "
+        "depends on the hardware and not on the model, hence it is not in the settings.",
+    )
+
+
+def define_checkpoint_dir():
+    return flags.DEFINE_string(
+        "checkpoint_dir",
+        None,
+        "Where to keep the state of training after each epoch, for runs long enough to be killed: the same "
+        "command goes on from there. Removed when training is complete.",
+    )
+
+
+def main(function):
+    """Parses the flags and runs `function()`; what the user did wrong ends in one line and exit code 1."""
+
+    def run(arguments):
+        if len(arguments) > 1:
+            raise app.UsageError(f"Expected flags only, received {shlex.join(arguments[1:])}.")
+        if not flags.FLAGS["verbosity"].present:  # absl's own default would show TensorFlow's notes on saving
+            logging.set_verbosity(logging.WARNING)
+        try:
+            function()
+        except UserError as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("Interrupted.")
+
+    app.run(run)
+
+
+@contextlib.contextmanager
+def user_input():
+    """Marks the calls whose errors say what the user should change; other errors keep their traceback."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        raise UserError(" ".join(str(error).split())) from error
+
+
+def command():
+    """The command line of this run, to repeat it."""
+    package = getattr(sys.modules["__main__"].__spec__, "name", None)
+    program = f"-m {package.removesuffix('.__main__')}" if package else shlex.quote(sys.argv[0])
+    return shlex.join(["python"]) + f" {program} {shlex.join(sys.argv[1:])}".rstrip()
+
+
+def strategy(name):
+    """The `tf.distribute` strategy of a name in `STRATEGIES`."""
+    with user_input():
+        return strategies.get(name)
+
+
+def writable(folder):
+    """Makes `folder` and returns its path; raises now what would otherwise be lost after training."""
+    with user_input():
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{uuid.uuid4().hex}"
+        probe.touch()
+        probe.unlink()
+    return folder
+
+
+class TimeBudget(keras.callbacks.Callback):
+    """Stops training at the end of a batch once `max_minutes` of wall clock have passed since its beginning.
+
+    Args:
+        max_minutes: float, or None for no limit.
+    """
+
+    def __init__(self, max_minutes):
+        super().__init__()
+        self.max_minutes = max_minutes
+
+    def on_train_begin(self, logs=None):
+        self.start = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.max_minutes is not None and self._minutes() >= self.max_minutes:
+            self.model.stop_training = True
+
+    def _minutes(self):
+        minutes = (time.monotonic() - self.start) / 60
+        strategy = self.model.distribute_strategy
+        if strategies.spans_workers(strategy):
+            # A worker that stopped by its own clock would leave the others waiting: all go by the mean.
+            return float(_sum_over_workers(strategy, minutes) / strategy.num_replicas_in_sync)
+        return minutes
+
+
+class Backup(keras.callbacks.BackupAndRestore):
+    """Keras's backup, kept where time ran out; in a sub-folder, as Keras removes its folder at the end."""
+
+    def __init__(self, checkpoint_dir, **kwargs):
+        super().__init__(os.path.join(checkpoint_dir, "backup"), **kwargs)
+
+    def on_train_end(self, logs=None):
+        self.delete_checkpoint = not self.model.stop_training
+        super().on_train_end(logs)
+
+
+def fit(model, *args, max_minutes=None, checkpoint_dir=None, callbacks=(), **kwargs):
+    """`model.fit` within a time budget and with a backup; Ctrl-C ends it with the best weights so far.
+
+    The best are those of an `EarlyStopping(restore_best_weights=True)` among the callbacks; without one, the
+    last.
+
+    Returns:
+        float, seconds it took.
+    """
+    callbacks = [*callbacks, TimeBudget(max_minutes)]
+    if checkpoint_dir:
+        callbacks.append(Backup(writable(checkpoint_dir)))
+    start = time.perf_counter()
+    try:
+        with user_input():
+            model.fit(*args, callbacks=callbacks, **kwargs)
+    except KeyboardInterrupt:
+        print("\nTraining was interrupted; going on with the weights so far.", file=sys.stderr)
+        for callback in callbacks:
+            if getattr(callback, "best_weights", None) is not None:
+                model.set_weights(callback.best_weights)
+    return time.perf_counter() - start
+
+
+def report(figures, folder):
+    """Writes `figures` to `folder/report.json`, atomically, and prints them as one line of JSON.
+
+    Args:
+        figures: dict of JSON values; NumPy scalars and arrays are welcome.
+        folder: path of an existing folder.
+    """
+    figures = plain(figures)
+    write_text(pathlib.Path(folder) / "report.json", json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures), flush=True)
+
+
+def plain(figures):
+    """The figures as plain JSON values: NumPy's converted, NaN and infinity, which JSON lacks, as None."""
+
+    def finite(value):
+        if isinstance(value, dict):
+            return {key: finite(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [finite(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return finite(json.loads(json.dumps(figures, default=_plain)))
+
+
+def write_text(path, text):
+    """Writes `text` to `path` so that a reader sees the old file or the new one, never a part."""
+    path = pathlib.Path(path)
+    beside = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _plain(value):
+    if isinstance(value, pathlib.Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"A report holds plain values and NumPy's; received {type(value).__name__}.")
+
+
+def _sum_over_workers(strategy, value):
+    values = strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(value)))
+    return strategy.experimental_local_results(values)[0]

@@ -1,0 +1,49 @@
+"""Trains one autoencoder on images, measures it beside PCA of the same code size, draws and exports it.
+
+python -m apps.quickstart
+python -m apps.quickstart --dataset=mnist --data=mnist.npz --max_minutes=10
+"""
+
+from absl import flags
+
+from apps import common
+from apps.quickstart.run import run
+
+FLAGS = {
+    "dataset": flags.DEFINE_string(
+        "dataset",
+        "digits",
+        "What to train on: digits (embedded, needs no network), mnist, fashion_mnist, the name of a TFDS "
+        "set, or a folder of images.",
+    ),
+    "data": common.define_data(
+        "Where the data set lies if it is not embedded: an .npz file or its folder for mnist and "
+        "fashion_mnist, the data_dir of TFDS otherwise."
+    ),
+    "kind": flags.DEFINE_enum(
+        "kind",
+        "vae",
+        ["vae", "autoencoder"],
+        "The VAE has a density and samples; the plain autoencoder shows what these cost in reconstruction.",
+    ),
+    "latent_dim": flags.DEFINE_integer(
+        "latent_dim",
+        0,
+        "Size of the code, which depends on what it is for (2 to look at, more to reconstruct); 0 takes "
+        "the data set's setting.",
+        lower_bound=0,
+    ),
+    "max_minutes": common.define_max_minutes(),
+    "export_dir": common.define_export_dir("runs/quickstart/export"),
+    "seed": common.define_seed(),
+    "strategy": common.define_strategy(),
+    "checkpoint_dir": common.define_checkpoint_dir(),
+}
+
+
+def main():
+    run(**{name: flag.value for name, flag in FLAGS.items()})
+
+
+if __name__ == "__main__":
+    common.main(main)

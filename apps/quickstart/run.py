@@ -1,0 +1,49 @@
+"""The quickstart from data to report."""
+
+import pathlib
+import time
+
+import keras_ae as ka
+from apps import common
+from apps.quickstart import evaluate, settings, train
+from keras_ae import strategies
+
+
+def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy, checkpoint_dir):
+    """Trains, evaluates, exports and draws one model; prints and writes the report. Arguments: the flags."""
+    start = time.perf_counter()
+    strategy = common.strategy(strategy)
+    folder = common.writable(pathlib.Path(export_dir)).parent
+    chosen = settings.of(dataset)
+    images = train.load(dataset, data, kind, seed, chosen)
+    latent_dim = latent_dim or chosen["latent_dim"]
+    most = min(len(images.images), images.images[0].size)
+    if latent_dim > most:
+        raise common.UserError(
+            f"--latent_dim: expected at most {most}, which PCA of these images has; got {latent_dim}."
+        )
+    model, train_seconds = train.train(
+        kind,
+        images,
+        latent_dim,
+        chosen,
+        seed=seed,
+        strategy=strategy,
+        max_minutes=max_minutes,
+        checkpoint_dir=checkpoint_dir,
+    )
+    if not strategies.is_chief(strategy):
+        return  # of several workers one evaluates, writes and prints
+    linear = evaluate.LinearModel(latent_dim, images.images, seed)
+    figures = {"dataset": dataset, "kind": kind, "seed": seed, "latent_dim": latent_dim}
+    # Not int(iterations), which fails under a strategy.
+    figures["epochs"] = int(model.optimizer.iterations.numpy()) / images.batches
+    figures |= evaluate.numbers(model, linear, images, chosen, seed)
+    figures["train_seconds"] = train_seconds
+    with common.user_input():
+        card = {"data": dataset, "licence": chosen["licence"], "seed": seed, "command": common.command()}
+        path = ka.export(model, export_dir, card=card | {"numbers": common.plain(figures)})
+        paths = evaluate.draw(model, linear, images, folder, seed)
+    figures["export_max_error"] = evaluate.export_error(model, path, images.test[:64], seed)
+    figures |= {"seconds": time.perf_counter() - start, "figures": paths, "export": path}
+    common.report(figures, folder)

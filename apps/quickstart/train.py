@@ -1,0 +1,108 @@
+"""Data, model and training of the quickstart."""
+
+import math
+import sys
+from collections import namedtuple
+
+import keras
+import numpy as np
+
+import keras_ae as ka
+from apps import common
+
+Data = namedtuple("Data", "train batches images test binary labels")
+Data.__doc__ = """One data set as the quickstart uses it.
+
+Attributes:
+    train: `tf.data.Dataset` of training batches, in the form that the model sees.
+    batches: int, batches of an epoch.
+    images: `(N, H, W, C)` grey training images, for the output's bias and PCA.
+    test: `(M, H, W, C)` grey test images.
+    binary: the same, one Bernoulli draw a pixel.
+    labels: `(M,)` integers, or None where the data set has none.
+"""
+
+
+def load(dataset, data, kind, seed, settings):
+    """Reads a data set by name; a VAE trains on fresh Bernoulli draws of the pixels at each epoch."""
+
+    def read(split, **options):
+        options = {"data": data, "batch_size": settings["batch_size"], "size": settings["size"]} | options
+        return ka.datasets.load(dataset, split, seed=seed, **options)
+
+    def arrays(split, **options):
+        rows, batch_size = settings["images"], 500
+        batches = read(split, shuffle=False, batch_size=batch_size, **options)
+        if rows is None:
+            return ka.datasets.arrays(batches)
+        found = ka.datasets.arrays(batches.take(math.ceil(rows / batch_size)))
+        return tuple(column[:rows] for column in found) if isinstance(found, tuple) else found[:rows]
+
+    with common.user_input():
+        train = read("train", binarize="dynamic" if kind == "vae" else None)
+        images = arrays("train")
+        binary = arrays("test", binarize="static")
+        try:
+            test, labels = arrays("test", labels=True)
+        except ValueError:  # of a data set without labels; other errors would have come above
+            test, labels = arrays("test"), None
+    batches = int(train.cardinality())
+    if batches < 0:  # Folders do not know how many of their files are readable.
+        batches = sum(1 for _ in train)
+    return Data(train, batches, images, test, binary, labels)
+
+
+def build(kind, shape, latent_dim, settings, seed):
+    """An untrained `VAE` with Bernoulli likelihood, or `Autoencoder` with Gaussian likelihood."""
+    parameters = 2 if kind == "vae" else 1
+    options = {"activation": settings["activation"]}
+    if settings["network"] == "mlp":
+        hidden = settings["hidden"]
+        encoder = ka.networks.mlp_encoder(shape, latent_dim, hidden, parameters, **options)
+        decoder = ka.networks.mlp_decoder(latent_dim, shape, hidden[::-1], **options)
+    else:
+        filters, hidden = settings["filters"], settings["hidden"]
+        encoder = ka.networks.conv_encoder(shape, latent_dim, filters, hidden, parameters, **options)
+        decoder = ka.networks.conv_decoder(latent_dim, shape, filters[::-1], hidden[::-1], **options)
+    if kind == "vae":
+        return ka.VAE(encoder, decoder, likelihood="bernoulli", seed=seed)
+    return ka.Autoencoder(encoder, decoder, likelihood="gaussian", seed=seed)
+
+
+def start_at_mean(model, images):
+    """Sets the bias of the decoder's output so that an untrained model already draws the mean image.
+
+        bias = log(m / (1 - m)) for logits, m otherwise,    m = mean of the images
+
+    Saves the epochs that would otherwise go into it. Burda 2016's code does it too, with these bounds on m.
+    """
+    bias = next(layer.bias for layer in reversed(model.decoder.layers) if getattr(layer, "bias", None) is not None)
+    # A dense output has a bias a pixel; a convolution has one a channel.
+    dense = bias.shape[0] == math.prod(images.shape[1:])
+    mean = np.mean(images, axis=0 if dense else (0, 1, 2), dtype="float64").ravel()
+    if isinstance(model, ka.VAE):
+        mean = np.clip(mean, 1e-3, 1 - 1e-3)
+        mean = np.log(mean) - np.log1p(-mean)
+    bias.assign(mean.astype("float32"))
+
+
+def train(kind, data, latent_dim, settings, *, seed, strategy, max_minutes, checkpoint_dir):
+    """Builds and trains a model; returns it and the seconds of training."""
+    keras.utils.set_random_seed(seed)
+    steps = settings["epochs"] * data.batches
+    with strategy.scope():
+        model = build(kind, data.images.shape[1:], latent_dim, settings, seed)
+        start_at_mean(model, data.images)
+        # Down to 0, so that the last weights are the best and no images need be held out to choose them.
+        schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], steps)
+        model.compile(keras.optimizers.Adam(schedule))
+    seconds = common.fit(
+        model,
+        data.train,
+        epochs=settings["epochs"],
+        shuffle=False,  # the data set does that itself, and Keras would warn
+        verbose=1 if sys.stdout.isatty() else 2,
+        max_minutes=max_minutes,
+        checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/quickstart",
+    )
+    return model, seconds

@@ -1,0 +1,95 @@
+"""Rewrites the tables of README.md from benchmarks/results: `python -m benchmarks.report [--check]`.
+
+A region between `<!-- table: name -->` and `<!-- end: name -->` is made from `benchmarks/results/name.json`.
+"""
+
+import math
+import pathlib
+import re
+import sys
+
+from absl import app, flags
+
+from benchmarks import results
+
+_CHECK = flags.DEFINE_bool("check", False, "Write nothing; exit with 1 if README.md is out of date.")
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+
+COLUMNS = ("claim", "data", "metric", "paper", "least", "goal", "ours ± s.e.", "reached")
+RIGHT = ("paper", "least", "goal", "ours ± s.e.")
+MARKER = re.compile(r"^<!-- (table|end): (\S+) -->$", re.MULTILINE)
+
+
+def render(text, directory=results.DIRECTORY):
+    """Returns `text` with the region of every marker replaced by the table of its results."""
+    parts, position = [], 0
+    for opening, closing in _regions(text):
+        parts += [text[position : opening.end()], "\n\n", table(results.read(opening[2], directory)), "\n"]
+        position = closing.start()
+    return "".join([*parts, text[position:]])
+
+
+def table(rows):
+    """Returns rows as a Markdown table, with the commands that made them below it."""
+    lines = [COLUMNS, tuple("---:" if column in RIGHT else "---" for column in COLUMNS), *map(_cells, rows)]
+    commands = dict.fromkeys(row["command"] for row in rows)
+    made = "Made by " + ", ".join(f"`{command}`" for command in commands) + "."
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{made}\n"
+
+
+def _regions(text):
+    markers = list(MARKER.finditer(text))
+    pairs = list(zip(markers[::2], markers[1::2], strict=False))
+    wellformed = all(a[1] == "table" and b[1] == "end" and a[2] == b[2] for a, b in pairs)
+    if len(markers) % 2 or not wellformed:
+        found = ", ".join(marker[0] for marker in markers)
+        raise ValueError(f"Each `<!-- table: name -->` needs its `<!-- end: name -->` next; found: {found}.")
+    return pairs
+
+
+def _cells(row):
+    sign = "≥ " if row["better"] == "higher" else "≤ "
+    error = row["standard_error"]
+    ours = _measured(row["ours"], error) + (f" ± {_measured(error, error)}" if error else "")
+    reached = results.reached(row)
+    cells = (
+        *(row["claim"], row["data"], row["metric"], _given(row["paper"])),
+        *(_given(row[mark], sign) for mark in ("least", "goal")),
+        *(ours, "**short**" if reached == "short" else reached),
+    )
+    return tuple(str(cell).replace("|", "\\|") for cell in cells)
+
+
+def _given(value, sign=""):
+    if value is None:
+        return ""
+    return sign + (value if isinstance(value, str) else f"{value:,}")
+
+
+def _measured(value, error):
+    """Formats a number to two significant digits of its error, or to four of its own without one."""
+    decimals = 1 - _magnitude(error) if error else 3 - _magnitude(value)
+    return f"{value:,.{max(decimals, 0)}f}"
+
+
+def _magnitude(value):
+    return math.floor(math.log10(abs(value))) if value else 0
+
+
+def main(_):
+    if not README.exists():
+        sys.exit(f"There is no {README}.")
+    old = README.read_text(encoding="utf-8")
+    try:
+        new = render(old)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(str(error))
+    if _CHECK.value and new != old:
+        sys.exit("README.md differs from benchmarks/results: run `python -m benchmarks.report`.")
+    if new != old:
+        results.write_text(README, new)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,132 @@
+"""Rows of benchmark results: what is claimed, what was asked for, what came out.
+
+A row is a dict with exactly the keys `KEYS`; `benchmarks/results/<name>.json` holds a list of them.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import numbers
+import os
+import pathlib
+import platform
+import sys
+import tempfile
+
+DIRECTORY = pathlib.Path(__file__).parent / "results"
+
+REQUIRED = ("claim", "data", "metric", "better", "ours", "seeds", "seconds", "command")
+OPTIONAL = ("paper", "least", "goal", "standard_error")
+FILLED = ("versions", "date")  # by `write`
+KEYS = (
+    *("claim", "data", "metric", "better", "paper", "least", "goal", "ours", "standard_error"),
+    *("seeds", "seconds", "command", "versions", "date"),
+)
+
+PACKAGES = ("tensorflow", "keras", "tensorflow_probability", "numpy")
+EXTRA_PACKAGES = ("torch", "pythae")
+
+
+def row(**fields):
+    """Returns one row, with None for the optional fields that are absent.
+
+    Args:
+        **fields: `claim`, `data`, `metric` (with its unit), `better` ("lower" or "higher"), `ours`, `seeds`,
+            `seconds` (of wall time), `command`; optionally `paper`, `least`, `goal`, `standard_error`, and
+            `versions` and `date`, which `write` fills otherwise.
+    """
+    missing = [key for key in REQUIRED if key not in fields]
+    if missing:
+        raise ValueError(f"A row needs {list(REQUIRED)}; missing: {missing}.")
+    result = dict.fromkeys(OPTIONAL + FILLED) | fields
+    validate(result)
+    return {key: result[key] for key in KEYS}
+
+
+def validate(row):
+    """Raises a `ValueError` that says what is wrong with `row`, if anything is."""
+    unknown = sorted(set(row) - set(KEYS))
+    missing = [key for key in KEYS if key not in row]
+    if unknown or missing:
+        raise ValueError(f"A row has exactly the keys {list(KEYS)}; unknown: {unknown}, missing: {missing}.")
+    if row["better"] not in ("lower", "higher"):
+        raise ValueError(f'`better` is "lower" or "higher"; received {row["better"]!r}.')
+    if not _is_finite(row["ours"]):
+        raise ValueError(f"`ours` is a finite number; received {row['ours']!r} for {row['claim']!r}.")
+    for key in ("least", "goal", "standard_error"):
+        if row[key] is not None and not _is_finite(row[key]):
+            raise ValueError(f"`{key}` is a finite number or None; received {row[key]!r}.")
+
+
+def reached(row):
+    """Returns "goal" or "least", the better one that `ours` meets, else "short"; "measured" with no least."""
+    if row["least"] is None:
+        return "measured"
+    for mark in ("goal", "least"):
+        if row[mark] is not None and _meets(row["ours"], row[mark], row["better"]):
+            return mark
+    return "short"
+
+
+def versions(packages=()):
+    """Returns {package: version} of Python, the packages every benchmark uses, torch and pythae if imported.
+
+    Args:
+        packages: names of further packages to list, such as those that only a subprocess imports.
+    """
+    imported = [name for name in EXTRA_PACKAGES if name in sys.modules]
+    names = dict.fromkeys([*PACKAGES, *packages, *imported])
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def write(name, rows, directory=DIRECTORY):
+    """Writes `<directory>/<name>.json` atomically, with `versions` and `date` (UTC); returns its path."""
+    for each in rows:
+        validate(each)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    filled = [{**each, "versions": each["versions"] or versions(), "date": each["date"] or today} for each in rows]
+    text = json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    path = pathlib.Path(directory) / f"{name}.json"
+    write_text(path, text)
+    return path
+
+
+def read(name, directory=DIRECTORY):
+    """Returns the rows of `<directory>/<name>.json`."""
+    path = pathlib.Path(directory) / f"{name}.json"
+    if not path.exists():
+        raise FileNotFoundError(f"There are no results at {path}: run `python -m benchmarks.{name}` first.")
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    for each in rows:
+        validate(each)
+    return rows
+
+
+def write_text(path, text):
+    """Writes `text` to `path` so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644  # mkstemp's 0600 would stay otherwise
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _meets(value, mark, better):
+    return value >= mark if better == "higher" else value <= mark
+
+
+def _is_finite(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _plain(value):
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return value.tolist()
+    raise TypeError(f"A row holds plain values and NumPy numbers; received {type(value).__name__}.")

@@ -1,0 +1,534 @@
+"""Training throughput of `VAE.fit` beside PyTorch's and pythae's, images per second on two CPU threads.
+
+    python -m benchmarks.throughput --rounds=7 --seconds=5
+
+Two variational autoencoders of 28 x 28 binary images, batch 128, Adam(1e-3), float32, closed-form KL:
+
+  mlp   784-512-(2 x 32)-512-784, ReLU
+  conv  Conv 32, 64 (3 x 3, stride 2) - (2 x 32) - Dense 3136 - transposed Conv 32, 1 (3 x 3, stride 2)
+
+Terms for all: data in memory as the framework holds it, shuffled and its loss logged each epoch, whole epochs
+with their partial batch, compilation and warm-up excluded. Each contestant lives in a process of its own, as
+two frameworks' thread pools disturb each other in one; one works at a time, each once a round. A ratio is
+formed within a round, so that a slow phase of the machine cancels.
+
+Adam's moments of units that no longer get a gradient decay into denormal numbers, on which a CPU is many
+times slower. TensorFlow flushes them to zero unasked; PyTorch does after `torch.set_flush_denormal(True)`,
+which the contestants named "flushed" call.
+
+Another program on the same cores slows the contestants unequally (OpenMP, so PyTorch, by ten times). A
+measurement during which others used more than 5% of the machine is therefore made again.
+"""
+
+import functools
+import importlib.util
+import json
+import logging
+import math
+import multiprocessing
+import os
+import pathlib
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks import results
+
+_SECONDS = flags.DEFINE_float("seconds", 5.0, "About how long one measurement trains, in whole epochs.")
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds; in each, every contestant is measured once.")
+
+THREADS = 2
+BATCH = 128
+LATENT = 32
+PIXEL_MEAN = 0.13
+SEED = 0
+WARM_UP_EPOCHS = 2  # the first compiles, the second shows how long an epoch takes
+PAUSE = 0.2  # seconds for the last contestant's threads to stop spinning
+QUIET = 0.05  # share of the machine that others may use during a measurement
+ATTEMPTS = 10
+
+IMAGES = {"mlp": 60_000, "conv": 12_800}
+TITLES = {"mlp": "MLP VAE", "conv": "convolutional VAE"}
+PARAMETERS = {"mlp": 853_840, "conv": 341_825}
+MARKS = {  # least and goal of fit's ratio to each
+    "mlp": {"best PyTorch": (1.0, 1.15), "pythae": (1.5, 1.8)},
+    "conv": {"best PyTorch": (1.15, 1.4), "pythae": (1.5, 1.8)},
+}
+
+PRODUCT_STEPS = 36  # a call: long enough to hide its dispatch, too short for the chain to over- or underflow
+
+DENSE = [(784, 512), (512, 2 * LATENT), (LATENT, 512), (512, 784)]  # the MLP's matrices
+
+
+def images(count):
+    """Returns `count` random binary images as float32 (count, 28, 28, 1)."""
+    draws = np.random.default_rng(SEED).random((count, 28, 28, 1), dtype=np.float32)
+    return (draws < PIXEL_MEAN).astype(np.float32)
+
+
+# Each contestant takes a workload and returns (number of parameters, train), where train(epochs) returns
+# (seconds, the loss of each epoch in nats an image).
+
+
+def keras_ae(workload, **compile_arguments):
+    """`VAE.fit` as users call it: the time includes what each call of `fit` costs beyond its epoch."""
+    _set_up_tensorflow()
+    import keras
+
+    import keras_ae as ka
+
+    keras.utils.set_random_seed(SEED)
+    shape, networks = (28, 28, 1), ka.networks
+    if workload == "mlp":
+        encoder = networks.mlp_encoder(input_shape=shape, latent_dim=LATENT, hidden=(512,), parameters=2)
+        decoder = networks.mlp_decoder(latent_dim=LATENT, output_shape=shape, hidden=(512,))
+    else:
+        encoder = networks.conv_encoder(shape, latent_dim=LATENT, filters=(32, 64), parameters=2)
+        decoder = networks.conv_decoder(latent_dim=LATENT, output_shape=shape, filters=(64, 32))
+    vae = ka.VAE(encoder, decoder, likelihood="bernoulli")
+    vae.compile("adam", **compile_arguments)
+    x = images(IMAGES[workload])
+
+    def train(epochs):
+        start = time.perf_counter()
+        histories = [vae.fit(x, batch_size=BATCH, epochs=1, verbose=0).history for _ in range(epochs)]
+        return time.perf_counter() - start, [float(history["loss"][-1]) for history in histories]
+
+    return encoder.count_params() + decoder.count_params(), train
+
+
+def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=False):
+    """A plain loop over rows gathered from a tensor; the loss stays a tensor until the epoch ends."""
+    torch = _set_up_torch(flushed)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    encoder, decoder = (network.to(memory_format=layout) for network in torch_networks(workload))
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=fused)
+    data = torch.from_numpy(images(IMAGES[workload]).transpose(0, 3, 1, 2)).contiguous(memory_format=layout)
+
+    def loss_of(x):
+        mean, log_variance = encoder(x).chunk(2, dim=1)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        binary_cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+        reconstruction = binary_cross_entropy(decoder(z), x, reduction="sum")
+        kl = -0.5 * (1.0 + log_variance - mean.square() - log_variance.exp()).sum()
+        return (reconstruction + kl) / x.shape[0]
+
+    if compiled:
+        # One graph for each of the two batch sizes; dynamic shapes would slow the full batches.
+        loss_of = torch.compile(loss_of, dynamic=False)
+
+    def epoch():
+        total = torch.zeros(())
+        for rows in torch.randperm(len(data)).split(BATCH):
+            loss = loss_of(data[rows])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(rows)
+        return total.item() / len(data)
+
+    def train(epochs):
+        start = time.perf_counter()
+        losses = [epoch() for _ in range(epochs)]
+        return time.perf_counter() - start, losses
+
+    return sum(parameter.numel() for parameter in parameters), train
+
+
+def pythae(workload, flushed=False):
+    """pythae's VAE and BaseTrainer on its in-memory data set; its own start-up and saving are not timed."""
+    os.environ["TQDM_DISABLE"] = "1"  # the trainer adds its progress bar unasked; read when tqdm is imported
+    logging.disable(logging.INFO)
+    torch = _set_up_torch(flushed)
+    from pythae.data.preprocessors import DataProcessor
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    model = pythae_vae(workload)
+    processor = DataProcessor()
+    x = torch.from_numpy(images(IMAGES[workload]).transpose(0, 3, 1, 2)).contiguous()
+    dataset = processor.to_dataset(processor.process_data(x))
+    folder = tempfile.TemporaryDirectory(prefix="throughput_pythae_")
+    config = functools.partial(
+        BaseTrainerConfig,
+        output_dir=folder.name,
+        per_device_train_batch_size=BATCH,
+        learning_rate=1e-3,
+        keep_best_on_train=True,
+    )
+
+    def train(epochs):
+        clock = _pythae_clock()
+        trainer = BaseTrainer(model, dataset, training_config=config(num_epochs=epochs), callbacks=[clock])
+        trainer.train()
+        assert folder.name  # keeps the folder alive as long as `train`
+        return clock.seconds, clock.losses
+
+    return sum(parameter.numel() for parameter in model.parameters()), train
+
+
+def torch_networks(workload):
+    """Returns (encoder, decoder) as torch modules: (B, 1, 28, 28) -> (B, 2 * 32), (B, 32) -> logits."""
+    from torch import nn
+
+    if workload == "mlp":
+        encoder = [nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 2 * LATENT)]
+        decoder = [nn.Linear(LATENT, 512), nn.ReLU(), nn.Linear(512, 784), nn.Unflatten(1, (1, 28, 28))]
+    else:
+        convolution = functools.partial(nn.Conv2d, kernel_size=3, stride=2, padding=1)
+        transposed = functools.partial(nn.ConvTranspose2d, kernel_size=3, stride=2, padding=1, output_padding=1)
+        encoder = [convolution(1, 32), nn.ReLU(), convolution(32, 64), nn.ReLU()]  # (B, 64, 7, 7)
+        encoder += [nn.Flatten(), nn.Linear(7 * 7 * 64, 2 * LATENT)]
+        decoder = [nn.Linear(LATENT, 7 * 7 * 64), nn.ReLU(), nn.Unflatten(1, (64, 7, 7))]
+        decoder += [transposed(64, 32), nn.ReLU(), transposed(32, 1)]
+    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+def pythae_vae(workload):
+    """Returns pythae's VAE on the networks of `torch_networks`, with the sigmoid that its loss asks for."""
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    class Encoder(BaseEncoder):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, x):
+            mean, log_variance = self.network(x).chunk(2, dim=1)
+            return ModelOutput(embedding=mean, log_covariance=log_variance)
+
+    class Decoder(BaseDecoder):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, z):
+            return ModelOutput(reconstruction=self.network(z).sigmoid())
+
+    encoder, decoder = torch_networks(workload)
+    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT, reconstruction_loss="bce")
+    return VAE(config, encoder=Encoder(encoder), decoder=Decoder(decoder))
+
+
+def _pythae_clock():
+    """Returns a pythae callback that sums the epochs' `seconds` and keeps their logged `losses`."""
+    from pythae.trainers.training_callbacks import TrainingCallback
+
+    class Clock(TrainingCallback):
+        def __init__(self):
+            self.seconds, self.losses = 0.0, []
+
+        def on_epoch_begin(self, training_config, **_):
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, training_config, **_):
+            self.seconds += time.perf_counter() - self.start
+
+        def on_log(self, training_config, logs, **_):
+            self.losses.append(logs["train_epoch_loss"])
+
+    return Clock()
+
+
+def matrix_products(workload, jit_compile):
+    """The MLP's matrix products alone: an "epoch" is as many steps of them as an epoch of training has.
+
+    A dense layer costs three products, y = x W forward, dW = x'dy and dx = dy W' backward; the first layer
+    needs no dx. Each result feeds the next product, so that a compiler can neither drop nor hoist any.
+    `train` returns no losses.
+    """
+    tf = _set_up_tensorflow()
+    normal = functools.partial(tf.random.stateless_normal, seed=(SEED, SEED))
+    w1, w2, w3, w4 = (normal((inputs, outputs)) / math.sqrt(inputs) for inputs, outputs in DENSE)
+    images_of_call = PRODUCT_STEPS * BATCH
+
+    def products(x):
+        h = x @ w1
+        z = (h @ w2)[:, :LATENT]
+        g = z @ w3
+        y = g @ w4
+        dg = tf.matmul(x, w4, transpose_b=True)  # x stands in for dy, which has its shape
+        dz = tf.matmul(dg, w3, transpose_b=True)
+        dz = tf.concat([dz, dz], axis=1)
+        dh = tf.matmul(dz, w2, transpose_b=True)
+        pairs = [(x, dh), (h, dz), (z, dg), (g, x)]
+        return y, *(tf.matmul(a, b, transpose_a=True) for a, b in pairs)
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def call(x):
+        state = (x, *(tf.zeros(shape) for shape in DENSE))
+        return tf.while_loop(
+            lambda i, *_: i < PRODUCT_STEPS, lambda i, x, *_: (i + 1, *products(x)), (tf.constant(0), *state)
+        )
+
+    x = normal((BATCH, DENSE[0][0]))
+
+    def train(epochs):
+        calls = epochs * IMAGES[workload] // images_of_call
+        start = time.perf_counter()
+        for _ in range(calls):
+            outputs = call(x)
+        outputs[1].numpy()
+        seconds_of_call = (time.perf_counter() - start) / calls
+        return epochs * IMAGES[workload] * seconds_of_call / images_of_call, []
+
+    return sum(inputs * outputs + outputs for inputs, outputs in DENSE), train
+
+
+def operations_per_image():
+    """Returns the floating-point operations of the MLP's matrix products for one image and step."""
+    first, *others = [2 * inputs * outputs for inputs, outputs in DENSE]
+    return 2 * first + 3 * sum(others)
+
+
+OURS, PYTHAE = "VAE.fit", "pythae"
+CONTESTANTS = {
+    OURS: keras_ae,
+    "VAE.fit, Keras's own defaults": functools.partial(keras_ae, jit_compile=False, steps_per_execution=1),
+    "PyTorch, eager": pytorch,
+    "PyTorch, fused Adam": functools.partial(pytorch, fused=True),
+    "PyTorch, fused Adam, flushed": functools.partial(pytorch, fused=True, flushed=True),
+    "PyTorch, fused Adam, flushed, channels last": functools.partial(
+        pytorch, fused=True, flushed=True, channels_last=True
+    ),
+    "PyTorch, fused Adam, flushed, torch.compile": functools.partial(pytorch, fused=True, flushed=True, compiled=True),
+    PYTHAE: pythae,
+    "pythae, flushed": functools.partial(pythae, flushed=True),
+    "matrix products, plain": functools.partial(matrix_products, jit_compile=False),
+    "matrix products, XLA": functools.partial(matrix_products, jit_compile=True),
+}
+
+
+def contestants(workload):
+    """Returns the names of those that take part: layout is the convolutions' affair, the limit the MLP's."""
+    absent = {"mlp": "channels last", "conv": "matrix products"}[workload]
+    return [name for name in CONTESTANTS if absent not in name]
+
+
+def _set_up_tensorflow():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+    return tf
+
+
+def _set_up_torch(flushed):
+    # Compile in this process: Inductor's helper processes would outlive the compilation.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    import torch
+
+    if not torch.set_flush_denormal(flushed) and flushed:  # threads inherit it, so before the first one starts
+        raise RuntimeError("This CPU cannot flush denormal numbers to zero.")
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(SEED)
+    return torch
+
+
+class Worker:
+    """A process that holds one contestant, warmed up, and measures when asked."""
+
+    def __init__(self, workload, name):
+        context = multiprocessing.get_context("spawn")
+        self.name = name
+        self.images = IMAGES[workload]
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, workload, name), daemon=True)
+        self._process.start()
+        other.close()
+        self.parameters, self.epoch_seconds = self._receive()
+        if self.parameters != PARAMETERS[workload]:
+            self.close()
+            raise RuntimeError(
+                f"{name} has {self.parameters:,} parameters for {workload}, not {PARAMETERS[workload]:,}."
+            )
+
+    def measure(self, seconds):
+        """Trains about `seconds` on a quiet machine; returns {images_per_second, seconds, foreign, attempts}.
+
+        `foreign` is the share of the machine that others used meanwhile, None where it cannot be known.
+        """
+        for attempt in range(ATTEMPTS):
+            measurement = self._attempt(max(1, round(seconds / self.epoch_seconds)))
+            if measurement["foreign"] is None or measurement["foreign"] <= QUIET:
+                return measurement | {"attempts": attempt + 1}
+        raise RuntimeError(
+            f"Others used {measurement['foreign']:.0%} of the CPU while {self.name} was measured, for the "
+            f"{ATTEMPTS}th time, where {QUIET:.0%} is the limit: run this on a quiet machine."
+        )
+
+    def _attempt(self, epochs):
+        time.sleep(PAUSE)
+        before = _machine_cpu_seconds()
+        start = time.perf_counter()
+        self._connection.send(epochs)
+        duration, cpu, losses = self._receive()
+        elapsed = time.perf_counter() - start
+        _check(self.name, losses)
+        self.epoch_seconds = duration / epochs
+        return {
+            "images_per_second": epochs * self.images / duration,
+            "seconds": duration,
+            "foreign": _foreign_share(before, _machine_cpu_seconds(), cpu, elapsed),
+        }
+
+    def close(self):
+        self._connection.close()
+        self._process.join(timeout=10)
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def _receive(self):
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            raise RuntimeError(f"{self.name} ended without a word; was it killed for its memory?") from None
+        if isinstance(answer, str):
+            raise RuntimeError(f"{self.name} failed:\n{answer}")
+        return answer
+
+
+def _serve(connection, workload, name):
+    try:
+        parameters, train = CONTESTANTS[name](workload)
+        for _ in range(WARM_UP_EPOCHS):
+            seconds, _ = train(1)
+        connection.send((parameters, seconds))
+        while True:
+            epochs = connection.recv()
+            before = time.process_time()
+            seconds, losses = train(epochs)
+            connection.send((seconds, time.process_time() - before, losses))
+    except EOFError:  # the parent has closed the connection
+        pass
+    except Exception:
+        connection.send(traceback.format_exc())
+
+
+def _check(name, losses):
+    """Raises unless each loss could be that of a model that is learning the images."""
+    entropy = -784 * (PIXEL_MEAN * math.log(PIXEL_MEAN) + (1 - PIXEL_MEAN) * math.log1p(-PIXEL_MEAN))
+    if not all(0.95 * entropy < loss < 1.25 * entropy for loss in losses):
+        raise RuntimeError(f"{name} logged the losses {losses}, far from the data's {entropy:.0f} nats.")
+
+
+def _machine_cpu_seconds():
+    """Returns the CPU seconds that the machine has been busy (or was denied) since boot; None off Linux."""
+    stat = pathlib.Path("/proc/stat")
+    if not stat.exists():
+        return None
+    user, nice, system, _, _, interrupts, soft_interrupts, stolen = map(int, stat.read_text().split(maxsplit=9)[1:9])
+    busy = user + nice + system + interrupts + soft_interrupts + stolen
+    return busy / os.sysconf("SC_CLK_TCK")
+
+
+def _foreign_share(before, after, own, elapsed):
+    """Returns the share of the machine that others used meanwhile: idle contestants, neighbours, the host."""
+    if before is None:
+        return None
+    return max(0.0, after - before - own) / (elapsed * os.cpu_count())
+
+
+def run(workload, rounds, seconds, progress):
+    """Returns {contestant: [one measurement per round]}."""
+    workers = []
+    try:
+        for name in contestants(workload):
+            progress.set_description(f"{workload}: starting {name}")
+            workers.append(Worker(workload, name))
+        measurements = {worker.name: [] for worker in workers}
+        for _ in range(rounds):
+            for worker in workers:
+                progress.set_description(f"{workload}: {worker.name}")
+                measurements[worker.name].append(worker.measure(seconds))
+                progress.update()
+    finally:
+        for worker in workers:
+            worker.close()
+    return measurements
+
+
+def rates(measurements):
+    """Returns {contestant: [images per second in each round]}."""
+    return {name: [each["images_per_second"] for each in rows] for name, rows in measurements.items()}
+
+
+def ratios(speeds):
+    """Returns {"best PyTorch" | "pythae": [ratio of fit's rate in each round]}."""
+    torch_speeds = [speed for name, speed in speeds.items() if name.startswith("PyTorch")]
+    rivals = {"best PyTorch": [max(each) for each in zip(*torch_speeds, strict=True)], PYTHAE: speeds[PYTHAE]}
+    return {
+        rival: [ours / theirs for ours, theirs in zip(speeds[OURS], speed, strict=True)]
+        for rival, speed in rivals.items()
+    }
+
+
+def rows_of(workload, measurements, common):
+    """Returns the result rows of one workload."""
+    data = f"{IMAGES[workload]:,} random binary images, 28 x 28"
+    make = functools.partial(results.row, data=data, better="higher", seeds=[SEED], **common)
+    speeds = rates(measurements)
+    spent = {name: sum(each["seconds"] for each in rows) for name, rows in measurements.items()}
+    title = TITLES[workload]
+    products = [name for name in speeds if name.startswith("matrix products")]
+    rows = [
+        make(claim=f"{title}: {name}", metric="images/s", seconds=spent[name], **_summary(speed))
+        for name, speed in speeds.items()
+        if name not in products
+    ]
+    if products:
+        fastest = max(products, key=lambda name: statistics.median(speeds[name]))
+        giga = [speed * operations_per_image() / 1e9 for speed in speeds[fastest]]
+        limit = functools.partial(make, claim=f"{title}: limit by {fastest}", seconds=spent[fastest])
+        rows.append(limit(metric="GFLOP/s, float32", **_summary(giga)))
+        rows.append(limit(metric="images/s", **_summary(speeds[fastest])))
+    for rival, values in ratios(speeds).items():
+        least, goal = MARKS[workload][rival]
+        ratio = functools.partial(make, metric="ratio", least=least, goal=goal, seconds=sum(spent.values()))
+        rows.append(ratio(claim=f"{title}: fit / {rival}", **_summary(values)))
+    return rows
+
+
+def _summary(values):
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+    return {"ours": statistics.median(values), "standard_error": error}
+
+
+def _require_extra():
+    missing = [name for name in ("torch", "pythae") if importlib.util.find_spec(name) is None]
+    if missing:
+        sys.exit(f"{' and '.join(missing)} missing: pip install 'keras_ae[bench]'")
+
+
+def main(_):
+    _require_extra()
+    from tqdm import tqdm
+
+    command = f"python -m benchmarks.throughput --rounds={_ROUNDS.value} --seconds={_SECONDS.value:g}"
+    common = {"command": command, "versions": results.versions(("torch", "pythae"))}
+    rows, answer, made = [], {}, []
+    total = _ROUNDS.value * sum(len(contestants(workload)) for workload in IMAGES)
+    with tqdm(total=total, unit="measurement", file=sys.stderr) as progress:
+        for workload in IMAGES:
+            measurements = run(workload, _ROUNDS.value, _SECONDS.value, progress)
+            rows += rows_of(workload, measurements, common)
+            for rival, values in ratios(rates(measurements)).items():
+                answer[f"{workload}: fit / {rival}"] = round(statistics.median(values), 3)
+            made += [each for every in measurements.values() for each in every]
+    results.write("throughput", rows)
+    answer["measurements"] = len(made)
+    answer["attempts"] = sum(each["attempts"] for each in made)
+    answer["foreign_cpu_share_max"] = max((each["foreign"] for each in made if each["foreign"]), default=None)
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,66 @@
+"""One method for tensors in a graph, arrays of any length, and data sets."""
+
+import functools
+import inspect
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def in_batches(method):
+    """Makes a method of tensors work in batches on arrays and `tf.data.Dataset`s, returning NumPy.
+
+    The method's positional parameters are tensors that share their first axis; its keyword-only parameters are plain
+    values. Called eagerly it is compiled once for each set of those, and takes `batch_size` besides. Inside a graph it
+    is called as it is. A data set of tuples gives its first components to the positional parameters. An option `seed`
+    reaches the method as an int64 tensor, raised by the rows already done, so that no two batches share their noise.
+    """
+    signature = inspect.signature(method)
+    names = inspect.getfullargspec(method).args[1:]
+
+    @functools.wraps(method)
+    def batched(self, *args, batch_size=128, **kwargs):
+        if not tf.executing_eagerly():
+            return method(self, *args, **kwargs)
+        options = signature.bind(self, *args, **kwargs).arguments
+        arrays = [options.pop(name) for name in names if name in options]
+        del options["self"]
+        rows, outputs = 0, []
+        for batch in _batches(arrays, batch_size, len(names)):
+            self.check_inputs(**dict(zip(names, batch, strict=False)))
+            tensors = [tf.convert_to_tensor(array) for array in batch]
+            outputs.append(_call(self, method, signature, tensors, options, rows))
+            rows += tensors[0].shape[0]
+        if not outputs:
+            raise ValueError(f"{method.__name__}: expected at least one row, received none.")
+        return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
+
+    return batched
+
+
+def _call(model, method, signature, tensors, options, rows):
+    """Runs the method's graph for any number of rows, kept by the shapes and dtypes of a row and by the options."""
+    named = {}
+    if "seed" in signature.parameters:
+        seed = options.get("seed", signature.parameters["seed"].default)
+        named["seed"] = tf.constant(seed + rows, tf.int64)
+    options = {name: value for name, value in options.items() if name != "seed"}
+    specs = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
+    key = (method.__qualname__, *specs, *sorted(options.items()))
+    cache = vars(model).setdefault("_compiled_methods", {})
+    if key not in cache:
+        function = tf.function(lambda *args, **seed: method(model, *args, **seed, **options), autograph=False)
+        scalars = {name: tf.TensorSpec([], value.dtype) for name, value in named.items()}
+        cache[key] = function.get_concrete_function(*specs, **scalars)
+    return cache[key](*tensors, **named)
+
+
+def _batches(arrays, batch_size, count):
+    if isinstance(arrays[0], tf.data.Dataset):
+        for element in arrays[0]:
+            yield tuple(element[:count]) if isinstance(element, tuple) else (element,)
+        return
+    arrays = [array if tf.is_tensor(array) else np.asarray(array) for array in arrays]
+    for start in range(0, arrays[0].shape[0], batch_size):
+        yield tuple(array[start : start + batch_size] for array in arrays)

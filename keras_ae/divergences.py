@@ -1,0 +1,38 @@
+"""D(q||p) between posterior and prior: functions of distributions, in nats, one value a row."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+def kl(q, p, z):
+    """Kullback-Leibler divergence, in closed form where TFP knows one and by Monte Carlo otherwise.
+
+        KL(q||p) = E_q[log q(z) - log p(z)]  ~  1/L sum_l log q(z_l) - log p(z_l),    z_l ~ q
+
+    Args:
+        q: distribution, batch `(B,)`, event `(D,)`.
+        p: distribution, batch `()` or `(B,)`, event `(D,)`.
+        z: samples of q, `(L, B, D)`, for the Monte Carlo estimate.
+
+    Returns:
+        `(B,)` float32. The estimate can be negative, the closed form cannot.
+    """
+    try:
+        return tfd.kl_divergence(q, p)
+    except NotImplementedError:
+        return tf.reduce_mean(q.log_prob(z) - p.log_prob(z), axis=0)
+
+
+def kl_per_dimension(q, p):
+    """KL of each latent dimension of two diagonal Gaussians, `(B, D)`; its sum over D is `kl(q, p)`.
+
+        KL_j = log(p_j.s / q_j.s) + (q_j.s^2 + (q_j.m - p_j.m)^2) / (2 p_j.s^2) - 1/2
+
+    Raises:
+        ValueError: if one of them is not a `tfd.MultivariateNormalDiag`.
+    """
+    if not all(isinstance(d, tfd.MultivariateNormalDiag) for d in (q, p)):
+        raise ValueError(f"Expected two diagonal Gaussians; received {q.name} and {p.name}.")
+    return tfd.kl_divergence(tfd.Normal(q.mean(), q.stddev()), tfd.Normal(p.mean(), p.stddev()))

@@ -1,0 +1,132 @@
+"""Many training steps in one call: where `fit` gets its speed.
+
+Keras calls the compiled step once a batch and, with `steps_per_execution`, from a loop that fetches every batch through
+an `Optional`. Here the batches of one execution are stacked first and the steps run in a single `tf.while_loop`, which
+XLA can compile as a whole: weights and optimizer slots stay in place between the steps.
+"""
+
+import keras
+import tensorflow as tf
+
+# More steps in one call gain nothing measurable; fewer make the calls' overhead visible on small networks.
+MAX_STEPS = 32
+# The stacked batches of one execution are a copy: bounded, so that large images do not fill the memory.
+MAX_BYTES = 64 * 2**20
+
+# Inside a compiled loop XLA's CPU convolutions lose their thread pool (measured: 30 times slower).
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+
+
+def xla_pays(layers):
+    """Whether XLA makes the training of `layers` faster on the devices of this machine."""
+    layers = list(layers)
+    if not all(getattr(layer, "supports_jit", True) for layer in layers):
+        return False
+    return bool(tf.config.list_physical_devices("GPU")) or not any(isinstance(layer, _CONVOLUTIONS) for layer in layers)
+
+
+def steps_that_fit(batch, steps_in_epoch, steps_per_epoch):
+    """Steps of one execution for a first `batch` (a structure of arrays), by memory and by the length of an epoch.
+
+    A `steps_per_epoch` that the user gave is divided evenly: Keras would otherwise run past the end of the epoch.
+    """
+    size = sum(array.nbytes for array in map(_as_numpy, keras.tree.flatten(batch)))
+    steps = min(MAX_STEPS, max(1, MAX_BYTES // max(size, 1)), max(1, steps_in_epoch or MAX_STEPS))
+    if steps_per_epoch:
+        steps = max(k for k in range(1, steps + 1) if steps_per_epoch % k == 0)
+    return steps
+
+
+def _as_numpy(tensor):
+    return tensor.numpy() if hasattr(tensor, "numpy") else tensor
+
+
+def can_stack(iterator):
+    """Whether all elements of `iterator` are plain tensors, which can be stacked."""
+    return isinstance(iterator, tf.data.Iterator) and all(
+        isinstance(spec, tf.TensorSpec) for spec in keras.tree.flatten(iterator.element_spec)
+    )
+
+
+def make_loop(train_step, steps, jit_compile, results):
+    """A function of an iterator that runs up to `steps` steps and returns `results()`.
+
+    The loop ends early where the data end or a logged value is not finite. A batch of another size (the last of an
+    epoch) runs by itself and without XLA: compiling a second program for one step an epoch does not pay.
+
+    Raises:
+        tf.errors.OutOfRangeError: if the iterator has no more batches, as Keras expects.
+    """
+
+    def run(batches, count):
+        def body(i, finite):
+            logs = train_step(keras.tree.map_structure(lambda batch: batch[i], batches))
+            return i + 1, tf.reduce_all([tf.math.is_finite(value) for value in logs.values()])
+
+        tf.while_loop(lambda i, finite: (i < count) & finite, body, (0, True))
+
+    compiled = tf.function(run, jit_compile=jit_compile, autograph=False, reduce_retracing=True)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def function(iterator):
+        batches, count, odd = _pull(iterator, steps)
+        compiled(batches, count)
+
+        def run_odd():
+            train_step(odd.get_value())
+            return True
+
+        tf.cond(odd.has_value(), run_odd, lambda: False)
+        return results()
+
+    return function
+
+
+def _pull(iterator, steps):
+    """Up to `steps` batches of equal size, stacked; how many they are; and the batch of another size that came next.
+
+    Unused places hold the first batch again, so that the shape, and with it the compiled program, is always the same.
+    """
+    first = iterator.get_next()
+    leaves = keras.tree.flatten(first)
+    rows = tf.shape(leaves[0])[0]
+    arrays = [tf.TensorArray(leaf.dtype, size=steps, element_shape=leaf.shape).write(0, leaf) for leaf in leaves]
+
+    def write(arrays, i, batch):
+        return [array.write(i, leaf) for array, leaf in zip(arrays, keras.tree.flatten(batch), strict=True)]
+
+    def following(count):
+        empty = tf.experimental.Optional.empty(iterator.element_spec)
+        return tf.cond(count < steps, iterator.get_next_as_optional, lambda: empty)
+
+    def as_large(optional):
+        return tf.cond(
+            optional.has_value(),
+            lambda: tf.equal(tf.shape(keras.tree.flatten(optional.get_value())[0])[0], rows),
+            lambda: False,
+        )
+
+    def body(count, optional, arrays):
+        arrays = write(arrays, count, optional.get_value())
+        return count + 1, following(count + 1), arrays
+
+    one = tf.constant(1)
+    count, optional, arrays = tf.while_loop(
+        lambda count, optional, arrays: as_large(optional), body, (one, following(one), arrays)
+    )
+    _, arrays = tf.while_loop(
+        lambda i, arrays: i < steps, lambda i, arrays: (i + 1, write(arrays, i, first)), (count, arrays)
+    )
+    stacked = keras.tree.pack_sequence_as(first, [array.stack() for array in arrays])
+    return stacked, count, optional

@@ -1,0 +1,53 @@
+"""Importance sampling of log p(x), and draws that depend on a row's own seed alone."""
+
+import tensorflow as tf
+
+# Values of x that one chunk of samples may hold: large enough for full matrix products, small enough for a cache.
+CHUNK_VALUES = 4 * 2**20
+
+
+def log_weights(model, q, x, num_samples, seed):
+    """`log p(x|z) + log p(z) - log q(z|x)` for samples of q: `(num_samples, B)` nats."""
+    z = q.sample(num_samples, seed=seed)  # (S, B, D)
+    return model.likelihood(z).log_prob(tf.cast(x, tf.float32)) + model.prior.log_prob(z) - q.log_prob(z)
+
+
+def log_marginal(model, x, num_samples, seed):
+    """`log 1/S sum_s w_s` over `num_samples` importance weights, `(B,)` nats, in chunks of bounded memory."""
+    if num_samples < 1:
+        raise ValueError(f"num_samples: expected 1 or more, received {num_samples}.")
+    q = model.posterior(x)
+    seed = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)
+    values = tf.size(x)
+    chunk = tf.clip_by_value(CHUNK_VALUES // values, 1, num_samples)
+
+    def accumulate(done, total):
+        size = tf.minimum(chunk, num_samples - done)
+        weights = log_weights(model, q, x, size, tf.random.experimental.stateless_fold_in(seed, done))
+        return done + size, tf.reduce_logsumexp(tf.concat([total[None], weights], 0), 0)
+
+    start = tf.fill(tf.shape(x)[:1], -float("inf"))
+    _, total = tf.while_loop(lambda done, total: done < num_samples, accumulate, (0, start))
+    return total - tf.math.log(float(num_samples))
+
+
+def log_marginal_rows(model, x, num_samples, seeds):
+    """As `log_marginal`, with every row's samples drawn from its own int64 seed of `(B,)`."""
+
+    def one(row):
+        x, seed = row
+        q = model.posterior(x[None])
+        weights = log_weights(model, q, x[None], num_samples, tf.bitcast(seed, tf.int32))  # (S, 1)
+        return tf.reduce_logsumexp(weights) - tf.math.log(float(num_samples))
+
+    return tf.map_fn(one, (x, tf.cast(seeds, tf.int64)), fn_output_signature=tf.float32)
+
+
+def draw_rows(distribution, seeds):
+    """One sample for each int64 seed of `(B,)`, equal whatever the other rows are: `(B, *event)`."""
+
+    def draw(seed):
+        return distribution.sample(seed=tf.bitcast(seed, tf.int32))
+
+    signature = tf.TensorSpec(distribution.event_shape, distribution.dtype)
+    return tf.map_fn(draw, tf.cast(seeds, tf.int64), fn_output_signature=signature)

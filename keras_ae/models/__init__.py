@@ -1,0 +1,1 @@
+"""One file a model; each shows its own mathematics and nothing else."""

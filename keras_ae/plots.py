@@ -1,0 +1,215 @@
+"""Figures from arrays. Each function returns a `matplotlib.figure.Figure`; `figure.savefig(path)` writes it.
+
+Images are `(N, H, W, C)` with values in [0, 1] and one or three channels.
+"""
+
+import math
+import statistics
+
+import numpy as np
+
+# Inches that one small image takes on the page.
+_TILE = 0.55
+# More classes than this have no distinguishable colours: a colour bar tells more than a legend.
+_LEGEND_AT_MOST = 20
+
+
+def image_grid(images, columns=None, title=None):
+    """Images side by side, row by row.
+
+    Args:
+        images: `(N, H, W, C)`.
+        columns: int; by default the grid is about square.
+        title: str or None.
+
+    Example: `image_grid(vae.sample(64), columns=8).savefig("samples.png")`
+    """
+    images = _checked("images", images)
+    columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
+    rows = math.ceil(len(images) / columns)
+    figure, axes = _figure(columns * _TILE, rows * _TILE * _aspect(images), title)
+    _show(axes, _tiled(images, columns))
+    return figure
+
+
+def reconstructions(x, others, title=None):
+    """Images in a row, and in the rows below what became of each; rows are labelled.
+
+    Args:
+        x: `(N, H, W, C)`, the originals.
+        others: `{name: images of x's shape}`.
+        title: str or None.
+
+    Example: `reconstructions(x, {"VAE": vae.reconstruct(x), "PCA": pca_images})`
+    """
+    x = _checked("x", x)
+    rows = {"original": x} | {name: _checked(name, images) for name, images in others.items()}
+    for name, images in rows.items():
+        if images.shape != x.shape:
+            raise ValueError(f"{name}: expected images of x's shape {x.shape}, received {images.shape}.")
+    height = x.shape[1]
+    figure, axes = _figure(len(x) * _TILE + 1.2, len(rows) * _TILE * _aspect(x), title)
+    _show(axes, _tiled(np.concatenate(list(rows.values())), len(x)))
+    axes.set_axis_on()
+    axes.set_frame_on(False)
+    axes.set_xticks([])
+    axes.set_yticks([(height + 1) * i + (height - 1) / 2 for i in range(len(rows))], list(rows))
+    axes.tick_params(length=0)
+    return figure
+
+
+def latent_scatter(z, labels=None, title=None):
+    """Codes as points, coloured by label; those of more than two dimensions on their leading principal axes.
+
+    Args:
+        z: `(N, D)` codes.
+        labels: `(N,)` integers, or None.
+        title: str or None.
+
+    Example: `latent_scatter(vae.encode(x), labels)`
+    """
+    z = np.asarray(z)
+    if z.ndim != 2 or len(z) < 2:
+        raise ValueError(f"z: expected at least two codes, (N, D); received shape {z.shape}.")
+    if labels is not None and np.shape(labels) != (len(z),):
+        raise ValueError(f"labels: expected shape {(len(z),)}, one for each code; received {np.shape(labels)}.")
+    figure, axes = _figure(6.4, 5.4, title)
+    points, names = _in_two_dimensions(z)
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.set_aspect("equal", adjustable="datalim")
+    # Many points would hide one another.
+    style = {"s": np.clip(6e3 / len(z), 4, 40), "alpha": 0.75, "linewidths": 0}
+    if labels is None:
+        axes.scatter(*points.T, **style)
+        return figure
+    labels = np.asarray(labels)
+    classes = np.unique(labels)
+    if len(classes) > _LEGEND_AT_MOST:
+        figure.colorbar(axes.scatter(*points.T, c=labels, **style), ax=axes, label="label")
+        return figure
+    colours = _colours(len(classes))
+    for colour, label in zip(colours, classes, strict=True):
+        axes.scatter(*points[labels == label].T, color=colour, label=str(label), **style)
+    # The points' transparency and size would make the legend's marks faint.
+    legend = axes.legend(title="label", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    for handle in legend.legend_handles:
+        handle.set(alpha=1.0, sizes=[40])
+    return figure
+
+
+def latent_grid(decode, codes=None, size=15, title=None):
+    """What a decoder draws over a plane of the latent space.
+
+    Without `codes`, for two-dimensional codes with a standard normal prior, at the quantiles of that prior:
+
+        z[i, j] = (Phi^-1((j + 1/2) / size), Phi^-1((i + 1/2) / size))
+
+    With `codes`, through their mean m along their two leading principal axes a and b, in units of the codes'
+    standard deviations s and t along them, at the same quantiles u and v: `z = m + u s a + v t b`. The second
+    coordinate grows upwards.
+
+    Args:
+        decode: function from codes `(size^2, D)` to images `(size^2, H, W, C)`.
+        codes: `(N, D)` of any D, or None for the prior of a two-dimensional code.
+        size: int, images a side.
+        title: str or None.
+
+    Example: `latent_grid(vae.decode)` for two dimensions, `latent_grid(vae.decode, vae.encode(x))` for more.
+    """
+    normal = statistics.NormalDist()
+    quantiles = np.array([normal.inv_cdf((i + 0.5) / size) for i in range(size)])
+    u, v = (a.ravel() for a in np.meshgrid(quantiles, quantiles[::-1]))
+    if codes is None:
+        z = np.stack([u, v], axis=1)
+        names = ("z 1", "z 2")
+    else:
+        codes = np.asarray(codes, dtype="float64")
+        mean, axes, deviations, shares = _principal_axes(codes)
+        z = mean + np.stack([u, v], axis=1) * deviations @ axes
+        names = _axis_names(shares)
+    images = _checked("decode", decode(z.astype("float32")))
+    height, width = images.shape[1:3]
+    figure, axes = _figure(size * _TILE * 0.75 + 0.5, size * _TILE * 0.75 * _aspect(images) + 0.5, title)
+    _show(axes, _tiled(images, size))
+    axes.set_axis_on()
+    shown = np.unique(np.linspace(0, size - 1, min(size, 5)).round().astype(int))
+    axes.set_xticks(shown * (width + 1) + (width - 1) / 2, [f"{quantiles[i]:.1f}" for i in shown])
+    axes.set_yticks(shown * (height + 1) + (height - 1) / 2, [f"{quantiles[::-1][i]:.1f}" for i in shown])
+    unit = "" if codes is None else ", standard deviations"
+    axes.set_xlabel(names[0] + unit)
+    axes.set_ylabel(names[1] + unit)
+    return figure
+
+
+def _figure(width, height, title):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("keras_ae.plots draws with matplotlib: pip install 'keras_ae[apps]'.") from error
+    figure = Figure(figsize=(width, height + 0.3 * bool(title)), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title or "", fontsize=10)
+    return figure, axes
+
+
+def _colours(count):
+    from matplotlib import colormaps
+
+    return colormaps["tab10" if count <= 10 else "tab20"].colors[:count]
+
+
+def _checked(name, images):
+    images = np.asarray(images, dtype="float32")
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
+        raise ValueError(
+            f"{name}: expected images (N, H, W, C) with C = 1 or 3, at least one; received {images.shape}."
+        )
+    return images
+
+
+def _aspect(images):
+    return images.shape[1] / images.shape[2]
+
+
+def _tiled(images, columns):
+    """One image of all, with a white pixel between and white where the last row is not full."""
+    count, height, width, channels = images.shape
+    rows = math.ceil(count / columns)
+    padded = np.ones((rows * columns, height + 1, width + 1, channels), "float32")
+    padded[:count, :height, :width] = np.clip(images, 0.0, 1.0)
+    tiled = padded.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
+    tiled = tiled.reshape(rows * (height + 1), columns * (width + 1), channels)
+    return tiled[: tiled.shape[0] - 1, : tiled.shape[1] - 1]
+
+
+def _show(axes, image):
+    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, aspect="equal")
+    axes.set_axis_off()
+
+
+def _in_two_dimensions(z):
+    """Points `(N, 2)` and the names of their axes."""
+    if z.shape[1] == 1:
+        # A histogram would lose the labels; the rank spreads the points out.
+        return np.concatenate([z, np.argsort(np.argsort(z, axis=0), axis=0)], axis=1), ("z 1", "rank of z 1")
+    if z.shape[1] == 2:
+        return z, ("z 1", "z 2")
+    mean, axes, _, shares = _principal_axes(z)
+    return (z - mean) @ axes.T, _axis_names(shares)
+
+
+def _principal_axes(codes):
+    """Mean `(D,)`, the two leading axes `(2, D)`, the deviations and shares of variance `(2,)` along them."""
+    if codes.ndim != 2 or codes.shape[1] < 2 or len(codes) < 2:
+        raise ValueError(f"codes: expected at least two codes of two dimensions, (N, D); received {codes.shape}.")
+    mean = codes.mean(axis=0)
+    _, singular, axes = np.linalg.svd(codes - mean, full_matrices=False)
+    # The sign of an axis is arbitrary: its largest component is made positive, so that figures compare.
+    axes = axes[:2] * np.sign(axes[np.arange(2), np.abs(axes[:2]).argmax(axis=1)])[:, None]
+    shares = singular**2 / max(np.sum(singular**2), np.finfo("float64").tiny)
+    return mean, axes, singular[:2] / math.sqrt(len(codes)), shares[:2]
+
+
+def _axis_names(shares):
+    return tuple(f"principal axis {i + 1} of z ({share:.0%} of variance)" for i, share in enumerate(shares))

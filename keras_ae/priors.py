@@ -1,0 +1,174 @@
+"""p(z): Keras layers that return a `tfp.distributions` object over codes, event `(latent_dim,)`, when called."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae.likelihoods import positive
+
+tfd = tfp.distributions
+
+
+class Prior(keras.layers.Layer):
+    """Base of the priors; `prior()` is the distribution."""
+
+    def __init__(self, latent_dim, **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.latent_dim = latent_dim
+        self.built = True
+
+    def get_config(self):
+        return super().get_config() | {"latent_dim": self.latent_dim}
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Normal(Prior):
+    """The standard normal, `p(z) = N(z; 0, I)`."""
+
+    def call(self, condition=None):
+        return tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Uniform(Prior):
+    """Uniform on the cube [-1, 1]^D; for models that match samples: a Gaussian posterior has infinite KL to it."""
+
+    def call(self, condition=None):
+        edge = tf.ones(self.latent_dim)
+        return tfd.Independent(tfd.Uniform(-edge, edge), 1)
+
+
+class _Planar(Prior):
+    """An even mixture of Gaussians in the plane, given by means `(K, 2)` and scales `(K, 2)` along rotated axes."""
+
+    def __init__(self, latent_dim=2, **kwargs):
+        if latent_dim != 2:
+            raise ValueError(f"{type(self).__name__} lies in the plane: expected latent_dim=2, received {latent_dim}.")
+        super().__init__(latent_dim, **kwargs)
+
+    def _mixture(self, angles, means, scales):
+        cos, sin = np.cos(angles), np.sin(angles)
+        rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)  # (K, 2, 2)
+        covariance = rotation * scales[:, None, :] ** 2 @ np.swapaxes(rotation, -1, -2)
+        components = tfd.MultivariateNormalTriL(
+            means.astype("float32"), np.linalg.cholesky(covariance).astype("float32")
+        )
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(len(means))), components)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Ring(_Planar):
+    """Ten Gaussians on a circle of radius 4, long along the radius (Makhzani 2015, figure 4, read off the picture).
+
+        p(z) = 1/10 sum_k N(z; 4 u_k, diag(1, 0.25)^2 in the axes of u_k),    u_k at angle 2 pi k / 10
+
+    Two-dimensional codes only.
+    """
+
+    components = 10
+    radius = 4.0
+    scales = (1.0, 0.25)
+
+    def call(self, condition=None):
+        angles = 2 * np.pi * np.arange(self.components) / self.components
+        means = self.radius * np.stack([np.cos(angles), np.sin(angles)], -1)
+        return self._mixture(angles, means, np.tile(self.scales, (self.components, 1)))
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class SwissRoll(_Planar):
+    """A spiral of two turns, even along its length, with normal noise across it (Makhzani 2015, figure 4).
+
+    The density is that of 200 Gaussians strung along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, each as long as the
+    distance to its neighbours and 0.1 wide.
+    """
+
+    components = 200
+    radius = 5.0
+    turns = 2
+    width = 0.1
+
+    def call(self, condition=None):
+        fine = np.linspace(0.1, 1.0, 20_000)
+        phase = 2 * np.pi * self.turns * fine
+        curve = self.radius * fine[:, None] * np.stack([np.cos(phase), np.sin(phase)], -1)
+        steps = np.diff(curve, axis=0)
+        length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(steps, axis=-1))])
+        spacing = length[-1] / self.components
+        at = np.searchsorted(length[:-1], (np.arange(self.components) + 0.5) * spacing)
+        at = np.minimum(at, len(steps) - 1)
+        angles = np.arctan2(steps[at, 1], steps[at, 0])
+        return self._mixture(angles, curve[at], np.tile([spacing / 2, self.width], (self.components, 1)))
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class LearnedMixture(Prior):
+    """A mixture of Gaussians whose weights, means and scales are learned with the model.
+
+        p(z) = sum_k w_k N(z; m_k, diag(s_k)^2)
+
+    Starts near the standard normal; the KL to it is a Monte Carlo estimate.
+    """
+
+    def __init__(self, latent_dim, components=10, **kwargs):
+        super().__init__(latent_dim, **kwargs)
+        self.components = components
+        shape = (components, latent_dim)
+        self.logits = self.add_weight(shape=(components,), initializer="zeros", name="logits")
+        self.means = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(stddev=1.0), name="means")
+        # softplus(0.54) = 1: every component starts as wide as the standard normal.
+        self.raw_scales = self.add_weight(
+            shape=shape, initializer=keras.initializers.Constant(0.5413), name="raw_scales"
+        )
+
+    def call(self, condition=None):
+        components = tfd.MultivariateNormalDiag(tf.convert_to_tensor(self.means), positive(self.raw_scales))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.convert_to_tensor(self.logits)), components)
+
+    def get_config(self):
+        return super().get_config() | {"components": self.components}
+
+
+NAMES = {"normal": Normal, "uniform": Uniform, "ring": Ring, "swiss_roll": SwissRoll, "mixture": LearnedMixture}
+
+
+def get(prior, latent_dim):
+    """A function `() -> tfd distribution` for None (the standard normal), a name, a layer or a tfd object.
+
+    `latent_dim` may be None where networks are not built yet; names then have nothing to be made from.
+
+    Raises:
+        ValueError: for an unknown name, an object that is none of these, or an event that is not `(latent_dim,)`.
+    """
+    if prior is None:
+        prior = "normal"
+    if isinstance(prior, str) and prior in NAMES and latent_dim is None:
+        raise ValueError(f"prior={prior!r} needs the size of a code: give the encoder or the decoder a keras.Input.")
+    if isinstance(prior, str) and prior in NAMES:
+        return NAMES[prior](latent_dim)
+    if isinstance(prior, tfd.Distribution):
+        _check_event(prior, latent_dim)
+        return lambda: prior
+    if callable(prior):
+        _check_event(prior(), latent_dim)
+        return prior
+    raise ValueError(
+        f"Unknown prior {prior!r}: expected None, one of {', '.join(NAMES)}, a tfp.distributions object, or a callable "
+        "without arguments that returns one."
+    )
+
+
+def _check_event(prior, latent_dim):
+    if latent_dim is not None and tuple(prior.event_shape) != (latent_dim,):
+        raise ValueError(f"prior: expected a distribution over codes, event shape ({latent_dim},); received {prior}.")
+
+
+def check_covers_gaussians(prior):
+    """Raises where `prior` has no density far out: a Gaussian posterior then has infinite KL to it."""
+    far = prior.log_prob(tf.fill(prior.event_shape, 100.0))
+    if not np.isfinite(far):
+        raise ValueError(
+            f"prior: {prior.name} has no mass outside its support: the KL of a Gaussian posterior to it is infinite. "
+            "Expected a prior with a density everywhere; match a bounded one by samples (MMD or a critic) instead."
+        )

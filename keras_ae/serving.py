@@ -1,0 +1,238 @@
+"""Export to SavedModels for TensorFlow Serving: named endpoints, atomic versions, warm-up, a card."""
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+import uuid
+from collections import namedtuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+CARD_FILE = "card.json"
+
+Endpoint = namedtuple("Endpoint", "function inputs example", defaults=(None,))
+Endpoint.__doc__ = """One signature of an export.
+
+Attributes:
+    function: from tensors, named and ordered as `inputs`, to a dict of tensors; all share their first axis.
+    inputs: list of named `tf.TensorSpec`s with an open first axis.
+    example: dict of arrays for the warm-up request. Where absent, one row of zeros, or no request at all if a
+        row's shape is open: a server refuses to load a model whose warm-up fails.
+"""
+
+
+def export(model, directory, *, endpoints=None, card=None):
+    """Writes a SavedModel to `directory/<next integer version>`, atomically, and returns that path.
+
+    Args:
+        model: a model of this package, built.
+        directory: local path; versions are its sub-folders, as TensorFlow Serving expects.
+        endpoints: `{name: Endpoint}`, the default one first; by default those of `endpoints(model)`.
+        card: dict of JSON values for the model card (data, licence, seed, command, numbers); NaN becomes null.
+
+    Raises:
+        ValueError: if the model has networks that were never built, or `card` is not JSON.
+        OSError: if the directory cannot be written, or the disk is full; nothing is left behind.
+
+    Example:
+
+        path = ka.export(vae, "saved_models/mnist_vae")    # saved_models/mnist_vae/1
+        served = tf.saved_model.load(path)
+        served.signatures["encode"](x=x)["z"]
+    """
+    model.require_built()
+    if "://" in str(directory):
+        raise ValueError(f"directory: expected a local path, received {directory!r}. Export here, then copy.")
+    endpoints = endpoints or model_endpoints(model)
+    card = _card(model, endpoints, card or {})
+    archive, warmup = _archive(endpoints)
+    directory = pathlib.Path(directory)
+    beside = directory / f".{uuid.uuid4().hex}"
+    missing = [path for path in (directory, *directory.parents) if not os.path.exists(path)]
+    try:
+        beside.mkdir(parents=True)
+        archive.write_out(str(beside), verbose=False)
+        _write_warmup(warmup, beside)
+        (beside / CARD_FILE).write_text(card, encoding="utf-8")
+        return _publish(beside, directory)
+    except (OSError, tf.errors.OpError) as error:
+        raise OSError(
+            f"export: could not write to directory={str(directory)!r} ({error}). Expected a directory with "
+            "write permission and enough free space; no partial version was left behind."
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        for path in missing:
+            with contextlib.suppress(OSError):  # not empty: the version was written
+                path.rmdir()
+
+
+def versions(directory):
+    """The integer versions under `directory`, ascending."""
+    return sorted(_numbered(directory))
+
+
+def newest(directory):
+    """Path of the newest version under `directory`.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = _numbered(directory)
+    if not found:
+        raise ValueError(f"No export found: expected integer version folders under {str(directory)!r}.")
+    return found[max(found)]
+
+
+def _numbered(directory):
+    directory = pathlib.Path(directory)
+    # By number and path, since TensorFlow Serving reads a folder named 007 as version 7.
+    paths = directory.iterdir() if directory.is_dir() else []
+    return {int(path.name): path for path in paths if path.name.isascii() and path.name.isdecimal()}
+
+
+def model_endpoints(model):
+    """The endpoints of a model, by the methods it has, the default one first.
+
+    | endpoint | in | out |
+    |---|---|---|
+    | `reconstruct` | `x` | `x`, `valid` |
+    | `encode` | `x` | `z`, `valid` |
+    | `decode` | `z` | `x`, `valid` |
+    | `score` | `x`, `seed` int64 | `score`, `valid`; the lowest float32 where not valid |
+    | `sample` | `seed` int64 | `x` |
+
+    `valid` is false where a row holds NaN, infinity, or values outside the likelihood's range, and where its
+    answer would not be finite; its outputs are 0.
+    """
+    x = tf.TensorSpec((None, *model.event_shape), model.input_dtype, name="x")
+    z = tf.TensorSpec((None, model.latent_dim), tf.float32, name="z")
+    seed = tf.TensorSpec((None,), tf.int64, name="seed")
+    made = {}
+    if hasattr(model, "reconstruct"):
+        made["reconstruct"] = Endpoint(_guarded(model.valid, model.reconstruct, "x"), [x])
+    if hasattr(model, "encode"):
+        made["encode"] = Endpoint(_guarded(model.valid, model.encode, "z"), [x])
+    if hasattr(model, "decode"):
+        made["decode"] = Endpoint(_guarded(finite, model.decode, "x"), [z])
+    if hasattr(model, "score_at"):
+        made["score"] = Endpoint(_guarded(model.valid, model.score_at, "score", tf.float32.min), [x, seed])
+    if hasattr(model, "sample_at"):
+        made["sample"] = Endpoint(lambda seed: {"x": model.sample_at(seed)}, [seed])
+    return made
+
+
+def finite(rows):
+    """Which rows hold finite numbers only: bool `(B,)`."""
+    rows = tf.cast(rows, tf.float32)
+    return tf.reduce_all(tf.math.is_finite(rows), axis=tf.range(1, tf.rank(rows)))
+
+
+def _guarded(valid, function, output, otherwise=0.0):
+    """`function` with rows that are not valid replaced, so that they cannot fail their neighbours."""
+
+    def guarded(rows, *others):
+        good = valid(rows)
+        result = function(_where(good, rows, tf.zeros_like(rows)), *others)
+        good &= finite(result)
+        return {output: _where(good, result, tf.fill(tf.shape(result), otherwise)), "valid": good}
+
+    return guarded
+
+
+def _where(rows, a, b):
+    shape = tf.concat([tf.shape(rows), tf.ones(a.shape.rank - 1, tf.int32)], 0)  # (B, 1, ..., 1)
+    return tf.where(tf.reshape(rows, shape), a, b)
+
+
+def _archive(endpoints):
+    """The archive of all endpoints, and a warm-up request for each: `{name: {input: array}}`."""
+    # Variables are found through the endpoints; archive.track(model) would store every one of them twice.
+    archive = keras.export.ExportArchive()
+    warmup = {}
+    for name, endpoint in endpoints.items():
+        function = archive.add_endpoint(name, endpoint.function, input_signature=endpoint.inputs)
+        inputs = _example(endpoint)
+        if inputs is not None:
+            function.get_concrete_function()(**inputs)  # fails here rather than in the server
+            warmup[name] = inputs
+    return archive, warmup
+
+
+def _example(endpoint):
+    if endpoint.example is not None:
+        return {s.name: tf.convert_to_tensor(endpoint.example[s.name], s.dtype) for s in endpoint.inputs}
+    if any(None in s.shape[1:] for s in endpoint.inputs):
+        return None
+    return {s.name: tf.zeros([1, *s.shape[1:]], s.dtype) for s in endpoint.inputs}
+
+
+def _write_warmup(warmup, path):
+    try:
+        from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+    except ImportError:
+        logging.getLogger("keras_ae").warning(
+            "The export has no warm-up requests: they need tensorflow-serving-api. "
+            "Install it with: pip install 'keras_ae[serving]'."
+        )
+        return
+    target = path / WARMUP_FILE
+    target.parent.mkdir()
+    with tf.io.TFRecordWriter(str(target)) as writer:
+        for name, inputs in warmup.items():
+            request = predict_pb2.PredictRequest(
+                # The server fills the model's name in; only the signature matters here.
+                model_spec=model_pb2.ModelSpec(signature_name=name),
+                inputs={key: tf.make_tensor_proto(value) for key, value in inputs.items()},
+            )
+            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+            writer.write(log.SerializeToString())
+
+
+def _card(model, endpoints, card):
+    facts = {"model": type(model).__name__, "keras_ae": _version(), "keras": keras.__version__}
+    facts |= {"tensorflow": tf.__version__, "endpoints": {n: _describe(e) for n, e in endpoints.items()}}
+    facts |= getattr(model, "card", dict)()
+    try:
+        text = json.dumps(facts | card, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"card: expected a dict of JSON values, received {card!r} ({error}).") from error
+    # JSON has no NaN, and one such number is no reason to refuse the export.
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2) + "\n"
+
+
+def _plain(value):
+    """Numbers and arrays of NumPy, which metrics often are, as JSON knows them."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+def _publish(beside, directory):
+    """Renames the finished folder to the next version, again if another writer took that number meanwhile."""
+    while True:
+        version = max(versions(directory), default=0) + 1
+        target = directory / str(version)
+        try:
+            os.rename(beside, target)
+            return str(target)
+        except OSError:
+            if not target.exists():
+                raise
+
+
+def _describe(endpoint):
+    shapes = {s.name: ", ".join(map(str, ["B", *s.shape[1:]])) for s in endpoint.inputs}
+    return {s.name: f"{s.dtype.name} [{shapes[s.name]}]" for s in endpoint.inputs}
+
+
+def _version():
+    from keras_ae import __version__
+
+    return __version__

@@ -1,0 +1,36 @@
+"""Metadata and dependencies of keras_ae: the single place for both."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+# Tested together on Python 3.11, 3.12 and 3.13; the upper bounds are the next untested minor versions.
+REQUIRED = [
+    "tensorflow>=2.21,<2.22",
+    "keras>=3.15,<3.16",
+    "tensorflow-probability>=0.25,<0.26",
+    "tf-keras>=2.21,<2.22",  # TensorFlow Probability imports it; keras_ae does not
+    "tensorflow-datasets>=4.9.10,<5",
+    "importlib-resources>=6",  # tensorflow-datasets imports it without declaring it
+    "absl-py>=2.1,<3",
+    "scikit-learn>=1.6,<2",
+]
+EXTRAS = {
+    "apps": ["matplotlib>=3.9,<4", "pillow>=10,<13", "tqdm>=4.66,<5"],
+    "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+    "test": ["pytest>=8,<10", "ruff>=0.14,<1", "tensorboard>=2.19,<3"],
+    "bench": ["torch==2.13.0", "pythae==0.1.2"],
+}
+
+setup(
+    name="keras_ae",
+    version="0.1.0",
+    description="Every autoencoder, as one family of Keras models that you fit, measure and serve",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["keras_ae", "keras_ae.*"]),
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+)

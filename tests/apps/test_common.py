@@ -1,0 +1,119 @@
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_ae as ka
+from apps import common
+
+
+@pytest.fixture
+def model():
+    encoder = ka.networks.mlp_encoder((2, 2, 1), latent_dim=2, hidden=(), parameters=2)
+    decoder = ka.networks.mlp_decoder(latent_dim=2, output_shape=(2, 2, 1), hidden=())
+    vae = ka.VAE(encoder, decoder, seed=0)
+    vae.compile("adam", steps_per_execution=1, jit_compile=False)
+    return vae
+
+
+@pytest.fixture
+def x(rng):
+    return rng.random((20, 2, 2, 1)).astype("float32")
+
+
+class _Stop(keras.callbacks.Callback):
+    """Raises at the end of an epoch, as a signal or a kill would; notes the epochs begun."""
+
+    def __init__(self, epoch=None, error=None):
+        super().__init__()
+        self.epoch, self.error, self.begun = epoch, error, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begun.append(epoch)
+        if epoch == self.epoch:
+            raise self.error
+
+
+def _fit(model, x, **kwargs):
+    return common.fit(model, x, batch_size=10, verbose=0, **kwargs)
+
+
+def test_time_budget_stops_at_the_end_of_a_batch(model, x):
+    _fit(model, x, epochs=50, max_minutes=0.0)
+    assert int(model.optimizer.iterations) == 1
+
+
+def test_without_a_budget_all_epochs_run(model, x):
+    assert _fit(model, x, epochs=3) > 0.0
+    assert int(model.optimizer.iterations) == 6
+
+
+def test_an_interrupted_fit_keeps_the_weights_so_far(model, x, capsys):
+    _fit(model, x, epochs=50, callbacks=[_Stop(2, KeyboardInterrupt())])
+    assert int(model.optimizer.iterations) == 4
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_interrupted_fit_restores_the_best_weights(model, x):
+    class Worse(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["val_loss"] = float(epoch)
+            if epoch == 0:
+                self.best = [w.copy() for w in self.model.get_weights()]
+
+    worse = Worse()
+    early = keras.callbacks.EarlyStopping(patience=99, restore_best_weights=True)
+    _fit(model, x, epochs=9, callbacks=[worse, early, _Stop(3, KeyboardInterrupt())])
+    for a, b in zip(model.get_weights(), worse.best, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_killed_fit_resumes_and_then_removes_only_its_own_folder(model, x, tmp_path):
+    (tmp_path / "precious").touch()
+    with pytest.raises(RuntimeError):
+        _fit(model, x, epochs=4, checkpoint_dir=tmp_path, callbacks=[_Stop(2, RuntimeError())])
+    killed = model.get_weights()
+    model.set_weights([np.zeros_like(w) for w in killed])
+    model.optimizer.iterations.assign(0)
+    log = _Stop()
+    _fit(model, x, epochs=4, checkpoint_dir=tmp_path, callbacks=[log])
+    assert log.begun == [2, 3]
+    assert int(model.optimizer.iterations) == 8
+    assert os.listdir(tmp_path) == ["precious"]
+
+
+def test_a_fit_that_ran_out_of_time_goes_on_next_time(model, x, tmp_path):
+    _fit(model, x, epochs=3, checkpoint_dir=tmp_path, max_minutes=0.0)
+    log = _Stop()
+    _fit(model, x, epochs=3, checkpoint_dir=tmp_path, callbacks=[log])
+    assert log.begun == [1, 2]
+
+
+def test_report_is_the_last_line_and_the_file(tmp_path, capsys):
+    figures = {"a": np.float32(1.5), "b": np.arange(2), "path": tmp_path, "bad": [float("nan")]}
+    common.report(figures, tmp_path)
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed == {"a": 1.5, "b": [0, 1], "path": str(tmp_path), "bad": [None]}
+    assert json.loads((tmp_path / "report.json").read_text()) == printed
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "report.json"
+    common.write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        common.write_text(path, "\ud800")
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["report.json"]
+
+
+def test_errors_of_users_become_one_line():
+    with pytest.raises(common.UserError, match=r"^first second$"), common.user_input():
+        raise ValueError("first\n  second")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(common.UserError, match="file"):
+        common.writable(tmp_path / "file" / "folder")

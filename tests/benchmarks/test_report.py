@@ -1,0 +1,161 @@
+"""The README's tables agree with the committed results, and a row is what it says it is."""
+
+import datetime
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import report, results
+
+FIELDS = {
+    "claim": "reconstructs",
+    "data": "digits",
+    "metric": "nats",
+    "better": "lower",
+    "ours": 12.3456,
+    "seeds": [0],
+    "seconds": 1.5,
+    "command": "python -m benchmarks.toy",
+}
+
+
+def test_readme_agrees_with_the_results():
+    if not report.README.exists():
+        pytest.skip("README.md is not written yet")
+    readme = report.README.read_text(encoding="utf-8")
+    assert report.render(readme) == readme
+
+
+def test_row_has_every_key_in_order():
+    row = results.row(**FIELDS)
+    assert tuple(row) == results.KEYS
+    assert row["paper"] is row["least"] is row["goal"] is row["standard_error"] is None
+
+
+@pytest.mark.parametrize("key", results.REQUIRED)
+def test_row_without_a_required_key_raises(key):
+    fields = {name: value for name, value in FIELDS.items() if name != key}
+    with pytest.raises(ValueError, match=key):
+        results.row(**fields)
+
+
+def test_row_with_an_unknown_key_raises():
+    with pytest.raises(ValueError, match="colour"):
+        results.row(**FIELDS, colour="red")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"better": "smaller"}, {"ours": float("nan")}, {"ours": "12"}, {"ours": None}, {"least": float("inf")}],
+)
+def test_row_with_a_bad_value_raises(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        results.row(**FIELDS | change)
+
+
+@pytest.mark.parametrize("key", results.KEYS)
+def test_write_refuses_a_row_without_a_key(tmp_path, key):
+    row = results.row(**FIELDS)
+    del row[key]
+    with pytest.raises(ValueError, match=key):
+        results.write("toy", [row], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("better", "ours", "expected"),
+    [
+        *(("lower", 0.5, "goal"), ("lower", 1.0, "goal"), ("lower", 1.5, "least")),
+        *(("lower", 2.0, "least"), ("lower", 2.5, "short")),
+        *(("higher", 2.5, "goal"), ("higher", 1.5, "short")),
+    ],
+)
+def test_reached(better, ours, expected):
+    goal = 1.0 if better == "lower" else 2.0
+    row = results.row(**FIELDS | {"better": better, "ours": ours, "least": 2.0, "goal": goal})
+    assert results.reached(row) == expected
+
+
+def test_reached_between_the_marks_when_higher_is_better():
+    row = results.row(**FIELDS | {"better": "higher", "ours": 1.1, "least": 1.0, "goal": 1.15})
+    assert results.reached(row) == "least"
+
+
+def test_reached_without_a_goal_or_a_least():
+    assert results.reached(results.row(**FIELDS, least=13.0)) == "least"
+    assert results.reached(results.row(**FIELDS, goal=13.0)) == "measured"
+
+
+def test_write_fills_versions_and_date_and_leaves_no_temporary_file(tmp_path):
+    path = results.write("toy", [results.row(**FIELDS | {"ours": np.float32(0.5)})], tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["toy.json"]
+    (row,) = json.loads(path.read_text(encoding="utf-8"))
+    assert row["ours"] == 0.5
+    assert {"python", "tensorflow", "keras", "tensorflow_probability", "numpy"} <= set(row["versions"])
+    assert datetime.date.fromisoformat(row["date"])
+    assert results.read("toy", tmp_path) == [row]
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path, monkeypatch):
+    path = results.write("toy", [results.row(**FIELDS)], tmp_path)
+    old = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(results.os, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        results.write("toy", [results.row(**FIELDS | {"ours": 1.0})], tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["toy.json"]
+    assert path.read_bytes() == old
+
+
+def test_read_of_missing_results_names_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"toy\.json"):
+        results.read("toy", tmp_path)
+
+
+def test_table():
+    rows = [
+        results.row(**FIELDS, paper=12.1, least=13.0, goal=12.0, standard_error=0.0234),
+        results.row(**FIELDS | {"claim": "a|b", "better": "higher", "ours": 25512.3, "least": 30000}),
+        results.row(**FIELDS | {"ours": 0.0001234, "paper": "about 0"}),
+    ]
+    assert report.table(rows) == (
+        "| claim | data | metric | paper | least | goal | ours ± s.e. | reached |\n"
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\n"
+        "| reconstructs | digits | nats | 12.1 | ≤ 13.0 | ≤ 12.0 | 12.346 ± 0.023 | least |\n"
+        "| a\\|b | digits | nats |  | ≥ 30,000 |  | 25,512 | **short** |\n"
+        "| reconstructs | digits | nats | about 0 |  |  | 0.0001234 | measured |\n"
+        "\n"
+        "Made by `python -m benchmarks.toy`.\n"
+    )
+
+
+def test_render_replaces_only_the_regions_and_is_idempotent(tmp_path):
+    results.write("toy", [results.row(**FIELDS)], tmp_path)
+    text = "# Title\n\n<!-- table: toy -->\nold\n<!-- end: toy -->\n\nafter\n"
+    rendered = report.render(text, tmp_path)
+    table = report.table(results.read("toy", tmp_path))
+    assert rendered == f"# Title\n\n<!-- table: toy -->\n\n{table}\n<!-- end: toy -->\n\nafter\n"
+    assert report.render(rendered, tmp_path) == rendered
+
+
+def test_render_names_the_missing_results(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.json"):
+        report.render("<!-- table: absent -->\n<!-- end: absent -->\n", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- table: toy -->\n",
+        "<!-- end: toy -->\n",
+        "<!-- table: toy -->\n<!-- end: other -->\n",
+        "<!-- table: a -->\n<!-- table: b -->\n<!-- end: b -->\n<!-- end: a -->\n",
+    ],
+)
+def test_render_refuses_unpaired_markers(tmp_path, text):
+    with pytest.raises(ValueError, match="needs its"):
+        report.render(text, tmp_path)

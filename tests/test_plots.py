@@ -1,0 +1,132 @@
+import io
+import statistics
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from keras_ae import plots
+
+
+def _pixels(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    file.seek(0)
+    return matplotlib.image.imread(file)
+
+
+def _image(figure):
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+@pytest.fixture
+def images(rng):
+    return rng.random((5, 4, 6, 1), dtype=np.float32)
+
+
+def test_image_grid_places_images_row_by_row_with_a_white_pixel_between(images):
+    shown = _image(plots.image_grid(images, columns=3))
+    assert shown.shape == (2 * 4 + 1, 3 * 6 + 2)
+    np.testing.assert_array_equal(shown[:4, 7:13], images[1, ..., 0])
+    np.testing.assert_array_equal(shown[5:, 7:13], images[4, ..., 0])
+    assert np.all(shown[4] == 1.0) and np.all(shown[:, 6] == 1.0)
+    assert np.all(shown[5:, 14:] == 1.0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_not_blank(rng, channels):
+    x = rng.random((6, 8, 8, channels))
+    assert _pixels(plots.image_grid(x, title="six")).var() > 1e-3
+    assert _pixels(plots.reconstructions(x, {"half": x / 2})).var() > 1e-3
+    assert _pixels(plots.latent_grid(lambda z: np.tile(x[:1], (len(z), 1, 1, 1)), size=3)).var() > 1e-3
+
+
+def test_values_outside_the_unit_interval_are_clipped(images):
+    shown = _image(plots.image_grid(4 * images - 2))
+    assert shown.min() == 0.0 and shown.max() == 1.0
+
+
+def test_reconstructions_label_their_rows(images):
+    figure = plots.reconstructions(images, {"VAE": images / 2, "PCA": images / 4})
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["original", "VAE", "PCA"]
+    np.testing.assert_allclose(_image(figure)[10:14, :6], images[0, ..., 0] / 4)
+
+
+def test_reconstructions_refuse_images_of_another_shape(images):
+    with pytest.raises(ValueError, match=r"PCA: expected images of x's shape \(5, 4, 6, 1\)"):
+        plots.reconstructions(images, {"PCA": images[:4]})
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (2, 4, 4, 2), (0, 4, 4, 1)])
+def test_images_of_the_wrong_shape_are_refused(shape):
+    with pytest.raises(ValueError, match="expected images"):
+        plots.image_grid(np.zeros(shape))
+
+
+def test_scatter_of_two_dimensions_shows_the_codes_themselves(rng):
+    z = rng.normal(size=(50, 2))
+    figure = plots.latent_scatter(z)
+    np.testing.assert_allclose(figure.axes[0].collections[0].get_offsets(), z)
+    assert figure.axes[0].get_xlabel() == "z 1"
+
+
+def test_scatter_of_more_dimensions_shows_the_principal_axes_and_says_so(rng):
+    z = np.zeros((400, 5))
+    z[:, 3], z[:, 1] = 3 * rng.normal(size=400), rng.normal(size=400)
+    figure = plots.latent_scatter(z)
+    points = np.asarray(figure.axes[0].collections[0].get_offsets())
+    assert abs(np.corrcoef(points[:, 0], z[:, 3])[0, 1]) > 0.999
+    assert abs(np.corrcoef(points[:, 1], z[:, 1])[0, 1]) > 0.99
+    assert figure.axes[0].get_xlabel().startswith("principal axis 1 of z (9")
+
+
+def test_scatter_colours_labels_with_a_legend_or_a_colour_bar(rng):
+    z = rng.normal(size=(60, 1))
+    few = plots.latent_scatter(z, np.arange(60) % 3)
+    assert [text.get_text() for text in few.axes[0].get_legend().get_texts()] == ["0", "1", "2"]
+    many = plots.latent_scatter(z, np.arange(60))
+    assert many.axes[1].get_ylabel() == "label"
+    with pytest.raises(ValueError, match="one for each code"):
+        plots.latent_scatter(z, np.arange(59))
+
+
+def test_grid_without_codes_decodes_quantiles_of_the_prior():
+    seen = []
+
+    def decode(z):
+        seen.append(z)
+        return np.zeros((len(z), 2, 2, 1))
+
+    plots.latent_grid(decode, size=5)
+    z = seen[0].reshape(5, 5, 2)
+    probability = np.vectorize(statistics.NormalDist().cdf)(z)
+    np.testing.assert_allclose(probability[2, :, 0], [0.1, 0.3, 0.5, 0.7, 0.9], atol=1e-6)  # float32
+    np.testing.assert_allclose(probability[:, 2, 1], [0.9, 0.7, 0.5, 0.3, 0.1], atol=1e-6)  # float32
+
+
+def test_grid_with_codes_lies_in_the_plane_of_their_principal_axes(rng):
+    codes = np.array([1.0, 2.0, 3.0, 4.0]) + np.zeros((1000, 4))
+    codes[:, 2] += 5 * rng.normal(size=1000)
+    codes[:, 0] += 2 * rng.normal(size=1000)
+    seen = []
+
+    def decode(z):
+        seen.append(z)
+        return np.zeros((len(z), 2, 2, 1))
+
+    plots.latent_grid(decode, codes, size=3)
+    z = seen[0].reshape(3, 3, 4)
+    np.testing.assert_allclose(z[1, 1], codes.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(z[..., [1, 3]], np.broadcast_to([2.0, 4.0], (3, 3, 2)), rtol=1e-5)
+    step = statistics.NormalDist().inv_cdf(5 / 6)
+    # The sample's axes are tilted a little against those of the distribution.
+    np.testing.assert_allclose(z[1, 2, 2] - z[1, 1, 2], step * codes[:, 2].std(), rtol=0.02)
+    np.testing.assert_allclose(z[0, 1, 0] - z[1, 1, 0], step * codes[:, 0].std(), rtol=0.02)
+
+
+def test_without_matplotlib_the_error_names_the_extra(images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"keras_ae\[apps\]"):
+        plots.image_grid(images)

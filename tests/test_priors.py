@@ -1,0 +1,79 @@
+"""Priors: densities that integrate to one, samples that agree with them, and refusals."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae import priors
+
+tfd = tfp.distributions
+
+
+@pytest.mark.parametrize("name", list(priors.NAMES))
+def test_density_integrates_to_one_in_the_plane(name):
+    axis = np.linspace(-7, 7, 401, dtype="float32")
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    mass = np.exp(priors.get(name, 2)().log_prob(grid)).sum() * (axis[1] - axis[0]) ** 2
+    # The uniform's edge falls between grid points: an error of one grid step a side.
+    assert mass == pytest.approx(1, abs=0.03 if name == "uniform" else 1e-3)
+
+
+@pytest.mark.parametrize("name", list(priors.NAMES))
+def test_samples_have_the_entropy_that_the_density_says(name):
+    prior = priors.get(name, 2)()
+    z = prior.sample(20_000, seed=[0, 1])
+    log_density = prior.log_prob(z).numpy()
+    axis = np.linspace(-7, 7, 401, dtype="float32")
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
+    on_grid = prior.log_prob(grid).numpy()
+    density = np.exp(on_grid)
+    integral = (density * np.where(density > 0, on_grid, 0)).sum() * (axis[1] - axis[0]) ** 2
+    error = 4 * log_density.std() / np.sqrt(len(log_density)) + (0.06 if name == "uniform" else 1e-3)
+    assert log_density.mean() == pytest.approx(integral, abs=error)
+
+
+def test_ring_has_ten_modes_at_radius_four():
+    z = priors.Ring()().sample(50_000, seed=[0, 1]).numpy()
+    angle = np.arctan2(z[:, 1], z[:, 0])
+    counts = np.bincount(np.round(angle / (2 * np.pi / 10)).astype(int) % 10, minlength=10)
+    np.testing.assert_allclose(counts, 5000, atol=4 * np.sqrt(50_000 * 0.1 * 0.9))
+    assert np.linalg.norm(z, axis=1).mean() == pytest.approx(4.0, abs=0.05)
+    # Across the radius the modes are 0.25 wide.
+    first = z[np.abs(angle) < np.pi / 10]
+    assert first[:, 1].std() == pytest.approx(0.25, abs=0.02)
+
+
+def test_swiss_roll_lies_on_the_spiral():
+    z = priors.SwissRoll()().sample(5_000, seed=[0, 1]).numpy()
+    fine = np.linspace(0.05, 1.05, 4000)
+    curve = 5 * fine[:, None] * np.stack([np.cos(4 * np.pi * fine), np.sin(4 * np.pi * fine)], -1)
+    distance = np.sqrt(((z[:, None] - curve[None, ::4]) ** 2).sum(-1)).min(1)
+    assert np.quantile(distance, 0.99) < 0.4  # four widths
+    assert (np.bincount(np.digitize(np.linalg.norm(z, axis=1), [1, 2, 3, 4])) > 100).all()
+
+
+def test_learned_mixture_fits_two_clusters(rng):
+    prior = priors.LearnedMixture(1, components=2)
+    z = np.concatenate([rng.normal(-2, 0.5, 500), rng.normal(3, 1.0, 500)])[:, None].astype("float32")
+    optimizer = keras.optimizers.Adam(0.05)
+    for _ in range(300):
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(prior().log_prob(z))
+        gradients = tape.gradient(loss, prior.trainable_variables)
+        assert all(g is not None for g in gradients)
+        optimizer.apply(gradients, prior.trainable_variables)
+    np.testing.assert_allclose(np.sort(prior.means.numpy().ravel()), [-2, 3], atol=0.2)
+    np.testing.assert_allclose(np.sort(np.log1p(np.exp(prior.raw_scales)).ravel()), [0.5, 1.0], atol=0.12)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match=r"'gamma'.*normal"):
+        priors.get("gamma", 2)
+    with pytest.raises(ValueError, match=r"event shape \(3,\)"):
+        priors.get(tfd.MultivariateNormalDiag(tf.zeros(2)), 3)
+    with pytest.raises(ValueError, match="latent_dim=2, received 3"):
+        priors.get("ring", 3)
+    with pytest.raises(ValueError, match="infinite"):
+        priors.check_covers_gaussians(priors.Uniform(2)())
