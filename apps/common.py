@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from absl import app, flags, logging
 
-from keras_ae import strategies
+from keras_ae import files, strategies
 
 # Flags defined by the functions below count as the app's own, which its --help then shows.
 flags.disclaim_key_flags()
@@ -158,6 +158,31 @@ class TimeBudget(keras.callbacks.Callback):
         return minutes
 
 
+class CosineDecay(TimeBudget):
+    """Lowers the learning rate to 0 along a cosine, by the end of the steps or of the budget, whichever comes first.
+
+        rate = learning_rate * (1 + cos(pi progress)) / 2,    progress = max(step / steps, minutes / max_minutes)
+
+    A schedule of the optimizer would be cut short where time runs out, at a rate that still makes noise.
+
+    Args:
+        learning_rate: float, at the beginning.
+        steps: int, training steps of the planned epochs.
+        max_minutes: float, or None for no limit.
+    """
+
+    def __init__(self, learning_rate, steps, max_minutes):
+        super().__init__(max_minutes)
+        self.learning_rate, self.steps = learning_rate, steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        progress = int(self.model.optimizer.iterations.numpy()) / self.steps
+        if self.max_minutes is not None:
+            progress = max(progress, self._minutes() / max(self.max_minutes, 1e-9))
+        rate = self.learning_rate * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+        self.model.optimizer.learning_rate = rate
+
+
 class Backup(keras.callbacks.BackupAndRestore):
     """Keras's backup, kept where time ran out; in a sub-folder, as Keras removes its folder at the end."""
 
@@ -169,8 +194,8 @@ class Backup(keras.callbacks.BackupAndRestore):
         super().on_train_end(logs)
 
 
-def fit(model, *args, max_minutes=None, checkpoint_dir=None, callbacks=(), **kwargs):
-    """`model.fit` within a time budget and with a backup; Ctrl-C ends it with the best weights so far.
+def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), **kwargs):
+    """`model.fit` within a `TimeBudget` and with a backup; Ctrl-C ends it with the best weights so far.
 
     The best are those of an `EarlyStopping(restore_best_weights=True)` among the callbacks; without one, the
     last.
@@ -178,7 +203,7 @@ def fit(model, *args, max_minutes=None, checkpoint_dir=None, callbacks=(), **kwa
     Returns:
         float, seconds it took.
     """
-    callbacks = [*callbacks, TimeBudget(max_minutes)]
+    callbacks = [*callbacks, budget]
     if checkpoint_dir:
         callbacks.append(Backup(writable(checkpoint_dir)))
     start = time.perf_counter()
@@ -201,7 +226,7 @@ def report(figures, folder):
         folder: path of an existing folder.
     """
     figures = plain(figures)
-    write_text(pathlib.Path(folder) / "report.json", json.dumps(figures, indent=2) + "\n")
+    files.write_text(pathlib.Path(folder) / "report.json", json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures), flush=True)
 
 
@@ -216,17 +241,6 @@ def plain(figures):
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return finite(json.loads(json.dumps(figures, default=_plain)))
-
-
-def write_text(path, text):
-    """Writes `text` to `path` so that a reader sees the old file or the new one, never a part."""
-    path = pathlib.Path(path)
-    beside = path.with_name(f".{uuid.uuid4().hex}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _plain(value):

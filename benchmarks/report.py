@@ -11,6 +11,7 @@ import sys
 from absl import app, flags
 
 from benchmarks import results
+from keras_ae import files
 
 _CHECK = flags.DEFINE_bool("check", False, "Write nothing; exit with 1 if README.md is out of date.")
 
@@ -88,7 +89,7 @@ def main(_):
     if _CHECK.value and new != old:
         sys.exit("README.md differs from benchmarks/results: run `python -m benchmarks.report`.")
     if new != old:
-        results.write_text(README, new)
+        files.write_text(README, new)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,9 @@ import importlib.metadata
 import json
 import math
 import numbers
-import os
 import pathlib
 import platform
 import sys
-import tempfile
 
 DIRECTORY = pathlib.Path(__file__).parent / "results"
 
@@ -88,7 +86,9 @@ def write(name, rows, directory=DIRECTORY):
     filled = [{**each, "versions": each["versions"] or versions(), "date": each["date"] or today} for each in rows]
     text = json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
     path = pathlib.Path(directory) / f"{name}.json"
-    write_text(path, text)
+    from keras_ae import files  # late: it imports TensorFlow, which must not share a process with a timing of PyTorch
+
+    files.write_text(path, text)
     return path
 
 
@@ -101,21 +101,6 @@ def read(name, directory=DIRECTORY):
     for each in rows:
         validate(each)
     return rows
-
-
-def write_text(path, text):
-    """Writes `text` to `path` so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644  # mkstemp's 0600 would stay otherwise
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _meets(value, mark, better):

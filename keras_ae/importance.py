@@ -1,14 +1,17 @@
-"""Importance sampling of log p(x), and draws that depend on a row's own seed alone."""
+"""Importance sampling of log p(x)."""
 
 import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae import sampling
 
 # Values of x that one chunk of samples may hold: large enough for full matrix products, small enough for a cache.
-CHUNK_VALUES = 4 * 2**20
+CHUNK_VALUES = 2 * 2**20
 
 
 def log_weights(model, q, x, num_samples, seed):
     """`log p(x|z) + log p(z) - log q(z|x)` for samples of q: `(num_samples, B)` nats."""
-    z = q.sample(num_samples, seed=seed)  # (S, B, D)
+    z = sampling.draw(q, num_samples, seed)  # (S, B, D)
     return model.likelihood(z).log_prob(tf.cast(x, tf.float32)) + model.prior.log_prob(z) - q.log_prob(z)
 
 
@@ -24,7 +27,7 @@ def log_marginal(model, x, num_samples, seed):
     def accumulate(done, total):
         size = tf.minimum(chunk, num_samples - done)
         weights = log_weights(model, q, x, size, tf.random.experimental.stateless_fold_in(seed, done))
-        return done + size, tf.reduce_logsumexp(tf.concat([total[None], weights], 0), 0)
+        return done + size, tfp.math.log_add_exp(total, tf.reduce_logsumexp(weights, axis=0))
 
     start = tf.fill(tf.shape(x)[:1], -float("inf"))
     _, total = tf.while_loop(lambda done, total: done < num_samples, accumulate, (0, start))
@@ -41,13 +44,3 @@ def log_marginal_rows(model, x, num_samples, seeds):
         return tf.reduce_logsumexp(weights) - tf.math.log(float(num_samples))
 
     return tf.map_fn(one, (x, tf.cast(seeds, tf.int64)), fn_output_signature=tf.float32)
-
-
-def draw_rows(distribution, seeds):
-    """One sample for each int64 seed of `(B,)`, equal whatever the other rows are: `(B, *event)`."""
-
-    def draw(seed):
-        return distribution.sample(seed=tf.bitcast(seed, tf.int32))
-
-    signature = tf.TensorSpec(distribution.event_shape, distribution.dtype)
-    return tf.map_fn(draw, tf.cast(seeds, tf.int64), fn_output_signature=signature)

@@ -3,12 +3,9 @@
 A model states its objectives: who minimises which terms over which networks. `ObjectiveModel` does the rest, once.
 """
 
-import contextlib
 import inspect
 import os
-import pathlib
 import types
-import uuid
 from collections import namedtuple
 from collections.abc import Mapping
 
@@ -16,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae import execution, strategies
+from keras_ae import execution, files, strategies
 
 Objective = namedtuple("Objective", "terms networks weights steps", defaults=({}, 1))
 Objective.__doc__ = """One player of a model's game: `networks` minimise the weighted sum of `terms`.
@@ -73,6 +70,7 @@ class ObjectiveModel(keras.Model):
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(seed)
         self._requested_steps = 1
+        self._resident = None
 
     def objectives(self):
         """`{name: Objective}` in the order of play; the last one owns `loss` and `self.optimizer`."""
@@ -222,6 +220,10 @@ class ObjectiveModel(keras.Model):
     # Steps
 
     def train_step(self, data):
+        return self._record(self._train(data))
+
+    def _train(self, data):
+        """One training step; returns its `_summary`."""
         x, y, sample_weight, rows = strategies.never_empty(*_unpack(data))
         share = strategies.share_of_batch(rows)
         all_terms = {}
@@ -237,7 +239,7 @@ class ObjectiveModel(keras.Model):
                 optimizer.apply(tape.gradient(scaled, variables), variables)
             all_terms |= terms
             self._players |= dict.fromkeys(terms, name)
-        return self._track(loss, all_terms, rows, sample_weight)
+        return self._summary(loss, all_terms, rows, sample_weight)
 
     def test_step(self, data):
         x, y, sample_weight, rows = strategies.never_empty(*_unpack(data))
@@ -246,17 +248,31 @@ class ObjectiveModel(keras.Model):
             terms = objective.terms(x, y, training=False)
             loss = _loss(objective, terms, sample_weight)
             all_terms |= terms
-        return self._track(loss, all_terms, rows, sample_weight)
+        return self._record(self._summary(loss, all_terms, rows, sample_weight))
 
-    def _track(self, loss, terms, rows, sample_weight):
+    def _summary(self, loss, terms, rows, sample_weight):
+        """What a step adds to the log: `(1 + T, 2)` float32, a sum and its weight for the loss and for every term."""
         if set(terms) != set(self.terms):
             raise ValueError(
                 f"{type(self).__name__} declares the terms {list(self.terms)}; its objectives returned {list(terms)}."
             )
-        self._trackers["loss"].update_state(loss, sample_weight=rows)
-        for name, term in terms.items():
-            weight = sample_weight if term.shape.rank else rows
-            self._trackers[name].update_state(term, sample_weight=weight)
+        rows = tf.cast(rows, tf.float32)
+        sums = [[loss * rows, rows]]
+        for term in map(terms.get, self.terms):
+            if not term.shape.rank:
+                sums.append([term * rows, rows])
+            elif sample_weight is None:
+                sums.append([tf.reduce_sum(term), rows])
+            else:
+                weight = tf.cast(sample_weight, term.dtype)
+                sums.append([tf.reduce_sum(weight * term), tf.reduce_sum(weight)])
+        return tf.convert_to_tensor(sums)
+
+    def _record(self, summary):
+        """Adds one or several steps' summaries to the log, and returns the log."""
+        for i, tracker in enumerate(self._trackers.values()):
+            total, weight = summary[i, 0], summary[i, 1]
+            tracker.update_state(tf.math.divide_no_nan(total, weight), sample_weight=weight)
         return self._results()
 
     def _results(self):
@@ -274,21 +290,23 @@ class ObjectiveModel(keras.Model):
         if self.train_function is not None and not force:
             return self.train_function
         by_batch = self._make_function(self.train_step)
-        if self.steps_per_execution == 1 or self.run_eagerly or self._distribute_strategy is not None:
-            function = by_batch
-        else:
-            loop = execution.make_loop(self.train_step, self.steps_per_execution, self.jit_compile, self._results)
-
-            def function(iterator):
-                return (loop if execution.can_stack(iterator) else by_batch)(iterator)
+        if self._loops():
+            shape = (1 + len(self.terms), 2)
+            loop = execution.make_loop(self._train, self._record, shape, self.steps_per_execution, self.jit_compile)
 
         def checked(iterator):
-            logs = function(iterator)
+            if self._loops() and execution.can_stack(iterator):
+                logs = loop(iterator, self._resident)
+            else:
+                logs = by_batch(iterator)
             self._check_finite(logs)
             return logs
 
         self.train_function = checked
         return self.train_function
+
+    def _loops(self):
+        return self.steps_per_execution > 1 and not self.run_eagerly and self._distribute_strategy is None
 
     def _check_finite(self, logs):
         broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
@@ -313,8 +331,16 @@ class ObjectiveModel(keras.Model):
             kwargs["validation_data"] = _pack(*validation)
         if self._requested_steps == "auto" and first is not None:
             self._set_steps(first, x, batch_size or 32, kwargs.get("steps_per_epoch"))
-        x, y, sample_weight = _pack(x, y, kwargs.pop("sample_weight", None))
-        return super().fit(x, y, batch_size, epochs, verbose, callbacks, sample_weight=sample_weight, **kwargs)
+        data = _pack(x, y, kwargs.pop("sample_weight", None))
+        if self._loops() and execution.are_arrays(data) and not {"validation_split", "class_weight"} & set(kwargs):
+            # Keras shuffles and batches row numbers; the loop gathers the rows, without an input pipeline to wait for.
+            self._resident = execution.resident(data)
+            data = np.arange(keras.tree.flatten(x)[0].shape[0], dtype="int32"), None, None
+        try:
+            x, y, sample_weight = data
+            return super().fit(x, y, batch_size, epochs, verbose, callbacks, sample_weight=sample_weight, **kwargs)
+        finally:
+            self._resident = None
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
         """The loss and terms on given data; arguments as in `keras.Model.evaluate`."""
@@ -404,14 +430,16 @@ class ObjectiveModel(keras.Model):
         for name, value in self._arguments.items():
             _check_serializable(type(self).__name__, name, value)
         self.require_built()
-        with _replacing(filepath) as beside:
-            super().save(beside, overwrite=overwrite, **kwargs)
+        _check_free(filepath, overwrite)
+        with files.replacing(filepath) as beside:
+            super().save(str(beside), **kwargs)
 
     def save_weights(self, filepath, overwrite=True, **kwargs):
         """Saves weights, optimizers and randomness to a `.weights.h5` file, atomically."""
         self.require_built()
-        with _replacing(filepath) as beside:
-            super().save_weights(beside, overwrite=overwrite, **kwargs)
+        _check_free(filepath, overwrite)
+        with files.replacing(filepath) as beside:
+            super().save_weights(str(beside), **kwargs)
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
@@ -463,17 +491,9 @@ def _copy(optimizer):
     return type(optimizer).from_config(optimizer.get_config())
 
 
-@contextlib.contextmanager
-def _replacing(filepath):
-    """A path beside `filepath` that takes its place when the block ends well and vanishes when it does not."""
-    filepath = pathlib.Path(filepath)
-    suffix = "".join(filepath.suffixes[-2:]) if filepath.name.endswith(".weights.h5") else filepath.suffix
-    beside = filepath.with_name(f".{uuid.uuid4().hex}{suffix}")
-    try:
-        yield str(beside)
-        os.replace(beside, filepath)
-    finally:
-        beside.unlink(missing_ok=True)
+def _check_free(filepath, overwrite):
+    if not overwrite and os.path.exists(filepath):
+        raise FileExistsError(f"{filepath} exists: expected a new path, or overwrite=True.")
 
 
 def _check_serializable(model, name, value):

@@ -93,16 +93,15 @@ def train(kind, data, latent_dim, settings, *, seed, strategy, max_minutes, chec
     with strategy.scope():
         model = build(kind, data.images.shape[1:], latent_dim, settings, seed)
         start_at_mean(model, data.images)
-        # Down to 0, so that the last weights are the best and no images need be held out to choose them.
-        schedule = keras.optimizers.schedules.CosineDecay(settings["learning_rate"], steps)
-        model.compile(keras.optimizers.Adam(schedule))
+        model.compile(keras.optimizers.Adam(settings["learning_rate"]))
     seconds = common.fit(
         model,
         data.train,
         epochs=settings["epochs"],
         shuffle=False,  # the data set does that itself, and Keras would warn
         verbose=1 if sys.stdout.isatty() else 2,
-        max_minutes=max_minutes,
+        # Down to 0, so that the last weights are the best and no images need be held out to choose them.
+        budget=common.CosineDecay(settings["learning_rate"], steps, max_minutes),
         checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/quickstart",
     )
     return model, seconds

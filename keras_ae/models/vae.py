@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ae import divergences, importance, likelihoods, priors
+from keras_ae import divergences, importance, likelihoods, priors, sampling
 from keras_ae.batching import in_batches
 from keras_ae.models.autoencoder import Autoencoder, target
 from keras_ae.training import Objective
@@ -92,7 +92,7 @@ class VAE(Autoencoder):
 
     def autoencode(self, x, y, training):
         q, p = self.posterior(x, training), self.prior
-        z = q.sample(self.num_samples, seed=self.next_seed())  # (L, B, D)
+        z = sampling.draw(q, self.num_samples, self.next_seed())  # (L, B, D)
         log_likelihood = self.likelihood(z, training).log_prob(target(x, y))  # (L, B)
         terms = {"reconstruction": -tf.reduce_mean(log_likelihood, axis=0), "kl": divergences.kl(q, p, z)}
         if self.free_bits:
@@ -112,7 +112,7 @@ class VAE(Autoencoder):
     @property
     def beta(self):
         """Weight of the KL in the loss; assigning acts at once, also during `fit`."""
-        return float(self._beta)
+        return float(self._beta.numpy())
 
     @beta.setter
     def beta(self, value):
@@ -125,7 +125,7 @@ class VAE(Autoencoder):
     @in_batches
     def sample_at(self, seeds):
         """One mean of p(x|z), z from the prior, for each of the int64 seeds `(B,)`."""
-        return self.likelihood(importance.draw_rows(self.prior, seeds)).mean()
+        return self.likelihood(sampling.draw_rows(self.prior, seeds)).mean()
 
     @in_batches
     def log_prob(self, x, *, num_samples=500, seed=0):

@@ -37,7 +37,8 @@ class _Stop(keras.callbacks.Callback):
 
 
 def _fit(model, x, **kwargs):
-    return common.fit(model, x, batch_size=10, verbose=0, **kwargs)
+    budget = common.TimeBudget(kwargs.pop("max_minutes", None))
+    return common.fit(model, x, batch_size=10, verbose=0, budget=budget, **kwargs)
 
 
 def test_time_budget_stops_at_the_end_of_a_batch(model, x):
@@ -100,12 +101,16 @@ def test_report_is_the_last_line_and_the_file(tmp_path, capsys):
     assert os.listdir(tmp_path) == ["report.json"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "report.json"
-    common.write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        common.write_text(path, "\ud800")
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["report.json"]
+def test_the_rate_falls_to_zero_by_the_end_of_the_steps_or_of_the_budget(monkeypatch):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    for minutes, steps, expected in ((0.0, 50, 0.5), (0.0, 100, 0.0), (15.0, 50, 0.146447), (21.0, 50, 0.0)):
+        decay = common.CosineDecay(1.0, 100, 20.0)
+        decay.set_model(model)
+        monkeypatch.setattr(decay, "_minutes", lambda minutes=minutes: minutes)
+        model.optimizer.iterations.assign(steps)
+        decay.on_train_batch_begin(0)
+        assert float(model.optimizer.learning_rate) == pytest.approx(expected, abs=1e-6)
 
 
 def test_errors_of_users_become_one_line():

@@ -104,7 +104,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path
     def full_disk(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(results.os, "replace", full_disk)
+    monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(OSError, match="No space"):
         results.write("toy", [results.row(**FIELDS | {"ours": 1.0})], tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["toy.json"]

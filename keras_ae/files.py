@@ -1,0 +1,29 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+import uuid
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    It ends in the last two suffixes of `path`, by which Keras tells formats apart.
+    """
+    path = pathlib.Path(path)
+    beside = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes[-2:])}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Writes `text` to `path`, making its folder, so that a reader sees the old file or the new one."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")

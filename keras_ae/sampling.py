@@ -1,0 +1,29 @@
+"""Draws from distributions: fast and equal with and without XLA, or each from its row's own seed."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+def draw(distribution, n, seed):
+    """`n` samples, `(n, *batch, *event)`, that follow from the int32 seed `(2,)`.
+
+    Gaussians with diagonal covariance are reparameterised here, `m + s e`, with Philox for e: what TFP leaves XLA to
+    choose is other numbers than without XLA, and took a quarter of a small VAE's training step.
+    """
+    if not isinstance(distribution, tfd.MultivariateNormalDiag):
+        return distribution.sample(n, seed=seed)
+    mean = distribution.mean()
+    shape = tf.concat([[n], tf.shape(mean)], axis=0)
+    return mean + distribution.stddev() * tf.random.stateless_normal(shape, seed, alg="philox")
+
+
+def draw_rows(distribution, seeds):
+    """One sample for each int64 seed of `(B,)`, equal whatever the other rows are: `(B, *event)`."""
+
+    def one(seed):
+        return draw(distribution, 1, tf.bitcast(seed, tf.int32))[0]
+
+    signature = tf.TensorSpec(distribution.event_shape, distribution.dtype)
+    return tf.map_fn(one, tf.cast(seeds, tf.int64), fn_output_signature=signature)
