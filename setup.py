@@ -4,7 +4,7 @@ import pathlib
 
 from setuptools import find_packages, setup
 
-# Tested together on Python 3.11, 3.12 and 3.13; the upper bounds are the next untested minor versions.
+# The lower bounds are what was tested together; the upper ones are the next, untested, minor versions.
 REQUIRED = [
     "tensorflow>=2.21,<2.22",
     "keras>=3.15,<3.16",

@@ -187,7 +187,10 @@ class Backup(keras.callbacks.BackupAndRestore):
     """Keras's backup, kept where time ran out; in a sub-folder, as Keras removes its folder at the end."""
 
     def __init__(self, checkpoint_dir, **kwargs):
-        super().__init__(os.path.join(checkpoint_dir, "backup"), **kwargs)
+        # Each worker of several keeps its own: all of them save, and the last would remove what another reads.
+        task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
+        name = "-".join(["backup", *(str(task[key]) for key in ("type", "index") if key in task)])
+        super().__init__(os.path.join(checkpoint_dir, name), **kwargs)
 
     def on_train_end(self, logs=None):
         self.delete_checkpoint = not self.model.stop_training

@@ -17,7 +17,8 @@ times slower. TensorFlow flushes them to zero unasked; PyTorch does after `torch
 which the contestants named "flushed" call.
 
 Another program on the same cores slows the contestants unequally (OpenMP, so PyTorch, by ten times). A
-measurement during which others used more than 5% of the machine is therefore made again.
+measurement during which others used more than 5% of the machine is therefore made again, up to five times, and
+the quietest is kept; the last line says how much of the machine others used at most.
 """
 
 import functools
@@ -50,14 +51,14 @@ SEED = 0
 WARM_UP_EPOCHS = 2  # the first compiles, the second shows how long an epoch takes
 PAUSE = 0.2  # seconds for the last contestant's threads to stop spinning
 QUIET = 0.05  # share of the machine that others may use during a measurement
-ATTEMPTS = 10
+ATTEMPTS = 5
 
 IMAGES = {"mlp": 60_000, "conv": 12_800}
 TITLES = {"mlp": "MLP VAE", "conv": "convolutional VAE"}
 PARAMETERS = {"mlp": 853_840, "conv": 341_825}
 MARKS = {  # least and goal of fit's ratio to each
-    "mlp": {"best PyTorch": (1.0, 1.15), "pythae": (1.5, 1.8)},
-    "conv": {"best PyTorch": (1.15, 1.4), "pythae": (1.5, 1.8)},
+    "mlp": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15), "pythae": (1.5, 1.8)},
+    "conv": {"best PyTorch": (1.15, 1.4), "best PyTorch, flushed": (1.15, 1.4), "pythae": (None, None)},
 }
 
 PRODUCT_STEPS = 36  # a call: long enough to hide its dispatch, too short for the chain to over- or underflow
@@ -76,7 +77,7 @@ def images(count):
 
 
 def keras_ae(workload, **compile_arguments):
-    """`VAE.fit` as users call it: the time includes what each call of `fit` costs beyond its epoch."""
+    """`VAE.fit` as users call it, timed from the beginning of its first epoch to the end of its last."""
     _set_up_tensorflow()
     import keras
 
@@ -94,10 +95,18 @@ def keras_ae(workload, **compile_arguments):
     vae.compile("adam", **compile_arguments)
     x = images(IMAGES[workload])
 
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 0:
+                self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seconds = time.perf_counter() - self.start
+
     def train(epochs):
-        start = time.perf_counter()
-        histories = [vae.fit(x, batch_size=BATCH, epochs=1, verbose=0).history for _ in range(epochs)]
-        return time.perf_counter() - start, [float(history["loss"][-1]) for history in histories]
+        clock = Clock()
+        history = vae.fit(x, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[clock]).history
+        return clock.seconds, [float(loss) for loss in history["loss"]]
 
     return encoder.count_params() + decoder.count_params(), train
 
@@ -141,11 +150,11 @@ def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=
     return sum(parameter.numel() for parameter in parameters), train
 
 
-def pythae(workload, flushed=False):
+def pythae(workload):
     """pythae's VAE and BaseTrainer on its in-memory data set; its own start-up and saving are not timed."""
     os.environ["TQDM_DISABLE"] = "1"  # the trainer adds its progress bar unasked; read when tqdm is imported
     logging.disable(logging.INFO)
-    torch = _set_up_torch(flushed)
+    torch = _set_up_torch(False)
     from pythae.data.preprocessors import DataProcessor
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
@@ -241,7 +250,7 @@ def matrix_products(workload, jit_compile):
     """The MLP's matrix products alone: an "epoch" is as many steps of them as an epoch of training has.
 
     A dense layer costs three products, y = x W forward, dW = x'dy and dx = dy W' backward; the first layer
-    needs no dx. Each result feeds the next product, so that a compiler can neither drop nor hoist any.
+    needs no dx. The loop carries every result, so that a compiler can neither drop nor hoist a product.
     `train` returns no losses.
     """
     tf = _set_up_tensorflow()
@@ -294,13 +303,14 @@ CONTESTANTS = {
     "VAE.fit, Keras's own defaults": functools.partial(keras_ae, jit_compile=False, steps_per_execution=1),
     "PyTorch, eager": pytorch,
     "PyTorch, fused Adam": functools.partial(pytorch, fused=True),
-    "PyTorch, fused Adam, flushed": functools.partial(pytorch, fused=True, flushed=True),
-    "PyTorch, fused Adam, flushed, channels last": functools.partial(
+    "PyTorch, fused Adam, channels last": functools.partial(pytorch, fused=True, channels_last=True),
+    "PyTorch, fused Adam, torch.compile": functools.partial(pytorch, fused=True, compiled=True),
+    "PyTorch, flushed, fused Adam": functools.partial(pytorch, fused=True, flushed=True),
+    "PyTorch, flushed, fused Adam, channels last": functools.partial(
         pytorch, fused=True, flushed=True, channels_last=True
     ),
-    "PyTorch, fused Adam, flushed, torch.compile": functools.partial(pytorch, fused=True, flushed=True, compiled=True),
+    "PyTorch, flushed, fused Adam, torch.compile": functools.partial(pytorch, fused=True, flushed=True, compiled=True),
     PYTHAE: pythae,
-    "pythae, flushed": functools.partial(pythae, flushed=True),
     "matrix products, plain": functools.partial(matrix_products, jit_compile=False),
     "matrix products, XLA": functools.partial(matrix_products, jit_compile=True),
 }
@@ -352,18 +362,18 @@ class Worker:
             )
 
     def measure(self, seconds):
-        """Trains about `seconds` on a quiet machine; returns {images_per_second, seconds, foreign, attempts}.
+        """Trains about `seconds`, again where the machine was not quiet, and keeps the quietest measurement.
+
+        Returns {images_per_second, seconds, foreign, attempts}.
 
         `foreign` is the share of the machine that others used meanwhile, None where it cannot be known.
         """
-        for attempt in range(ATTEMPTS):
-            measurement = self._attempt(max(1, round(seconds / self.epoch_seconds)))
-            if measurement["foreign"] is None or measurement["foreign"] <= QUIET:
-                return measurement | {"attempts": attempt + 1}
-        raise RuntimeError(
-            f"Others used {measurement['foreign']:.0%} of the CPU while {self.name} was measured, for the "
-            f"{ATTEMPTS}th time, where {QUIET:.0%} is the limit: run this on a quiet machine."
-        )
+        made = []
+        while len(made) < ATTEMPTS:
+            made.append(self._attempt(max(1, round(seconds / self.epoch_seconds))))
+            if made[-1]["foreign"] is None or made[-1]["foreign"] <= QUIET:
+                break
+        return min(made, key=lambda each: each["foreign"] or 0.0) | {"attempts": len(made)}
 
     def _attempt(self, epochs):
         time.sleep(PAUSE)
@@ -462,9 +472,14 @@ def rates(measurements):
 
 
 def ratios(speeds):
-    """Returns {"best PyTorch" | "pythae": [ratio of fit's rate in each round]}."""
-    torch_speeds = [speed for name, speed in speeds.items() if name.startswith("PyTorch")]
-    rivals = {"best PyTorch": [max(each) for each in zip(*torch_speeds, strict=True)], PYTHAE: speeds[PYTHAE]}
+    """Returns {rival: [ratio of fit's rate to it in each round]}; the best PyTorch as it comes, and flushed."""
+
+    def best(chosen):
+        return [max(each) for each in zip(*chosen, strict=True)]
+
+    plain = [speed for name, speed in speeds.items() if name.startswith("PyTorch") and "flushed" not in name]
+    flushed = [speed for name, speed in speeds.items() if name.startswith("PyTorch") and "flushed" in name]
+    rivals = {"best PyTorch": best(plain), "best PyTorch, flushed": best(flushed), PYTHAE: speeds[PYTHAE]}
     return {
         rival: [ours / theirs for ours, theirs in zip(speeds[OURS], speed, strict=True)]
         for rival, speed in rivals.items()

@@ -8,7 +8,7 @@ if keras.backend.backend() != "tensorflow":
         "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_ae import callbacks, datasets, likelihoods, networks, priors
+from keras_ae import callbacks, datasets, likelihoods, networks, priors, strategies
 from keras_ae.models.autoencoder import Autoencoder
 from keras_ae.models.vae import VAE
 from keras_ae.serving import export
@@ -24,4 +24,5 @@ __all__ = [
     "likelihoods",
     "networks",
     "priors",
+    "strategies",
 ]

@@ -43,6 +43,18 @@ def check_array(name, array, shape, likelihood):
         )
 
 
+def check_weights(sample_weight, rows):
+    """The weights as `(rows,)`; raises a `ValueError` unless they are that many finite numbers."""
+    if not hasattr(sample_weight, "shape"):
+        sample_weight = np.asarray(sample_weight)
+    shape = tuple(sample_weight.shape)
+    if shape not in ((rows,), (rows, 1)):
+        raise ValueError(f"sample_weight: expected one number a row, shape ({rows},); received shape {shape}.")
+    if not np.isfinite(np.asarray(sample_weight)).all():
+        raise ValueError("sample_weight holds NaN or infinity: expected finite numbers.")
+    return sample_weight[:, 0] if len(shape) == 2 else sample_weight
+
+
 def fits(have, want):
     """Whether a static shape is the wanted one; None fits, and is fitted by, any size."""
     return len(have) == len(want) and all(h is None or w is None or h == w for h, w in zip(have, want, strict=True))

@@ -5,6 +5,8 @@ an `Optional`. Here the batches of one execution are stacked first and the steps
 XLA can compile as a whole: weights and optimizer slots stay in place between the steps.
 """
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -84,8 +86,8 @@ def make_loop(train, record, summary_shape, steps, jit_compile):
     summary of `summary_shape`; `record(summary)` takes their sum and returns the log. Recording every step by itself
     took a tenth of a small VAE's time.
 
-    The loop ends early where the data end or a logged value is not finite. A batch of another size (the last of an
-    epoch) runs by itself and without XLA: compiling a second program for one step an epoch does not pay.
+    The loop ends early where the data end or a logged value is not finite. Batches of equal shape run as one program; a
+    batch alone in its shape (the last of an epoch) runs without XLA, as compiling for one step an epoch does not pay.
 
     Raises:
         tf.errors.OutOfRangeError: if the iterator has no more batches, as Keras expects.
@@ -96,60 +98,65 @@ def make_loop(train, record, summary_shape, steps, jit_compile):
             return batch
         return keras.tree.map_structure(lambda array: tf.gather(array, keras.tree.flatten(batch)[0]), arrays)
 
+    nothing = functools.partial(tf.zeros, summary_shape)
+
     def run(batches, arrays, count):
         def body(i, total, finite):
             total += train(rows(keras.tree.map_structure(lambda batch: batch[i], batches), arrays))
             return i + 1, total, tf.reduce_all(tf.math.is_finite(total))
 
-        nothing = tf.zeros(summary_shape)
-        return tf.while_loop(lambda i, total, finite: (i < count) & finite, body, (0, nothing, True))[1]
+        return tf.while_loop(lambda i, total, finite: (i < count) & finite, body, (0, nothing(), True))[1]
 
     compiled = tf.function(run, jit_compile=jit_compile, autograph=False, reduce_retracing=True)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def function(iterator, arrays):
-        batches, count, odd = _pull(iterator, steps)
-        total = compiled(batches, arrays, count)
-        total += tf.cond(odd.has_value(), lambda: train(rows(odd.get_value(), arrays)), lambda: tf.zeros(summary_shape))
-        return record(total)
+        def group(done, total, finite, optional):
+            first = optional.get_value()
+            batches, count, optional = _pull(iterator, first, steps, steps - done)
+            total += tf.cond(count > 1, lambda: compiled(batches, arrays, count), lambda: train(rows(first, arrays)))
+            return done + count, total, tf.reduce_all(tf.math.is_finite(total)), optional
+
+        def more(done, total, finite, optional):
+            return (done < steps) & finite & optional.has_value()
+
+        start = tf.experimental.Optional.from_value(iterator.get_next())
+        return record(tf.while_loop(more, group, (0, nothing(), True, start))[1])
 
     return function
 
 
-def _pull(iterator, steps):
-    """Up to `steps` batches of equal size, stacked; how many they are; and the batch of another size that came next.
+def _pull(iterator, first, places, most):
+    """`first` and the up to `most - 1` batches of equal shape after it, stacked; their number; the batch after them.
 
-    Unused places hold the first batch again, so that the shape, and with it the compiled program, is always the same.
+    All `places` are filled, with the first batch again where there is no other, so that the shape, and with it the
+    compiled program, is always the same. The batch after them, an `Optional`, is empty once `most` are there.
     """
-    first = iterator.get_next()
     leaves = keras.tree.flatten(first)
-    rows = tf.shape(leaves[0])[0]
-    arrays = [tf.TensorArray(leaf.dtype, size=steps, element_shape=leaf.shape).write(0, leaf) for leaf in leaves]
+    arrays = [tf.TensorArray(leaf.dtype, size=places, element_shape=leaf.shape).write(0, leaf) for leaf in leaves]
 
     def write(arrays, i, batch):
         return [array.write(i, leaf) for array, leaf in zip(arrays, keras.tree.flatten(batch), strict=True)]
 
     def following(count):
         empty = tf.experimental.Optional.empty(iterator.element_spec)
-        return tf.cond(count < steps, iterator.get_next_as_optional, lambda: empty)
+        return tf.cond(count < most, iterator.get_next_as_optional, lambda: empty)
 
-    def as_large(optional):
-        return tf.cond(
-            optional.has_value(),
-            lambda: tf.equal(tf.shape(keras.tree.flatten(optional.get_value())[0])[0], rows),
-            lambda: False,
-        )
+    def same_shape(batch):
+        pairs = zip(keras.tree.flatten(batch), leaves, strict=True)
+        return tf.reduce_all([tf.reduce_all(tf.equal(tf.shape(a), tf.shape(b))) for a, b in pairs])
+
+    def fits(count, optional, arrays):
+        return tf.cond(optional.has_value(), lambda: same_shape(optional.get_value()), lambda: False)
 
     def body(count, optional, arrays):
         arrays = write(arrays, count, optional.get_value())
         return count + 1, following(count + 1), arrays
 
     one = tf.constant(1)
-    count, optional, arrays = tf.while_loop(
-        lambda count, optional, arrays: as_large(optional), body, (one, following(one), arrays)
-    )
+    count, optional, arrays = tf.while_loop(fits, body, (one, following(one), arrays))
     _, arrays = tf.while_loop(
-        lambda i, arrays: i < steps, lambda i, arrays: (i + 1, write(arrays, i, first)), (count, arrays)
+        lambda i, arrays: i < places, lambda i, arrays: (i + 1, write(arrays, i, first)), (count, arrays)
     )
     stacked = keras.tree.pack_sequence_as(first, [array.stack() for array in arrays])
     return stacked, count, optional

@@ -5,7 +5,7 @@ import tensorflow_probability as tfp
 
 from keras_ae import sampling
 
-# Values of x that one chunk of samples may hold: large enough for full matrix products, small enough for a cache.
+# Raw outputs that one chunk of samples may hold: enough for full matrix products, little enough for a cache.
 CHUNK_VALUES = 2 * 2**20
 
 
@@ -21,8 +21,7 @@ def log_marginal(model, x, num_samples, seed):
         raise ValueError(f"num_samples: expected 1 or more, received {num_samples}.")
     q = model.posterior(x)
     seed = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)
-    values = tf.size(x)
-    chunk = tf.clip_by_value(CHUNK_VALUES // values, 1, num_samples)
+    chunk = tf.clip_by_value(CHUNK_VALUES // (tf.shape(x)[0] * model.raw_size), 1, num_samples)
 
     def accumulate(done, total):
         size = tf.minimum(chunk, num_samples - done)

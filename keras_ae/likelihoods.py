@@ -188,7 +188,6 @@ NAMES = {
 }
 
 
-@keras.saving.register_keras_serializable("keras_ae")
 class Custom(Likelihood):
     """A user's callable from raw outputs to a distribution, with no checks on x."""
 
@@ -200,7 +199,15 @@ class Custom(Likelihood):
         return None
 
     def call(self, raw, event_rank=None):
-        return self.function(raw)
+        distribution = self.function(raw)
+        missing = (raw.shape.rank - 1 if event_rank is None else event_rank) - distribution.event_shape.rank
+        if missing < 0:
+            raise ValueError(
+                f"likelihood: expected the callable to return a distribution whose event is one x; received "
+                f"{distribution} for raw outputs of shape {raw.shape}. Give tfd.Independent its "
+                "reinterpreted_batch_ndims, as raw outputs may have several leading axes."
+            )
+        return tfd.Independent(distribution, missing) if missing else distribution
 
 
 def get(likelihood):

@@ -11,7 +11,7 @@ tfd = tfp.distributions
 
 
 class Prior(keras.layers.Layer):
-    """Base of the priors; `prior()` is the distribution."""
+    """Base of the priors; `prior.call()` is the distribution. (Keras calls no layer without inputs.)"""
 
     def __init__(self, latent_dim, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)
@@ -26,7 +26,7 @@ class Prior(keras.layers.Layer):
 class Normal(Prior):
     """The standard normal, `p(z) = N(z; 0, I)`."""
 
-    def call(self, condition=None):
+    def call(self):
         return tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
 
 
@@ -34,7 +34,7 @@ class Normal(Prior):
 class Uniform(Prior):
     """Uniform on the cube [-1, 1]^D; for models that match samples: a Gaussian posterior has infinite KL to it."""
 
-    def call(self, condition=None):
+    def call(self):
         edge = tf.ones(self.latent_dim)
         return tfd.Independent(tfd.Uniform(-edge, edge), 1)
 
@@ -70,7 +70,7 @@ class Ring(_Planar):
     radius = 4.0
     scales = (1.0, 0.25)
 
-    def call(self, condition=None):
+    def call(self):
         angles = 2 * np.pi * np.arange(self.components) / self.components
         means = self.radius * np.stack([np.cos(angles), np.sin(angles)], -1)
         return self._mixture(angles, means, np.tile(self.scales, (self.components, 1)))
@@ -89,7 +89,7 @@ class SwissRoll(_Planar):
     turns = 2
     width = 0.1
 
-    def call(self, condition=None):
+    def call(self):
         fine = np.linspace(0.1, 1.0, 20_000)
         phase = 2 * np.pi * self.turns * fine
         curve = self.radius * fine[:, None] * np.stack([np.cos(phase), np.sin(phase)], -1)
@@ -122,7 +122,7 @@ class LearnedMixture(Prior):
             shape=shape, initializer=keras.initializers.Constant(0.5413), name="raw_scales"
         )
 
-    def call(self, condition=None):
+    def call(self):
         components = tfd.MultivariateNormalDiag(tf.convert_to_tensor(self.means), positive(self.raw_scales))
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.convert_to_tensor(self.logits)), components)
 
@@ -134,7 +134,7 @@ NAMES = {"normal": Normal, "uniform": Uniform, "ring": Ring, "swiss_roll": Swiss
 
 
 def get(prior, latent_dim):
-    """A function `() -> tfd distribution` for None (the standard normal), a name, a layer or a tfd object.
+    """What `distribution` takes: a layer or a function, for None (the standard normal), a name or a tfd.
 
     `latent_dim` may be None where networks are not built yet; names then have nothing to be made from.
 
@@ -151,12 +151,19 @@ def get(prior, latent_dim):
         _check_event(prior, latent_dim)
         return lambda: prior
     if callable(prior):
-        _check_event(prior(), latent_dim)
+        if isinstance(prior, keras.layers.Layer) and not prior.built:
+            prior.build((None, latent_dim))
+        _check_event(distribution(prior), latent_dim)
         return prior
     raise ValueError(
         f"Unknown prior {prior!r}: expected None, one of {', '.join(NAMES)}, a tfp.distributions object, or a callable "
         "without arguments that returns one."
     )
+
+
+def distribution(prior):
+    """What a prior, as `get` returns it, gives now."""
+    return prior.call() if isinstance(prior, keras.layers.Layer) else prior()
 
 
 def _check_event(prior, latent_dim):
@@ -166,8 +173,8 @@ def _check_event(prior, latent_dim):
 
 def check_covers_gaussians(prior):
     """Raises where `prior` has no density far out: a Gaussian posterior then has infinite KL to it."""
-    far = prior.log_prob(tf.fill(prior.event_shape, 100.0))
-    if not np.isfinite(far):
+    far = [prior.log_prob(tf.fill(prior.event_shape, edge)) for edge in (-100.0, 100.0)]
+    if not np.isfinite(far).all():
         raise ValueError(
             f"prior: {prior.name} has no mass outside its support: the KL of a Gaussian posterior to it is infinite. "
             "Expected a prior with a density everywhere; match a bounded one by samples (MMD or a critic) instead."

@@ -1,5 +1,7 @@
 """What every model of an encoder and a decoder can do, whatever its objective: shapes, checks, public methods."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -39,7 +41,7 @@ class EncoderDecoder(ObjectiveModel):
         event_rank = raw.shape.rank - 1 - (1 if self._likelihood.levels else 0)
         shape = tf.concat([tf.shape(z)[:-1], raw.shape[1:]], axis=0)
         raw = tf.ensure_shape(tf.reshape(tf.cast(raw, tf.float32), shape), [*z.shape[:-1], *raw.shape[1:]])
-        return self._likelihood(raw, event_rank=event_rank)
+        return self._likelihood.call(raw, event_rank=event_rank)
 
     # Methods for users
 
@@ -61,9 +63,10 @@ class EncoderDecoder(ObjectiveModel):
     def call(self, x):
         return self.likelihood(self.posterior(x).mean()).mean()
 
-    def score(self, x, seed=0):
+    @in_batches
+    def score(self, x, *, seed=0):
         """How well the model knows each x, `(B,)`, higher is better; row i depends on `seed + i` besides."""
-        return self.score_at(x, seed + np.arange(len(x), dtype="int64"))
+        return self.score_at(x, tf.cast(seed, tf.int64) + tf.range(tf.shape(x)[0], dtype=tf.int64))
 
     @in_batches
     def score_at(self, x, seeds):
@@ -83,6 +86,11 @@ class EncoderDecoder(ObjectiveModel):
     def event_shape(self):
         """Shape of one x, None along axes of any size; None while the encoder was never built."""
         return _static_shape(self.encoder, "input_shape") or self._built_shape
+
+    @property
+    def raw_size(self):
+        """int, the decoder's raw outputs for one x: what a sample of p(x|z) takes in memory."""
+        return math.prod(_static_shape(self.decoder, "output_shape") or self.event_shape)
 
     def build(self, input_shape=None):
         if input_shape is not None:
@@ -113,6 +121,7 @@ class EncoderDecoder(ObjectiveModel):
         checks.check_array("x", x, self.event_shape, self._likelihood)
         if y is None:
             return
+        y = y if hasattr(y, "shape") else np.asarray(y)
         if tuple(y.shape) != tuple(x.shape):
             raise ValueError(
                 f"y: {type(self).__name__} takes no labels. Expected the clean target, of x's shape {tuple(x.shape)}; "

@@ -1,4 +1,4 @@
-"""Draws from distributions: fast and equal with and without XLA, or each from its row's own seed."""
+"""Draws from distributions: fast under XLA, or each from its row's own seed."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -9,8 +9,8 @@ tfd = tfp.distributions
 def draw(distribution, n, seed):
     """`n` samples, `(n, *batch, *event)`, that follow from the int32 seed `(2,)`.
 
-    Gaussians with diagonal covariance are reparameterised here, `m + s e`, with Philox for e: what TFP leaves XLA to
-    choose is other numbers than without XLA, and took a quarter of a small VAE's training step.
+    Gaussians with diagonal covariance are reparameterised here, `m + s e`, with Philox for e: the algorithm that XLA
+    chooses for TFP's sampler took a quarter of a small VAE's training step. XLA's numbers differ from TensorFlow's.
     """
     if not isinstance(distribution, tfd.MultivariateNormalDiag):
         return distribution.sample(n, seed=seed)

@@ -33,7 +33,7 @@ def export(model, directory, *, endpoints=None, card=None):
     Args:
         model: a model of this package, built.
         directory: local path; versions are its sub-folders, as TensorFlow Serving expects.
-        endpoints: `{name: Endpoint}`, the default one first; by default those of `endpoints(model)`.
+        endpoints: `{name: Endpoint}`, the default one first; by default those of `model_endpoints(model)`.
         card: dict of JSON values for the model card (data, licence, seed, command, numbers); NaN becomes null.
 
     Raises:
@@ -109,7 +109,7 @@ def model_endpoints(model):
     | `sample` | `seed` int64 | `x` |
 
     `valid` is false where a row holds NaN, infinity, or values outside the likelihood's range, and where its
-    answer would not be finite; its outputs are 0.
+    answer would not be finite; its outputs are 0, its score the lowest float32.
     """
     x = tf.TensorSpec((None, *model.event_shape), model.input_dtype, name="x")
     z = tf.TensorSpec((None, model.latent_dim), tf.float32, name="z")

@@ -6,6 +6,7 @@ A model states its objectives: who minimises which terms over which networks. `O
 import inspect
 import os
 import types
+import warnings
 from collections import namedtuple
 from collections.abc import Mapping
 
@@ -13,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae import execution, files, strategies
+from keras_ae import checks, execution, files, strategies
 
 Objective = namedtuple("Objective", "terms networks weights steps", defaults=({}, 1))
 Objective.__doc__ = """One player of a model's game: `networks` minimise the weighted sum of `terms`.
@@ -106,7 +107,8 @@ class ObjectiveModel(keras.Model):
         """Configures training.
 
         Args:
-            optimizer: name or instance, copied for every objective, or `{objective name: name or instance}`.
+            optimizer: name or instance, copied where there are several objectives, or
+                `{objective name: name or instance}`.
             jit_compile: bool or "auto": XLA where it makes training faster (networks without convolutions, and GPUs).
             steps_per_execution: int, or "auto": up to 32 steps in one call, as memory and the epoch's length allow.
                 Callbacks see a batch's end once an execution. With several replicas always 1.
@@ -162,9 +164,10 @@ class ObjectiveModel(keras.Model):
         for name in names:
             instance = keras.optimizers.get(optimizer[name])
             # A built optimizer knows the variables of an earlier compile; these may have been frozen since. One made
-            # outside of the strategy's scope would count every replica's step.
+            # outside of the strategy's scope would count every replica's step. None can serve two objectives.
             in_scope = self.distribute_strategy.extended.variable_created_in_scope(instance.iterations.value)
-            instance = instance if in_scope and not instance.built else _copy(instance)
+            fresh = in_scope and not instance.built and instance not in made.values()
+            instance = instance if fresh else _copy(instance)
             scaled = isinstance(instance, keras.optimizers.LossScaleOptimizer)
             if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not scaled:
                 instance = keras.optimizers.LossScaleOptimizer(instance)
@@ -258,7 +261,10 @@ class ObjectiveModel(keras.Model):
             )
         rows = tf.cast(rows, tf.float32)
         sums = [[loss * rows, rows]]
-        for term in map(terms.get, self.terms):
+        for name in self.terms:
+            term = terms[name]
+            if term.shape.rank > 1:
+                raise ValueError(f"The term {name} has shape {term.shape}: expected one value a row, or a scalar.")
             if not term.shape.rank:
                 sums.append([term * rows, rows])
             elif sample_weight is None:
@@ -294,11 +300,19 @@ class ObjectiveModel(keras.Model):
             shape = (1 + len(self.terms), 2)
             loop = execution.make_loop(self._train, self._record, shape, self.steps_per_execution, self.jit_compile)
 
+        def run(iterator):
+            stacks = self._loops() and execution.can_stack(iterator)
+            return loop(iterator, self._resident) if stacks else by_batch(iterator)
+
         def checked(iterator):
-            if self._loops() and execution.can_stack(iterator):
-                logs = loop(iterator, self._resident)
-            else:
-                logs = by_batch(iterator)
+            try:
+                logs = run(iterator)
+            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+                if not self.jit_compile or self._compile_arguments["jit_compile"] != "auto" or "XLA" not in str(error):
+                    raise
+                warnings.warn(f"Going on without XLA, which cannot compile this model: {error.message}", stacklevel=2)
+                self.jit_compile, self.test_function = False, None
+                return self.make_train_function(force=True)(iterator)
             self._check_finite(logs)
             return logs
 
@@ -332,7 +346,7 @@ class ObjectiveModel(keras.Model):
         if self._requested_steps == "auto" and first is not None:
             self._set_steps(first, x, batch_size or 32, kwargs.get("steps_per_epoch"))
         data = _pack(x, y, kwargs.pop("sample_weight", None))
-        if self._loops() and execution.are_arrays(data) and not {"validation_split", "class_weight"} & set(kwargs):
+        if self._loops() and execution.are_arrays(data) and not kwargs.get("validation_split"):
             # Keras shuffles and batches row numbers; the loop gathers the rows, without an input pipeline to wait for.
             self._resident = execution.resident(data)
             data = np.arange(keras.tree.flatten(x)[0].shape[0], dtype="int32"), None, None
@@ -351,10 +365,12 @@ class ObjectiveModel(keras.Model):
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """One training step on one batch; arguments as in `keras.Model.train_on_batch`."""
+        self._check_source(x, y)
         return super().train_on_batch(*_pack(x, y, sample_weight), **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """The terms of one batch; arguments as in `keras.Model.test_on_batch`."""
+        self._check_source(x, y)
         return super().test_on_batch(*_pack(x, y, sample_weight), **kwargs)
 
     def predict(self, x, *args, **kwargs):
@@ -401,7 +417,7 @@ class ObjectiveModel(keras.Model):
             steps_in_epoch = None if steps_in_epoch is None or steps_in_epoch < 0 else steps_in_epoch
         else:
             rows = keras.tree.flatten(x)[0].shape[0]
-            steps_in_epoch = rows // batch_size
+            steps_in_epoch = -(-rows // batch_size)
             first = keras.tree.map_structure(
                 lambda array: np.broadcast_to(array, (batch_size, *array.shape[1:])), first
             )
@@ -460,6 +476,8 @@ _PACKED = {"_x", "_sample_weight"}
 
 def _pack(x, y, sample_weight):
     """Weights travel inside x where y is absent: Keras drops the `sample_weight` of a y that is None."""
+    if sample_weight is not None:
+        sample_weight = checks.check_weights(sample_weight, keras.tree.flatten(x)[0].shape[0])
     if y is None and sample_weight is not None:
         return {"_x": x, "_sample_weight": sample_weight}, None, None
     return x, y, sample_weight

@@ -20,7 +20,7 @@ def test_kl_to_the_standard_normal_is_kingmas_formula(rng):
     mean, scale, q = gaussians(rng)
     mean, scale = mean.astype("float64"), scale.astype("float64")
     expected = 0.5 * (mean**2 + scale**2 - 1 - np.log(scale**2))  # Kingma & Welling 2014, appendix B
-    p = priors.Normal(4)()
+    p = priors.Normal(4).call()
     np.testing.assert_allclose(divergences.kl(q, p, None), expected.sum(1), rtol=1e-5)
     np.testing.assert_allclose(divergences.kl_per_dimension(q, p), expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(divergences.kl(p, p, None), 0, atol=1e-7)

@@ -15,14 +15,14 @@ tfd = tfp.distributions
 def test_density_integrates_to_one_in_the_plane(name):
     axis = np.linspace(-7, 7, 401, dtype="float32")
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    mass = np.exp(priors.get(name, 2)().log_prob(grid)).sum() * (axis[1] - axis[0]) ** 2
+    mass = np.exp(priors.get(name, 2).call().log_prob(grid)).sum() * (axis[1] - axis[0]) ** 2
     # The uniform's edge falls between grid points: an error of one grid step a side.
     assert mass == pytest.approx(1, abs=0.03 if name == "uniform" else 1e-3)
 
 
 @pytest.mark.parametrize("name", list(priors.NAMES))
 def test_samples_have_the_entropy_that_the_density_says(name):
-    prior = priors.get(name, 2)()
+    prior = priors.get(name, 2).call()
     z = prior.sample(20_000, seed=[0, 1])
     log_density = prior.log_prob(z).numpy()
     axis = np.linspace(-7, 7, 401, dtype="float32")
@@ -35,7 +35,7 @@ def test_samples_have_the_entropy_that_the_density_says(name):
 
 
 def test_ring_has_ten_modes_at_radius_four():
-    z = priors.Ring()().sample(50_000, seed=[0, 1]).numpy()
+    z = priors.Ring().call().sample(50_000, seed=[0, 1]).numpy()
     angle = np.arctan2(z[:, 1], z[:, 0])
     counts = np.bincount(np.round(angle / (2 * np.pi / 10)).astype(int) % 10, minlength=10)
     np.testing.assert_allclose(counts, 5000, atol=4 * np.sqrt(50_000 * 0.1 * 0.9))
@@ -46,7 +46,7 @@ def test_ring_has_ten_modes_at_radius_four():
 
 
 def test_swiss_roll_lies_on_the_spiral():
-    z = priors.SwissRoll()().sample(5_000, seed=[0, 1]).numpy()
+    z = priors.SwissRoll().call().sample(5_000, seed=[0, 1]).numpy()
     fine = np.linspace(0.05, 1.05, 4000)
     curve = 5 * fine[:, None] * np.stack([np.cos(4 * np.pi * fine), np.sin(4 * np.pi * fine)], -1)
     distance = np.sqrt(((z[:, None] - curve[None, ::4]) ** 2).sum(-1)).min(1)
@@ -60,7 +60,7 @@ def test_learned_mixture_fits_two_clusters(rng):
     optimizer = keras.optimizers.Adam(0.05)
     for _ in range(300):
         with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(prior().log_prob(z))
+            loss = -tf.reduce_mean(prior.call().log_prob(z))
         gradients = tape.gradient(loss, prior.trainable_variables)
         assert all(g is not None for g in gradients)
         optimizer.apply(gradients, prior.trainable_variables)
@@ -76,4 +76,6 @@ def test_refusals():
     with pytest.raises(ValueError, match="latent_dim=2, received 3"):
         priors.get("ring", 3)
     with pytest.raises(ValueError, match="infinite"):
-        priors.check_covers_gaussians(priors.Uniform(2)())
+        priors.check_covers_gaussians(priors.Uniform(2).call())
+    with pytest.raises(ValueError, match="infinite"):
+        priors.check_covers_gaussians(tfd.Independent(tfd.LogNormal(tf.zeros(2), 1.0), 1))

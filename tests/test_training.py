@@ -87,6 +87,13 @@ def test_one_optimizer_is_copied_for_every_objective():
     assert len(critic.variables) == 2 + 2 * 2 and len(autoencoder.variables) == 2 + 2 * 4
 
 
+def test_one_instance_for_two_objectives_is_copied():
+    model, optimizer = adversarial(), keras.optimizers.Adam(0.01)
+    model.compile({"critic": optimizer, "autoencoder": optimizer}, jit_compile=False)
+    assert model.optimizers["critic"] is not model.optimizers["autoencoder"]
+    model.train_on_batch(X)
+
+
 @pytest.mark.parametrize("names", [{"critic": "adam"}, {"critic": "adam", "autoencoder": "adam", "x": "adam"}])
 def test_missing_and_unknown_optimizers_raise(names):
     with pytest.raises(ValueError, match="'critic', 'autoencoder'"):
@@ -195,10 +202,10 @@ def test_xla_changes_nothing_but_rounding():
     results = []
     for settings in ({"jit_compile": True}, {"jit_compile": False, "steps_per_execution": 1}):
         keras.utils.set_random_seed(1)
-        model = ka.Autoencoder(dense(2, 6), dense(6, 2), seed=0)  # XLA draws other random numbers
+        model = ka.Autoencoder(dense(2, 6), dense(6, 2), seed=0)  # XLA's random numbers are others
         model.compile(keras.optimizers.SGD(0.01), **settings)
         logs = model.fit(X[:56], batch_size=16, epochs=2, shuffle=False, verbose=0).history
-        assert model.steps_per_execution == (3 if settings["jit_compile"] else 1)
+        assert model.steps_per_execution == (4 if settings["jit_compile"] else 1)
         results.append([*model.get_weights(), *logs.values()])
     for one, two in zip(*results, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
@@ -224,12 +231,68 @@ def test_a_loss_that_is_not_finite_stops_training_and_says_where(jit_compile):
         model.fit(X, batch_size=8, epochs=2, verbose=0)
 
 
-def test_steps_per_epoch_is_kept():
+@pytest.mark.parametrize("rows", [64, 60])
+def test_steps_per_epoch_is_kept(rows):
+    # 60 rows by 16 give a batch of 12 amid the full ones.
     model = vae()
     model.compile("adam", jit_compile=False)
-    endless = tf.data.Dataset.from_tensor_slices(X).batch(16).repeat()
+    endless = tf.data.Dataset.from_tensor_slices(X[:rows]).batch(16).repeat()
     model.fit(endless, steps_per_epoch=10, epochs=3, verbose=0)
     assert int(model.optimizer.iterations) == 30
+
+
+def test_no_batch_is_lost_between_smaller_ones():
+    model = vae()
+    model.compile("adam", jit_compile=False)
+    history = model.fit(tf.data.Dataset.from_tensor_slices(X[:60]).batch(16).repeat(4), verbose=0)
+    assert int(model.optimizer.iterations) == 16 and model.steps_per_execution == 16
+    assert len(history.epoch) == 1
+
+
+@pytest.mark.parametrize("extra", ["y", "sample_weight", "both", "dataset", "validation_split"])
+def test_the_loop_sees_what_single_steps_see(extra):
+    y, w = 1 - X, np.linspace(0, 1, 64, dtype="float32")
+    data = {
+        "y": {"x": X, "y": y},
+        "sample_weight": {"x": X, "sample_weight": w[:, None]},
+        "both": {"x": X, "y": y, "sample_weight": w.tolist()},
+        "dataset": {"x": tf.data.Dataset.from_tensor_slices((X, y, w)).batch(24)},
+        "validation_split": {"x": X, "y": y, "sample_weight": w, "validation_split": 0.25},
+    }[extra]
+    results = []
+    for steps in ("auto", 1):
+        keras.utils.set_random_seed(1)
+        model = ka.Autoencoder(dense(2, 6), dense(6, 2), seed=0)
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=False, steps_per_execution=steps)
+        logs = model.fit(**data, batch_size=None if extra == "dataset" else 24, shuffle=False, verbose=0).history
+        assert (model.steps_per_execution > 1) == (steps == "auto")
+        results.append([*model.get_weights(), *logs.values()])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [np.ones(63), np.ones((64, 2)), np.full(64, np.nan)])
+def test_weights_that_do_not_suit_raise(weight):
+    model = vae()
+    model.compile("adam", jit_compile=False)
+    for call in (model.fit, model.evaluate, model.train_on_batch):
+        with pytest.raises(ValueError, match="sample_weight"):
+            call(X, sample_weight=weight)
+    with pytest.raises(ValueError, match="sample_weight"):
+        model.fit(X, validation_data=(X, None, weight), verbose=0)
+
+
+def test_what_xla_cannot_compile_trains_without_it():
+    class Host(keras.layers.Layer):
+        def call(self, x):
+            return tf.ensure_shape(tf.numpy_function(lambda a: a, [x], x.dtype), x.shape)
+
+    model = ka.Autoencoder(keras.Sequential([keras.Input((6,)), Host(), keras.layers.Dense(2)]), dense(6, 2))
+    model.compile("adam")
+    assert model.jit_compile
+    with pytest.warns(UserWarning, match="without XLA"):
+        model.fit(X, batch_size=16, epochs=2, verbose=0)
+    assert not model.jit_compile and int(model.optimizer.iterations) >= 4
 
 
 def test_generators_and_pydatasets_train():

@@ -125,12 +125,14 @@ def draw(model, linear, data, folder, seed):
 def export_error(model, path, x, seed):
     """Greatest deviation of the export at `path` from the model on one input: `max |a - b| / max(1, |b|)`."""
     served = tf.saved_model.load(str(path)).signatures
+    seeds = seed + tf.range(len(x), dtype=tf.int64)
     pairs = [
         (served["reconstruct"](x=tf.constant(x))["x"], model.reconstruct(x)),
         (served["encode"](x=tf.constant(x))["z"], model.encode(x)),
+        (served["decode"](z=tf.constant(model.encode(x)))["x"], model.reconstruct(x)),
+        (served["score"](x=tf.constant(x), seed=seeds)["score"], model.score(x, seed=seed)),
     ]
     if "sample" in served:
-        seeds = seed + tf.range(len(x), dtype=tf.int64)
         pairs.append((served["sample"](seed=seeds)["x"], model.sample(len(x), seed=seed)))
     return max(float(np.max(np.abs(a - b) / np.maximum(1.0, np.abs(b)))) for a, b in pairs)
 

@@ -11,7 +11,7 @@ from keras_ae.training import Objective
 
 tfd = tfp.distributions
 
-# One served request must stay cheap: 64 samples bring the score within about a nat of thousands on MNIST.
+# One served request must stay cheap, and rank rows well; for figures there is `log_prob`.
 SCORE_SAMPLES = 64
 
 
@@ -21,15 +21,15 @@ class VAE(Autoencoder):
 
         q(z|x) = N(z; m(x), diag(s(x))^2),    [m | r] = encoder(x),    s = softplus(r) + 1e-6
         log p(x) >= ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))
-        loss = reconstruction + beta kl + free_bits
+        loss = reconstruction + beta (kl + free_bits)
 
     Args:
         encoder: Keras model from x to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
         decoder: Keras model from codes `(B, latent_dim)` to the likelihood's raw outputs.
         likelihood: name in `keras_ae.likelihoods.NAMES`, or callable from raw outputs to a tfd.
         prior: None (standard normal), a name in `keras_ae.priors.NAMES`, a tfd with event `(latent_dim,)`, or a Keras
-            layer without inputs that returns one, whose weights are then learned. Monte Carlo KL where TFP knows no
-            closed form.
+            layer whose `call` has no inputs and returns one; its weights are then learned. Monte Carlo KL where TFP
+            knows no closed form. A prior without mass far out, such as `uniform`, is refused: the KL is infinite.
         beta: float, weight of the KL in the loss (not in the log); assign `vae.beta` at any time.
         num_samples: int, samples of z a row in the reconstruction term (L).
         free_bits: float, nats of KL a latent dimension, on average over the batch, that cost nothing (Kingma 2016,
@@ -74,7 +74,7 @@ class VAE(Autoencoder):
             raise ValueError(f"beta and free_bits: expected 0 or more; received {beta} and {free_bits}.")
         self.num_samples = num_samples
         self.free_bits = free_bits
-        # Without a static shape anywhere, the standard normal is made once the size of a code is known.
+        # The standard normal is made when it is asked for: the size of a code may not be known yet.
         self._prior = None if prior is None else priors.get(prior, self.latent_dim)
         if prior is not None:
             priors.check_covers_gaussians(self.prior)
@@ -82,13 +82,15 @@ class VAE(Autoencoder):
             shape=(), initializer=keras.initializers.Constant(beta), trainable=False, name="beta"
         )
         if free_bits:
+            if prior is not None:
+                divergences.kl_per_dimension(self.prior, self.prior)  # raises where there is no such thing
             self.terms = (*self.terms, "free_bits")
 
     def objectives(self):
         networks = [self.encoder, self.decoder, self._likelihood]
         if isinstance(self._prior, keras.layers.Layer):
             networks.append(self._prior)
-        return {"autoencoder": Objective(self.autoencode, networks, {"kl": self._beta})}
+        return {"autoencoder": Objective(self.autoencode, networks, {"kl": self._beta, "free_bits": self._beta})}
 
     def autoencode(self, x, y, training):
         q, p = self.posterior(x, training), self.prior
@@ -107,7 +109,7 @@ class VAE(Autoencoder):
     @property
     def prior(self):
         """p(z): a tfd with event `(latent_dim,)`."""
-        return self._prior() if self._prior else priors.Normal(self.latent_dim)()
+        return priors.distribution(self._prior or priors.Normal(self.latent_dim))
 
     @property
     def beta(self):

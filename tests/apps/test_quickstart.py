@@ -145,9 +145,10 @@ def test_the_program_ends_with_one_line_and_a_code(tmp_path):
     assert "Traceback" not in ended.stderr
 
 
-def test_the_settings_of_mnist_are_those_of_burda():
+def test_networks_have_the_sizes_of_the_settings():
     model = train.build("vae", (28, 28, 1), 50, settings.MNIST, seed=0)
-    dense = [784, 200, 200, 100], [50, 200, 200, 784]
+    first, second = settings.MNIST["hidden"]
+    dense = [784, first, second, 100], [50, second, first, 784]
     expected = sum(a * b + b for sizes in dense for a, b in itertools.pairwise(sizes))
     assert model.encoder.count_params() + model.decoder.count_params() == expected
 

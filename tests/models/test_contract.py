@@ -86,6 +86,7 @@ def test_data_sets_give_what_arrays_give(model):
     x = data(model, 20)
     batches = tf.data.Dataset.from_tensor_slices((x, np.arange(20))).batch(7)
     np.testing.assert_allclose(model.encode(batches), model.encode(x), atol=1e-6)
+    np.testing.assert_allclose(model.score(batches, seed=2), model.score(x, seed=2), rtol=1e-5)
 
 
 def test_methods_work_inside_a_graph(model):
@@ -179,6 +180,10 @@ def test_refuses_data_that_do_not_suit(model):
                 model.fit(tf.data.Dataset.from_tensors(rows), verbose=0)
     with pytest.raises(ValueError, match="empty"):
         model.fit(tf.data.Dataset.from_tensor_slices(x[:0]).batch(4), verbose=0)
+    with pytest.raises(ValueError, match="labels"):
+        model.fit(x if model.input_dtype != "uint8" else data(model), [0] * len(x), verbose=0)
+    with pytest.raises(ValueError, match="NaN"):
+        model.train_on_batch(bad)
     with pytest.raises(ValueError, match="NaN"):
         model.encode(bad)
     with pytest.raises(ValueError, match=r"z: expected rows of shape \(3,\), received \(4,\)"):

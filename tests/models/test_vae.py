@@ -1,5 +1,7 @@
 """The VAE's own mathematics: bounds, importance sampling and probabilistic PCA against known numbers."""
 
+import resource
+
 import keras
 import numpy as np
 import pytest
@@ -107,7 +109,9 @@ def test_more_samples_make_the_reconstruction_term_steadier(rng):
 def test_free_bits_cost_nothing_below_their_floor(rng):
     x = rng.random((32, 6)).round().astype("float32")
     encoder = ka.networks.mlp_encoder((6,), 2, parameters=2)
-    model = ka.VAE(encoder, ka.networks.mlp_decoder(2, (6,)), free_bits=0.5, seed=0)
+    model = ka.VAE(encoder, ka.networks.mlp_decoder(2, (6,)), free_bits=0.5, beta=4.0, seed=0)
+    weights = model.objectives()["autoencoder"].weights
+    assert float(weights["kl"]) == float(weights["free_bits"]) == 4.0
     terms = model.autoencode(x, None, False)
     kl = ka.divergences.kl_per_dimension(model.posterior(x), model.prior).numpy().mean(0)
     expected = np.maximum(kl, 0.5).sum()
@@ -132,6 +136,7 @@ def test_refusals():
         "num_samples: expected a whole number, 1 or more; received 0": {"num_samples": 0},
         "received -1": {"beta": -1.0},
         "infinite": {"prior": "uniform"},
+        "free_bits": {"prior": "mixture", "free_bits": 0.1},
         "Unknown prior": {"prior": "gamma"},
         "Unknown likelihood": {"likelihood": "poisson"},
         r"raw outputs of shape \(12,\)": {"likelihood": "gaussian_per_dimension"},
@@ -149,6 +154,47 @@ def test_refusals():
         model.fit(np.full((4, 6), 255.0), verbose=0)
     with pytest.raises(ValueError, match="num_samples: expected 1 or more"):
         model.log_prob(np.zeros((4, 6), "float32"), num_samples=0)
+
+
+def test_a_callable_likelihood_gets_its_event_or_is_refused(rng):
+    normal, independent = tfp.distributions.Normal, tfp.distributions.Independent
+    x = rng.random((4, 3, 2)).astype("float32")
+    encoder, decoder = ka.networks.mlp_encoder((3, 2), 2, parameters=2), ka.networks.mlp_decoder(2, (3, 2))
+    values = []
+    for likelihood in ("gaussian", lambda raw: normal(raw, 1.0), lambda raw: independent(normal(raw, 1.0), 2)):
+        model = ka.VAE(encoder, decoder, likelihood, seed=0)
+        values.append(model.autoencode(x, None, False)["reconstruction"].numpy())
+        assert values[-1].shape == (4,)
+    np.testing.assert_allclose(values[1:], [values[0]] * 2, rtol=1e-5)
+    swallowing = ka.VAE(encoder, decoder, lambda raw: independent(normal(raw, 1.0)))
+    with pytest.raises(ValueError, match="reinterpreted_batch_ndims"):
+        swallowing.autoencode(x, None, False)
+
+
+def test_a_users_prior_layer_is_learned(rng):
+    class Shifted(keras.layers.Layer):
+        def build(self, input_shape):
+            self.mean = self.add_weight(shape=(input_shape[-1],), initializer="zeros")
+
+        def call(self):
+            return tfp.distributions.MultivariateNormalDiag(tf.convert_to_tensor(self.mean), tf.ones(2))
+
+    encoder, decoder = ka.networks.mlp_encoder((6,), 2, parameters=2), ka.networks.mlp_decoder(2, (6,))
+    model = ka.VAE(encoder, decoder, prior=Shifted(), seed=0)
+    model.compile("adam", jit_compile=False)
+    model.fit(rng.random((32, 6)).astype("float32"), verbose=0)
+    assert np.abs(model.prior.mean()).max() > 0
+
+
+def test_log_prob_takes_bounded_memory(rng):
+    # 5,000 samples at once would hold 5,000 x 100 x 784 raw outputs, 1.6 GB, several times over.
+    x = rng.random((100, 784)).round().astype("float32")
+    encoder = ka.networks.mlp_encoder((784,), 2, hidden=(8,), parameters=2)
+    model = ka.VAE(encoder, ka.networks.mlp_decoder(2, (784,), hidden=(8,)), seed=0)
+    model.log_prob(x, num_samples=50)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model.log_prob(x, num_samples=5_000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 
 def test_what_cannot_be_saved_says_so_and_leaves_no_file(tmp_path):
