@@ -53,7 +53,7 @@ PAUSE = 0.2  # seconds for the last contestant's threads to stop spinning
 QUIET = 0.05  # share of the machine that others may use during a measurement
 ATTEMPTS = 5
 
-IMAGES = {"mlp": 60_000, "conv": 12_800}
+IMAGES = {"mlp": 60_000, "conv": 25_600}
 TITLES = {"mlp": "MLP VAE", "conv": "convolutional VAE"}
 PARAMETERS = {"mlp": 853_840, "conv": 341_825}
 MARKS = {  # least and goal of fit's ratio to each

@@ -72,6 +72,27 @@ def resident(data):
     return keras.tree.map_structure(tensor, present)
 
 
+def row_numbers(rows, batch_size, shuffle):
+    """A data set of the numbers 0 to `rows - 1` in batches; with `shuffle` in a new random order each epoch.
+
+    It runs on a thread of its own: Keras's pipeline for arrays takes the step's threads, see benchmarks/NOTES.md.
+    """
+    steps = -(-rows // batch_size)
+
+    def batches(_):
+        order = tf.range(rows)
+        order = tf.random.shuffle(order) if shuffle else order
+        return tf.data.Dataset.range(steps, output_type=tf.int32).map(
+            lambda i: order[i * batch_size : (i + 1) * batch_size]
+        )
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
+    made = tf.data.Dataset.range(1).flat_map(batches).with_options(options)
+    return made.apply(tf.data.experimental.assert_cardinality(steps))
+
+
 def can_stack(iterator):
     """Whether all elements of `iterator` are plain tensors, which can be stacked."""
     return isinstance(iterator, tf.data.Iterator) and all(

@@ -347,9 +347,12 @@ class ObjectiveModel(keras.Model):
             self._set_steps(first, x, batch_size or 32, kwargs.get("steps_per_epoch"))
         data = _pack(x, y, kwargs.pop("sample_weight", None))
         if self._loops() and execution.are_arrays(data) and not kwargs.get("validation_split"):
-            # Keras shuffles and batches row numbers; the loop gathers the rows, without an input pipeline to wait for.
+            # Keras iterates over row numbers; the loop gathers the rows, without an input pipeline to wait for.
             self._resident = execution.resident(data)
-            data = np.arange(keras.tree.flatten(x)[0].shape[0], dtype="int32"), None, None
+            rows, shuffle = keras.tree.flatten(x)[0].shape[0], kwargs.pop("shuffle", True)
+            data = execution.row_numbers(rows, batch_size or 32, shuffle), None, None
+            kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
+            batch_size = None
         try:
             x, y, sample_weight = data
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, sample_weight=sample_weight, **kwargs)
