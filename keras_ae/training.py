@@ -399,6 +399,7 @@ class ObjectiveModel(keras.Model):
             first = x[0]
             x, y, _ = keras.utils.unpack_x_y_sample_weight(first)
         elif all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
+            y = np.asarray(y) if isinstance(y, list) else y
             first = keras.tree.map_structure(lambda array: array[:1], (x,) if y is None else (x, y))
         else:
             return None
