@@ -24,7 +24,7 @@ def active_units(model, x, threshold=1e-2):
 
     Example: `active_units(vae, x_test)`
 
-    Source: Burda 2016, section 5.2.
+    Source: Burda 2016, table 1.
     """
     means = np.asarray(model.encode(x), dtype="float64")  # (N, latent_dim)
     if len(means) < 2:
