@@ -8,16 +8,20 @@ if keras.backend.backend() != "tensorflow":
         "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_ae import callbacks, datasets, likelihoods, networks, priors, strategies
+from keras_ae import callbacks, datasets, likelihoods, networks, priors, strategies, text
 from keras_ae.models.autoencoder import Autoencoder
+from keras_ae.models.semantic_hashing import SemanticHashing
 from keras_ae.models.vae import VAE
+from keras_ae.models.vdsh import VDSH
 from keras_ae.serving import export
 
 __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "VDSH",
     "Autoencoder",
+    "SemanticHashing",
     "callbacks",
     "datasets",
     "export",
@@ -25,4 +29,5 @@ __all__ = [
     "networks",
     "priors",
     "strategies",
+    "text",
 ]

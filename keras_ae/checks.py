@@ -30,10 +30,11 @@ def check_array(name, array, shape, likelihood):
         raise ValueError(f"{name} holds NaN or infinity: expected finite numbers. Drop or repair those rows.")
     if likelihood is None or likelihood.low is None:
         return
-    if low < likelihood.low or high > likelihood.high:
+    upper = np.inf if likelihood.high is None else likelihood.high
+    if low < likelihood.low or high > upper:
         hint = " Divide pixels of 0..255 by 255." if (low >= 0 and 1 < high <= 255) else ""
         raise ValueError(
-            f"{name}: the likelihood {likelihood.name} expects values in [{likelihood.low}, {likelihood.high}], "
+            f"{name}: the likelihood {likelihood.name} expects values in [{likelihood.low}, {upper}], "
             f"received values in [{low:.4g}, {high:.4g}].{hint}"
         )
     if likelihood.levels and dtype.kind == "f" and not _whole(array):

@@ -47,7 +47,9 @@ class Likelihood(keras.layers.Layer):
         x = tf.cast(x, tf.float32)
         good = tf.math.is_finite(x)
         if self.low is not None:
-            good &= (x >= self.low) & (x <= self.high)
+            good &= x >= self.low
+        if self.high is not None:
+            good &= x <= self.high
         return tf.reduce_all(good, axis=tf.range(1, tf.rank(x)))
 
 
@@ -165,6 +167,33 @@ class _Levels(tfd.Categorical):
         return super()._log_prob(tf.cast(x, tf.int32))
 
 
+@keras.saving.register_keras_serializable("keras_ae")
+class Multinomial(Likelihood):
+    """Words drawn from one softmax over the vocabulary; x `(V,)` holds their counts, or weights such as TF-IDF.
+
+        log p(x|z) = sum_w x_w log softmax(l)_w,    mean = softmax(l), the share of each word,    l = raw outputs
+
+    The number of orders in which the words can come, which does not depend on z, is left out. Perplexity is
+    exp(-log p / sum_w x_w).
+    """
+
+    low = 0.0
+
+    def raw_shape(self, shape):
+        if len(shape) != 1:
+            raise ValueError(f"likelihood: multinomial is for rows of words, shape (V,); received x of shape {shape}.")
+        return tuple(shape)
+
+    def call(self, raw, event_rank=None):
+        return _Words(1.0, logits=raw)
+
+
+class _Words(tfd.Multinomial):
+    # TFP adds the multinomial coefficient, and asks for whole counts that sum to the total.
+    def _log_prob(self, x):
+        return tf.reduce_sum(x * tf.nn.log_softmax(self.logits), axis=-1)
+
+
 def positive(raw):
     """The scale for a raw value: `softplus(raw) + 1e-6`."""
     return tf.nn.softplus(raw) + SCALE_FLOOR
@@ -185,6 +214,7 @@ NAMES = {
     "gaussian_per_dimension": GaussianPerDimension,
     "laplace": Laplace,
     "categorical": Categorical,
+    "multinomial": Multinomial,
 }
 
 

@@ -142,14 +142,46 @@ def latent_grid(decode, codes=None, size=15, title=None):
     return figure
 
 
-def _figure(width, height, title):
+def retrieval(curves, ones, title=None):
+    """Precision against recall of several rankings, and below it the share of ones in each bit of a code.
+
+    Recall is on a logarithmic axis: the first few documents, which users see, are a small part of the relevant ones.
+
+    Args:
+        curves: `{name: (recall, precision)}`, two arrays `(K,)` in [0, 1] each; or empty, for the bits alone.
+        ones: `(bits,)` in [0, 1], as of `keras_ae.evaluation.retrieval.bit_balance`.
+        title: str or None.
+
+    Example: `retrieval({"LSA": (recall, precision)}, bit_balance(codes)).savefig("retrieval.png")`
+    """
+    ones = np.asarray(ones)
+    if ones.ndim != 1 or len(ones) == 0:
+        raise ValueError(f"ones: expected a share for each bit, (bits,); received shape {ones.shape}.")
+    ratios = (3, 1) if curves else (1,)
+    figure, axes = _figure(6.4, 1.6 * sum(ratios), title, nrows=len(ratios), height_ratios=ratios, squeeze=False)
+    top, bottom = axes[0, 0], axes[-1, 0]
+    if curves:
+        for name, (recall, precision) in curves.items():
+            top.plot(recall, precision, marker="o", markersize=3, label=name)
+        # A logarithmic axis has no place for zeros alone.
+        scale = "log" if any(np.any(np.asarray(recall) > 0) for recall, _ in curves.values()) else "linear"
+        top.set(xscale=scale, ylim=(0, 1), xlabel="recall", ylabel="precision")
+        top.grid(alpha=0.3)
+        top.legend(frameon=False)
+    bottom.bar(np.arange(1, len(ones) + 1), ones)
+    bottom.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
+    bottom.set(ylim=(0, 1), xlabel="bit", ylabel="share of ones")
+    return figure
+
+
+def _figure(width, height, title, **subplots):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("keras_ae.plots draws with matplotlib: pip install 'keras_ae[apps]'.") from error
     figure = Figure(figsize=(width, height + 0.3 * bool(title)), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title or "", fontsize=10)
+    axes = figure.subplots(**subplots)
+    np.ravel(axes)[0].set_title(title or "", fontsize=10)
     return figure, axes
 
 

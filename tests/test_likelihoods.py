@@ -36,7 +36,7 @@ def scipy_log_density(name, x, raw):
     return np.log(2 * np.arctanh(1 - 2 * p) / (1 - 2 * p)) + x * np.log(p) + (1 - x) * np.log1p(-p)
 
 
-@pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name != "categorical"])
+@pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name not in ("categorical", "multinomial")])
 def test_log_prob_is_the_sum_of_scipy_log_densities(name, rng):
     layer = likelihoods.get(name)
     x = rng.random((2, 3, 2 // layer.parameters)).astype("float32")
@@ -82,7 +82,7 @@ def test_categorical_sums_to_one_over_levels_and_its_mean_is_in_the_unit_interva
     np.testing.assert_allclose(layer.scaled(levels), np.arange(256) / 255, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name != "categorical"])
+@pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name not in ("categorical", "multinomial")])
 @pytest.mark.parametrize("hard", [-50.0, 0.0, 50.0])
 def test_gradients_are_finite_at_hard_points(name, hard):
     layer = likelihoods.get(name)
@@ -131,3 +131,22 @@ def test_valid_marks_rows_out_of_range_or_not_finite():
     x = np.array([[0.0, 1.0], [0.5, np.nan], [0.0, 1.5], [-0.1, 0.0], [np.inf, 0.0]], "float32")
     np.testing.assert_array_equal(likelihoods.get("bernoulli").valid(x), [True, False, False, False, False])
     np.testing.assert_array_equal(likelihoods.get("gaussian").valid(x), [True, False, True, True, False])
+
+
+def test_multinomial_is_scipy_s_without_the_number_of_orders(rng):
+    layer, x = likelihoods.get("multinomial"), rng.poisson(2.0, (5, 4)).astype("float32")
+    raw = rng.normal(size=(5, 4)).astype("float32")
+    p = scipy.special.softmax(raw.astype("float64"), axis=1)
+    orders = scipy.special.gammaln(x.sum(1) + 1) - scipy.special.gammaln(x + 1).sum(1)
+    expected = scipy.stats.multinomial.logpmf(x, x.sum(1), p) - orders
+    np.testing.assert_allclose(layer(raw).log_prob(x), expected, rtol=2e-5)
+    # Samples of z lead: every one of them meets the same words.
+    several = layer(raw[None].repeat(3, 0), event_rank=1)
+    np.testing.assert_allclose(several.log_prob(x), np.tile(expected, (3, 1)), rtol=2e-5)
+    np.testing.assert_allclose(layer(raw).mean(), p, rtol=1e-5)
+    np.testing.assert_allclose(layer(raw).log_prob(0.5 * x), expected / 2, rtol=2e-5)
+
+
+def test_multinomial_is_for_rows_of_words():
+    with pytest.raises(ValueError, match=r"shape \(V,\)"):
+        likelihoods.get("multinomial").raw_shape((28, 28, 1))

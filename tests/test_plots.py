@@ -130,3 +130,33 @@ def test_without_matplotlib_the_error_names_the_extra(images, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"keras_ae\[apps\]"):
         plots.image_grid(images)
+
+
+def _lines(axes):
+    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+
+
+def test_retrieval_shows_every_curve_and_every_bit():
+    curves = {"ours": ([0.01, 0.1, 1.0], [0.9, 0.5, 0.05]), "theirs": ([0.005, 0.05, 1.0], [0.8, 0.4, 0.05])}
+    figure = plots.retrieval(curves, [0.5, 0.25, 1.0], "title")
+    top, bottom = figure.axes
+    for name, curve in curves.items():
+        np.testing.assert_array_equal(_lines(top)[name], np.transpose(curve))
+    assert [text.get_text() for text in top.get_legend().get_texts()] == ["ours", "theirs"]
+    assert (top.get_xlabel(), top.get_ylabel(), top.get_xscale()) == ("recall", "precision", "log")
+    assert top.get_title() == "title"
+    assert [bar.get_height() for bar in bottom.patches] == [0.5, 0.25, 1.0]
+    assert _pixels(figure).var() > 1e-3
+
+
+def test_retrieval_without_curves_shows_the_bits_alone():
+    figure = plots.retrieval({}, [0.5, 0.25])
+    assert len(figure.axes) == 1 and figure.axes[0].get_ylabel() == "share of ones"
+    assert _pixels(figure).var() > 1e-3
+    with pytest.raises(ValueError, match="a share for each bit"):
+        plots.retrieval({}, [])
+
+
+@pytest.mark.filterwarnings("error")
+def test_retrieval_of_a_ranking_that_finds_nothing():
+    assert _pixels(plots.retrieval({"none": ([0.0, 0.0], [0.0, 0.0])}, [0.0] * 8)).var() > 1e-3

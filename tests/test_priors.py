@@ -1,5 +1,7 @@
 """Priors: densities that integrate to one, samples that agree with them, and refusals."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -79,3 +81,23 @@ def test_refusals():
         priors.check_covers_gaussians(priors.Uniform(2).call())
     with pytest.raises(ValueError, match="infinite"):
         priors.check_covers_gaussians(tfd.Independent(tfd.LogNormal(tf.zeros(2), 1.0), 1))
+
+
+@pytest.mark.parametrize("prior", [priors.FairCoins(5), priors.BernoulliMixture(5, components=3)])
+def test_probabilities_of_all_codes_sum_to_one(prior):
+    codes = np.array(list(itertools.product([0.0, 1.0], repeat=5)), "float32")
+    log_p = prior.call().log_prob(codes).numpy()
+    assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-5)
+    draws = prior.call().sample(40_000, seed=[0, 1]).numpy() @ 2 ** np.arange(4, -1, -1)
+    shares = np.bincount(draws.astype(int), minlength=32) / 40_000
+    np.testing.assert_allclose(shares, np.exp(log_p), atol=4 * 0.5 / np.sqrt(40_000))
+
+
+def test_fair_coins_are_fair():
+    np.testing.assert_allclose(priors.FairCoins(5).call().log_prob(np.zeros((1, 5))), 5 * np.log(0.5), rtol=1e-6)
+
+
+def test_a_density_is_no_prior_over_bits():
+    priors.check_covers_bits(priors.BernoulliMixture(3).call())
+    with pytest.raises(ValueError, match="float32 bits"):
+        priors.check_covers_bits(priors.Normal(3).call())

@@ -663,3 +663,31 @@ def test_the_compose_file_mounts_what_it_names():
     assert flags["enable_batching"] == flags["enable_model_warmup"] == "true"
     assert "target: /models/quickstart" in text and "8500:8500" in text and "8501:8501" in text
     assert "${KERAS_AE_EXPORT:-../runs/quickstart/export}" in text
+
+
+def test_half_precision_halves_the_weights_and_moves_the_answers_little(tmp_path):
+    model = ka.Autoencoder(
+        ka.networks.mlp_encoder(SHAPE, LATENT, (512,)), ka.networks.mlp_decoder(LATENT, SHAPE, (512,))
+    )
+    x = np.random.default_rng(0).random((5, *SHAPE), "float32")
+    sizes, answers = [], []
+    for half in (False, True):
+        path = pathlib.Path(ka.export(model, tmp_path / str(half), half=half))
+        sizes.append(sum(file.stat().st_size for file in (path / "variables").iterdir()))
+        loaded = tf.saved_model.load(str(path))  # a signature does not keep its variables alive
+        answers.append(loaded.signatures["reconstruct"](x=tf.constant(x))["x"].numpy())
+    assert sizes[1] < 0.55 * sizes[0]
+    np.testing.assert_allclose(answers[0], model.reconstruct(x), atol=1e-5)
+    np.testing.assert_allclose(answers[1], answers[0], atol=1e-2)
+    assert np.any(answers[1] != answers[0])
+
+
+def test_the_tables_of_lookups_are_stored(tmp_path):
+    words = keras.layers.StringLookup(vocabulary=["cat", "dog"])
+    endpoint = serving.Endpoint(
+        lambda text: {"number": words(text)}, [tf.TensorSpec([None], tf.string, name="text")], {"text": ["cat"]}
+    )
+    path = ka.export(make("autoencoder"), tmp_path, endpoints={"serving_default": endpoint}, lookups=[words])
+    loaded = tf.saved_model.load(path)
+    numbers = loaded.signatures["serving_default"](text=tf.constant(["dog", "cow", "cat"]))["number"]
+    np.testing.assert_array_equal(numbers, [2, 0, 1])

@@ -77,7 +77,7 @@ class VAE(Autoencoder):
         # The standard normal is made when it is asked for: the size of a code may not be known yet.
         self._prior = None if prior is None else priors.get(prior, self.latent_dim)
         if prior is not None:
-            priors.check_covers_gaussians(self.prior)
+            self._check_prior()
         self._beta = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(beta), trainable=False, name="beta"
         )
@@ -90,17 +90,29 @@ class VAE(Autoencoder):
         networks = [self.encoder, self.decoder, self._likelihood]
         if isinstance(self._prior, keras.layers.Layer):
             networks.append(self._prior)
-        return {"autoencoder": Objective(self.autoencode, networks, {"kl": self._beta, "free_bits": self._beta})}
+        return {"autoencoder": Objective(self.autoencode, networks, self.term_weights())}
+
+    def term_weights(self):
+        """`{term: weight in the loss}`; 1 where absent."""
+        return {"kl": self._beta, "free_bits": self._beta}
 
     def autoencode(self, x, y, training):
-        q, p = self.posterior(x, training), self.prior
-        z = sampling.draw(q, self.num_samples, self.next_seed())  # (L, B, D)
-        log_likelihood = self.likelihood(z, training).log_prob(target(x, y))  # (L, B)
+        return self.elbo_terms(self.posterior(x, training), target(x, y), training)
+
+    def elbo_terms(self, q, x, training):
+        """Minus the bound on log p(x) in its parts, z drawn from q: `{name: (B,)}`."""
+        p = self.prior
+        z = self.draw(q, self.next_seed())  # (L, B, D)
+        log_likelihood = self.likelihood(z, training).log_prob(x)  # (L, B)
         terms = {"reconstruction": -tf.reduce_mean(log_likelihood, axis=0), "kl": divergences.kl(q, p, z)}
         if self.free_bits:
             average = tf.reduce_mean(divergences.kl_per_dimension(q, p), axis=0)  # (D,)
             terms["free_bits"] = tf.reduce_sum(tf.maximum(self.free_bits - average, 0.0))
         return terms
+
+    def draw(self, q, seed):
+        """Samples of q `(L, B, D)` that pass gradients on to its parameters."""
+        return sampling.draw(q, self.num_samples, seed)
 
     def _posterior(self, raw):
         mean, raw_scale = tf.split(raw, 2, axis=-1)
@@ -109,7 +121,13 @@ class VAE(Autoencoder):
     @property
     def prior(self):
         """p(z): a tfd with event `(latent_dim,)`."""
-        return priors.distribution(self._prior or priors.Normal(self.latent_dim))
+        return priors.distribution(self._prior or self._default_prior())
+
+    def _default_prior(self):
+        return priors.Normal(self.latent_dim)
+
+    def _check_prior(self):
+        priors.check_covers_gaussians(self.prior)
 
     @property
     def beta(self):

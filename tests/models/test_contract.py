@@ -35,6 +35,11 @@ MODELS = {
     "VAE-mixture-prior": lambda: vae(prior="mixture", beta=0.5, num_samples=3),
     "VAE-free-bits": lambda: vae("gaussian_per_dimension", raw=2, free_bits=0.1),
     "VAE-categorical": lambda: vae("categorical", raw=256),
+    "SemanticHashing": lambda: ka.SemanticHashing(*networks(1), "bernoulli", seed=1),
+    "SemanticHashing-mixture-prior": lambda: ka.SemanticHashing(
+        *networks(1), "bernoulli", ka.priors.BernoulliMixture(D), contrast_weight=0.0, relaxation="logistic", seed=1
+    ),
+    "VDSH": lambda: ka.VDSH(*networks(2), "bernoulli", seed=1),
 }
 
 

@@ -1,0 +1,1 @@
+"""Semantic hashing: short binary codes for documents, learned without labels, and search by Hamming distance."""

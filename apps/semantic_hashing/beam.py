@@ -1,0 +1,183 @@
+"""Encodes a corpus that is too large for one machine, as an Apache Beam pipeline.
+
+python -m apps.semantic_hashing.beam --input='corpus/*.jsonl' --output=runs/codes
+python -m apps.semantic_hashing.index --codes='runs/codes/codes-*.jsonl'
+
+Flags that are not this script's are Beam's: --runner=FlinkRunner --flink_master=..., SparkRunner, DataflowRunner. The
+workers need this package, say in their container image, and the model under the same path; where they run on other
+machines, input and output must be storage that these reach, such as gs:// or hdfs://.
+
+Input are JSON objects, one a line, as `keras_ae.datasets.text.Documents` reads them, but for the default id: the
+SHA-1 of the line, as a line has no number in a file that is read from many places. Output are the files
+`codes-*-of-*.jsonl` of {"id", "title", "text", "code", "fingerprint"}, the code in hexadecimal and the text cut as the
+index keeps it; and `bad-*-of-*.jsonl` of {"reason", "line"}, for lines that were of no use, which are counted.
+"""
+
+import collections
+import contextlib
+import hashlib
+import json
+import sys
+import time
+
+from absl import app, flags
+
+from apps import common
+from apps.semantic_hashing import served, store
+from keras_ae.datasets import text
+
+try:
+    import apache_beam as beam
+    from apache_beam.coders import BytesCoder
+    from apache_beam.io import ReadFromText, WriteToText
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.metrics import Metrics, MetricsFilter
+    from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.pvalue import TaggedOutput
+except ImportError as error:
+    message = "This pipeline needs Apache Beam. Install it with: pip install 'keras_ae[beam]'."
+    raise (SystemExit(f"error: {message}") if __name__ == "__main__" else ImportError(message)) from error
+
+NAMESPACE = "semantic_hashing"  # of the counters
+BAD = "bad"
+
+
+def define_flags():
+    return {
+        "model": flags.DEFINE_string(
+            "model", served.EXPORT_DIR, "Export folder of the model, a path that this machine and the workers can read."
+        ),
+        "input": flags.DEFINE_string("input", None, "Pattern of the .jsonl files to encode; they may be compressed."),
+        "output": flags.DEFINE_string(
+            "output",
+            None,
+            "Folder of the files that are written; a new one for each run, which no other run mixes with.",
+        ),
+        "text_column": flags.DEFINE_string("text_column", "text", "Where an object keeps the text."),
+    }
+
+
+class Encoding(ModelHandler):
+    """Runs the model of `served.Encoder`, loaded once a process, on `store.Entry`s with their whole text.
+
+    Beam's handlers of TensorFlow models stack examples into arrays of numbers, which strings are not.
+
+    Args:
+        model: path of the export folder.
+    """
+
+    def __init__(self, model):
+        super().__init__(min_batch_size=served.BATCH, max_batch_size=served.BATCH)
+        self._model = model
+
+    def load_model(self):
+        return served.Encoder(self._model)
+
+    def run_inference(self, batch, model, inference_args=None):
+        codes, _, valid = model.encode([entry.text for entry in batch])
+        for entry, code, known in zip(batch, codes, valid, strict=True):
+            yield PredictionResult(entry, code.tobytes().hex() if known else None, model.fingerprint)
+
+    def get_metrics_namespace(self):
+        return NAMESPACE
+
+
+def parse(line, text_column):
+    """Yields the `store.Entry` of a line, bytes, or tagged `BAD` the reason why there is none."""
+    if not line.strip():
+        return
+    skipped = collections.Counter()
+    try:
+        record = json.loads(text._decode(line))
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict):
+        skipped["malformed"] += 1
+    elif text_column not in record:
+        skipped["text not a string"] += 1
+    else:
+        default_id = hashlib.sha1(line, usedforsecurity=False).hexdigest()
+        for document, _ in text._records([(default_id, record)], "a line", text_column, skipped):
+            if document.text.strip():
+                yield store.Entry(document.id, document.title, document.text)
+            else:
+                skipped["empty"] += 1
+    for reason in skipped:
+        yield _bad(reason, line.decode("utf-8", "replace"))
+
+
+def written(result):
+    """Yields the line of an encoded document, JSON, or tagged `BAD` the reason why it has no code."""
+    entry = result.example
+    if result.inference is None:
+        yield _bad("no known words", json.dumps(entry._asdict()))
+        return
+    Metrics.counter(NAMESPACE, "documents").inc()
+    kept = entry._replace(text=entry.text[: store.TEXT])._asdict()
+    yield json.dumps(kept | {"code": result.inference, "fingerprint": result.model_id})
+
+
+def _bad(reason, line):
+    Metrics.counter(NAMESPACE, f"{BAD}: {reason}").inc()
+    return TaggedOutput(BAD, json.dumps({"reason": reason, "line": line}))
+
+
+def build(pipeline, model, input, output, text_column):
+    """Adds the steps to a `beam.Pipeline`. Arguments: the flags."""
+    lines = pipeline | "read" >> ReadFromText(input, coder=BytesCoder())
+    entries = lines | "parse" >> beam.FlatMap(parse, text_column).with_outputs(BAD, main="entries")
+    results = entries.entries | "encode" >> RunInference(Encoding(model))
+    records = results | "format" >> beam.FlatMap(written).with_outputs(BAD, main="records")
+    for name, made in (("codes", records.records), (BAD, (entries[BAD], records[BAD]) | beam.Flatten())):
+        made | f"write {name}" >> WriteToText(FileSystems.join(output, name), ".jsonl")
+
+
+def run(model, input, output, text_column, arguments=()):
+    """Runs the pipeline to its end; prints and writes the report.
+
+    Args:
+        model, input, output, text_column: the flags.
+        arguments: list of str, flags of Beam.
+    """
+    start = time.perf_counter()
+    if not (input and output):
+        raise common.UserError("--input and --output: expected a pattern of .jsonl files and a folder.")
+    local = "://" not in output
+    if local:
+        common.writable(output)
+    with common.user_input():
+        encoder = served.Encoder(model)  # what is wrong with it is clearer here than in a worker
+        pipeline = beam.Pipeline(options=PipelineOptions(list(arguments)))
+        build(pipeline, model, input, output, text_column)
+    result = pipeline.run()
+    result.wait_until_finish()
+    counters = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]
+    counts = {each.key.metric.name: each.result for each in counters}
+    skipped = {name.removeprefix(f"{BAD}: "): n for name, n in counts.items() if name.startswith(BAD)}
+    figures = {"output": output, "input": input, "model": encoder.path, "bits": encoder.bits}
+    figures |= {"fingerprint": encoder.fingerprint, "documents": counts.get("documents", 0), "skipped": skipped}
+    figures |= {"seconds": time.perf_counter() - start}
+    if local:
+        common.report(figures, output)
+    else:
+        print(json.dumps(common.plain(figures)), flush=True)
+    if skipped and not figures["documents"]:
+        raise common.UserError(f"No document of {input!r} could be encoded; skipped: {skipped}.")
+
+
+def main():
+    run(**{name: flag.value for name, flag in FLAGS.items()}, arguments=BEAM_FLAGS)
+
+
+if __name__ == "__main__":
+    # Under its own name, by which workers find what is pickled here.
+    from apps.semantic_hashing.beam import run
+
+    FLAGS, BEAM_FLAGS = define_flags(), []
+    app.define_help_flags()
+    flags.FLAGS.set_gnu_getopt(True)  # a flag of Beam may have its value in the next argument
+    with contextlib.suppress(flags.Error):  # `common.main` meets it again, and shows it
+        _, *BEAM_FLAGS = flags.FLAGS(sys.argv, known_only=True)
+        sys.argv = [each for each in sys.argv if each not in BEAM_FLAGS]
+    common.main(main)

@@ -1,0 +1,154 @@
+"""Encodes a corpus and makes it searchable; the index appears when it is complete.
+
+python -m apps.semantic_hashing.index
+python -m apps.semantic_hashing.index --data=20_newsgroups.tar.xz --index=runs/news
+python -m apps.semantic_hashing.index --data=more.jsonl --index=runs/news --append
+"""
+
+import glob
+import itertools
+import json
+import operator
+import re
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from apps import common
+from apps.semantic_hashing import served, store
+from keras_ae.datasets import text
+
+_SHARD = re.compile(r".*-(\d+)-of-(\d+)\.\w+")
+
+
+def define_flags():
+    return {
+        "model": flags.DEFINE_string(
+            "model",
+            served.EXPORT_DIR,
+            "Export folder of the model that makes the codes; its newest version. Queries need the same.",
+        ),
+        "data": common.define_data(
+            "What to index: a folder or a tar of documents, a .jsonl or a .csv file. By default the embedded "
+            "docstrings of Python's standard library."
+        ),
+        "text_column": flags.DEFINE_string("text_column", "text", "Where a .jsonl or .csv file keeps the text."),
+        "codes": flags.DEFINE_string(
+            "codes",
+            None,
+            "Pattern of the files that apps.semantic_hashing.beam wrote (codes-*.jsonl), instead of --data: a corpus "
+            "that many machines encoded is not encoded again.",
+        ),
+        "index": flags.DEFINE_string(
+            "index",
+            store.DIRECTORY,
+            "Folder of the index. The one that it holds answers queries until the new one takes its place.",
+        ),
+        "append": flags.DEFINE_bool(
+            "append",
+            False,
+            "Adds to the index instead of replacing it; a document whose id it holds replaces that one.",
+        ),
+    }
+
+
+def run(model, data, text_column, codes, index, append):
+    """Builds an index or adds to one; prints and writes the report. Arguments: the flags."""
+    start = time.perf_counter()
+    if data and codes:
+        raise common.UserError("--data and --codes: expected one of them, as each is a corpus.")
+    data = data or "docstrings"
+    skipped = Counter()
+    with common.user_input():
+        encoder = served.Encoder(model)
+        if codes:
+            batches = encoded(shards(codes), encoder)
+        else:
+            batches = encode(text.Documents(data, text_column), encoder, skipped)
+        with store.Writer(index, encoder.bits, encoder.fingerprint, append) as writer:
+            counts = writer.write(progress(batches))
+            seconds = time.perf_counter() - start
+            figures = {"index": index, "data": codes or data, "model": encoder.path, "bits": encoder.bits}
+            figures |= {**counts, "skipped": skipped, "seconds": seconds}
+            common.report(figures | {"documents_per_second": counts["added"] / seconds}, index)
+
+
+def encode(documents, encoder, skipped):
+    """Batches of (documents, codes) of a corpus; one is read while the one before is encoded.
+
+    Args:
+        documents: `text.Documents`.
+        encoder: `served.Encoder`.
+        skipped: Counter; gets the documents that were of no use, by reason, when all have been read.
+    """
+
+    def usable(batch, codes):
+        codes, _, valid = codes.result()
+        skipped["no known words"] += int((~valid).sum())
+        return list(itertools.compress(batch, valid)), codes[valid]
+
+    with ThreadPoolExecutor(1) as pool:
+        before = None
+        for batch in served.batches(documents, operator.attrgetter("text")):
+            codes = pool.submit(encoder.encode, [document.text for document in batch])
+            if before:
+                yield usable(*before)
+            before = batch, codes
+        if before:
+            yield usable(*before)
+    skipped.update(documents.skipped)
+
+
+def shards(pattern):
+    """Paths that match a pattern, in order; a ValueError if there are none, or not exactly those of one run."""
+    paths = sorted(glob.glob(pattern))
+    numbers = [_SHARD.fullmatch(path) for path in paths]
+    found = [(int(number[1]), int(number[2])) for number in numbers if number]
+    if not paths or len(found) != len(paths) or found != [(i, len(paths)) for i in range(len(paths))]:
+        raise ValueError(
+            f"--codes: expected the complete files of one run of apps.semantic_hashing.beam, such as "
+            f"codes-00000-of-00002.jsonl and codes-00001-of-00002.jsonl; {pattern!r} matches {paths[:5]}."
+        )
+    return paths
+
+
+def encoded(paths, encoder):
+    """Batches of (documents, codes) of files that `apps.semantic_hashing.beam` wrote with the model of `encoder`."""
+    for batch in served.batches(_records(paths, encoder.fingerprint), lambda record: record["text"]):
+        documents = [store.Entry(record["id"], record["title"], record["text"]) for record in batch]
+        codes = b"".join(bytes.fromhex(record["code"]) for record in batch)
+        yield documents, np.frombuffer(codes, np.uint8).reshape(len(batch), -1)
+
+
+def progress(batches):
+    """The batches, with a bar of the documents that went through."""
+    with tqdm(unit=" documents") as bar:
+        for documents, codes in batches:
+            yield documents, codes
+            bar.update(len(documents))
+
+
+def _records(paths, fingerprint):
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                record = json.loads(line)
+                if record["fingerprint"] != fingerprint:
+                    raise ValueError(
+                        f"{path!r} was encoded by the model {record['fingerprint']}, --model is {fingerprint}. Queries "
+                        "and documents need the same."
+                    )
+                yield record
+
+
+def main():
+    run(**{name: flag.value for name, flag in FLAGS.items()})
+
+
+if __name__ == "__main__":
+    FLAGS = define_flags()
+    common.main(main)

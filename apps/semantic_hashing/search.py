@@ -1,0 +1,206 @@
+"""Finds the documents of an index that are nearest to a query.
+
+python -m apps.semantic_hashing.search --query="how do I read a compressed file"
+python -m apps.semantic_hashing.search --index=runs/news --rerank=200 < queries.txt
+
+Without --json the last line is a JSON object with the figures of the run; with it, each query gets such a line. A
+query that cannot be answered, as it is empty or the model knows none of its words, gets a message and the others go on;
+the exit code is 1 only if none could be answered.
+"""
+
+import bisect
+import json
+import re
+import signal
+import statistics
+import sys
+import time
+
+import numpy as np
+from absl import flags
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from apps import common
+from apps.semantic_hashing import served, store
+
+SNIPPET = 160  # characters: two lines of a terminal
+
+
+def define_flags():
+    return {
+        "model": flags.DEFINE_string(
+            "model",
+            served.EXPORT_DIR,
+            "Export folder of the model that encodes the query: the one that made the index.",
+        ),
+        "index": flags.DEFINE_string(
+            "index", store.DIRECTORY, "Folder of the index that apps.semantic_hashing.index wrote."
+        ),
+        "query": flags.DEFINE_string(
+            "query",
+            None,
+            "What to look for, in any number of words; by default each line of the standard input is a query.",
+        ),
+        "top": flags.DEFINE_integer(
+            "top", 10, "Documents shown for a query, which depends on the reader.", lower_bound=1
+        ),
+        "rerank": flags.DEFINE_integer(
+            "rerank",
+            0,
+            "Orders so many of the nearest codes by the TF-IDF cosine of their texts with the query: codes tell few "
+            "grades of nearness apart, and the features of a few documents are affordable. 0 leaves the codes' order.",
+            lower_bound=0,
+            upper_bound=10_000,
+        ),
+        "json": flags.DEFINE_bool("json", False, "Prints one JSON object a query, for programs, instead of text."),
+    }
+
+
+class Unanswerable(ValueError):
+    """A query that the model cannot encode; the message says why."""
+
+
+class Searcher:
+    """A model and an index that belong together.
+
+    Args:
+        model: path of the export folder.
+        index: path of the index.
+
+    Raises:
+        ValueError: if one of them is missing, or the index was made by another model.
+    """
+
+    def __init__(self, model, index):
+        self.index = store.Index(index)
+        self.encoder = served.Encoder(model)
+        for name in ("bits", "fingerprint"):
+            theirs, ours = getattr(self.index, name), getattr(self.encoder, name)
+            if theirs != ours:
+                raise ValueError(
+                    f"The index in {str(index)!r} was made by another model ({name}: {theirs}, --model has {ours}). "
+                    f"Pass the model that made it, or build the index again."
+                )
+
+    def search(self, query, top, rerank=0):
+        """The documents nearest to a query.
+
+        Equal distances are ordered as the documents were added, equal cosines by distance.
+
+        Args:
+            query: str.
+            top: int, how many at most.
+            rerank: int. Unless 0, so many of the nearest codes, but at least `top`, are ordered by the cosine of their
+                TF-IDF with the query's: semantic hashing as a filter (Salakhutdinov and Hinton 2009).
+
+        Returns:
+            list of dict: `rank` from 1, `distance` in bits, `id`, `title`, `snippet`, and `cosine` if ranked again.
+
+        Raises:
+            Unanswerable: if the query is empty, or the model knows none of its words.
+        """
+        codes, _, valid = self.encoder.encode([query])
+        if not valid[0]:
+            raise Unanswerable("the model knows no word of the query" if query.strip() else "the query is empty")
+        distances, rows = (each[0] for each in self.index.search(codes, max(top, rerank)))
+        found = [{"distance": int(distance), "row": int(row)} for distance, row in zip(distances, rows, strict=True)]
+        if rerank:
+            for each, cosine in zip(found, self._cosines(query, rows), strict=True):
+                each["cosine"] = float(cosine)
+            found.sort(key=lambda each: -each["cosine"])
+        results = []
+        for rank, each in enumerate(found[:top], 1):
+            entry = self.index.entry(each.pop("row"))
+            text = entry.text.removeprefix(f"{entry.title}\n")  # the title is shown anyway
+            described = {"id": entry.id, "title": entry.title, "snippet": snippet(text, query)}
+            results.append({"rank": rank, **each, **described})
+        return results
+
+    def _cosines(self, query, rows):
+        x = self.encoder.features([query])[0]
+        texts = (self.index.entry(row).text for row in rows)
+        return np.concatenate([self.encoder.features(batch) @ x for batch in served.batches(texts)])
+
+
+def snippet(text, query):
+    """One line of a text, about `SNIPPET` characters: where most words of the query stand, or else its beginning."""
+    text = line(text)
+    words = set(re.findall(r"\w+", query.casefold())) - ENGLISH_STOP_WORDS
+    found = [(m.start(), m[0].casefold()) for m in re.finditer(r"\w+", text) if m[0].casefold() in words]
+    starts = [start for start, _ in found]
+
+    def words_from(i):
+        return len({word for _, word in found[i : bisect.bisect(starts, starts[i] + SNIPPET // 2)]})
+
+    start = starts[max(range(len(starts)), key=words_from)] if starts else 0
+    begin = text.rfind(" ", 0, max(start - SNIPPET // 4, 0)) + 1
+    end = begin + SNIPPET
+    return ("… " if begin else "") + text[begin:end].strip() + (" …" if end < len(text) else "")
+
+
+def line(text):
+    """A text as one line, without the characters that drive a terminal or hide: controls, escapes, directions."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def run(model, index, query, top, rerank, json):
+    """Answers one query, or each line of the standard input. Arguments: the flags."""
+    start = time.perf_counter()
+    with common.user_input():
+        searcher = Searcher(model, index)
+    seconds, asked = [], 0
+    for text in _lines() if query is None else [query]:
+        asked += 1
+        begin = time.perf_counter()
+        try:
+            answer = {"results": searcher.search(text, top, rerank)}
+        except Unanswerable as error:
+            answer = {"results": [], "error": str(error)}
+        answer["seconds"] = time.perf_counter() - begin
+        if "error" not in answer:
+            seconds.append(answer["seconds"])
+        (_print_json if json else _print)(text, answer)
+    if not json:
+        figures = {"queries": asked, "answered": len(seconds), "documents": searcher.index.documents}
+        figures |= {"bits": searcher.index.bits, "index_bytes": searcher.index.nbytes}
+        figures["median_ms"] = 1000 * statistics.median(seconds) if seconds else None
+        _print_object(figures | {"seconds": time.perf_counter() - start})
+    if not seconds:
+        raise common.UserError("No query could be answered.")
+
+
+def _lines():
+    if sys.stdin.isatty():
+        print("One query a line; Ctrl-D ends.", file=sys.stderr)
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    return (text.rstrip("\r\n") for text in sys.stdin)
+
+
+def _print(query, answer):
+    print(f"Query: {line(query)[:SNIPPET]}")
+    for each in answer["results"]:
+        cosine = f"  cosine {each['cosine']:.3f}" if "cosine" in each else ""
+        name = line(each["title"] or each["id"])
+        print(f"{each['rank']:>4}  distance {each['distance']:>3}{cosine}  {name}\n      {each['snippet']}")
+    if "error" in answer:
+        print(f"      No answer: {answer['error']}.")
+    print(flush=True)
+
+
+def _print_json(query, answer):
+    _print_object({"query": query, **answer})
+
+
+def _print_object(value):
+    print(json.dumps(value), flush=True)
+
+
+def main():
+    sys.stdout.reconfigure(errors="replace")  # a terminal may lack characters that documents have
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may leave
+    run(**{name: flag.value for name, flag in FLAGS.items()})
+
+
+if __name__ == "__main__":
+    FLAGS = define_flags()
+    common.main(main)

@@ -1,0 +1,116 @@
+"""The exported model, as the scripts that use it see it: texts in, codes out."""
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ae import serving
+
+EXPORT_DIR = "runs/semantic_hashing/export"
+BATCH = 256  # documents
+BATCH_CHARACTERS = 2**24  # of fewer, long documents: the graph holds several copies of a batch
+
+
+class Encoder:
+    """The newest SavedModel of an export folder.
+
+    Args:
+        export_dir: path of the folder whose sub-folders are the versions.
+
+    Attributes:
+        path: of the version.
+        bits: int, length of a code.
+        card: dict, the model's card; empty where it has none.
+        fingerprint: str, SHA-256 of the graph, the weights and the vocabulary: codes of two models with the same
+            one can be compared. A copy of a model has its fingerprint; the card plays no part.
+
+    Raises:
+        ValueError: if the folder holds no version, or what it holds is no semantic hashing model.
+
+    Example:
+
+        encoder = Encoder("saved_models/semantic_hashing")
+        codes, probabilities, valid = encoder.encode(["A text.", ""])    # (2, 4) uint8, (2, 32) float32, [True, False]
+    """
+
+    def __init__(self, export_dir):
+        self.path = pathlib.Path(serving.newest(export_dir))
+        try:
+            # Kept, as its signatures do not keep the variables alive.
+            self._model = tf.saved_model.load(str(self.path))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(f"{str(self.path)!r} holds no SavedModel that can be read: {error}") from error
+        self._encode = self._signature("serving_default", {"code", "probabilities", "valid"})
+        self._features = self._signature("features", {"x", "valid"})
+        self.bits = self._encode.structured_outputs["probabilities"].shape[-1]
+        card = self.path / serving.CARD_FILE
+        self.card = json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
+        self.fingerprint = _fingerprint(self.path)
+
+    def encode(self, texts):
+        """Codes of texts, in batches.
+
+            code = packbits(probabilities > 1/2)
+
+        Args:
+            texts: list of str, of any length.
+
+        Returns:
+            codes, uint8 `(N, bits / 8)`, bits packed as by `np.packbits`; probabilities of a one, float32
+            `(N, bits)`; valid, bool `(N,)`, false where a text has no word that the model knows.
+        """
+        return self._call(self._encode, texts, {"code": np.uint8, "probabilities": np.float32, "valid": bool})
+
+    def features(self, texts):
+        """TF-IDF of texts, float32 `(N, V)`: rows of unit L2 norm, or zero where a text has no known word."""
+        return self._call(self._features, texts, {"x": np.float32})[0]
+
+    def _signature(self, name, outputs):
+        signature = self._model.signatures.get(name)
+        if signature is None or not outputs <= set(signature.structured_outputs):
+            raise ValueError(
+                f"{str(self.path)!r} is no semantic hashing model: expected the signature {name!r} with the outputs "
+                f"{sorted(outputs)}; it has {sorted(self._model.signatures)}."
+            )
+        return signature
+
+    def _call(self, signature, texts, outputs):
+        # JSON admits halves of surrogate pairs, UTF-8 does not.
+        made = [
+            signature(text=tf.constant([text.encode("utf-8", "replace") for text in batch])) for batch in batches(texts)
+        ]
+        widths = {name: signature.structured_outputs[name].shape[1:] for name in outputs}
+        none = {name: np.zeros((0, *widths[name]), dtype) for name, dtype in outputs.items()}
+        return tuple(np.concatenate([none[name], *(each[name].numpy() for each in made)]) for name in outputs)
+
+
+def batches(items, text=str):
+    """Lists of at most `BATCH` items and, unless a single one has more, `BATCH_CHARACTERS`.
+
+    Args:
+        items: iterable.
+        text: function from an item to its str.
+    """
+    batch, characters = [], 0
+    for item in items:
+        size = len(text(item))
+        if batch and (len(batch) == BATCH or characters + size > BATCH_CHARACTERS):
+            yield batch
+            batch, characters = [], 0
+        batch.append(item)
+        characters += size
+    if batch:
+        yield batch
+
+
+def _fingerprint(path):
+    digest = hashlib.sha256()
+    parts = [path / "saved_model.pb", *sorted((path / "variables").glob("*")), *sorted((path / "assets").glob("*"))]
+    for part in parts:
+        with open(part, "rb") as file:
+            # Digests of equal length: bytes cannot move from one file to the next unnoticed.
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,205 @@
+"""Trains a model that hashes raw text, and exports it for TensorFlow Serving.
+
+python -m apps.semantic_hashing.train
+python -m apps.semantic_hashing.train --data=20_newsgroups.tar.xz --bits=64
+
+Labels play no part. A hash of the id keeps one document in five out of training, the queries of
+`apps.semantic_hashing.evaluate`, unless --all_documents.
+"""
+
+import pathlib
+import random
+import sys
+import tempfile
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from scipy import sparse
+from tqdm import tqdm
+
+import keras_ae as ka
+from apps import common
+from apps.semantic_hashing import networks, served, settings
+from keras_ae import codes, datasets, serving, strategies
+from keras_ae.datasets import text
+from keras_ae.evaluation import retrieval
+
+_EXAMPLE = "The shuttle reached its orbit, and the crew opened the bay doors."
+
+
+def define_flags():
+    return {
+        "data": common.define_data(
+            "What to learn from: a folder or a tar of documents, a .jsonl or a .csv file. By default the docstrings of "
+            "Python's standard library."
+        ),
+        "text_column": flags.DEFINE_string("text_column", "text", "Where a .jsonl or .csv file keeps the text."),
+        "bits": flags.DEFINE_integer(
+            "bits",
+            32,
+            "Length of a code, a multiple of 8: more bits tell more apart, and cost memory and time in a search.",
+            lower_bound=8,
+            upper_bound=1024,
+        ),
+        "method": flags.DEFINE_enum(
+            "method",
+            "semantic_hashing",
+            list(settings.METHODS),
+            "What is learned: the default, or one of the published methods that it was measured beside.",
+        ),
+        "all_documents": flags.DEFINE_bool(
+            "all_documents",
+            False,
+            "Trains on the queries of the evaluation too: for a model that is only to be used, with no figures of its "
+            "own from this corpus.",
+        ),
+        "max_minutes": common.define_max_minutes(),
+        "export_dir": common.define_export_dir(served.EXPORT_DIR),
+        "seed": common.define_seed(),
+        "strategy": common.define_strategy(),
+        "checkpoint_dir": common.define_checkpoint_dir(),
+    }
+
+
+def run(data, text_column, bits, method, all_documents, max_minutes, export_dir, seed, strategy, checkpoint_dir):
+    """Reads, trains, exports; prints and writes the report. Arguments: the flags."""
+    start = time.perf_counter()
+    if bits % 8:
+        raise common.UserError(f"--bits: expected a multiple of 8, codes being packed into bytes; got {bits}.")
+    strategy = common.strategy(strategy)
+    folder = common.writable(pathlib.Path(export_dir)).parent
+    chosen = settings.of(method)
+    with common.user_input():
+        corpus = text.Documents(data or "docstrings", text_column)
+        texts, read = sample(corpus, chosen["documents"], all_documents, seed)
+        features = ka.text.TfIdf.of(texts, chosen["max_words"], min(chosen["min_df"], 1 + len(texts) // 10))
+        x = rows(features, texts)
+    model, seconds = train(
+        method, x, bits, seed=seed, strategy=strategy, max_minutes=max_minutes, checkpoint_dir=checkpoint_dir
+    )
+    if not strategies.is_chief(strategy):
+        return  # of several workers one writes and prints
+    made = hashes(model, x)
+    correlation = np.abs(retrieval.bit_correlation(made)[~np.eye(bits, dtype=bool)])
+    figures = {"data": data or "docstrings", "method": method, "bits": bits, "seed": seed}
+    figures |= {"documents": read, "trained_on": x.shape[0], "words": x.shape[1], "skipped": corpus.skipped}
+    figures |= {"epochs": int(model.optimizer.iterations.numpy()) / max(1, x.shape[0] // chosen["batch_size"])}
+    figures |= {"bit_imbalance": np.abs(retrieval.bit_balance(made) - 0.5).mean()}
+    figures |= {"bit_correlation": correlation.mean(), "train_seconds": seconds}
+    with common.user_input():
+        name = pathlib.Path(figures["data"]).name
+        card = {"data": name, "licence": settings.licence(name), "seed": seed}
+        card |= {"bits": bits, "method": method, "words": x.shape[1], "command": common.command()}
+        path = export(model, features, export_dir, card | {"numbers": common.plain(figures)})
+    common.report(figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
+
+
+def sample(documents, most, all_documents, seed):
+    """Texts of at most `most` documents, evenly drawn from all that may be trained on, and the number of those.
+
+    Raises:
+        ValueError: if there are fewer than two.
+    """
+    draw, texts, n = random.Random(seed), [], 0
+    for document in tqdm(documents, "Reading", unit=" documents"):
+        if not all_documents and text.is_query(document.id):
+            continue
+        n += 1
+        # Vitter 1985, algorithm R: each of the n documents so far is in the sample with probability most / n.
+        if len(texts) < most:
+            texts.append(document.text)
+        elif (place := draw.randrange(n)) < most:
+            texts[place] = document.text
+    if len(texts) < 2:
+        raise ValueError(f"--data: expected two documents or more to train on, found {len(texts)}.")
+    return texts, n
+
+
+def rows(features, texts):
+    """TF-IDF of texts, sparse float32 `(N, V)`."""
+    compute = tf.function(features, input_signature=[tf.TensorSpec([None], tf.string)])
+    parts = []
+    for i in tqdm(range(0, len(texts), served.BATCH), "TF-IDF", unit=" batches"):
+        batch = [each.encode("utf-8", "replace") for each in texts[i : i + served.BATCH]]
+        parts.append(sparse.csr_matrix(compute(tf.constant(batch)).numpy()))
+    return sparse.vstack(parts, format="csr")
+
+
+def train(method, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_dir=None):
+    """Builds and trains a model on documents x, sparse `(N, V)`, those without a known word left out.
+
+    Returns:
+        the model, and the seconds of training.
+    """
+    chosen = settings.of(method)
+    x = x[x.getnnz(axis=1) > 0]
+    keras.utils.set_random_seed(seed)
+    near = datasets.nearest(x, min(chosen["neighbours"], x.shape[0] - 1)) if chosen["neighbours"] else None
+    data = datasets.pairs(x, near, chosen["batch_size"], seed)
+    steps = chosen["epochs"] * int(data.cardinality())
+    with (strategy or tf.distribute.get_strategy()).scope():
+        model = networks.build(chosen, x, bits, seed)
+        if chosen["pretrain"]:
+            networks.pretrain(model, x.toarray(), chosen["pretrain"], chosen["batch_size"])
+        model.compile(keras.optimizers.Adam(chosen["learning_rate"]))
+    seconds = common.fit(
+        model,
+        data,
+        epochs=chosen["epochs"],
+        shuffle=False,  # the pairs are shuffled, and Keras would warn
+        verbose=1 if sys.stdout.isatty() else 2,
+        budget=common.CosineDecay(chosen["learning_rate"], steps, max_minutes),
+        checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/semantic_hashing",
+    )
+    if hasattr(model, "set_thresholds"):
+        model.set_thresholds(x.toarray())
+    return model, seconds
+
+
+def hashes(model, x):
+    """Codes of documents x, sparse `(N, V)`, of which a block at a time becomes dense: uint8 `(N, bits / 8)`."""
+    blocks = (x[i : i + 1024].toarray() for i in range(0, x.shape[0], 1024))
+    return np.concatenate([model.hash(block) for block in blocks])
+
+
+def export(model, features, directory, card):
+    """Writes the model with its text handling; returns the version's path. Weights are stored in half precision."""
+
+    with tempfile.TemporaryDirectory() as folder:
+        # From a file, because only then the vocabulary becomes an asset.
+        vocabulary = pathlib.Path(folder) / "vocabulary.txt"
+        vocabulary.write_text("\n".join(features.vocabulary), encoding="utf-8")
+        features = ka.text.TfIdf(vocabulary, features.idf)
+
+        def encode(text):
+            x = features(text)
+            p = model.probabilities(x)
+            return {"code": codes.pack(p > 0.5), "probabilities": p, "valid": known(x)}
+
+        def tf_idf(text):
+            x = features(text)
+            return {"x": x, "valid": known(x)}
+
+        inputs, example = [tf.TensorSpec([None], tf.string, name="text")], {"text": [_EXAMPLE]}
+        endpoints = {
+            "serving_default": serving.Endpoint(encode, inputs, example),
+            "features": serving.Endpoint(tf_idf, inputs, example),
+        }
+        return ka.export(model, directory, endpoints=endpoints, lookups=[features.tokens], half=True, card=card)
+
+
+def known(x):
+    """Which rows have a word of the vocabulary, bool `(B,)`."""
+    return tf.reduce_any(x > 0, axis=-1)
+
+
+def main():
+    run(**{name: flag.value for name, flag in FLAGS.items()})
+
+
+if __name__ == "__main__":
+    FLAGS = define_flags()
+    common.main(main)

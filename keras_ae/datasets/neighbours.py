@@ -1,0 +1,68 @@
+"""Rows and their neighbours, as pairs to train on."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def nearest(x, k):
+    """The k nearest other rows of every row by cosine, `(N, k)` ints, nearest first.
+
+        similarity_ij = x_i . x_j / (|x_i| |x_j|)
+
+    Args:
+        x: array or sparse SciPy matrix `(N, V)`. All pairs are compared, in blocks: time grows with N^2, memory with N.
+        k: int, below N.
+
+    Raises:
+        ValueError: if there are not more than k rows.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    if not 0 < k < x.shape[0]:
+        raise ValueError(f"k: expected 1 to {x.shape[0] - 1} neighbours of {x.shape[0]} rows, received {k}.")
+    found = NearestNeighbors(n_neighbors=k + 1, metric="cosine", algorithm="brute").fit(x).kneighbors(x)[1]
+    # A row is its own nearest neighbour, but equal rows may come before it, and k of them may leave it out.
+    own = found == np.arange(len(found))[:, None]
+    own[~own.any(axis=1), -1] = True
+    return found[~own].reshape(len(found), k)
+
+
+def pairs(x, neighbours=None, batch_size=512, seed=0):
+    """Batches of rows x_i and, with `neighbours`, pairs (x_i, x_j), j one of i's neighbours, drawn anew every epoch.
+
+    Args:
+        x: array or sparse SciPy matrix `(N, V)`; batches are dense float32 `(batch_size, V)`.
+        neighbours: ints `(N, k)`, of `nearest`; None for batches of x alone.
+        batch_size: int. All batches have this size: an epoch leaves out the N modulo batch_size rows that come last in
+            its random order. Fewer than `batch_size` rows are one batch.
+        seed: int, of order and draws.
+
+    Returns:
+        `tf.data.Dataset` of `floor(N / batch_size)` batches an epoch.
+
+    Example:
+
+        x = features.transform(documents)    # (14300, 20000), sparse
+        model.fit(ka.datasets.pairs(x, ka.datasets.nearest(x, 10)), epochs=30)
+    """
+    n = x.shape[0]
+    batch_size = min(batch_size, n)
+    random = np.random.default_rng(seed)
+
+    def dense(rows):
+        block = x[rows]
+        return (block.toarray() if hasattr(block, "toarray") else block).astype(np.float32, copy=False)
+
+    def batches():
+        order = random.permutation(n)
+        for i in range(0, n - batch_size + 1, batch_size):
+            rows = order[i : i + batch_size]
+            if neighbours is None:
+                yield dense(rows)
+            else:
+                others = neighbours[rows, random.integers(neighbours.shape[1], size=batch_size)]
+                yield dense(rows), dense(others)
+
+    spec = tf.TensorSpec((batch_size, x.shape[1]), tf.float32)
+    made = tf.data.Dataset.from_generator(batches, output_signature=spec if neighbours is None else (spec, spec))
+    return made.apply(tf.data.experimental.assert_cardinality(n // batch_size)).prefetch(2)
