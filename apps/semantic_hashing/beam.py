@@ -13,7 +13,6 @@ SHA-1 of the line, as a line has no number in a file that is read from many plac
 index keeps it; and `bad-*-of-*.jsonl` of {"reason", "line"}, for lines that were of no use, which are counted.
 """
 
-import collections
 import contextlib
 import hashlib
 import json
@@ -87,24 +86,17 @@ def parse(line, text_column):
     """Yields the `store.Entry` of a line, bytes, or tagged `BAD` the reason why there is none."""
     if not line.strip():
         return
-    skipped = collections.Counter()
     try:
-        record = json.loads(text._decode(line))
+        record = json.loads(text.decode(line))
     except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict):
-        skipped["malformed"] += 1
-    elif text_column not in record:
-        skipped["text not a string"] += 1
-    else:
-        default_id = hashlib.sha1(line, usedforsecurity=False).hexdigest()
-        for document, _ in text._records([(default_id, record)], "a line", text_column, skipped):
-            if document.text.strip():
-                yield store.Entry(document.id, document.title, document.text)
-            else:
-                skipped["empty"] += 1
-    for reason in skipped:
-        yield _bad(reason, line.decode("utf-8", "replace"))
+    default_id = hashlib.sha1(line, usedforsecurity=False).hexdigest()
+    found = text.of_record(record, default_id, text_column) if isinstance(record, dict) else None
+    if found and found[0].text.strip():
+        yield store.Entry(found[0].id, found[0].title, found[0].text)
+        return
+    reason = "malformed" if not isinstance(record, dict) else "empty" if found else "text not a string"
+    yield _bad(reason, line.decode("utf-8", "replace"))
 
 
 def written(result):

@@ -190,7 +190,7 @@ def is_query(document_id):
 def _files(files, skipped):
     for path, label, data in files:
         cut = len(data) > MAX_BYTES
-        text = _decode(data[:MAX_BYTES], final=not cut)
+        text = decode(data[:MAX_BYTES], final=not cut)
         if "\0" in text or len(_CONTROL.findall(text)) > len(text) / 10:
             skipped["binary"] += 1
             continue
@@ -311,7 +311,7 @@ def _is_encoded(message):
 def _plain_part(message):
     for part in message.walk():
         if part.get_content_type() == "text/plain" and not part.is_multipart():
-            return _clean(_decode(part.get_payload(decode=True))) if _is_encoded(part) else part.get_payload()
+            return _clean(decode(part.get_payload(decode=True))) if _is_encoded(part) else part.get_payload()
 
 
 def _date(value):
@@ -333,26 +333,35 @@ def _records(records, path, text_column, skipped):
             raise ValueError(
                 f"`text_column` must be one of the columns of {path!r}, {list(record)}, received {text_column!r}."
             )
-        text = record.get(text_column)
-        if not isinstance(text, str):
+        found = of_record(record, default_id, text_column)
+        if found is None:
             skipped["text not a string"] += 1
-            continue
-        fields = {
-            key: _clean(str(record[key]))
-            for key in ("id", "label", "title", "date")
-            if isinstance(record.get(key), (str, int, float)) and str(record[key]).strip()
-        }
-        cut, text = len(text) > MAX_BYTES, _clean(text[:MAX_BYTES])
-        yield (
-            Document(
-                fields.get("id", default_id),
-                fields.get("label"),
-                _title(fields.get("title") or text),
-                text,
-                _date(fields.get("date")),
-            ),
-            cut,
-        )
+        else:
+            yield found
+
+
+def of_record(record, default_id, text_column="text"):
+    """The document of an object of a JSONL file, or of a record of a CSV file, as `Documents` makes it.
+
+    Args:
+        record: dict.
+        default_id: str, where the record has no id.
+        text_column: key of the text.
+
+    Returns:
+        a `Document`, and whether its text was cut; None if there is no string in `text_column`.
+    """
+    text = record.get(text_column)
+    if not isinstance(text, str):
+        return None
+    fields = {
+        key: _clean(str(record[key]))
+        for key in ("id", "label", "title", "date")
+        if isinstance(record.get(key), (str, int, float)) and str(record[key]).strip()
+    }
+    cut, text = len(text) > MAX_BYTES, _clean(text[:MAX_BYTES])
+    title, date = _title(fields.get("title") or text), _date(fields.get("date"))
+    return Document(fields.get("id", default_id), fields.get("label"), title, text, date), cut
 
 
 def _jsonl(path, skipped):
@@ -411,7 +420,7 @@ def _lines(path, skipped):
                 while line and not line.endswith(b"\n"):
                     line = file.readline(_MAX_LINE_BYTES)
             else:
-                yield number, _decode(line).replace("\0", " ")
+                yield number, decode(line).replace("\0", " ")
 
 
 # Docstrings.
@@ -454,8 +463,8 @@ def _definitions(node, name):
 # Strings.
 
 
-def _decode(data, final=True):
-    """Returns the text of UTF-8 or Latin-1 bytes; unless `final`, they may end within a character."""
+def decode(data, final=True):
+    """The text of UTF-8 or else Latin-1 bytes; unless `final`, they may end within a character."""
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(data, final)
     except UnicodeDecodeError:
@@ -469,7 +478,7 @@ def _clean(text):
 
 def _text(name):
     """Returns a file name without the surrogates that stand for bytes other than UTF-8."""
-    return _decode(name.encode("utf-8", "surrogateescape"))
+    return decode(name.encode("utf-8", "surrogateescape"))
 
 
 def _title(text):
