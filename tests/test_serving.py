@@ -632,9 +632,11 @@ def test_the_servers_model_list_parses():
     from google.protobuf import text_format
 
     parsed = text_format.Parse((ROOT / "serving/models.config").read_text(), proto.ModelServerConfig())
-    (model,) = parsed.model_config_list.config
-    assert (model.name, model.base_path) == ("quickstart", "/models/quickstart")
-    assert model.model_platform == "tensorflow"
+    models = {model.name: model for model in parsed.model_config_list.config}
+    committed = {path.name for path in (ROOT / "saved_models").iterdir()}
+    assert set(models) == {"quickstart"} | committed
+    for name, model in models.items():
+        assert (model.base_path, model.model_platform) == (f"/models/{name}", "tensorflow")
 
 
 def test_the_batching_parameters_are_sound():
@@ -654,15 +656,30 @@ def test_the_batching_parameters_are_sound():
 
 def test_the_compose_file_mounts_what_it_names():
     text = (ROOT / "serving/docker-compose.yml").read_text()
-    mounts = dict(re.findall(r"- (\./\S+):(/\S+):ro", text))
-    assert set(mounts) == {"./models.config", "./batching.config"}
-    assert all((ROOT / "serving" / name).is_file() for name in mounts)
+    mounts = dict(re.findall(r"- (\.\S+):(/\S+):ro", text))
+    committed = {f"../saved_models/{path.name}": f"/models/{path.name}" for path in (ROOT / "saved_models").iterdir()}
+    assert set(mounts) == {"./models.config", "./batching.config"} | set(committed)
+    assert committed.items() <= mounts.items()
+    assert all((ROOT / "serving" / name).exists() for name in mounts)
     flags = dict(re.findall(r"- --(\w+)=(\S+)", text))
     assert flags["model_config_file"] == mounts["./models.config"]
     assert flags["batching_parameters_file"] == mounts["./batching.config"]
     assert flags["enable_batching"] == flags["enable_model_warmup"] == "true"
     assert "target: /models/quickstart" in text and "8500:8500" in text and "8501:8501" in text
     assert "${KERAS_AE_EXPORT:-../runs/quickstart/export}" in text
+
+
+# The models that are committed
+
+
+@pytest.mark.parametrize("directory", sorted((ROOT / "saved_models").iterdir()), ids=lambda path: path.name)
+def test_a_committed_model_is_small_and_says_what_it_is(directory):
+    path = serving.newest(directory)
+    card = json.loads((path / serving.CARD_FILE).read_text())
+    assert {"data", "licence", "seed", "command", "numbers", "limits", "endpoints"} <= set(card)
+    assert not re.search(r"[\"' =]/\w", json.dumps(card)), "a path of the machine that made it"
+    assert sum(file.stat().st_size for file in path.rglob("*")) < 24e6
+    assert "serving_default" in tf.saved_model.load(str(path)).signatures
 
 
 def test_half_precision_halves_the_weights_and_moves_the_answers_little(tmp_path):

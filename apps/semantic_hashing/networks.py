@@ -21,7 +21,7 @@ def build(chosen, x, bits, seed):
     mirrored = chosen["hidden"][::-1] if chosen["pretrain"] else ()
     decoder = ka.networks.mlp_decoder(bits, (words,), mirrored, activation=chosen["activation"])
     if chosen["dimensions"]:
-        directions = min(chosen["dimensions"], *(size - 1 for size in x.shape))
+        directions = max(1, min(chosen["dimensions"], *(size - 1 for size in x.shape)))
         lsa = TruncatedSVD(directions, random_state=seed).fit(x).components_
         return model_class(lsa_encoder(chosen, lsa, width), decoder, seed=seed, **arguments)
     encoder = ka.networks.mlp_encoder((words,), width, chosen["hidden"], activation=chosen["activation"])

@@ -84,17 +84,16 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
         return  # of several workers one writes and prints
     made = hashes(model, x)
     correlation = np.abs(retrieval.bit_correlation(made)[~np.eye(bits, dtype=bool)])
-    figures = {"data": data or "docstrings", "method": method, "bits": bits, "seed": seed}
-    figures |= {"documents": read, "trained_on": x.shape[0], "words": x.shape[1], "skipped": corpus.skipped}
+    figures = {"documents": read, "trained_on": x.shape[0], "words": x.shape[1], "skipped": corpus.skipped}
     figures |= {"epochs": int(model.optimizer.iterations.numpy()) / max(1, x.shape[0] // chosen["batch_size"])}
     figures |= {"bit_imbalance": np.abs(retrieval.bit_balance(made) - 0.5).mean()}
     figures |= {"bit_correlation": correlation.mean(), "train_seconds": seconds}
     with common.user_input():
-        name = pathlib.Path(figures["data"]).name
-        card = {"data": name, "licence": settings.licence(name), "seed": seed}
-        card |= {"bits": bits, "method": method, "words": x.shape[1], "command": common.command()}
-        path = export(model, features, export_dir, card | {"numbers": common.plain(figures)})
-    common.report(figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
+        name = pathlib.Path(data or "docstrings").name
+        made_of = {"data": name, "licence": settings.licence(name), "method": method, "bits": bits, "seed": seed}
+        card = made_of | {"command": common.command(), "numbers": common.plain(figures)}
+        path = export(model, features, export_dir, card)
+    common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
 
 
 def sample(documents, most, all_documents, seed):
