@@ -177,6 +177,7 @@ def _archive(endpoints, lookups):
     # Variables are found through the endpoints; archive.track(model) would store every one of them twice.
     archive = keras.export.ExportArchive()
     for layer in lookups:
+        layer.built = True  # a table needs no shapes, but Keras asks
         archive.track(layer)
     warmup = {}
     for name, endpoint in endpoints.items():

@@ -66,7 +66,7 @@ class TfIdf(keras.layers.Layer):
             ragged=True,
             vocabulary=str(vocabulary) if is_path else words,
         )
-        self.tokens.built = self.built = True
+        self.built = True
 
     @classmethod
     def of(cls, texts, max_words=10_000, min_df=3, stop_words="english"):

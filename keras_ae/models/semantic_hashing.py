@@ -61,6 +61,7 @@ class SemanticHashing(codes.Hashing, VAE):
     """
 
     posterior_parameters = 1
+    _default_prior, _check_prior = priors.FairCoins, staticmethod(priors.check_covers_bits)
 
     def __init__(
         self,
@@ -106,12 +107,6 @@ class SemanticHashing(codes.Hashing, VAE):
 
     def _posterior(self, raw):
         return tfd.Independent(tfd.Bernoulli(logits=raw, dtype=tf.float32), 1)
-
-    def _default_prior(self):
-        return priors.FairCoins(self.latent_dim)
-
-    def _check_prior(self):
-        priors.check_covers_bits(self.prior)
 
     @in_batches
     def probabilities(self, x):

@@ -53,6 +53,7 @@ class VAE(Autoencoder):
 
     terms = ("reconstruction", "kl")
     posterior_parameters = 2
+    _default_prior, _check_prior = priors.Normal, staticmethod(priors.check_covers_gaussians)
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class VAE(Autoencoder):
         # The standard normal is made when it is asked for: the size of a code may not be known yet.
         self._prior = None if prior is None else priors.get(prior, self.latent_dim)
         if prior is not None:
-            self._check_prior()
+            self._check_prior(self.prior)
         self._beta = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(beta), trainable=False, name="beta"
         )
@@ -101,8 +102,7 @@ class VAE(Autoencoder):
 
     def elbo_terms(self, q, x, training):
         """Minus the bound on log p(x) in its parts, z drawn from q: `{name: (B,)}`."""
-        p = self.prior
-        z = self.draw(q, self.next_seed())  # (L, B, D)
+        p, z = self.prior, self.draw(q, self.next_seed())  # z (L, B, D)
         log_likelihood = self.likelihood(z, training).log_prob(x)  # (L, B)
         terms = {"reconstruction": -tf.reduce_mean(log_likelihood, axis=0), "kl": divergences.kl(q, p, z)}
         if self.free_bits:
@@ -121,13 +121,7 @@ class VAE(Autoencoder):
     @property
     def prior(self):
         """p(z): a tfd with event `(latent_dim,)`."""
-        return priors.distribution(self._prior or self._default_prior())
-
-    def _default_prior(self):
-        return priors.Normal(self.latent_dim)
-
-    def _check_prior(self):
-        priors.check_covers_gaussians(self.prior)
+        return priors.distribution(self._prior or self._default_prior(self.latent_dim))
 
     @property
     def beta(self):
