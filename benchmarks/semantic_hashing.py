@@ -8,6 +8,7 @@
 Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -23,9 +24,8 @@ import tensorflow as tf
 from absl import app, flags
 
 import keras_ae as ka
-from apps import common
 from apps.semantic_hashing import baselines, settings, train
-from benchmarks import results
+from benchmarks import results, runs
 from keras_ae import files, serving
 from keras_ae.datasets import text
 from keras_ae.evaluation import retrieval
@@ -136,16 +136,6 @@ def speed(folder, documents):
             return {"documents_per_second": done / (time.perf_counter() - start)}
 
 
-def kept(name, make):
-    """What `make()` returned when this was first asked for; kept in a file."""
-    path = pathlib.Path(_RUNS.value) / f"{name}.json"
-    if not path.exists():
-        made = common.plain(make(path.parent / name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(path, json.dumps(made, indent=2))
-    return json.loads(path.read_text())
-
-
 def publish(reports, folder):
     """Puts a finished export under saved_models, its card with what `evaluate` found."""
     target = ROOT / "saved_models" / "semantic_hashing" / "1"
@@ -201,6 +191,7 @@ def rows(chosen, figures, encoding):
 
 def main(_):
     documents = list(text.Documents(_DATA.value))
+    kept = functools.partial(runs.kept, _RUNS.value)
     chosen = {name: kept(f"choice_{name}", lambda _, n=name: choose(n, documents)) for name in settings.METHODS}
     figures = {
         (bits, seed): kept(f"b{bits}s{seed}", lambda folder, b=bits, s=seed: measure(b, s, folder))
