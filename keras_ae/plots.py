@@ -174,6 +174,42 @@ def retrieval(curves, ones, title=None):
     return figure
 
 
+def drift(times, shares, names, title=None):
+    """Shares of topics over time, a panel for each under its name; each has its own scale, from 0.
+
+    Args:
+        times: `(T,)` of NumPy's datetime64, rising; T > 1.
+        shares: `(T, K)`, 0 or more.
+        names: K str, such as a topic's first words.
+        title: str or None.
+
+    Raises:
+        ValueError: if the shapes do not match.
+
+    Example: `drift(days, shares, [", ".join(words) for words in top_words]).savefig("drift.png")`
+    """
+    times, shares = np.asarray(times), np.asarray(shares)
+    if len(times) < 2 or len(names) == 0 or shares.shape != (len(times), len(names)):
+        raise ValueError(
+            f"shares: expected one for each of two times or more and each name, {(len(times), len(names))}; received "
+            f"shape {shares.shape}."
+        )
+    figure, axes = _figure(6.4, 0.85 * len(names) + 0.4, title, nrows=len(names), sharex=True, squeeze=False)
+    for panel, share, name in zip(axes[:, 0], shares.T, names, strict=True):
+        panel.fill_between(times, share, alpha=0.25, linewidth=0)
+        panel.plot(times, share, linewidth=1.2)
+        # Room above the highest line, so that no name hides it.
+        panel.set(ylim=(0, 1.45 * max(share.max(), np.finfo("float64").tiny)), xlim=(times[0], times[-1]))
+        panel.text(0.01, 0.95, name, transform=panel.transAxes, va="top", fontsize=9)
+        panel.yaxis.set_major_formatter("{x:.0%}")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.3)
+    from matplotlib.dates import ConciseDateFormatter
+
+    panel.xaxis.set_major_formatter(ConciseDateFormatter(panel.xaxis.get_major_locator()))
+    return figure
+
+
 def _figure(width, height, title, **subplots):
     try:
         from matplotlib.figure import Figure

@@ -160,3 +160,16 @@ def test_retrieval_without_curves_shows_the_bits_alone():
 @pytest.mark.filterwarnings("error")
 def test_retrieval_of_a_ranking_that_finds_nothing():
     assert _pixels(plots.retrieval({"none": ([0.0, 0.0], [0.0, 0.0])}, [0.0] * 8)).var() > 1e-3
+
+
+def test_drift_draws_every_topic_in_a_panel_under_its_name():
+    times = np.datetime64("1993-04-05") + np.arange(20)
+    shares = np.stack([np.linspace(0, 0.3, 20), np.full(20, 0.1)], axis=1)
+    figure = plots.drift(times, shares, ["launch, orbit", "god, faith"], title="April")
+    for axes, share, name in zip(figure.axes, shares.T, ["launch, orbit", "god, faith"], strict=True):
+        np.testing.assert_array_equal(axes.lines[0].get_ydata(), share)
+        assert axes.texts[0].get_text() == name
+        assert axes.get_ylim()[0] == 0 and axes.get_ylim()[1] > share.max()
+    assert _pixels(figure).var() > 1e-3
+    with pytest.raises(ValueError, match=r"\(20, 3\)"):
+        plots.drift(times, shares, ["a", "b", "c"])
