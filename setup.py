@@ -19,7 +19,7 @@ EXTRAS = {
     "apps": ["matplotlib>=3.9,<4", "pillow>=10,<13", "tqdm>=4.66,<5", "faiss-cpu>=1.11,<2"],
     "beam": ["apache-beam>=2.70,<3"],
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
-    "test": ["dill>=0.3.8,<1", "pytest>=8,<10", "ruff>=0.14,<1", "tensorboard>=2.19,<3"],
+    "test": ["dill>=0.3.8,<1", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.14,<1", "tensorboard>=2.19,<3"],
     "bench": ["torch==2.13.0", "pythae==0.1.2"],
 }
 

@@ -8,8 +8,16 @@ if keras.backend.backend() != "tensorflow":
         "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_ae import callbacks, datasets, likelihoods, networks, priors, strategies, text
+from keras_ae import callbacks, datasets, likelihoods, networks, posteriors, priors, strategies, text
 from keras_ae.models.autoencoder import Autoencoder
+from keras_ae.models.beta_tcvae import BetaTCVAE
+from keras_ae.models.beta_vae import BetaVAE
+from keras_ae.models.cvae import CVAE
+from keras_ae.models.dynamic_autoencoder import DynamicAutoencoder
+from keras_ae.models.iwae import IWAE
+from keras_ae.models.m1 import M1
+from keras_ae.models.m1m2 import M1M2
+from keras_ae.models.m2 import M2
 from keras_ae.models.semantic_hashing import SemanticHashing
 from keras_ae.models.vae import VAE
 from keras_ae.models.vdsh import VDSH
@@ -18,15 +26,24 @@ from keras_ae.serving import export
 __version__ = "0.1.0"
 
 __all__ = [
+    "CVAE",
+    "IWAE",
+    "M1",
+    "M1M2",
+    "M2",
     "VAE",
     "VDSH",
     "Autoencoder",
+    "BetaTCVAE",
+    "BetaVAE",
+    "DynamicAutoencoder",
     "SemanticHashing",
     "callbacks",
     "datasets",
     "export",
     "likelihoods",
     "networks",
+    "posteriors",
     "priors",
     "strategies",
     "text",

@@ -24,14 +24,17 @@ def in_batches(method):
         if not tf.executing_eagerly():
             return method(self, *args, **kwargs)
         options = signature.bind(self, *args, **kwargs).arguments
-        arrays = [options.pop(name) for name in names if name in options]
+        arrays = {name: options.pop(name) for name in names if name in options}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
         del options["self"]
         rows, outputs = 0, []
-        for batch in _batches(arrays, batch_size, len(names)):
-            self.check_inputs(**dict(zip(names, batch, strict=False)))
-            tensors = [tf.convert_to_tensor(array) for array in batch]
+        for batch in _batches(arrays, batch_size, [name for name in names if name != "y" or self.conditional]):
+            if self.conditional and "y" in names and "y" not in batch:
+                raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
+            self.check_inputs(**batch)
+            tensors = {name: tf.convert_to_tensor(array) for name, array in batch.items()}
             outputs.append(_call(self, method, signature, tensors, options, rows))
-            rows += tensors[0].shape[0]
+            rows += tensors[names[0]].shape[0]
         if not outputs:
             raise ValueError(f"{method.__name__}: expected at least one row, received none.")
         return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
@@ -46,21 +49,28 @@ def _call(model, method, signature, tensors, options, rows):
         seed = options.get("seed", signature.parameters["seed"].default)
         named["seed"] = tf.constant(seed + rows, tf.int64)
     options = {name: value for name, value in options.items() if name != "seed"}
-    specs = [tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in tensors]
-    key = (method.__qualname__, *specs, *sorted(options.items()))
+    specs = {name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for name, tensor in tensors.items()}
+    key = (method.__qualname__, *specs.items(), *sorted(options.items()))
     cache = vars(model).setdefault("_compiled_methods", {})
     if key not in cache:
-        function = tf.function(lambda *args, **seed: method(model, *args, **seed, **options), autograph=False)
+        function = tf.function(lambda **tensors: method(model, **tensors, **options), autograph=False)
         scalars = {name: tf.TensorSpec([], value.dtype) for name, value in named.items()}
-        cache[key] = function.get_concrete_function(*specs, **scalars)
-    return cache[key](*tensors, **named)
+        cache[key] = function.get_concrete_function(**specs, **scalars)
+    return cache[key](**tensors, **named)
 
 
-def _batches(arrays, batch_size, count):
-    if isinstance(arrays[0], tf.data.Dataset):
-        for element in arrays[0]:
-            yield tuple(element[:count]) if isinstance(element, tuple) else (element,)
+def _batches(arrays, batch_size, names):
+    """Batches `{name: rows}` of arrays by name, or of a data set, whose first components go by `names`."""
+    first = next(iter(arrays.values()))
+    if isinstance(first, tf.data.Dataset):
+        for element in first:
+            yield dict(zip(names, element if isinstance(element, tuple) else (element,), strict=False))
         return
-    arrays = [array if tf.is_tensor(array) else np.asarray(array) for array in arrays]
-    for start in range(0, arrays[0].shape[0], batch_size):
-        yield tuple(array[start : start + batch_size] for array in arrays)
+    arrays = {name: array if tf.is_tensor(array) else np.asarray(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.shape[:1] != arrays[names[0]].shape[:1]:
+            raise ValueError(
+                f"{name}: expected as many rows as {names[0]}, {arrays[names[0]].shape[:1]}; received {array.shape}."
+            )
+    for start in range(0, arrays[names[0]].shape[0], batch_size):
+        yield {name: array[start : start + batch_size] for name, array in arrays.items()}

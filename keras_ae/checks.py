@@ -1,5 +1,7 @@
 """Errors at the door: what was expected, what came, and what to do."""
 
+import warnings
+
 import numpy as np
 
 _LOOKS_AT_MOST = 1 << 24  # values looked at in one go, so that a check never copies a large array
@@ -42,6 +44,53 @@ def check_array(name, array, shape, likelihood):
             f"{name}: the likelihood {likelihood.name} expects whole levels 0..{likelihood.levels - 1}, received "
             "fractions. Give it the uint8 pixels themselves."
         )
+
+
+def positive_int(name, value):
+    """`value` as an int; raises a `ValueError` unless it is a whole number, 1 or more."""
+    if isinstance(value, bool) or value < 1 or value != int(value):
+        raise ValueError(f"{name}: expected a whole number, 1 or more; received {value}.")
+    return int(value)
+
+
+def check_labels(name, labels, num_classes, unknown=None):
+    """Raises a `ValueError` unless `labels` are integers `(B,)`, 0 to `num_classes - 1`, or `unknown` where given."""
+    dtype = np.dtype(getattr(labels.dtype, "as_numpy_dtype", labels.dtype))
+    if len(labels.shape) != 1 or dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: expected integer labels, shape (B,); received {dtype} of shape {tuple(labels.shape)}."
+        )
+    values = np.asarray(labels)
+    wrong = values[(values >= num_classes) | ((values < 0) & (values != unknown))]
+    if len(wrong):
+        or_unknown = "" if unknown is None else f", or {unknown} where unknown"
+        raise ValueError(f"{name}: expected labels 0 to {num_classes - 1}{or_unknown}; received {wrong[0]}.")
+
+
+def check_some_labels(y, rows, num_classes):
+    """Raises a `ValueError` unless y are labels, -1 where unknown, of so many rows and some are known; warns of a class
+    without any."""
+    if y is None:
+        raise ValueError("y: expected integer labels, -1 where unknown; received none.")
+    check_labels("y", y, num_classes, unknown=-1)
+    if y.shape[0] != rows:
+        raise ValueError(f"y: expected a label for each of the {rows} rows, received shape {tuple(y.shape)}.")
+    counts = np.bincount(np.asarray(y)[np.asarray(y) >= 0], minlength=num_classes)
+    if not counts.any():
+        raise ValueError(
+            "y: all rows are unlabelled (-1): nothing says what the classes are. Label some, and let each batch hold "
+            "some of them, as keras_ae.datasets.semi_supervised does."
+        )
+    if not counts.all():
+        missing = ", ".join(map(str, np.flatnonzero(counts == 0)))
+        warnings.warn(f"y: no row is labelled with class {missing}: the model cannot learn it.", stacklevel=2)
+
+
+def check_classifier(classifier, num_classes):
+    """Raises a `ValueError` where a built classifier does not give one logit a class."""
+    width = getattr(classifier, "output_shape", (None, num_classes))[-1]
+    if width != num_classes:
+        raise ValueError(f"classifier: expected {num_classes} logits, one a class; it gives {width}.")
 
 
 def check_weights(sample_weight, rows):

@@ -2,7 +2,8 @@
 
 An encoder maps x to raw parameters `(B, parameters * latent_dim)`: 1 for a point, 2 for `[mean | raw scale]`. A decoder
 maps codes `(B, latent_dim)` to raw outputs: `(B, H, W, parameters * C)`, or `(B, H, W, C, 256)` for
-`output_shape=(H, W, C, 256)`, the logits of the categorical likelihood.
+`output_shape=(H, W, C, 256)`, the logits of the categorical likelihood. With a `condition_shape` a network receives
+`[x, condition]` or `[z, condition]`: one-hot labels `(num_classes,)`, attributes, or the part of an image that is seen.
 """
 
 import math
@@ -14,29 +15,45 @@ from keras import layers
 _STRIDE = 2
 
 
-def mlp_encoder(input_shape, latent_dim, hidden=(512,), parameters=1, activation="relu", name="encoder"):
+def mlp_encoder(
+    input_shape, latent_dim, hidden=(512,), parameters=1, activation="relu", condition_shape=None, name="encoder"
+):
     """Dense layers `hidden`, then `(B, parameters * latent_dim)`: `mlp_encoder((28, 28, 1), 32, parameters=2)`."""
-    x = inputs = keras.Input(input_shape)
-    x = layers.Flatten()(x)
+    x = keras.Input(input_shape)
+    inputs, x = _with_condition(x, layers.Flatten()(x), condition_shape)
     return keras.Model(inputs, _dense_head(x, hidden, activation, parameters * latent_dim), name=name)
 
 
-def mlp_decoder(latent_dim, output_shape, hidden=(512,), parameters=1, activation="relu", name="decoder"):
+def mlp_decoder(
+    latent_dim, output_shape, hidden=(512,), parameters=1, activation="relu", condition_shape=None, name="decoder"
+):
     """Dense layers `hidden`, then raw outputs of `output_shape`, channels times `parameters`."""
     shape = _raw_shape(output_shape, parameters)
-    inputs = keras.Input((latent_dim,))
-    x = _dense_head(inputs, hidden, activation, math.prod(shape))
+    z = keras.Input((latent_dim,))
+    inputs, x = _with_condition(z, z, condition_shape)
+    x = _dense_head(x, hidden, activation, math.prod(shape))
     return keras.Model(inputs, layers.Reshape(shape)(x), name=name)
 
 
 def conv_encoder(
-    input_shape, latent_dim, filters=(32, 64), hidden=(), parameters=1, kernel_size=3, activation="relu", name="encoder"
+    input_shape,
+    latent_dim,
+    filters=(32, 64),
+    hidden=(),
+    parameters=1,
+    kernel_size=3,
+    activation="relu",
+    condition_shape=None,
+    name="encoder",
 ):
-    """Convolutions of stride 2 with `filters` channels, dense layers `hidden`, then `(B, parameters * latent_dim)`."""
+    """Convolutions of stride 2 with `filters` channels, dense layers `hidden`, then `(B, parameters * latent_dim)`.
+
+    A condition joins before the dense layers.
+    """
     x = inputs = keras.Input(input_shape)
     for channels in filters:
         x = layers.Conv2D(channels, kernel_size, _STRIDE, padding="same", activation=activation)(x)
-    x = layers.Flatten()(x)
+    inputs, x = _with_condition(inputs, layers.Flatten()(x), condition_shape)
     return keras.Model(inputs, _dense_head(x, hidden, activation, parameters * latent_dim), name=name)
 
 
@@ -48,11 +65,13 @@ def conv_decoder(
     parameters=1,
     kernel_size=3,
     activation="relu",
+    condition_shape=None,
     name="decoder",
 ):
     """The mirror of `conv_encoder`: one transposed convolution of stride 2 for each of `filters`, cropped to size."""
-    inputs = keras.Input((latent_dim,))
-    x = _seed_image(inputs, output_shape, filters, hidden, activation)
+    z = keras.Input((latent_dim,))
+    inputs, x = _with_condition(z, z, condition_shape)
+    x = _seed_image(x, output_shape, filters, hidden, activation)
     for channels in filters[1:]:
         x = layers.Conv2DTranspose(channels, kernel_size, _STRIDE, padding="same", activation=activation)(x)
     raw_channels = math.prod(_raw_shape(output_shape, parameters)[2:])
@@ -84,6 +103,14 @@ def residual_decoder(
     raw_channels = math.prod(_raw_shape(output_shape, parameters)[2:])
     x = layers.Conv2D(raw_channels, 3, padding="same")(layers.Activation(activation)(x))
     return keras.Model(inputs, _crop(x, output_shape, parameters), name=name)
+
+
+def _with_condition(inputs, x, condition_shape):
+    """The inputs of a network, and vectors x, each joined by a condition where there is one."""
+    if condition_shape is None:
+        return inputs, x
+    condition = keras.Input(condition_shape, name="condition")
+    return [inputs, condition], layers.Concatenate()([x, layers.Flatten()(condition)])
 
 
 def _dense_head(x, hidden, activation, width):

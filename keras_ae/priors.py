@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae import checks
 from keras_ae.likelihoods import positive
 
 tfd = tfp.distributions
@@ -163,6 +164,89 @@ class LearnedMixture(Prior):
 
     def get_config(self):
         return super().get_config() | {"components": self.components}
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class VampPrior(Prior):
+    """A mixture of the model's own posteriors at learned pseudo-inputs.
+
+        p(z) = 1/K sum_k q(z | u_k),    u_k = low + (high - low) v_k
+
+    v_k are the weights `pseudo_inputs`, which the optimizer's steps keep in [0, 1], and low to high is the likelihood's
+    range of x; where that has no upper end, u_k = v_k. The encoder is the model's own: the model binds the prior to it,
+    and is saved with one encoder. Each step of training passes K more rows through it. The KL is a Monte Carlo
+    estimate.
+
+    Args:
+        latent_dim: int, D.
+        input_shape: shape of one x.
+        components: int, K.
+        initial: `(K, *input_shape)` numbers in x's own range from which the pseudo-inputs start, such as rows of the
+            training set; None for uniform noise. A saved model has the learned ones instead.
+
+    Raises:
+        ValueError: if a size is no whole number, 1 or more, or `initial` is not finite or has another shape; when a
+            model binds it, if `initial` is out of x's range or another model has the prior; and when the density is
+            asked for, if no model has.
+
+    Example:
+
+        prior = ka.priors.VampPrior(32, (28, 28, 1), components=500, initial=x_train[:500])
+        vae = ka.VAE(encoder, decoder, prior=prior)
+
+    Source: Tomczak & Welling 2018, section 3. See also: `LearnedMixture`, whose components are free.
+    """
+
+    def __init__(self, latent_dim, input_shape, components=50, initial=None, **kwargs):
+        super().__init__(latent_dim, **kwargs)
+        self.components = checks.positive_int("components", components)
+        self.event_shape = tuple(checks.positive_int("input_shape", size) for size in input_shape)
+        shape = (self.components, *self.event_shape)
+        if initial is not None:
+            initial = np.asarray(initial)
+            if initial.shape != shape:
+                raise ValueError(f"initial: expected shape {shape}, received {initial.shape}.")
+            checks.check_array("initial", initial, self.event_shape, None)
+        self._initial, self._low, self._high, self._posterior_of = initial, None, None, None
+        self.pseudo_inputs = self.add_weight(
+            shape=shape,
+            initializer=keras.initializers.RandomUniform(0.0, 1.0),
+            constraint=self._into_range,
+            name="pseudo_inputs",
+        )
+        if initial is not None:
+            self.pseudo_inputs.assign(initial)
+
+    def bind(self, posterior, likelihood):
+        """Takes the model's function from x to q(z|x), and the likelihood that knows x's range."""
+        if self._posterior_of == posterior:
+            return
+        if self._posterior_of is not None:
+            raise ValueError("prior: this VampPrior belongs to another model already. Make one for each model.")
+        self._posterior_of, self._low, self._high = posterior, likelihood.low, likelihood.high
+        if self._initial is not None:
+            checks.check_array("initial", self._initial, self.event_shape, likelihood)
+            if self._high is not None:
+                self.pseudo_inputs.assign((self._initial - self._low) / (self._high - self._low))
+
+    def call(self):
+        if self._posterior_of is None:
+            raise ValueError(
+                "prior: a VampPrior is made of a model's posteriors: give it to a model first, VAE(prior=prior)."
+            )
+        u = tf.convert_to_tensor(self.pseudo_inputs)
+        if self._high is not None:
+            u = self._low + (self._high - self._low) * u
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), self._posterior_of(u))
+
+    def _into_range(self, values):
+        # A projection after each step: under the paper's hard tanh, what has left the range gets no more gradient.
+        if self._low is None:
+            return values
+        return tf.maximum(values, self._low) if self._high is None else tf.clip_by_value(values, 0.0, 1.0)
+
+    def get_config(self):
+        return super().get_config() | {"input_shape": self.event_shape, "components": self.components}
 
 
 NAMES = {"normal": Normal, "uniform": Uniform, "ring": Ring, "swiss_roll": SwissRoll, "mixture": LearnedMixture}

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_ae import checks, likelihoods
+from keras_ae import checks, likelihoods, posteriors
 from keras_ae.batching import in_batches
 from keras_ae.training import ObjectiveModel
 
@@ -13,65 +13,77 @@ from keras_ae.training import ObjectiveModel
 class EncoderDecoder(ObjectiveModel):
     """Networks to codes and back, with the methods that follow from them.
 
-    Subclasses say what a posterior is, `_posterior(raw)` with `posterior_parameters` raw values a dimension, and what
-    is minimised.
+    Subclasses say what a posterior is by default, a name in `keras_ae.posteriors.NAMES`, and what is minimised.
     """
 
-    posterior_parameters = 1
+    default_posterior = "point"
+    conditional = False  # whether the methods take a condition y beside x and z
 
-    def __init__(self, encoder, decoder, likelihood, *, seed=None, **kwargs):
+    def __init__(self, encoder, decoder, likelihood, posterior=None, *, seed=None, **kwargs):
         super().__init__(seed=seed, **kwargs)
         self.encoder = encoder
         self.decoder = decoder
         self._likelihood = likelihoods.get(likelihood)
+        code = _static_shape(decoder, "input_shape")
+        self._posterior = posteriors.get(posterior or self.default_posterior, code and code[-1])
         self._built_shape = None
         self._check_networks()
 
+    @property
+    def networks(self):
+        """All that training moves: the networks, and what is learned of the posterior and the likelihood."""
+        return [self.encoder, self._posterior, self.decoder, self._likelihood]
+
     # Distributions
 
-    def posterior(self, x, training=False):
-        """q(z|x): a tfd, batch `(B,)`, event `(latent_dim,)`."""
-        raw = self.encoder(self._likelihood.scaled(x), training=training)
-        return self._posterior(tf.cast(raw, tf.float32))
+    def posterior(self, x, y=None, *, training=False):
+        """q(z|x), or q(z|x, y): a tfd, batch `(B,)`, event `(latent_dim,)`."""
+        raw = self.encoder(self._given(self._likelihood.scaled(x), y), training=training)
+        return self._posterior.call(tf.cast(raw, tf.float32))
 
-    def likelihood(self, z, training=False):
-        """p(x|z) for codes `(..., latent_dim)`: a tfd, batch `(...)`, event the shape of x."""
+    def likelihood(self, z, y=None, *, training=False):
+        """p(x|z), or p(x|z, y), for codes `(..., B, latent_dim)`: a tfd, batch `(..., B)`, event the shape of x."""
         z = tf.convert_to_tensor(z)
-        raw = self.decoder(tf.reshape(z, [-1, z.shape[-1]]), training=training)
+        raw = self.decoder(self._given(tf.reshape(z, [-1, z.shape[-1]]), y), training=training)
         event_rank = raw.shape.rank - 1 - (1 if self._likelihood.levels else 0)
         shape = tf.concat([tf.shape(z)[:-1], raw.shape[1:]], axis=0)
         raw = tf.ensure_shape(tf.reshape(tf.cast(raw, tf.float32), shape), [*z.shape[:-1], *raw.shape[1:]])
         return self._likelihood.call(raw, event_rank=event_rank)
 
+    def _given(self, values, y):
+        """What a network receives for `values` under the condition y."""
+        return values
+
     # Methods for users
 
     @in_batches
-    def encode(self, x):
+    def encode(self, x, y=None):
         """Codes of x, the posterior means: `(B, latent_dim)` float32."""
-        return self.posterior(x).mean()
+        return self.posterior(x, y).mean()
 
     @in_batches
-    def decode(self, z):
+    def decode(self, z, y=None):
         """Means of p(x|z): `(B, ...)` float32."""
-        return self.likelihood(z).mean()
+        return self.likelihood(z, y).mean()
 
     @in_batches
-    def reconstruct(self, x):
+    def reconstruct(self, x, y=None):
         """`decode(encode(x))`: `(B, ...)` float32."""
-        return self.call(x)
+        return self.call(x) if y is None else self.call((x, y))
 
     def call(self, x):
-        return self.likelihood(self.posterior(x).mean()).mean()
+        x, y = x if isinstance(x, tuple | list) else (x, None)
+        return self.likelihood(self.posterior(x, y).mean(), y).mean()
 
     @in_batches
-    def score(self, x, *, seed=0):
+    def score(self, x, y=None, *, seed=0):
         """How well the model knows each x, `(B,)`, higher is better; row i depends on `seed + i` besides."""
-        return self.score_at(x, tf.cast(seed, tf.int64) + tf.range(tf.shape(x)[0], dtype=tf.int64))
+        return self.score_at(x, tf.cast(seed, tf.int64) + tf.range(tf.shape(x)[0], dtype=tf.int64), y)
 
     @in_batches
-    def score_at(self, x, seeds):
+    def score_at(self, x, seeds, y=None):
         """Minus the squared error of each reconstruction: `(B,)`; a point code needs none of the seeds."""
-        error = self._likelihood.scaled(x) - self.reconstruct(x)
+        error = self._likelihood.scaled(x) - self.reconstruct(x, y)
         return -tf.reduce_sum(error**2, axis=tf.range(1, tf.rank(error)))
 
     # Shapes
@@ -80,7 +92,7 @@ class EncoderDecoder(ObjectiveModel):
     def latent_dim(self):
         """int, size of a code; None while neither network has a static shape."""
         width, code = _static_shape(self.encoder, "output_shape"), _static_shape(self.decoder, "input_shape")
-        return code[-1] if code else width and width[-1] // self.posterior_parameters
+        return code[-1] if code else width and self._posterior.latent_dim_for(width[-1])
 
     @property
     def event_shape(self):
@@ -103,11 +115,11 @@ class EncoderDecoder(ObjectiveModel):
     def _check_networks(self):
         """Raises unless encoder, decoder and likelihood fit; those without a static shape are checked once built."""
         width, code = _static_shape(self.encoder, "output_shape"), _static_shape(self.decoder, "input_shape")
-        if width and code and width[-1] != self.posterior_parameters * code[-1]:
+        expected = self._posterior.parameters_for(code[-1]) if code else None
+        if width and code and width[-1] != expected:
             raise ValueError(
-                f"encoder: {type(self).__name__} with a decoder of {code[-1]}-dimensional codes expects "
-                f"{self.posterior_parameters * code[-1]} raw parameters from its encoder "
-                f"({self.posterior_parameters} for each dimension), received {width[-1]}."
+                f"encoder: {type(self).__name__} with a decoder of {code[-1]}-dimensional codes expects {expected} raw "
+                f"parameters from its encoder (posterior {self._posterior.name}), received {width[-1]}."
             )
         raw = _static_shape(self.decoder, "output_shape")
         expected = self._likelihood.raw_shape(self.event_shape) if self.event_shape else None
@@ -129,8 +141,10 @@ class EncoderDecoder(ObjectiveModel):
             )
         checks.check_array("y", y, self.event_shape, self._likelihood)
 
-    def check_inputs(self, x=None, z=None, seeds=None):
+    def check_inputs(self, x=None, z=None, seeds=None, y=None):
         """Raises unless the arrays given to a public method, by parameter name, suit it."""
+        if y is not None:
+            raise ValueError(f"y: {type(self).__name__} is not conditional. Leave y out.")
         if x is not None:
             checks.check_array("x", x, self.event_shape, self._likelihood)
         if z is not None:
@@ -158,4 +172,6 @@ def _static_shape(network, attribute):
         shape = getattr(network, attribute, None)
     except (AttributeError, ValueError):  # what Keras raises differs between kinds of models
         return None
+    if isinstance(shape, list):  # of a network that receives a condition, too
+        shape = shape[0]
     return None if shape is None else tuple(shape[1:])

@@ -16,11 +16,21 @@ def draw(distribution, n, seed):
         return distribution.sample(n, seed=seed)
     mean = distribution.mean()
     shape = tf.concat([[n], tf.shape(mean)], axis=0)
-    return mean + distribution.stddev() * tf.random.stateless_normal(shape, seed, alg="philox")
+    e = tf.random.stateless_normal(shape, seed, alg="philox")
+    # Codes of a single dimension lose their static size where TFP broadcasts them.
+    return tf.ensure_shape(
+        mean + distribution.stddev() * e, [None, *distribution.batch_shape, *distribution.event_shape]
+    )
 
 
 def draw_rows(distribution, seeds):
-    """One sample for each int64 seed of `(B,)`, equal whatever the other rows are: `(B, *event)`."""
+    """One sample for each int64 seed of `(B,)`, equal whatever the other rows are: `(B, *event)`.
+
+    A distribution of batch `(B,)` has one for each seed; those are diagonal Gaussians, as conditional priors are.
+    """
+    if distribution.batch_shape.rank:
+        standard = tfd.MultivariateNormalDiag(tf.zeros(distribution.event_shape), tf.ones(distribution.event_shape))
+        return distribution.mean() + distribution.stddev() * draw_rows(standard, seeds)
 
     def one(seed):
         return draw(distribution, 1, tf.bitcast(seed, tf.int32))[0]

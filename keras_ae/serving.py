@@ -113,23 +113,30 @@ def model_endpoints(model):
     | `score` | `x`, `seed` int64 | `score`, `valid`; the lowest float32 where not valid |
     | `sample` | `seed` int64 | `x` |
 
-    `valid` is false where a row holds NaN, infinity, or values outside the likelihood's range, and where its
-    answer would not be finite; its outputs are 0, its score the lowest float32.
+    Those of conditional models take `condition` besides, and return `valid` from `sample` too.
+
+    `valid` is false where a row holds NaN, infinity, or values outside the likelihood's range, or a label that does
+    not exist, and where its answer would not be finite; its outputs are 0, its score the lowest float32.
     """
     x = tf.TensorSpec((None, *model.event_shape), model.input_dtype, name="x")
     z = tf.TensorSpec((None, model.latent_dim), tf.float32, name="z")
     seed = tf.TensorSpec((None,), tf.int64, name="seed")
+    condition = []
+    if model.conditional:
+        spec = tf.TensorSpec((None, *model.condition_shape), model.condition_dtype, name="condition")
+        condition = [(spec, model.valid_condition)]
+    parts = {
+        "reconstruct": ("reconstruct", "x", [(x, model.valid), *condition], 0.0),
+        "encode": ("encode", "z", [(x, model.valid), *condition], 0.0),
+        "decode": ("decode", "x", [(z, finite), *condition], 0.0),
+        "score": ("score_at", "score", [(x, model.valid), (seed, None), *condition], tf.float32.min),
+        "sample": ("sample_at", "x", [(seed, None), *condition], 0.0),
+    }
     made = {}
-    if hasattr(model, "reconstruct"):
-        made["reconstruct"] = Endpoint(_guarded(model.valid, model.reconstruct, "x"), [x])
-    if hasattr(model, "encode"):
-        made["encode"] = Endpoint(_guarded(model.valid, model.encode, "z"), [x])
-    if hasattr(model, "decode"):
-        made["decode"] = Endpoint(_guarded(finite, model.decode, "x"), [z])
-    if hasattr(model, "score_at"):
-        made["score"] = Endpoint(_guarded(model.valid, model.score_at, "score", tf.float32.min), [x, seed])
-    if hasattr(model, "sample_at"):
-        made["sample"] = Endpoint(lambda seed: {"x": model.sample_at(seed)}, [seed])
+    for name, (method, output, inputs, otherwise) in parts.items():
+        if hasattr(model, method):
+            specs, checks = zip(*inputs, strict=True)
+            made[name] = Endpoint(_guarded(getattr(model, method), checks, output, otherwise), list(specs))
     return made
 
 
@@ -139,12 +146,18 @@ def finite(rows):
     return tf.reduce_all(tf.math.is_finite(rows), axis=tf.range(1, tf.rank(rows)))
 
 
-def _guarded(valid, function, output, otherwise=0.0):
-    """`function` with rows that are not valid replaced, so that they cannot fail their neighbours."""
+def _guarded(function, checks, output, otherwise):
+    """`function` with rows that are not valid replaced, so that they cannot fail their neighbours.
 
-    def guarded(rows, *others):
-        good = valid(rows)
-        result = function(_where(good, rows, tf.zeros_like(rows)), *others)
+    `checks` has a function for each input, that says which rows are valid, or None where all are; where there is none
+    at all, as for seeds alone, every answer counts.
+    """
+    if not any(checks):
+        return lambda *inputs: {output: function(*inputs)}
+
+    def guarded(*inputs):
+        good = tf.reduce_all([check(i) for check, i in zip(checks, inputs, strict=True) if check], axis=0)
+        result = function(*(_where(good, i, tf.zeros_like(i)) for i in inputs))
         good &= finite(result)
         return {output: _where(good, result, tf.fill(tf.shape(result), otherwise)), "valid": good}
 

@@ -80,6 +80,10 @@ class ObjectiveModel(keras.Model):
     def check_data(self, x, y):
         """Hook: raises a `ValueError` where `x` or `y`, whole arrays or a first batch, do not suit the model."""
 
+    def call_on(self, x, y):
+        """Hook: calls the model on what `fit` received, so that its networks are built; y may be None."""
+        return self(x)
+
     # Randomness
 
     def next_seed(self):
@@ -406,7 +410,7 @@ class ObjectiveModel(keras.Model):
         self.check_data(x, y)
         if not self.built:
             with self.distribute_strategy.scope():
-                self(keras.tree.map_structure(lambda array: array[:1], x))
+                self.call_on(*keras.tree.map_structure(lambda array: array[:1], (x, y)))
             self._build_if_possible()
         return first
 

@@ -23,7 +23,8 @@ EPOCHS = 4
 def make(cls, strategy, optimizer=None, seed=0, **compile_options):
     keras.utils.set_random_seed(seed)
     with strategy.scope():
-        encoder = ka.networks.mlp_encoder((8,), 2, hidden=(16,), parameters=cls.posterior_parameters)
+        width = ka.posteriors.get(cls.default_posterior, 2).parameters_for(2)
+        encoder = ka.networks.mlp_encoder((8,), width, hidden=(16,))
         model = cls(encoder, ka.networks.mlp_decoder(2, (8,), hidden=(16,)), "gaussian")
         model.compile(optimizer or keras.optimizers.SGD(0.03), **compile_options)
     return model

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ae import priors
+import keras_ae as ka
+from keras_ae import likelihoods, priors
 
 tfd = tfp.distributions
 
@@ -101,3 +102,74 @@ def test_a_density_is_no_prior_over_bits():
     priors.check_covers_bits(priors.BernoulliMixture(3).call())
     with pytest.raises(ValueError, match="float32 bits"):
         priors.check_covers_bits(priors.Normal(3).call())
+
+
+@keras.saving.register_keras_serializable("keras_ae_tests")
+class WithVampPrior(ka.VAE):
+    """A VAE that binds its prior, for what a `VampPrior` does in a model."""
+
+    def __init__(self, encoder, decoder, likelihood="bernoulli", prior=None, *, seed=None, **kwargs):
+        prior.bind(self.posterior, likelihoods.get(likelihood))
+        super().__init__(encoder, decoder, likelihood, prior, seed=seed, **kwargs)
+
+
+def vamp_model(likelihood="bernoulli", **kwargs):
+    prior = priors.VampPrior(2, (5,), **kwargs)
+    encoder = ka.networks.mlp_encoder((5,), 2, hidden=(8,), parameters=2)
+    decoder = ka.networks.mlp_decoder(2, (5,), hidden=(8,))
+    if likelihood == "categorical":
+        inputs = keras.Input((2,))
+        decoder = keras.Model(inputs, keras.layers.Reshape((5, 256))(keras.layers.Dense(5 * 256)(inputs)))
+    return WithVampPrior(encoder, decoder, likelihood, prior, seed=0)
+
+
+def test_vamp_prior_is_the_even_mixture_of_the_posteriors_at_its_pseudo_inputs(rng):
+    x, z = rng.uniform(size=(4, 5)).astype("float32"), rng.normal(size=(7, 2)).astype("float32")
+    vae = vamp_model(components=4, initial=x)
+    each = np.exp(np.stack([vae.posterior(x[k : k + 1]).log_prob(z) for k in range(4)]), dtype="float64")
+    np.testing.assert_allclose(vae.prior.log_prob(z), np.log(each.mean(0)), rtol=1e-5)
+
+
+def test_vamp_prior_reads_levels_in_their_own_range(rng):
+    x = rng.integers(0, 256, size=(3, 5), dtype="uint8")
+    vae = vamp_model("categorical", components=3, initial=x)
+    np.testing.assert_allclose(vae._prior.pseudo_inputs, x / 255, rtol=1e-6)
+    np.testing.assert_allclose(
+        vae.prior.components_distribution.mean(), vae.posterior(tf.constant(x)).mean(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_vamp_prior_is_learned_within_the_range_and_shares_the_encoder(rng, tmp_path):
+    x = rng.uniform(size=(64, 5)).astype("float32").round()
+    vae = vamp_model(components=3)
+    start = vae._prior.pseudo_inputs.numpy()
+    vae.compile(keras.optimizers.Adam(0.1), jit_compile=False)
+    vae.fit(x, epochs=3, verbose=0)
+    pseudo_inputs = vae._prior.pseudo_inputs.numpy()
+    assert np.abs(pseudo_inputs - start).max() > 0.1
+    assert pseudo_inputs.min() == 0 or pseudo_inputs.max() == 1  # steps of 0.1 meet the edge, and stop there
+    assert pseudo_inputs.min() >= 0 and pseudo_inputs.max() <= 1
+    vae.save(tmp_path / "vae.keras")
+    again = keras.saving.load_model(tmp_path / "vae.keras")
+    assert len(again.weights) == len(vae.weights)
+    z = rng.normal(size=(6, 2)).astype("float32")
+    np.testing.assert_allclose(again.prior.log_prob(z), vae.prior.log_prob(z), rtol=1e-5)
+    again.encoder.weights[-1].assign_add([5.0, 0.0, 0.0, 0.0])
+    shift = again.prior.components_distribution.mean() - vae.prior.components_distribution.mean()
+    np.testing.assert_allclose(shift, np.tile([5.0, 0.0], (3, 1)), atol=1e-4)
+
+
+def test_vamp_prior_refuses():
+    with pytest.raises(ValueError, match="components"):
+        priors.VampPrior(2, (5,), components=0)
+    with pytest.raises(ValueError, match=r"initial: expected shape \(3, 5\)"):
+        priors.VampPrior(2, (5,), components=3, initial=np.zeros((4, 5)))
+    with pytest.raises(ValueError, match="NaN"):
+        priors.VampPrior(2, (5,), components=3, initial=np.full((3, 5), np.nan))
+    with pytest.raises(ValueError, match=r"initial.*\[0.0, 1.0\]"):
+        vamp_model(components=3, initial=np.full((3, 5), 7.0))
+    with pytest.raises(ValueError, match="give it to a model first"):
+        priors.VampPrior(2, (5,)).call()
+    vae = vamp_model(components=3)
+    with pytest.raises(ValueError, match="belongs to another model"):
+        vae._prior.bind(lambda x: None, likelihoods.Bernoulli())

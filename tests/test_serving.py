@@ -21,8 +21,7 @@ import tensorflow_probability as tfp
 from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_ae as ka
-from keras_ae import serving
-from keras_ae.models import vae as vae_module
+from keras_ae import latent_variables, serving
 
 SHAPE = (6, 6, 1)
 LATENT = 3
@@ -162,7 +161,7 @@ def test_the_card_tells_what_was_exported(exports):
     card = json.loads((pathlib.Path(exports["bernoulli"].path) / serving.CARD_FILE).read_text())
     assert card["model"] == "VAE" and card["likelihood"] == exports["bernoulli"].model.card()["likelihood"]
     assert card["latent_dim"] == LATENT
-    assert card["score_samples"] == vae_module.SCORE_SAMPLES
+    assert card["score_samples"] == latent_variables.SCORE_SAMPLES
     assert card["endpoints"]["score"] == {"x": "float32 [B, 6, 6, 1]", "seed": "int64 [B]"}
     assert (card["data"], card["seed"]) == ("noise", 1)
     assert {"keras_ae", "keras", "tensorflow"} <= set(card)
@@ -470,7 +469,7 @@ def test_a_bad_row_does_not_reach_operations_that_raise():
     def strict(x):
         return tf.debugging.check_numerics(x, "a bad row came through") + 1
 
-    answers = serving._guarded(serving.finite, strict, "x")(tf.constant([[1.0, 2.0], [np.nan, 0.0]]))
+    answers = serving._guarded(strict, [serving.finite], "x", 0.0)(tf.constant([[1.0, 2.0], [np.nan, 0.0]]))
     np.testing.assert_array_equal(answers["valid"], [True, False])
     np.testing.assert_array_equal(answers["x"], [[2.0, 3.0], [0.0, 0.0]])
 

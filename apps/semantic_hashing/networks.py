@@ -16,7 +16,7 @@ def build(chosen, x, bits, seed):
     if chosen["prior"] == "mixture":
         arguments["prior"] = ka.priors.BernoulliMixture(bits)
     model_class = getattr(ka, chosen["model"])
-    width = model_class.posterior_parameters * bits
+    width = ka.posteriors.get(model_class.default_posterior, bits).parameters_for(bits)
     # The deep decoder mirrors the encoder; otherwise each bit adds its own logits to the words, which can be read.
     mirrored = chosen["hidden"][::-1] if chosen["pretrain"] else ()
     decoder = ka.networks.mlp_decoder(bits, (words,), mirrored, activation=chosen["activation"])

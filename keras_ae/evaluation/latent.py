@@ -1,6 +1,12 @@
 """Measures of the latent space."""
 
 import numpy as np
+from scipy.spatial.distance import cdist
+
+from keras_ae import checks
+
+# Codes whose distances to all others are held at once.
+_ROWS = 1 << 10
 
 
 def active_units(model, x, threshold=1e-2):
@@ -30,3 +36,85 @@ def active_units(model, x, threshold=1e-2):
     if len(means) < 2:
         raise ValueError(f"active_units: expected at least two rows, to see the codes vary; received {len(means)}.")
     return int(np.sum(means.var(axis=0) > threshold))
+
+
+def aggregate_posterior_distance(z, prior=None, *, seed=0):
+    """How far the distribution of all codes is from the prior, by two measures that need no density.
+
+        mmd     = mean_{i != j} k(z_i, z_j) + mean_{i != j} k(p_i, p_j) - 2 mean_{i, j} k(z_i, p_j)
+        k(a, b) = C / (C + |a - b|^2),    C = 2 sum_d Var(p_d)
+        frechet = |m_z - m_p|^2 + tr(S_z + S_p - 2 (S_z^1/2 S_p S_z^1/2)^1/2)
+
+    p are samples of the prior; m and S are means and covariances. `mmd` estimates the squared maximum mean discrepancy
+    without bias: 0 on average if the distributions are equal, then as often negative; it sees any difference
+    between distributions. `frechet` is the squared 2-Wasserstein distance between Gaussians of these moments, blind to
+    all else. It is biased upward: codes that follow a standard normal prior get D (D + 5) / 4N on average.
+
+    Compare like with like: codes drawn from the posterior should fill the prior, posterior means of a VAE
+    do not. The work grows as N (N + M); 10,000 codes take seconds.
+
+    Args:
+        z: `(N, D)` numbers, codes; N is at least 2.
+        prior: samples `(M, D)`, M at least 2; or a tfd with event `(D,)`, of which N samples are drawn, such as
+            `vae.prior`; or None for the standard normal, whose moments are then exact.
+        seed: int, for samples of the prior.
+
+    Returns:
+        `{"mmd": float, "frechet": float}`; `mmd` is at most 2, `frechet` in squared units of z.
+
+    Raises:
+        ValueError: if z or the samples are not finite, fewer than two, or differ in D, or the samples do not vary.
+
+    Example: `aggregate_posterior_distance(vae.posterior(x).sample(), vae.prior)`
+
+    Source: Gretton 2012, equation 3; Tolstikhin 2018, section 4, for the kernel; Dowson and Landau 1982.
+    """
+    z = _check_points("z", z)
+    n, d = z.shape
+    if prior is None:
+        p = np.random.default_rng(seed).normal(size=(n, d))
+        m_p, s_p = np.zeros(d), np.eye(d)
+    else:
+        if hasattr(prior, "sample"):
+            # Two numbers make a stateless seed; a plain one would depend on what was drawn before.
+            prior = prior.sample(n, seed=np.array([0, seed], "int32"))
+        p = _check_points("prior", prior)
+        if p.shape[1] != d:
+            raise ValueError(f"prior: expected samples (M, {d}), as z has {d} latents; received {p.shape}.")
+        m_p, s_p = p.mean(axis=0), _covariance(p)
+    c = 2 * np.trace(s_p)
+    if c == 0:
+        raise ValueError("prior: all samples are the same point, expected samples of a distribution that varies.")
+    m = len(p)
+    # k(a, a) = 1 is taken out of the sums over pairs of the same sample.
+    mmd = (
+        (_kernel_sum(z, z, c) - n) / (n * (n - 1))
+        + (_kernel_sum(p, p, c) - m) / (m * (m - 1))
+        - 2 * _kernel_sum(z, p, c) / (n * m)
+    )
+    return {"mmd": float(mmd), "frechet": _frechet(z.mean(axis=0), _covariance(z), m_p, s_p)}
+
+
+def _kernel_sum(a, b, c):
+    blocks = (cdist(a[start : start + _ROWS], b, "sqeuclidean") for start in range(0, len(a), _ROWS))
+    return sum(np.sum(c / (c + distances)) for distances in blocks)
+
+
+def _frechet(m_z, s_z, m_p, s_p):
+    values, vectors = np.linalg.eigh(s_z)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    # Rounding may leave eigenvalues of singular matrices a little below 0.
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ s_p @ root), 0)).sum()
+    return float(max(np.sum((m_z - m_p) ** 2) + np.trace(s_z) + np.trace(s_p) - 2 * cross, 0))
+
+
+def _covariance(points):
+    return np.atleast_2d(np.cov(points, rowvar=False))
+
+
+def _check_points(name, points):
+    points = np.asarray(points)
+    if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
+        raise ValueError(f"{name}: expected at least two rows of codes, (N, D); received {points.shape}.")
+    checks.check_array(name, points, (None,), None)
+    return points.astype("float64")

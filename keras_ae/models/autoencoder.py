@@ -2,12 +2,9 @@
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from keras_ae.protocol import EncoderDecoder
 from keras_ae.training import Objective
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -48,15 +45,12 @@ class Autoencoder(EncoderDecoder):
         super().__init__(encoder, decoder, likelihood, seed=seed, **kwargs)
 
     def objectives(self):
-        return {"autoencoder": Objective(self.autoencode, [self.encoder, self.decoder, self._likelihood])}
+        return {"autoencoder": Objective(self.autoencode, self.networks)}
 
     def autoencode(self, x, y, training):
         """The terms of one batch, `{name: (B,)}`; the hook that siblings override."""
-        z = self.posterior(x, training).mean()
-        return {"reconstruction": -self.likelihood(z, training).log_prob(target(x, y))}
-
-    def _posterior(self, raw):
-        return tfd.VectorDeterministic(raw)
+        z = self.posterior(x, training=training).mean()
+        return {"reconstruction": -self.likelihood(z, training=training).log_prob(target(x, y))}
 
 
 def target(x, y):

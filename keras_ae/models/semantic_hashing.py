@@ -2,14 +2,11 @@
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from keras_ae import codes, priors
 from keras_ae.batching import in_batches
 from keras_ae.models.autoencoder import target
 from keras_ae.models.vae import VAE
-
-tfd = tfp.distributions
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -60,7 +57,7 @@ class SemanticHashing(codes.Hashing, VAE):
     is cut into bits afterwards; `VAE`, whose code stays Gaussian.
     """
 
-    posterior_parameters = 1
+    default_posterior = "bits"
     _default_prior, _check_prior = priors.FairCoins, staticmethod(priors.check_covers_bits)
 
     def __init__(
@@ -91,10 +88,10 @@ class SemanticHashing(codes.Hashing, VAE):
             self.terms = (*self.terms, "contrast")
 
     def autoencode(self, x, y, training):
-        q = self.posterior(x, training)
-        terms = self.elbo_terms(q, target(x, y), training)
+        q = self.posterior(x, training=training)
+        terms = self.elbo_terms(q, target(x, y), training=training)
         if self.contrast_weight:
-            neighbour = self.posterior(target(x, y), training)
+            neighbour = self.posterior(target(x, y), training=training)
             signs = [2 * code.mean() - 1 for code in (q, neighbour)]
             terms["contrast"] = contrast(*signs, self.latent_dim * self.temperature)
         return terms
@@ -102,11 +99,8 @@ class SemanticHashing(codes.Hashing, VAE):
     def term_weights(self):
         return super().term_weights() | {"contrast": self.contrast_weight}
 
-    def draw(self, q, seed):
-        return codes.RELAXATIONS[self.relaxation](q.distribution.logits, self.num_samples, seed)
-
-    def _posterior(self, raw):
-        return tfd.Independent(tfd.Bernoulli(logits=raw, dtype=tf.float32), 1)
+    def draw(self, q, num_samples, seed):
+        return codes.RELAXATIONS[self.relaxation](q.distribution.logits, num_samples, seed)
 
     @in_batches
     def probabilities(self, x):

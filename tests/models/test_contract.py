@@ -10,13 +10,17 @@ import keras_ae as ka
 SHAPE, D = (6, 5, 1), 3
 
 
-def networks(parameters, raw=1, dropout=0.0):
-    encoder = ka.networks.mlp_encoder(SHAPE, D, hidden=(16,), parameters=parameters, activation="tanh")
+CLASSES = 2
+
+
+def networks(parameters, raw=1, dropout=0.0, condition=None):
+    options = {"hidden": (16,), "condition_shape": condition}
+    encoder = ka.networks.mlp_encoder(SHAPE, D, parameters=parameters, activation="tanh", **options)
     if dropout:
         inputs = keras.Input(SHAPE)
         encoder = keras.Model(inputs, encoder(keras.layers.Dropout(dropout)(inputs)))
     shape = (*SHAPE, 256) if raw == 256 else SHAPE
-    return encoder, ka.networks.mlp_decoder(D, shape, hidden=(16,), parameters=1 if raw == 256 else raw)
+    return encoder, ka.networks.mlp_decoder(D, shape, parameters=1 if raw == 256 else raw, **options)
 
 
 def autoencoder(likelihood="gaussian", raw=1, **kwargs):
@@ -27,6 +31,35 @@ def vae(likelihood="bernoulli", raw=1, dropout=0.0, **kwargs):
     return ka.VAE(*networks(2, raw, dropout), likelihood, seed=1, **kwargs)
 
 
+def two_layers(model_class, **kwargs):
+    encoders = [ka.networks.mlp_encoder(shape, D, (16,), parameters=2) for shape in (SHAPE, (D,))]
+    decoders = [ka.networks.mlp_decoder(D, shape, (16,), parameters=k) for shape, k in ((SHAPE, 1), ((D,), 2))]
+    return model_class(encoders, decoders, seed=1, **kwargs)
+
+
+def flow_posterior():
+    posterior = ka.posteriors.InverseAutoregressive(D, context=4, hidden=(8,))
+    encoder = ka.networks.mlp_encoder(SHAPE, posterior.parameters_for(D), (16,))
+    return ka.VAE(encoder, ka.networks.mlp_decoder(D, SHAPE, (16,)), posterior=posterior, seed=1)
+
+
+def full_covariance():
+    encoder = ka.networks.mlp_encoder(SHAPE, 9, (16,))
+    return ka.VAE(encoder, ka.networks.mlp_decoder(D, SHAPE, (16,)), posterior="full_covariance", seed=1)
+
+
+def m2(shape=SHAPE, likelihood="bernoulli"):
+    encoder = ka.networks.mlp_encoder(shape, D, (16,), parameters=2, condition_shape=(CLASSES,))
+    decoder = ka.networks.mlp_decoder(D, shape, (16,), condition_shape=(CLASSES,))
+    return ka.M2(encoder, decoder, ka.networks.mlp_encoder(shape, CLASSES, (16,)), CLASSES, likelihood, seed=1)
+
+
+def m1m2():
+    m1 = ka.M1(*networks(2), seed=1)
+    m1.trainable = False
+    return ka.M1M2(m1, m2((2,), "gaussian"), units=[0, 2], seed=1)
+
+
 MODELS = {
     "Autoencoder": autoencoder,
     "Autoencoder-learned-scale": lambda: autoencoder("gaussian_learned_scale"),
@@ -35,98 +68,143 @@ MODELS = {
     "VAE-mixture-prior": lambda: vae(prior="mixture", beta=0.5, num_samples=3),
     "VAE-free-bits": lambda: vae("gaussian_per_dimension", raw=2, free_bits=0.1),
     "VAE-categorical": lambda: vae("categorical", raw=256),
+    "VAE-full-covariance": full_covariance,
+    "VAE-flow-posterior": flow_posterior,
+    "VAE-two-layers": lambda: two_layers(ka.VAE),
+    "IWAE": lambda: ka.IWAE(*networks(2), importance_samples=3, num_samples=2, seed=1),
+    "IWAE-reparameterised": lambda: ka.IWAE(*networks(2), gradient="reparameterised", prior="mixture", seed=1),
+    "IWAE-two-layers": lambda: two_layers(ka.IWAE, importance_samples=3),
+    "BetaVAE": lambda: ka.BetaVAE(*networks(2), beta=10.0, capacity=1.0, seed=1),
+    "BetaTCVAE": lambda: ka.BetaTCVAE(*networks(2), rows=48, seed=1),
+    "CVAE": lambda: ka.CVAE(*networks(2, condition=(CLASSES,)), num_classes=CLASSES, seed=1),
+    "CVAE-prior-network": lambda: ka.CVAE(
+        *networks(2, condition=(4,)), prior_network=ka.networks.mlp_encoder((4,), D, (8,), parameters=2), seed=1
+    ),
+    "M1": lambda: ka.M1(*networks(2), seed=1),
+    "M2": m2,
+    "M1M2": m1m2,
     "SemanticHashing": lambda: ka.SemanticHashing(*networks(1), "bernoulli", seed=1),
     "SemanticHashing-mixture-prior": lambda: ka.SemanticHashing(
         *networks(1), "bernoulli", ka.priors.BernoulliMixture(D), contrast_weight=0.0, relaxation="logistic", seed=1
     ),
     "VDSH": lambda: ka.VDSH(*networks(2), "bernoulli", seed=1),
+    "DynamicAutoencoder": lambda: ka.DynamicAutoencoder(*networks(1), "bernoulli", seed=1),
 }
+COMPILE = {"optimizer": "adam", "jit_compile": False}
 
 
 @pytest.fixture(params=MODELS)
 def model(request):
     made = MODELS[request.param]()
-    made.compile("adam", jit_compile=False)
+    made.compile(**COMPILE)
     return made
 
 
+@pytest.fixture
+def eager(model):
+    """The model without graphs: a few steps run sooner than they compile."""
+    model.compile("adam", run_eagerly=True)
+    return model
+
+
 def data(model, rows=48):
+    """What the methods take, `(x,)` or `(x, y)`, and `fit` too."""
     x = np.random.default_rng(0).random((rows, *SHAPE))
-    return (x * 255).astype("uint8") if model.input_dtype == "uint8" else (x > 0.5).astype("float32")
+    x = (x * 255).astype("uint8") if model.input_dtype == "uint8" else (x > 0.5).astype("float32")
+    if not model.conditional:
+        return (x,)
+    if model.num_classes:
+        return x, np.arange(rows) % model.num_classes
+    return x, np.random.default_rng(1).normal(size=(rows, *model.condition_shape)).astype("float32")
+
+
+def whole(model, rows=48):
+    """What the model itself is called on."""
+    found = data(model, rows)
+    return found if model.conditional else found[0]
+
+
+def moved(model):
+    """The variables that training moves: of `M1M2`, those of M2."""
+    return [v for each in model.objectives().values() for n in each.networks for v in n.trainable_variables]
 
 
 def test_fit_logs_every_term_and_moves_every_variable(model):
     x = data(model)
-    before = [v.numpy() for v in model.trainable_variables]
-    history = model.fit(x, batch_size=16, epochs=2, validation_data=x[:20], verbose=0).history
+    before = [v.numpy() for v in moved(model)]
+    validation = data(model, 20)
+    validation = validation if model.conditional else validation[0]
+    history = model.fit(*x, batch_size=16, epochs=2, validation_data=validation, verbose=0).history
     names = {"loss", *model.terms}
     assert set(history) == names | {f"val_{name}" for name in names}
-    for variable, old in zip(model.trainable_variables, before, strict=True):
+    for variable, old in zip(moved(model), before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0, variable.path
     assert int(model.optimizer.iterations) == 6
 
 
-def test_loss_is_the_weighted_sum_of_the_logged_terms(model):
-    x = data(model)
-    logs = model.evaluate(x, batch_size=16, return_dict=True, verbose=0)
-    weights = next(reversed(model.objectives().values())).weights
-    expected = sum(float(weights.get(name, 1.0)) * logs[name] for name in model.terms)
+def test_loss_is_the_weighted_sum_of_the_logged_terms(eager):
+    logs = eager.evaluate(*data(eager), batch_size=48, return_dict=True, verbose=0)
+    weights = next(reversed(eager.objectives().values())).weights
+    expected = sum(float(weights.get(name, 1.0)) * logs[name] for name in eager.terms)
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_shapes_and_agreement_of_the_methods(model):
-    x = data(model, 37)
-    z = model.encode(x, batch_size=16)
-    assert z.shape == (37, D) and z.dtype == np.float32
-    np.testing.assert_allclose(model.posterior(x).mean(), z, atol=1e-6)
-    np.testing.assert_allclose(model.decode(z), model.reconstruct(x), atol=1e-6)
-    np.testing.assert_allclose(model.predict(x, verbose=0), model.reconstruct(x), atol=1e-6)
-    np.testing.assert_allclose(model(x), model.reconstruct(x), atol=1e-6)
-    assert model.likelihood(z).event_shape == SHAPE
-    assert model.posterior(x).event_shape == (D,)
-    assert np.isfinite(model.likelihood(z).log_prob(x)).all()
+    x, *y = data(model, 37)
+    z = model.encode(x, *y, batch_size=16)
+    assert z.shape == (37, model.latent_dim) and z.dtype == np.float32
+    images = model.reconstruct(x, *y)
+    np.testing.assert_allclose(model.posterior(x, *y).mean(), z, atol=1e-6)
+    np.testing.assert_allclose(model.decode(z, *y), images, atol=1e-6)
+    np.testing.assert_allclose(model.predict(whole(model, 37), verbose=0), images, atol=1e-6)
+    np.testing.assert_allclose(model(whole(model, 37)), images, atol=1e-6)
+    assert model.likelihood(z, *y).event_shape == SHAPE
+    assert model.posterior(x, *y).event_shape == (model.latent_dim,)
+    assert np.isfinite(model.likelihood(z, *y).log_prob(x)).all()
 
 
 def test_data_sets_give_what_arrays_give(model):
     x = data(model, 20)
-    batches = tf.data.Dataset.from_tensor_slices((x, np.arange(20))).batch(7)
-    np.testing.assert_allclose(model.encode(batches), model.encode(x), atol=1e-6)
-    np.testing.assert_allclose(model.score(batches, seed=2), model.score(x, seed=2), rtol=1e-5)
+    batches = tf.data.Dataset.from_tensor_slices((*x, np.arange(20))).batch(7)
+    np.testing.assert_allclose(model.encode(batches), model.encode(*x), atol=1e-6)
+    np.testing.assert_allclose(model.score(batches, seed=2), model.score(*x, seed=2), rtol=1e-5)
 
 
 def test_methods_work_inside_a_graph(model):
     x = data(model, 5)
-    inside = tf.function(lambda x: model.reconstruct(x), autograph=False)(tf.constant(x))
+    inside = tf.function(lambda *x: model.reconstruct(*x), autograph=False)(*map(tf.constant, x))
     assert tf.is_tensor(inside)
-    np.testing.assert_allclose(inside, model.reconstruct(x), atol=1e-6)
+    np.testing.assert_allclose(inside, model.reconstruct(*x), atol=1e-6)
 
 
-def test_going_on_after_loading_equals_never_having_stopped(model, tmp_path):
-    x = data(model)
-    model.fit(x, batch_size=16, verbose=0)
-    model.save(tmp_path / "model.keras")
+def test_going_on_after_loading_equals_never_having_stopped(eager, tmp_path):
+    x = data(eager)
+    eager.fit(*x, batch_size=24, verbose=0)
+    eager.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    for step in range(3):
-        assert model.train_on_batch(x[step * 16 :][:16]) == loaded.train_on_batch(x[step * 16 :][:16])
-    for mine, its in zip(model.get_weights(), loaded.get_weights(), strict=True):
+    for step in range(2):
+        batch = [column[step * 24 :][:24] for column in x]
+        assert eager.train_on_batch(*batch) == loaded.train_on_batch(*batch)
+    for mine, its in zip(eager.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, its)
 
 
-def test_weights_round_trip(model, tmp_path):
-    model.save_weights(tmp_path / "model.weights.h5")
-    before = model.encode(data(model))
-    model.fit(data(model), verbose=0)
-    model.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(model.encode(data(model)), before)
+def test_weights_round_trip(eager, tmp_path):
+    eager.save_weights(tmp_path / "model.weights.h5")
+    before = eager.encode(*data(eager))
+    eager.fit(*data(eager), batch_size=48, verbose=0)
+    assert np.abs(eager.encode(*data(eager)) - before).max() > 0
+    eager.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(eager.encode(*data(eager)), before)
 
 
-def test_same_seed_same_numbers(model, request):
+def test_same_seed_same_numbers(request, model):
     results = []
     for _ in range(2):
         keras.utils.set_random_seed(3)
         again = MODELS[request.node.callspec.params["model"]]()
-        again.compile("adam", jit_compile=False)
-        again.fit(data(again), batch_size=16, verbose=0)
+        again.compile("adam", run_eagerly=True)
+        again.fit(*data(again), batch_size=24, verbose=0)
         results.append(again.get_weights())
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -134,30 +212,31 @@ def test_same_seed_same_numbers(model, request):
 
 def test_score_depends_on_the_row_and_its_seed_only(model):
     x = data(model, 9)
-    whole = model.score(x, seed=5)
-    np.testing.assert_allclose(model.score(x[3:4], seed=8), whole[3:4], rtol=1e-5)
-    assert whole.shape == (9,)
+    every = model.score(*x, seed=5)
+    np.testing.assert_allclose(model.score(*(column[3:4] for column in x), seed=8), every[3:4], rtol=1e-5)
+    assert every.shape == (9,)
 
 
 def test_samples_depend_on_their_own_seed_only(model):
     if not hasattr(model, "sample"):
         pytest.skip("a model without a prior does not sample")
-    whole = model.sample(7, seed=3)
-    assert whole.shape == (7, *SHAPE)
-    np.testing.assert_allclose(model.sample(2, seed=5), whole[2:4], atol=1e-6)
-    assert np.abs(whole[0] - whole[1]).max() > 0
+    y = data(model, 7)[1:]
+    every = model.sample(7, *y, seed=3)
+    assert every.shape == (7, *SHAPE)
+    np.testing.assert_allclose(model.sample(2, *(column[2:4] for column in y), seed=5), every[2:4], atol=1e-6)
+    assert np.abs(every[0] - every[2]).max() > 0
 
 
 def test_a_run_in_one_call_equals_a_run_step_by_step(model):
     # 40 rows by 16: two steps in one execution and a smaller last batch. test_training.py does the same under XLA.
     x = data(model, 40)
     weights, histories = [], []
-    for steps in ("auto", 1):
+    for options in ({"jit_compile": False}, {"run_eagerly": True}):
         keras.utils.set_random_seed(5)  # of the dropout layers, which have no seed of their own
         again = type(model).from_config(model.get_config())
         again.set_weights(model.get_weights())
-        again.compile(keras.optimizers.SGD(0.01), jit_compile=False, steps_per_execution=steps)
-        histories.append(again.fit(x, batch_size=16, epochs=2, shuffle=False, verbose=0).history)
+        again.compile(keras.optimizers.SGD(0.01), **options)
+        histories.append(again.fit(*x, batch_size=16, epochs=2, shuffle=False, verbose=0).history)
         weights.append(again.get_weights())
         assert int(again.optimizer.iterations) == 6
     for one, two in zip(*weights, strict=True):
@@ -167,31 +246,48 @@ def test_a_run_in_one_call_equals_a_run_step_by_step(model):
 
 
 def test_refuses_data_that_do_not_suit(model):
-    x = data(model).astype("float32")
-    bad = x.copy()
+    x, *y = data(model)
+    bad = x.astype("float32")
     bad[3, 0, 0, 0] = np.nan
     cases = {
-        "NaN or infinity": (bad, None),
-        r"shape \(6, 5, 1\), received \(6, 5\)": (x[..., 0], None),
-        r"received \(6, 5, 3\)": (np.repeat(x, 3, -1), None),
-        "empty": (x[:0], None),
-        "labels": (x, np.zeros(len(x), int)),
+        "NaN or infinity": bad,
+        r"shape \(6, 5, 1\), received \(6, 5\)": x[..., 0],
+        r"received \(6, 5, 3\)": np.repeat(x, 3, -1),
+        "empty": x[:0],
     }
-    for message, (rows, y) in cases.items():
+    for message, rows in cases.items():
         with pytest.raises(ValueError, match=message):
-            model.fit(rows, y, verbose=0)
-        if y is None:
-            with pytest.raises(ValueError, match=message):
-                model.fit(tf.data.Dataset.from_tensors(rows), verbose=0)
+            model.fit(rows, *y, verbose=0)
+        with pytest.raises(ValueError, match=message):
+            model.fit(tf.data.Dataset.from_tensors((rows, *y) if y else rows), verbose=0)
     with pytest.raises(ValueError, match="empty"):
         model.fit(tf.data.Dataset.from_tensor_slices(x[:0]).batch(4), verbose=0)
-    with pytest.raises(ValueError, match="labels"):
-        model.fit(x if model.input_dtype != "uint8" else data(model), [0] * len(x), verbose=0)
     with pytest.raises(ValueError, match="NaN"):
-        model.train_on_batch(bad)
+        model.train_on_batch(bad, *y)
     with pytest.raises(ValueError, match="NaN"):
-        model.encode(bad)
-    with pytest.raises(ValueError, match=r"z: expected rows of shape \(3,\), received \(4,\)"):
-        model.decode(np.zeros((2, 4)))
+        model.encode(bad, *y)
+    with pytest.raises(ValueError, match=rf"z: expected rows of shape \({model.latent_dim},\), received \(40,\)"):
+        model.decode(np.zeros((len(x), 40)), *y)
     with pytest.raises(ValueError, match="expected rows of shape"):
-        model.fit(x if model.input_dtype != "uint8" else data(model), validation_data=x[..., 0], verbose=0)
+        model.fit(x, *y, validation_data=(x[..., 0], *y), verbose=0)
+
+
+def test_refuses_conditions_that_do_not_suit(model):
+    x, *y = data(model)
+    if not model.conditional:
+        for labels in (np.zeros(len(x), int), [0] * len(x)):
+            with pytest.raises(ValueError, match="labels"):
+                model.fit(x, labels, verbose=0)
+        with pytest.raises(ValueError, match="not conditional"):
+            model.encode(x, np.zeros(len(x), int))
+        return
+    with pytest.raises(ValueError, match="y: "):
+        model.fit(x, verbose=0)
+    with pytest.raises(ValueError, match="conditional"):
+        model.encode(x)
+    with pytest.raises(ValueError, match=r"y: expected .* \(47"):
+        model.fit(x, y[0][1:], verbose=0)
+    wrong = np.full(len(x), CLASSES) if model.num_classes else np.zeros((len(x), 9))
+    for use in (model.fit, model.encode):
+        with pytest.raises(ValueError, match=r"expected labels 0 to 1.*received 2|shape \(4,\), received \(9,\)"):
+            use(x, wrong)

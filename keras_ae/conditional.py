@@ -1,0 +1,73 @@
+"""What models with a condition share: labels, attributes or the part of an image that is seen, beside x and z."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ae import checks
+
+
+class Conditional:
+    """Mixin of models whose encoder and decoder receive lists, `[x, condition]` and `[z, condition]`.
+
+    The methods take y after x or z: integer labels `(B,)` where the model knows `num_classes`, which become one-hot
+    rows, or else floats of the networks' second input. The model itself is called on a pair `(x, y)`.
+    """
+
+    conditional = True
+    num_classes = None
+
+    def condition(self, y):
+        """What the networks receive for y: float32 `(B, ...)`."""
+        if self.num_classes:
+            return tf.one_hot(y, self.num_classes)
+        return tf.cast(y, tf.float32)
+
+    @property
+    def condition_shape(self):
+        """Shape of one y: `()` for labels; None while the encoder was never built."""
+        if self.num_classes:
+            return ()
+        shapes = getattr(self.encoder, "input_shape", None)
+        return tuple(shapes[1][1:]) if isinstance(shapes, list) else None
+
+    @property
+    def condition_dtype(self):
+        """Dtype of y at the door, "int64" for labels or "float32"."""
+        return "int64" if self.num_classes else "float32"
+
+    def valid_condition(self, y):
+        """Which rows of y a served model answers for: bool `(B,)`."""
+        if self.num_classes:
+            return (y >= 0) & (y < self.num_classes)
+        return tf.reduce_all(tf.math.is_finite(y), axis=tf.range(1, tf.rank(y)))
+
+    def call_on(self, x, y):
+        return self((x, y))
+
+    def check_data(self, x, y):
+        checks.check_array("x", x, self.event_shape, self._likelihood)
+        self._check_condition(x, y)
+
+    def check_inputs(self, x=None, z=None, seeds=None, y=None):
+        super().check_inputs(x=x, z=z, seeds=seeds)
+        if y is not None:
+            self._check_condition(next(each for each in (x, z, seeds) if each is not None), y)
+
+    def _check_condition(self, x, y):
+        if y is None:
+            raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
+        y = y if hasattr(y, "shape") else np.asarray(y)
+        if y.shape[0] != x.shape[0]:
+            raise ValueError(f"y: expected a condition for each of the {x.shape[0]} rows, received shape {y.shape}.")
+        if self.num_classes:
+            checks.check_labels("y", y, self.num_classes)
+        else:
+            checks.check_array("y", y, self.condition_shape, None)
+
+    def _given(self, values, y):
+        condition = self.condition(y)
+        # Several samples of z for each row of y lie one after the other.
+        repeats = tf.shape(values)[0] // tf.shape(condition)[0]
+        ones = tf.ones(condition.shape.rank - 1, tf.int32)
+        tiled = tf.tile(condition, tf.concat([[repeats], ones], axis=0))
+        return [values, tf.ensure_shape(tiled, [None, *condition.shape[1:]])]

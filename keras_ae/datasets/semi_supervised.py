@@ -1,0 +1,79 @@
+"""Labelled and unlabelled rows in one data set."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ae import checks
+
+UNKNOWN = -1
+
+
+def keep_labels(y, count, seed=0):
+    """Hides all but `count` labels, as many of each class: int `(N,)`, -1 where hidden.
+
+    Args:
+        y: `(N,)` integer labels, 0 to K - 1.
+        count: int, labels to keep, a multiple of K.
+        seed: int, of which rows keep theirs.
+
+    Raises:
+        ValueError: if `count` is no multiple of the number of classes, or a class has fewer rows than that needs.
+
+    Example: `keep_labels(y_train, 100, seed=0)`    # 10 of each digit
+    """
+    y = np.asarray(y)
+    classes = np.unique(y)
+    each, rest = divmod(count, len(classes))
+    if rest or each < 1:
+        raise ValueError(f"count: expected a multiple of the {len(classes)} classes, received {count}.")
+    rng, kept = np.random.default_rng(seed), np.full(y.shape, UNKNOWN, y.dtype)
+    for label in classes:
+        rows = np.flatnonzero(y == label)
+        if len(rows) < each:
+            raise ValueError(f"y: class {label} has {len(rows)} rows, fewer than the {each} labels to keep.")
+        kept[rng.choice(rows, each, replace=False)] = label
+    return kept
+
+
+def semi_supervised(x, y, batch_size, labelled, seed=0):
+    """Batches with a stated number of labelled rows: mixed at random, most batches of few labels would have none.
+
+    Each epoch visits every unlabelled row once, in a new order, and the labelled ones, shuffled, again and again.
+
+    Args:
+        x: `(N, ...)` array.
+        y: `(N,)` integer labels, -1 where unknown.
+        batch_size: int, rows of a batch; the last of an epoch has fewer unlabelled ones.
+        labelled: int, labelled rows of each batch, 1 to batch_size - 1.
+        seed: int, of the order.
+
+    Returns:
+        `tf.data.Dataset` of (x, y), labelled rows first; y int32.
+
+    Raises:
+        ValueError: if no row is labelled, or all are, or `labelled` is out of range.
+
+    Example:
+
+        batches = semi_supervised(x, keep_labels(y, 100), batch_size=200, labelled=100)
+        model.fit(batches, epochs=50)
+    """
+    x, y = np.asarray(x), np.asarray(y)
+    if len(x) != len(y):
+        raise ValueError(f"y: expected a label for each of the {len(x)} rows, received {len(y)}.")
+    known = np.flatnonzero(y != UNKNOWN)
+    unknown = np.flatnonzero(y == UNKNOWN)
+    checks.check_some_labels(y, len(x), int(y.max()) + 1)
+    if len(unknown) == 0:
+        raise ValueError("y: all rows are labelled; expected -1 where a label is unknown. A classifier needs no more.")
+    if not 1 <= labelled < batch_size:
+        raise ValueError(f"labelled: expected 1 to batch_size - 1 = {batch_size - 1}; received {labelled}.")
+    # In memory once, and gathered: the rows of a batch lie anywhere.
+    images, labels = tf.constant(x), tf.constant(y.astype("int32"))
+    first = tf.data.Dataset.from_tensor_slices(known).shuffle(len(known), seed=seed).repeat().batch(labelled)
+    second = tf.data.Dataset.from_tensor_slices(unknown).shuffle(len(unknown), seed=seed + 1)
+    second = second.batch(batch_size - labelled)
+    rows = tf.data.Dataset.zip(first, second).map(lambda a, b: tf.concat([a, b], axis=0))
+    batches = rows.map(lambda i: (tf.gather(images, i), tf.gather(labels, i))).prefetch(tf.data.AUTOTUNE)
+    steps = -(-len(unknown) // (batch_size - labelled))
+    return batches.apply(tf.data.experimental.assert_cardinality(steps))

@@ -1,0 +1,169 @@
+"""Pictures of one figure, drawn from five factors that are known: ground truth for scores of disentanglement."""
+
+import math
+
+import numpy as np
+
+_SUBPIXELS = 8  # samples along each edge of a pixel
+
+
+class Shapes:
+    """White figures on black, one picture for every combination of kind, size, angle, x and y.
+
+        pixel = 255 * (share of the pixel that the figure covers, by 8 x 8 samples)
+        radius = size / 8 ... size / 4,    angle = 0, 360 / angles, 2 * 360 / angles, ... degrees
+
+    dSprites (Matthey 2017) has the same factors, but its squares and ellipses look alike after a quarter or half turn,
+    so the angle cannot be read from the picture. Here each kind returns to itself after a whole turn only:
+
+    0. a heart; at angle 0 its tip points down;
+    1. a corner, two bars like the letter L, the longer one upright at angle 0;
+    2. a half disc; at angle 0 its straight edge lies at the bottom.
+
+    Angles turn counterclockwise about the figure's centre of mass, which x (0 is left) and y (0 is top) place: moving,
+    turning and scaling do not mix. The radius reaches from there to the farthest point. The whole figure is
+    inside the frame at all levels, and positions are equally spaced, by whole eighths of a pixel.
+
+    Args:
+        size: int, pixels along each edge of the frame, 16 or more.
+        sizes: int, levels of the radius, equally spaced.
+        angles: int, levels of the angle.
+        positions: int, levels of x, and of y; at most `4 * size + 1`.
+
+    Attributes:
+        factors: `{name: number of levels}`, in the order of the columns of a factor table.
+        factor_sizes: the numbers of levels alone, a tuple.
+        radii: `(sizes,)` float64, pixels.
+        degrees: `(angles,)` float64.
+        centres: `(positions,)` float64, pixels from the frame's left or upper edge.
+
+    Raises:
+        ValueError: if the frame is too small, or a number of levels is not positive or too large.
+
+    Example:
+        shapes = Shapes()  # 3 * 6 * 40 * 16 * 16 = 184,320 pictures
+        x, factors = shapes.sample(10000, seed=0)  # (10000, 32, 32, 1), (10000, 5)
+        same = shapes.images(factors)  # equals x
+        everything = shapes.images(shapes.rows(range(len(shapes))))
+
+    Source: Matthey 2017, dSprites, for the factors; the figures are this package's.
+    """
+
+    def __init__(self, size=32, *, sizes=6, angles=40, positions=16):
+        for name, value, least in [("size", size, 16), ("sizes", sizes, 1), ("angles", angles, 1)]:
+            _check_whole(name, value, least, None)
+        _check_whole("positions", positions, 1, 4 * size + 1)
+        self.size = size
+        self.factors = {"kind": len(_KINDS), "size": sizes, "angle": angles, "x": positions, "y": positions}
+        self.factor_sizes = tuple(self.factors.values())
+        self.radii = np.linspace(size / 4, size / 8, sizes)[::-1]
+        self.degrees = 360 / angles * np.arange(angles)
+        # The centres of the largest figure range over size / 2 pixels.
+        step = _SUBPIXELS * size // 2 // max(positions - 1, 1)
+        self._starts = (_SUBPIXELS * size - step * (positions - 1)) // 2 + step * np.arange(positions)
+        self.centres = self._starts / _SUBPIXELS
+        self._coverage = _coverage(self.radii, np.radians(self.degrees))
+
+    def __len__(self):
+        return math.prod(self.factor_sizes)
+
+    def rows(self, indices):
+        """Factors of the pictures of these numbers, 0 to `len(self) - 1`, y changing fastest: `(N, 5)` int64."""
+        return np.stack(np.unravel_index(np.asarray(indices, "int64"), self.factor_sizes), axis=-1)
+
+    def images(self, factors):
+        """Draws pictures.
+
+        Args:
+            factors: `(N, 5)` ints, from 0: the levels of kind, size, angle, x and y.
+
+        Returns:
+            `(N, size, size, 1)` uint8, 0 to 255.
+
+        Raises:
+            ValueError: if factors has another shape or dtype, or a level does not exist.
+
+        Example: `Shapes().images([[0, 5, 0, 8, 8]])  # a large upright heart near the middle`
+        """
+        factors = np.asarray(factors)
+        if factors.ndim != 2 or factors.shape[1] != 5 or factors.dtype.kind not in "iu":
+            raise ValueError(
+                f"factors: expected whole numbers (N, 5), the levels of {', '.join(self.factors)}; received "
+                f"{factors.shape} {factors.dtype}."
+            )
+        if np.any(factors < 0) or np.any(factors >= self.factor_sizes):
+            raise ValueError(f"factors: expected levels from 0, below {self.factor_sizes}; some are outside.")
+        kind, size, angle, x, y = factors.T
+        width = self._coverage.shape[-1]
+        middle = (width + _SUBPIXELS - 1) // 2
+        # Where each pixel begins in the drawing, whose middle is the figure's; the drawing's rim is black.
+        pixels = _SUBPIXELS * np.arange(self.size) + middle
+        left, top = (np.clip(pixels - self._starts[level][:, None], 0, width - 1) for level in (x, y))  # (N, size)
+        kind, size, angle = (level[:, None, None] for level in (kind, size, angle))
+        return self._coverage[kind, size, angle, top[:, :, None], left[:, None, :]][..., None]
+
+    def sample(self, n, seed):
+        """Draws n independent pictures, each factor uniform over its levels.
+
+        Args:
+            n: int, number of pictures.
+            seed: int, or `np.random.Generator`.
+
+        Returns:
+            images `(n, size, size, 1)` uint8 and their factors `(n, 5)` int64.
+
+        Example: `x, factors = Shapes().sample(1000, seed=0)`
+        """
+        factors = np.random.default_rng(seed).integers(0, self.factor_sizes, (n, 5))
+        return self.images(factors), factors
+
+
+def _heart(u, v):
+    # A square of edge 2 with a half disc on each of two neighbouring edges, standing on the corner between the others.
+    centre = (np.pi / 2 + 2 / 3) / (4 + np.pi)  # of mass, along either edge
+    radius = math.sqrt(2) * (1 + centre)  # to the tip
+    a, b = (radius / math.sqrt(2) * along + centre for along in (v + u, v - u))
+    return ((np.abs(a) <= 1) & (np.abs(b) <= 1)) | (a**2 + (b - 1) ** 2 <= 1) | ((a - 1) ** 2 + b**2 <= 1)
+
+
+def _corner(u, v):
+    # Bars of width 1: a length of 3 upright and of 2 to the right, from (0, 0).
+    radius = math.hypot(0.75, 1.75)  # from the centre of mass, (0.75, 1.25), to the upper end
+    a, b = radius * u + 0.75, radius * v + 1.25
+    return (a >= 0) & (b >= 0) & (((a <= 1) & (b <= 3)) | ((a <= 2) & (b <= 1)))
+
+
+def _half_disc(u, v):
+    centre = 4 / (3 * np.pi)  # of mass, above the middle of the straight edge
+    radius = math.hypot(1, centre)  # to an end of that edge
+    a, b = radius * u, radius * v + centre
+    return (b >= 0) & (a**2 + b**2 <= 1)
+
+
+# Whether points are inside the figure; centre of mass 0, farthest point at distance 1, u to the right and v up.
+_KINDS = (_heart, _corner, _half_disc)
+
+
+def _coverage(radii, radians):
+    """255 times the share of a pixel that is covered, by where the pixel begins: uint8 (kinds, sizes, angles, w, w)."""
+    half = _SUBPIXELS * (math.ceil(radii.max()) + 1)
+    offsets = ((np.arange(2 * half) + 0.5 - half) / _SUBPIXELS).astype("float32")  # pixels from the figure's middle
+    right, up = offsets[None, :], -offsets[:, None]
+    cos, sin = (f(radians).astype("float32")[:, None, None] for f in (np.cos, np.sin))
+    u, v = cos * right + sin * up, cos * up - sin * right  # turned back, (angles, 2 half, 2 half)
+    grey = np.round(np.arange(_SUBPIXELS**2 + 1) * 255 / _SUBPIXELS**2).astype("uint8")
+    return np.stack(
+        [[grey[_window(_window(kind(u / r, v / r), 1), 2)] for r in radii.astype("float32")] for kind in _KINDS]
+    )
+
+
+def _window(inside, axis):
+    """Sums of `_SUBPIXELS` neighbours along an axis."""
+    width = inside.shape[axis] - _SUBPIXELS + 1
+    return sum(np.take(inside, range(i, i + width), axis).astype("uint8") for i in range(_SUBPIXELS))
+
+
+def _check_whole(name, value, least, most):
+    if not isinstance(value, (int, np.integer)) or value < least or (most is not None and value > most):
+        upper = "" if most is None else f" to {most}"
+        raise ValueError(f"{name}: expected a whole number from {least}{upper}; received {value!r}.")

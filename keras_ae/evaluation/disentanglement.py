@@ -1,0 +1,328 @@
+"""Scores of how well single latents stand for single factors of the data, where the true factors are known.
+
+Three take codes and factors as arrays; two draw data with a factor held fixed, so they take an encoder and a data set
+such as `keras_ae.datasets.shapes.Shapes`. Higher is better; all are in [0, 1]. Only differences between a
+score and that of another model, or of random codes, have a meaning: what a perfect code gets is said with each.
+"""
+
+import numpy as np
+from scipy.special import entr, rel_entr
+
+from keras_ae import checks
+
+# Pictures drawn and encoded at once.
+_ROWS = 1 << 13
+# The share of rows held out, and the smallest leaf of a forest as a share of the others.
+_HELD_OUT, _LEAF = 0.2, 0.005
+
+
+def mutual_information_gap(z, factors, *, bins=20):
+    """How much more the best latent knows about a factor than the second best.
+
+        MIG = mean_k (I(z_(1); v_k) - I(z_(2); v_k)) / H(v_k)
+
+    z_(1) and z_(2) are the latents with the largest mutual informations. Each latent is put into bins of
+    equal width between its extremes; I and H are those of the counts. A code that copies the factors gets 1, where no
+    factor has more levels than there are bins. I of independent pairs is not 0 but about (bins - 1)(levels - 1) / 2N
+    nats, much of which the gap cancels.
+
+    Args:
+        z: `(N, D)` numbers, codes; D is at least 2.
+        factors: `(N, K)` whole numbers, the true levels of each row's factors.
+        bins: int, 2 or more.
+
+    Returns:
+        float in [0, 1].
+
+    Raises:
+        ValueError: if shapes do not match, z is not finite, D < 2, or a factor has a single level.
+
+    Example: `mutual_information_gap(vae.encode(x), factors)`
+
+    Source: Chen 2018, equation 6, which integrates over q(z|x); bins of codes as in Locatello 2019.
+    """
+    z, factors = _check_codes(z, factors)
+    if bins < 2:
+        raise ValueError(f"bins: expected 2 or more, received {bins}.")
+    binned = [np.digitize(z_j, np.histogram_bin_edges(z_j, bins)[1:-1]) for z_j in z.T]
+    gaps = []
+    for v in factors.T:
+        joint = [_joint(b, v, bins) for b in binned]  # D of (bins, levels)
+        information = np.sort([rel_entr(p, p.sum(1, keepdims=True) * p.sum(0)).sum() for p in joint])
+        gaps.append((information[-1] - information[-2]) / entr(joint[0].sum(0)).sum())
+    return _unit(np.mean(gaps))
+
+
+def dci(z, factors, *, trees=20, seed=0):
+    """Whether a latent serves one factor, a factor is served by one latent, and the codes tell the factors.
+
+        disentanglement = sum_j w_j (1 - H_K(R_j. / sum_k R_jk)),    w_j = sum_k R_jk / sum R
+        completeness    = sum_k w_k (1 - H_D(R_.k / sum_j R_jk)),    w_k = sum_j R_jk / sum R
+        informativeness = mean_k accuracy_k
+
+    R_jk is the importance of latent j for factor k (mean decrease of impurity) in a random forest of scikit-learn;
+    H_n is the entropy to the base n; accuracy is on the fifth of the rows held out. Every split may use every latent
+    and no leaf holds less than 0.5 % of the rows, else trees split on latents that say nothing, and these count as
+    important. A code that copies the factors gets 1 each; independent codes get about 0, about 0 and chance, the mean
+    of 1 / levels.
+
+    Args:
+        z: `(N, D)` numbers, codes; D is at least 2.
+        factors: `(N, K)` whole numbers, the true levels of each row's factors; K is at least 2.
+        trees: int, trees in each forest.
+        seed: int, for the split and the forests.
+
+    Returns:
+        `{"disentanglement": float, "completeness": float, "informativeness": float}`.
+
+    Raises:
+        ValueError: if shapes do not match, z is not finite, D < 2, K < 2, or a factor has a single level.
+
+    Example: `dci(vae.encode(x), factors)["disentanglement"]`
+
+    Source: Eastwood and Williams 2018, section 2, who report the error in place of the accuracy.
+    """
+    from sklearn.ensemble import RandomForestClassifier  # late: slow to import
+
+    z, factors = _check_codes(z, factors)
+    if factors.shape[1] < 2:
+        raise ValueError("factors: one column. To see factors mixed in a latent, at least two are needed.")
+    z, z_test, factors, factors_test = _split(z, factors, seed)
+    importance, accuracy = [], []
+    for v, v_test in zip(factors.T, factors_test.T, strict=True):
+        forest = RandomForestClassifier(trees, max_features=None, min_samples_leaf=_LEAF, random_state=seed)
+        importance.append(forest.fit(z, v).feature_importances_)
+        accuracy.append(forest.score(z_test, v_test))
+    importance = np.stack(importance, axis=1)  # (D, K)
+    return {
+        "disentanglement": _unit(_concentration(importance)),
+        "completeness": _unit(_concentration(importance.T)),
+        "informativeness": _unit(np.mean(accuracy)),
+    }
+
+
+def sap(z, factors, *, seed=0):
+    """How much better the best single latent tells a factor than the second best: the separated attribute
+    predictability.
+
+        SAP = mean_k (S_(1)k - S_(2)k),    S_jk = accuracy of v_k from z_j alone
+
+    The classifier sets thresholds on the latent: a decision tree of scikit-learn with as many leaves as the factor has
+    levels, all levels weighted alike; S is its balanced accuracy on the fifth of the rows held out. A code that copies
+    independent factors gets about mean_k (1 - 1 / levels_k), as the second best is at chance. Programs that take a
+    linear SVM here report less: one-against-rest lines cannot cut inner levels out of an ordered latent.
+
+    Args:
+        z: `(N, D)` numbers, codes; D is at least 2.
+        factors: `(N, K)` whole numbers, the true levels of each row's factors.
+        seed: int, for the split.
+
+    Returns:
+        float in [0, 1].
+
+    Raises:
+        ValueError: if shapes do not match, z is not finite, D < 2, or a factor has a single level.
+
+    Example: `sap(vae.encode(x), factors)`
+
+    Source: Kumar 2018, section 3, for discrete factors.
+    """
+    from sklearn.metrics import recall_score  # late: slow to import
+    from sklearn.tree import DecisionTreeClassifier
+
+    z, factors = _check_codes(z, factors)
+    z, z_test, factors, factors_test = _split(z, factors, seed)
+    gaps = []
+    for v, v_test in zip(factors.T, factors_test.T, strict=True):
+        tree = DecisionTreeClassifier(max_leaf_nodes=v.max() + 1, class_weight="balanced", random_state=seed)
+        levels = np.unique(v_test)
+        accuracy = [
+            recall_score(v_test, tree.fit(z[:, [j]], v).predict(z_test[:, [j]]), labels=levels, average="macro")
+            for j in range(z.shape[1])
+        ]
+        second, best = np.sort(accuracy)[-2:]
+        gaps.append(best - second)
+    return _unit(np.mean(gaps))
+
+
+def factor_vae_score(encode, data, seed=0, *, votes=800, test_votes=800, batch=64, threshold=1e-2):
+    """How well the latent that varies least tells which factor was held fixed.
+
+        d = argmin_j Var(z_j | v_k = c) / Var(z_j),    score = share of votes where k = majority(d)
+
+    A vote draws a factor k and a level c of it, then `batch` rows with v_k = c and all else at random. `votes` votes
+    decide which factor each latent stands for, `test_votes` others are scored. Latents of Var(z_j) <= threshold are
+    left out, as a latent that never varies would win each vote; with none left the score is 0. A code that copies
+    the factors gets 1, chance is 1 / K.
+
+    Args:
+        encode: function from data to codes `(B, D)`, as `lambda x: vae.encode(x / 255)`.
+        data: object with `factor_sizes`, the K numbers of levels, and `images`, a function from factors `(B, K)`,
+            whole numbers from 0, to data, uint8 for `Shapes`.
+        seed: int.
+        votes, test_votes: ints.
+        batch: int, rows in a vote; 2 or more.
+        threshold: float, in squared units of z, as in `active_units`.
+
+    Returns:
+        float in [0, 1].
+
+    Raises:
+        ValueError: if codes are not finite `(B, D)`, D < 2, K < 2, a factor has a single level, or a number is too
+            small.
+
+    Example: `factor_vae_score(lambda x: vae.encode(x / 255), Shapes())`
+
+    Source: Kim and Mnih 2018, section 4. The paper scores the votes that it learned from.
+    """
+    sizes = _check_sizes(data, votes, test_votes, batch)
+    rng = np.random.default_rng(seed)
+    variance = _encode(encode, data, rng.integers(0, sizes, (_ROWS, len(sizes)))).var(axis=0)
+    active = variance > threshold
+    if not active.any():
+        return 0.0
+    fixed, z = _held_fixed(encode, data, rng, votes + test_votes, 1, batch)  # z (votes, 1, batch, D)
+    least = np.argmin(z[:, 0][..., active].var(axis=1) / variance[active], axis=1)
+    counts = np.zeros((active.sum(), len(sizes)), int)
+    np.add.at(counts, (least[:votes], fixed[:votes]), 1)
+    return _unit(np.mean(counts.argmax(axis=1)[least[votes:]] == fixed[votes:]))
+
+
+def beta_vae_score(encode, data, seed=0, *, points=1000, test_points=500, batch=64):
+    """How well a linear classifier tells which factor pairs of rows share, from the differences of their codes.
+
+        f = mean_b |z1_b - z2_b|,    score = accuracy of k from f
+
+    A point f draws a factor k, then `batch` pairs; the rows of a pair have the same v_k, which differs between pairs,
+    and all else at random. A logistic regression of scikit-learn on standardised f learns from `points` points; the
+    score is that of `test_points` others. A code that copies the factors gets 1, chance is 1 / K. Mixtures of
+    factors may get 1, too: the classifier undoes them, which `factor_vae_score` does not allow.
+
+    Args:
+        encode: function from data to codes `(B, D)`, as `lambda x: vae.encode(x / 255)`.
+        data: object with `factor_sizes`, the K numbers of levels, and `images`, a function from factors `(B, K)`,
+            whole numbers from 0, to data, uint8 for `Shapes`.
+        seed: int.
+        points, test_points: ints.
+        batch: int, pairs in a point; 2 or more.
+
+    Returns:
+        float in [0, 1].
+
+    Raises:
+        ValueError: if codes are not finite `(B, D)`, D < 2, K < 2, a factor has a single level, or a number is too
+            small.
+
+    Example: `beta_vae_score(lambda x: vae.encode(x / 255), Shapes())`
+
+    Source: Higgins 2017, section 3.
+    """
+    from sklearn.linear_model import LogisticRegression  # late: slow to import
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    sizes = _check_sizes(data, points, test_points, batch)
+    rng = np.random.default_rng(seed)
+    fixed, z = _held_fixed(encode, data, rng, points + test_points, batch, 2)  # z (points, batch, 2, D)
+    f = np.abs(z[:, :, 0] - z[:, :, 1]).mean(axis=1)
+    if len(np.unique(fixed[:points])) < len(sizes):
+        raise ValueError(f"points: {points} are too few to hold each of {len(sizes)} factors fixed; take more.")
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(f[:points], fixed[:points])
+    return _unit(classifier.score(f[points:], fixed[points:]))
+
+
+def _held_fixed(encode, data, rng, points, groups, members):
+    """Draws points, each with a factor whose level is the same for all members of a group.
+
+    Returns:
+        the factor that each point holds fixed `(points,)`, and codes `(points, groups, members, D)`.
+    """
+    sizes = data.factor_sizes
+    fixed = rng.integers(len(sizes), size=points)
+    factors = rng.integers(0, sizes, (points, groups, members, len(sizes)))
+    held = np.arange(len(sizes)) == fixed[:, None, None, None]
+    factors = np.where(held, factors[:, :, :1], factors)
+    z = _encode(encode, data, factors.reshape(-1, len(sizes)))
+    return fixed, z.reshape(points, groups, members, -1)
+
+
+def _encode(encode, data, factors):
+    """Codes of the data of these factors, `(N, D)`, drawn as they are needed."""
+    codes = []
+    for start in range(0, len(factors), _ROWS):
+        rows = factors[start : start + _ROWS]
+        z = np.asarray(encode(data.images(rows)))
+        if len(z) != len(rows):
+            raise ValueError(f"encode: expected one code for each of {len(rows)} rows, received shape {z.shape}.")
+        codes.append(_check_z("encode(x)", z))
+    return np.concatenate(codes)
+
+
+def _joint(b, v, bins):
+    """The joint distribution of two columns of whole numbers, `(bins, levels)`."""
+    levels = v.max() + 1
+    return np.bincount(b * levels + v, minlength=bins * levels).reshape(bins, levels) / len(v)
+
+
+def _concentration(importance):
+    """Mean over rows, weighted by their sums, of one minus the entropy of a row to the base of its length."""
+    total = importance.sum(axis=1, keepdims=True)
+    p = np.divide(importance, total, out=np.zeros_like(importance), where=total > 0)
+    order = 1 - entr(p).sum(axis=1) / np.log(importance.shape[1])
+    return order @ total[:, 0] / max(total.sum(), np.finfo(float).tiny)
+
+
+def _split(z, factors, seed):
+    from sklearn.model_selection import train_test_split  # late: slow to import
+
+    return train_test_split(z, factors, test_size=_HELD_OUT, random_state=seed)
+
+
+def _unit(score):
+    """The score as a plain float, without the rounding that would put it outside [0, 1]."""
+    return float(np.clip(score, 0, 1))
+
+
+def _check_codes(z, factors):
+    """Codes `(N, D)` float64 and factors `(N, K)` whose levels are 0, 1, ...; raises unless they suit each other."""
+    z, factors = np.asarray(z), np.asarray(factors)
+    if factors.ndim != 2 or factors.shape[1] == 0 or factors.dtype.kind not in "iub":
+        raise ValueError(
+            f"factors: expected whole numbers (N, K), a column for each factor; received {factors.shape} "
+            f"{factors.dtype}. Give continuous factors as levels."
+        )
+    if z.ndim != 2 or len(z) != len(factors):
+        raise ValueError(f"z: expected codes (N, D) of the N = {len(factors)} rows of factors; received {z.shape}.")
+    z = _check_z("z", z)
+    factors = np.stack([np.unique(v, return_inverse=True)[1] for v in factors.T], axis=1)
+    _check_levels(factors.max(axis=0) + 1)
+    return z, factors
+
+
+def _check_z(name, z):
+    if z.ndim != 2 or z.shape[1] < 2:
+        raise ValueError(f"{name}: expected codes (N, D) of two or more latents to compare; received {z.shape}.")
+    checks.check_array(name, z, (None,), None)
+    return z.astype("float64")
+
+
+def _check_sizes(data, train, test, batch):
+    """The numbers of levels; raises unless there are factors to tell apart, and draws enough."""
+    sizes = tuple(data.factor_sizes)
+    _check_levels(sizes)
+    if len(sizes) < 2:
+        raise ValueError("data: one factor. To tell which factor is held fixed, at least two are needed.")
+    if min(train, test) < 1 or batch < 2:
+        raise ValueError(
+            f"Expected at least one draw to learn from, one to test with, and a batch of 2; received {train}, {test} "
+            f"and {batch}."
+        )
+    return sizes
+
+
+def _check_levels(sizes):
+    if min(sizes) < 2:
+        raise ValueError(
+            f"Factor {int(np.argmin(sizes))} has one level, so there is nothing to know about it: expected two or "
+            f"more levels of each, received {tuple(int(size) for size in sizes)}. Leave such factors out."
+        )

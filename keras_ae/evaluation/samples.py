@@ -1,0 +1,179 @@
+"""Measures of samples: how real they look and how much of the data they cover, in a space of features.
+
+Features are any numbers that are near for images that look alike: the pixels of small images, the codes of a model, or
+the features of a classifier of the same images, `train_features`, which needs no network from elsewhere. Figures in
+different features do not compare.
+"""
+
+import keras
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from keras_ae import networks
+
+# Rows whose distances to all others are in memory at once.
+_ROWS = 512
+
+
+def precision_recall(real_features, fake_features, k=3):
+    """Which share of the samples looks real, and which share of the data the samples cover.
+
+        r_k(a, A) = distance from a to its k-th nearest other row of A
+        precision = mean over f of [|f - r| <= r_k(r, R) for some r in R]
+        recall    = mean over r of [|r - f| <= r_k(f, F) for some f in F]
+
+    R and F are the rows of real and fake features, distances Euclidean. Both figures depend on the numbers of rows: the
+    paper has 50,000 of each. Samples of one perfect image have precision 1 and recall near 0, noise has precision 0.
+
+    Args:
+        real_features: `(N, D)` numbers.
+        fake_features: `(M, D)` numbers.
+        k: int, 1 to N - 1 and M - 1.
+
+    Returns:
+        precision and recall, floats from 0 to 1.
+
+    Raises:
+        ValueError: if shapes do not match, a value is not finite, or there are k rows or fewer.
+
+    Example: `precision_recall(features(x_test), features(vae.sample(len(x_test))))`
+
+    Source: Kynkaanniemi 2019, equations 1 and 2. See also: `frechet_distance`, one figure for both;
+    `retrieval.precision_recall`, of ranked documents.
+    """
+    real, fake = _features(real_features, fake_features)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k < min(len(real), len(fake)):
+        raise ValueError(
+            f"k: expected a whole number from 1 to less than the rows, {len(real)} real and {len(fake)} fake; "
+            f"received {k!r}."
+        )
+    return _covered(fake, real, k), _covered(real, fake, k)
+
+
+def frechet_distance(real_features, fake_features):
+    """The squared Frechet distance of the Gaussians with the features' means and covariances.
+
+        d = |m_r - m_f|^2 + tr(C_r + C_f - 2 (C_r C_f)^(1/2))
+
+    In float64, with covariances divided by N - 1; 0 for equal moments. Fewer rows than a few for each feature inflate
+    it. In the features of the Inception network it is known as FID.
+
+    Args:
+        real_features: `(N, D)` numbers, N >= 2.
+        fake_features: `(M, D)` numbers, M >= 2.
+
+    Returns:
+        float, 0 or more, in squared units of the features.
+
+    Raises:
+        ValueError: if shapes do not match, a value is not finite, or there are fewer than two rows.
+
+    Example: `frechet_distance(features(x_test), features(vae.sample(len(x_test))))`
+
+    Source: Dowson & Landau 1982; Heusel 2017, equation 6. See also: `precision_recall`, which tells poor
+    samples from few kinds of samples.
+    """
+    real, fake = _features(real_features, fake_features)
+    if min(len(real), len(fake)) < 2:
+        raise ValueError(f"Expected two rows or more, for a covariance; received {len(real)} real, {len(fake)} fake.")
+    shift = real.mean(axis=0) - fake.mean(axis=0)
+    covariances = [np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (real, fake)]
+    # tr (C_r C_f)^(1/2) is the sum of the singular values of C_r^(1/2) C_f^(1/2), also where a covariance is singular.
+    roots = [_root(covariance) for covariance in covariances]
+    together = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum()
+    distance = shift @ shift + sum(np.trace(covariance) for covariance in covariances) - 2 * together
+    return float(max(distance, 0.0))
+
+
+def train_features(images, labels, *, size=64, filters=(32, 64), hidden=(128,), epochs=10, batch_size=128, verbose=0):
+    """Trains a small classifier of labelled images, and returns its last hidden layer as a function.
+
+        class logits = W features(image) + b
+
+    Convolutions where images have height and width, dense layers otherwise. What no class needs to tell apart, its
+    features may not show. Randomness is Keras's: `keras.utils.set_random_seed` before makes it repeatable.
+
+    Args:
+        images: `(N, H, W, C)` or `(N, V)` numbers; uint8 pixels are divided by 255.
+        labels: `(N,)` whole numbers, 0 or more, of at least two classes.
+        size: int, number of features.
+        filters: ints, channels of the convolutions of stride 2.
+        hidden: ints, units of the dense layers before the features.
+        epochs, batch_size, verbose: as in `keras.Model.fit`.
+
+    Returns:
+        A function of images `(M, ...)` to features `(M, size)` float32, 0 or more. Its `classifier` is the Keras model
+        of logits, for the accuracy on other images.
+
+    Raises:
+        ValueError: if shapes do not match, a value is not finite, or labels are not those of two classes or more; and
+            from the function, for images of another shape.
+
+    Example:
+
+        features = train_features(x_train, y_train)
+        frechet_distance(features(x_test), features(vae.sample(10_000)))
+    """
+    images, labels = _images(images), np.asarray(labels)
+    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0 or np.ptp(labels) == 0:
+        raise ValueError(
+            f"labels: expected {len(images)} whole numbers, 0 or more, of two classes or more; received shape "
+            f"{labels.shape}, dtype {labels.dtype}."
+        )
+    shape = images.shape[1:]
+    if len(shape) == 3:
+        body = networks.conv_encoder(shape, size, filters, hidden)
+    else:
+        body = networks.mlp_encoder(shape, size, hidden)
+    last = keras.layers.Activation("relu")(body.output)
+    network = keras.Model(body.input, last, name="features")
+    logits = keras.layers.Dense(int(labels.max()) + 1)(last)
+    classifier = keras.Model(body.input, logits, name="classifier")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    classifier.compile("adam", loss, metrics=["accuracy"])
+    classifier.fit(images, labels, batch_size=batch_size, epochs=epochs, verbose=verbose)
+
+    def features(images):
+        return network.predict(_images(images, shape), batch_size=batch_size, verbose=0)
+
+    features.classifier = classifier
+    return features
+
+
+def _covered(points, rows, k):
+    """The share of the points that are within the k-th neighbour's distance of some row."""
+    radii = np.concatenate([np.partition(part, k, axis=1)[:, k] for part in _distances(rows, rows)])
+    return float(np.mean(np.concatenate([(part <= radii).any(axis=1) for part in _distances(points, rows)])))
+
+
+def _distances(points, rows):
+    for start in range(0, len(points), _ROWS):
+        yield cdist(points[start : start + _ROWS], rows)
+
+
+def _root(covariance):
+    """The symmetric root of a positive semidefinite matrix."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def _features(real, fake):
+    real, fake = np.asarray(real), np.asarray(fake)
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or 0 in (real.size, fake.size):
+        raise ValueError(
+            f"Expected real features (N, D) and fake features (M, D) with rows; received {real.shape} and {fake.shape}."
+        )
+    for name, rows in (("real_features", real), ("fake_features", fake)):
+        if rows.dtype.kind not in "fiub" or not np.isfinite(rows).all():
+            raise ValueError(f"{name}: expected finite numbers; received dtype {rows.dtype}, or NaN or infinity.")
+    return real.astype("float64"), fake.astype("float64")
+
+
+def _images(images, shape=None):
+    images = np.asarray(images)
+    if images.ndim not in (2, 4) or 0 in images.shape or (shape is not None and images.shape[1:] != shape):
+        expected = "(N, H, W, C) or (N, V)" if shape is None else f"(N, {', '.join(map(str, shape))})"
+        raise ValueError(f"images: expected shape {expected}, received {images.shape}.")
+    if images.dtype.kind not in "fiub" or not np.isfinite(images).all():
+        raise ValueError(f"images: expected finite numbers; received dtype {images.dtype}, or NaN or infinity.")
+    return images.astype("float32") / (255 if images.dtype == np.uint8 else 1)

@@ -1,0 +1,100 @@
+"""M1+M2: a semi-supervised model of the codes of a VAE."""
+
+import keras
+import tensorflow as tf
+
+from keras_ae import checks, sampling
+from keras_ae.batching import in_batches
+from keras_ae.conditional import Conditional
+from keras_ae.protocol import EncoderDecoder
+from keras_ae.training import Objective
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class M1M2(Conditional, EncoderDecoder):
+    """An `M2` over codes that a trained `M1` draws from its posterior, anew at every step; M1 stays as it is.
+
+        p(x, y, z_2, z_1) = p(y) p(z_2) p(z_1|y, z_2) p(x|z_1)
+        z_1 ~ q(z_1|x) of M1;    the terms are those of M2 on z_1 and y
+
+    After training, codes are the means of M2 on the means of M1.
+
+    Args:
+        m1: trained `M1` or `VAE` of x.
+        m2: `M2` of M1's codes, its likelihood a Gaussian one.
+        units: ints, the dimensions of M1's code that M2 sees, such as `m1.units(x)`; None for all. The others are 0,
+            their prior's mean, when codes are decoded.
+        seed: int or None, of all randomness in training.
+
+    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
+
+    Raises:
+        ValueError: if the width of M2's input is not that of M1's code, labels are outside of the range, or no row is
+            labelled.
+
+    Example:
+
+        units = m1.units(x)
+        encoder = ka.networks.mlp_encoder((len(units),), 50, (500,), parameters=2, condition_shape=(10,))
+        decoder = ka.networks.mlp_decoder(50, (len(units),), (500,), parameters=2, condition_shape=(10,))
+        classifier = ka.networks.mlp_encoder((len(units),), 10, (500,))
+        m2 = ka.M2(encoder, decoder, classifier, num_classes=10, likelihood="gaussian_per_dimension")
+        model = ka.M1M2(m1, m2, units)
+        model.compile("adam")
+        model.fit(ka.datasets.semi_supervised(x, y, batch_size=200, labelled=100), epochs=100)
+        model.predict_proba(x_test)    # (B, 10)
+
+    Source: Kingma 2014, section 2.3. See also: `M2`, on x itself.
+    """
+
+    def __init__(self, m1, m2, units=None, *, seed=None, **kwargs):
+        super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, seed=seed, **kwargs)
+        self.m1, self.m2 = m1, m2
+        self.units = list(range(m1.latent_dim)) if units is None else [int(unit) for unit in units]
+        if m2.event_shape != (len(self.units),):
+            raise ValueError(
+                f"m2: expected a model of {len(self.units)} units of M1's code, received one of rows of shape "
+                f"{m2.event_shape}."
+            )
+        self.terms, self.num_classes = m2.terms, m2.num_classes
+
+    def objectives(self):
+        return {"autoencoder": Objective(self.autoencode, self.m2.networks, self.m2.term_weights())}
+
+    def autoencode(self, x, y, training):
+        z = sampling.draw(self.m1.posterior(x), 1, self.next_seed())[0]
+        return self.m2.autoencode(self._seen(z), y, training)
+
+    def posterior(self, x, y=None, *, training=False):
+        return self.m2.posterior(self._seen(self.m1.posterior(x).mean()), y, training=training)
+
+    def likelihood(self, z, y=None, *, training=False):
+        return self.m1.likelihood(self._whole(self.m2.likelihood(z, y, training=training).mean()))
+
+    @property
+    def latent_dim(self):
+        return self.m2.latent_dim
+
+    @in_batches
+    def predict_proba(self, x):
+        """q(y|z_1) at the mean z_1 of q(z_1|x), how likely each class is: `(B, K)`."""
+        return tf.exp(self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean())))
+
+    def sample(self, n, y, seed=0):
+        """n means of p(x|y), `(n, ...)`, y labels `(n,)`; row i depends on `seed + i`, its label and the weights."""
+        return self.sample_at(seed + tf.range(n, dtype=tf.int64), y)
+
+    @in_batches
+    def sample_at(self, seeds, y):
+        """One mean of p(x|y) for each of the int64 seeds `(B,)`."""
+        return self.m1.likelihood(self._whole(self.m2.sample_at(seeds, y))).mean()
+
+    def check_data(self, x, y):
+        checks.check_array("x", x, self.event_shape, self._likelihood)
+        checks.check_some_labels(y, x.shape[0], self.num_classes)
+
+    def _seen(self, z):
+        return tf.gather(z, self.units, axis=-1)
+
+    def _whole(self, features):
+        return tf.matmul(features, tf.one_hot(self.units, self.m1.latent_dim))

@@ -1,0 +1,120 @@
+"""M2: a conditional VAE whose label is known for some rows and summed out for the others."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_ae import checks
+from keras_ae.batching import in_batches
+from keras_ae.models.cvae import CVAE
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class M2(CVAE):
+    """A class y and a style z make x; a classifier q(y|x) guesses y where it is not known.
+
+        log p(x, y) >= -L(x, y) = E_q[log p(x|z, y)] - KL(q(z|x, y) || p(z)) + log p(y),    p(y) = 1/K
+        log p(x) >= -sum_y q(y|x) (L(x, y) + log q(y|x))
+
+    Both are one sum, over all K classes, with weights w_y: 1 for a known label and 0 for the others, or q(y|x).
+
+        reconstruction = -sum_y w_y E_q[log p(x|z, y)],    kl = sum_y w_y KL(q(z|x, y) || p(z))
+        label = sum_y w_y (log w_y - log p(y)),    classification = -log q(y|x) over the labelled rows
+        loss = reconstruction + kl + label + classification_weight classification
+
+    The term `classification` is the mean over the labelled rows of a batch: those of `datasets.semi_supervised` have
+    a stated number of them.
+
+    Args:
+        encoder: Keras model from `[x, one-hot y]` to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
+        decoder: Keras model from `[z, one-hot y]` to the likelihood's raw outputs.
+        classifier: Keras model from x to logits `(B, num_classes)`.
+        num_classes: int, K.
+        classification_weight: float.
+        likelihood, prior, posterior, num_samples, seed: as in `VAE`.
+
+    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
+
+    Raises:
+        ValueError: if the networks do not fit, an argument is unknown or out of range, labels are outside of the range,
+            or no row is labelled.
+
+    Example:
+
+        some = ka.datasets.keep_labels(y, 100, seed=0)                 # -1 but for 10 of each class
+        batches = ka.datasets.semi_supervised(x, some, batch_size=200, labelled=100)
+        model = ka.M2(encoder, decoder, classifier, num_classes=10)
+        model.compile("adam")
+        model.fit(batches, epochs=50)
+        model.predict_proba(x_test)    # (B, 10)
+
+    Source: Kingma 2014, equations 6 to 9. See also: `CVAE`, where y is always known; `M1M2`, on codes instead of x.
+    """
+
+    terms = ("reconstruction", "kl", "label", "classification")
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        classifier,
+        num_classes,
+        likelihood="bernoulli",
+        prior=None,
+        classification_weight=50.0,
+        num_samples=1,
+        posterior=None,
+        *,
+        seed=None,
+        **kwargs,
+    ):
+        options = {"num_classes": num_classes, "num_samples": num_samples, "posterior": posterior}
+        super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
+        if classification_weight < 0:
+            raise ValueError(f"classification_weight: expected 0 or more; received {classification_weight}.")
+        checks.check_classifier(classifier, num_classes)
+        self.classifier = classifier
+        self.classification_weight = classification_weight
+
+    @property
+    def networks(self):
+        return [*super().networks, self.classifier]
+
+    def term_weights(self):
+        return super().term_weights() | {"classification": self.classification_weight}
+
+    def autoencode(self, x, y, training):
+        x = tf.cast(x, tf.float32)
+        log_q = self.log_label_posterior(x, training)  # (B, K)
+        known = tf.cast(y >= 0, tf.float32)
+        labels = tf.one_hot(y, self.num_classes)  # of unknown ones: zeros
+        w = labels + (1 - known)[:, None] * tf.exp(log_q)
+        terms = {name: tf.reduce_sum(w * each, -1) for name, each in self.terms_by_label(x, training).items()}
+        terms["label"] = math.log(self.num_classes) + (1 - known) * tf.reduce_sum(tf.exp(log_q) * log_q, -1)
+        # Scaled so that the mean over all rows is that over the labelled ones.
+        share = tf.math.divide_no_nan(1.0, tf.reduce_mean(known))
+        terms["classification"] = -share * tf.reduce_sum(labels * log_q, -1)
+        return terms
+
+    def terms_by_label(self, x, training):
+        """The bound's terms under each of the K labels: `{name: (B, K)}`."""
+        k, rows = self.num_classes, tf.shape(x)[0]
+        every = tf.tile(x, tf.concat([[k], tf.ones(x.shape.rank - 1, tf.int32)], axis=0))  # (K B, ...)
+        y = tf.repeat(tf.range(k), rows)
+        terms = self.elbo_terms(self.posterior(every, y, training=training), every, y, training=training)
+        return {name: tf.transpose(tf.reshape(each, [k, rows])) for name, each in terms.items()}
+
+    def log_label_posterior(self, x, training=False):
+        """log q(y|x): `(B, K)`."""
+        logits = self.classifier(self._likelihood.scaled(x), training=training)
+        return tf.nn.log_softmax(tf.cast(logits, tf.float32))
+
+    @in_batches
+    def predict_proba(self, x):
+        """q(y|x), how likely each class is: `(B, K)`."""
+        return tf.exp(self.log_label_posterior(x))
+
+    def check_data(self, x, y):
+        checks.check_array("x", x, self.event_shape, self._likelihood)
+        checks.check_some_labels(y, x.shape[0], self.num_classes)

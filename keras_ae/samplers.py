@@ -1,0 +1,214 @@
+"""Samples of a trained model by a density of its codes: the prior's, or one fitted to the codes of data.
+
+A model whose codes do not follow its prior, or that has none, still draws good images where a density is fitted to the
+codes afterwards. A sampler has `fit(x)`, `sample_codes(n)` and `sample(n)`, for any model with `encode` and `decode`.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae import checks, sampling
+from keras_ae.batching import in_batches
+from keras_ae.flows import Density, Flow
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+class Sampler:
+    """Base of the samplers: images from a distribution of codes, `distribution()`.
+
+    Args:
+        model: a trained model with `decode`, and `encode` where the sampler is fitted.
+
+    Raises:
+        ValueError: if the model lacks one of them.
+    """
+
+    needs = ("encode", "decode")
+
+    def __init__(self, model):
+        missing = [name for name in self.needs if not hasattr(model, name)]
+        if missing:
+            raise ValueError(
+                f"model: {type(self).__name__} needs a model with {', '.join(missing)}; received {model!r}."
+            )
+        self.model = model
+
+    def distribution(self):
+        """The density of codes: a tfd with event `(latent_dim,)`.
+
+        Raises:
+            ValueError: if the sampler was not fitted.
+        """
+        raise NotImplementedError
+
+    def sample(self, n, seed=0):
+        """n means of p(x|z) `(n, ...)` float32, z from `sample_codes`; row i depends on `seed + i` and the fit only.
+
+        Raises:
+            ValueError: if n is not a whole number, 1 or more, or the sampler was not fitted.
+        """
+        return self.model.decode(self.sample_codes(n, seed))
+
+    def sample_codes(self, n, seed=0):
+        """n codes `(n, latent_dim)` float32; row i depends on `seed + i` and the fit only.
+
+        Raises:
+            ValueError: as `sample`.
+        """
+        n = checks.positive_int("n", n)
+        return self._codes_at(seed + tf.range(n, dtype=tf.int64))
+
+    @in_batches
+    def _codes_at(self, seeds):
+        return sampling.draw_rows(self.distribution(), seeds)
+
+    def check_inputs(self, seeds):
+        self.distribution()  # raises where there was no fit
+
+
+class PriorSampler(Sampler):
+    """Codes from the model's own prior: what `model.sample` of a VAE does.
+
+        z ~ p(z),    image = E[x|z]
+
+    Args:
+        model: a model with `prior`, a tfd with event `(latent_dim,)`, and `decode`.
+
+    Raises:
+        ValueError: if the model has no prior.
+
+    Example: `PriorSampler(vae).sample(16, seed=0)    # (16, 28, 28, 1)`
+
+    See also: `MixtureSampler` and `FlowSampler`, for codes that do not follow the prior.
+    """
+
+    needs = ("prior", "decode")
+
+    def fit(self, x=None):
+        """Does nothing, as there is nothing to fit; returns the sampler."""
+        return self
+
+    def distribution(self):
+        return self.model.prior
+
+
+class FittedSampler(Sampler):
+    """Base of the samplers that are fitted to codes: a subclass says how, `_fitted(codes)` returns the tfd."""
+
+    _density = None
+
+    def fit(self, x, **kwargs):
+        """Fits the density to the codes of x; returns the sampler.
+
+        Args:
+            x: array or `tf.data.Dataset` of data as the model was trained on, `(N, ...)`.
+            **kwargs: as in `fit_codes`.
+
+        Raises:
+            ValueError: as `fit_codes`, and if x does not suit the model.
+        """
+        return self.fit_codes(self.model.encode(x), **kwargs)
+
+    def fit_codes(self, codes, **kwargs):
+        """As `fit`, for codes `(N, latent_dim)`.
+
+        Raises:
+            ValueError: if codes are not finite rows, or too few.
+        """
+        codes = np.asarray(codes)
+        if codes.ndim != 2:
+            raise ValueError(f"codes: expected shape (N, latent_dim), received {codes.shape}.")
+        latent_dim = getattr(self.model, "latent_dim", None)
+        checks.check_array("codes", codes, (latent_dim,), None)
+        if len(codes) < self._least_rows():
+            raise ValueError(
+                f"codes: {type(self).__name__} expects {self._least_rows()} rows or more, received {len(codes)}."
+            )
+        self._density = self._fitted(codes.astype("float32"), **kwargs)
+        vars(self).pop("_compiled_methods", None)  # graphs hold the last fit
+        return self
+
+    def distribution(self):
+        if self._density is None:
+            raise ValueError(f"{type(self).__name__} was not fitted: call fit(x) first.")
+        return self._density
+
+    def _least_rows(self):
+        return 2
+
+    def _fitted(self, codes, **kwargs):
+        raise NotImplementedError
+
+
+class MixtureSampler(FittedSampler):
+    """Codes from a mixture of Gaussians with full covariances, fitted to the codes of data.
+
+        z ~ sum_k w_k N(z; m_k, C_k),    by expectation maximisation of scikit-learn's `GaussianMixture`
+
+    Args:
+        model: a trained model with `encode` and `decode`.
+        components: int, number of Gaussians.
+        seed: int, of the start of the fit.
+
+    Raises:
+        ValueError: if the model has no codes, or `components` is not a whole number, 1 or more.
+
+    Example: `MixtureSampler(autoencoder).fit(x_train).sample(16, seed=0)    # (16, 28, 28, 1)`
+
+    Source: Ghosh 2020, section 4, with ten components. See also: `FlowSampler`, for codes that no few Gaussians fit.
+    """
+
+    def __init__(self, model, components=10, *, seed=0):
+        super().__init__(model)
+        self.components, self.seed = checks.positive_int("components", components), seed
+
+    def _least_rows(self):
+        return max(2, self.components)
+
+    def _fitted(self, codes):
+        from sklearn.mixture import GaussianMixture
+
+        mixture = GaussianMixture(self.components, random_state=self.seed).fit(codes.astype("float64"))
+        scale = np.linalg.cholesky(mixture.covariances_).astype("float32")
+        gaussians = tfd.MultivariateNormalTriL(mixture.means_.astype("float32"), scale)
+        return tfd.MixtureSameFamily(tfd.Categorical(probs=mixture.weights_.astype("float32")), gaussians)
+
+
+class FlowSampler(FittedSampler):
+    """Codes from a masked autoregressive flow, fitted to the codes of data by maximum likelihood.
+
+        z = m + s u,    u ~ Flow,    m and s the mean and standard deviation of the codes in each dimension
+
+    Args:
+        model: a trained model with `encode` and `decode`.
+        seed: int or None, of the noise in training.
+        **kwargs: of `flows.Flow`: `steps`, `hidden`, `activation`.
+
+    `fit(x, epochs=50, batch_size=100, optimizer=None, verbose=0)` takes Adam with the learning rate 1e-3 where the
+    optimizer is None; `density` is the trained `flows.Density` of the standardised codes afterwards.
+
+    Raises:
+        ValueError: if the model has no codes.
+
+    Example: `FlowSampler(autoencoder).fit(x_train, epochs=50).sample(16, seed=0)    # (16, 28, 28, 1)`
+
+    See also: `MixtureSampler`, which needs no training loop.
+    """
+
+    def __init__(self, model, *, seed=None, **kwargs):
+        super().__init__(model)
+        self.seed, self.arguments = seed, kwargs
+        self.density = None
+
+    def _fitted(self, codes, epochs=50, batch_size=100, optimizer=None, verbose=0):
+        mean, deviation = codes.mean(axis=0), codes.std(axis=0)
+        deviation[deviation == 0] = 1.0  # a constant dimension has no unit
+        self.density = Density(Flow(codes.shape[1], **self.arguments), seed=self.seed)
+        self.density.compile(keras.optimizers.Adam(1e-3) if optimizer is None else optimizer)
+        self.density.fit((codes - mean) / deviation, epochs=epochs, batch_size=batch_size, verbose=verbose)
+        units = tfb.Chain([tfb.Shift(mean), tfb.Scale(deviation)])
+        return tfd.TransformedDistribution(self.density.density.call(), units, name="codes")

@@ -1,0 +1,125 @@
+"""The conditional VAE against exact conditional likelihoods."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.stats import multivariate_normal
+
+import keras_ae as ka
+
+D, K, C = 4, 2, 3
+
+
+def linear(rng, prior_network=True):
+    """p(z|y) = N(A y, I), p(x|z, y) = N(W z + B y, I): a model and its exact log p(x|y)."""
+    encoder = ka.networks.mlp_encoder((D,), K, hidden=(), parameters=2, condition_shape=(C,))
+    # q = N(0, 3^2) covers the posteriors of all conditions.
+    encoder.layers[-1].set_weights([np.zeros((D + C, 2 * K)), np.repeat([0.0, np.log(np.expm1(3.0))], K)])
+    decoder = ka.networks.mlp_decoder(K, (D,), hidden=(), condition_shape=(C,))
+    w, b = rng.normal(size=(K, D)), rng.normal(size=(C, D))
+    decoder.layers[-2].set_weights([np.concatenate([w, b]), np.zeros(D)])
+    a = rng.normal(size=(C, K)) if prior_network else np.zeros((C, K))
+    network = None
+    if prior_network:
+        network = ka.networks.mlp_encoder((C,), K, hidden=(), parameters=2)
+        # softplus(0.5413) = 1.
+        network.layers[-1].set_weights([np.concatenate([a, np.zeros((C, K))], 1), np.float32([0, 0, 0.5413, 0.5413])])
+    model = ka.CVAE(encoder, decoder, "gaussian", prior_network=network, seed=0)
+
+    def exact(x, y):
+        covariance = w.T @ w + np.eye(D)
+        return np.array(
+            [multivariate_normal(c @ a @ w + c @ b, covariance).logpdf(r) for r, c in zip(x, y, strict=True)]
+        )
+
+    return model, exact
+
+
+@pytest.mark.parametrize("prior_network", [True, False])
+def test_log_prob_is_the_conditional_likelihood(rng, prior_network):
+    model, exact = linear(rng, prior_network)
+    x, y = rng.normal(size=(20, D)).astype("float32"), rng.normal(size=(20, C)).astype("float32")
+    estimates = np.array([model.log_prob(x, y, num_samples=20_000, seed=s) for s in range(4)])
+    error = np.maximum(5 * estimates.std(0, ddof=1), 0.05)
+    assert (np.abs(estimates.mean(0) - exact(x, y)) < error).all()
+    scores = np.mean([model.score(x, y, seed=1000 * s) for s in range(50)], axis=0)
+    assert np.corrcoef(scores, exact(x, y))[0, 1] > 0.9
+
+
+def test_the_terms_are_those_of_the_conditional_bound(rng):
+    model, exact = linear(rng)
+    x, y = rng.normal(size=(30, D)).astype("float32"), rng.normal(size=(30, C)).astype("float32")
+    step = tf.function(lambda: model.autoencode(x, y, False), autograph=False)
+    terms = [step() for _ in range(300)]
+    elbo = -np.mean([t["reconstruction"] + t["kl"] for t in terms], axis=0)
+    assert (elbo < exact(x, y)).all()
+    q, p = model.posterior(x, y), model.conditional_prior(y)
+    expected = np.log(p.stddev() / q.stddev()) + (q.variance() + (q.mean() - p.mean()) ** 2) / (2 * p.variance()) - 0.5
+    np.testing.assert_allclose(terms[0]["kl"], np.sum(expected, axis=1), rtol=1e-4)
+
+
+def test_samples_follow_their_own_condition(rng):
+    model, _ = linear(rng)
+    y = rng.normal(size=(3, C)).astype("float32")
+    many = model.sample(30_000, np.repeat(y, 10_000, axis=0), seed=0).reshape(3, 10_000, D)
+    kernel = model.decoder.layers[-2].get_weights()[0]
+    expected = model.conditional_prior(y).mean() @ kernel[:K] + y @ kernel[K:]
+    np.testing.assert_allclose(many.mean(1), expected, atol=0.12)
+    with pytest.raises(ValueError, match="conditional_prior"):
+        _ = model.prior
+
+
+def test_several_samples_meet_their_own_condition(rng):
+    model, _ = linear(rng)
+    z, y = rng.normal(size=(3, 5, K)).astype("float32"), rng.normal(size=(5, C)).astype("float32")
+    together = model.likelihood(z, y).mean()
+    for i in range(3):
+        np.testing.assert_allclose(together[i], model.likelihood(z[i], y).mean(), atol=1e-5)
+
+
+def test_the_style_is_kept_and_the_label_swept(rng):
+    # x = two pixels of the label, and two of a style that is independent of it.
+    y = rng.integers(2, size=600)
+    style = rng.integers(2, size=600)
+    x = np.stack([y, 1 - y, style, 1 - style], 1).astype("float32")
+    encoder = ka.networks.mlp_encoder((4,), 1, (32,), parameters=2, condition_shape=(2,))
+    decoder = ka.networks.mlp_decoder(1, (4,), (32,), condition_shape=(2,))
+    model = ka.CVAE(encoder, decoder, num_classes=2, seed=0)
+    model.compile(keras.optimizers.Adam(0.01), jit_compile=False)
+    keras.utils.set_random_seed(0)
+    model.fit(x, y, batch_size=100, epochs=40, verbose=0)
+    swept = model.decode(model.encode(x, y), 1 - y)
+    np.testing.assert_array_equal(swept.round()[:, :2], x[:, 1::-1])  # the other label
+    assert (swept.round()[:, 2:] == x[:, 2:]).mean() > 0.95  # the same style
+
+
+def test_images_are_completed_from_the_part_that_is_seen(rng):
+    seen_shape, hidden_shape = (2, 4, 1), (6, 4, 1)
+    encoder = ka.networks.conv_encoder(hidden_shape, 2, (4,), parameters=2, condition_shape=seen_shape)
+    decoder = ka.networks.conv_decoder(2, hidden_shape, (4,), condition_shape=seen_shape)
+    model = ka.CVAE(encoder, decoder, seed=0)
+    x, seen = rng.random((6, *hidden_shape)).round(), rng.random((6, *seen_shape)).round()
+    assert model.reconstruct(x, seen).shape == (6, *hidden_shape)
+    assert model.sample(6, seen).shape == (6, *hidden_shape)
+    with pytest.raises(ValueError, match=r"y: expected rows of shape \(2, 4, 1\), received \(3, 4, 1\)"):
+        model.encode(x, np.zeros((6, 3, 4, 1)))
+    model.compile("adam", jit_compile=False)
+    with pytest.raises(ValueError, match=r"y: expected rows of shape \(2, 4, 1\), received \(6, 4, 1\)"):
+        model.fit(x, x, verbose=0)
+
+
+def test_refusals(rng):
+    model, _ = linear(rng)
+    with pytest.raises(ValueError, match="one of them at most"):
+        ka.CVAE(model.encoder, model.decoder, prior="mixture", prior_network=model.prior_network)
+    encoder = ka.networks.mlp_encoder((D,), K, parameters=2, condition_shape=(10,))
+    labelled = ka.CVAE(encoder, ka.networks.mlp_decoder(K, (D,), condition_shape=(10,)), num_classes=10)
+    x = np.zeros((4, D), "float32")
+    for y, message in (([0, 1, 2, 10], "received 10"), ([0, 1, 2, -1], "received -1"), ([0.0] * 4, "integer")):
+        with pytest.raises(ValueError, match=message):
+            labelled.encode(x, np.array(y))
+    with pytest.raises(ValueError, match="as many rows as x"):
+        labelled.encode(x, np.zeros(3, int))
+    inside = tf.function(lambda y: labelled.sample_at(tf.range(2, dtype=tf.int64), y), autograph=False)
+    assert inside(tf.constant([1, 2])).shape == (2, D)

@@ -1,0 +1,140 @@
+"""Semi-supervised models: labels summed out exactly, and learned from a few."""
+
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.special import log_softmax, logsumexp
+
+import keras_ae as ka
+
+D, K, Z = 6, 3, 2
+
+
+def m2(shape=(D,), likelihood="bernoulli", hidden=(), **kwargs):
+    encoder = ka.networks.mlp_encoder(shape, Z, hidden, parameters=2, condition_shape=(K,))
+    decoder = ka.networks.mlp_decoder(Z, shape, hidden, condition_shape=(K,))
+    return ka.M2(encoder, decoder, ka.networks.mlp_encoder(shape, K, hidden), K, likelihood, seed=0, **kwargs)
+
+
+def without_style(rng):
+    """A model whose decoder does not see z and whose posterior is the prior: log p(x|y) is known."""
+    model = m2()
+    model.encoder.layers[-1].set_weights([np.zeros((D + K, 2 * Z)), np.float32([0, 0, 0.5413, 0.5413])])
+    kernel = rng.normal(size=(Z + K, D))
+    kernel[:Z] = 0
+    model.decoder.layers[-2].set_weights([kernel, rng.normal(size=D)])
+    logits = kernel[Z:] + model.decoder.layers[-2].get_weights()[1]  # (K, D)
+    x = rng.integers(2, size=(8, D)).astype("float32")
+    log_p = x @ logits.T - np.log1p(np.exp(logits)).sum(1)  # (8, K): log p(x|y)
+    return model, x, log_p
+
+
+def test_the_sum_over_labels_is_exact(rng):
+    model, x, log_p = without_style(rng)
+    terms = model.autoencode(x, tf.constant([-1] * 8), False)
+    log_q = log_softmax(model.classifier(x), axis=1)
+    posterior = log_softmax(log_p, axis=1)
+    np.testing.assert_allclose(terms["kl"], 0, atol=1e-4)
+    # -log p(x) and the gap of the bound, KL(q(y|x) || p(y|x)).
+    exact = -logsumexp(log_p, axis=1) + np.log(K)
+    gap = np.sum(np.exp(log_q) * (log_q - posterior), axis=1)
+    np.testing.assert_allclose(terms["reconstruction"] + terms["label"], exact + gap, rtol=1e-4)
+
+
+def test_a_known_label_leaves_the_other_classes_out(rng):
+    model, x, log_p = without_style(rng)
+    y = np.arange(8) % K
+    terms = model.autoencode(x, tf.constant(y), False)
+    np.testing.assert_allclose(terms["reconstruction"], -log_p[np.arange(8), y], rtol=1e-4)
+    np.testing.assert_allclose(terms["label"], np.log(K), rtol=1e-5)
+    log_q = log_softmax(model.classifier(x), axis=1)
+    np.testing.assert_allclose(terms["classification"], -log_q[np.arange(8), y], rtol=1e-4)
+
+
+def test_classification_is_the_mean_over_the_labelled_rows(rng):
+    model, x, _ = without_style(rng)
+    y = np.array([2, 0, 1, -1, -1, -1, -1, -1])
+    log_q = log_softmax(model.classifier(x), axis=1)
+    terms = model.autoencode(x, tf.constant(y), False)
+    assert float(tf.reduce_mean(terms["classification"])) == pytest.approx(-log_q[range(3), y[:3]].mean(), rel=1e-4)
+    assert not terms["classification"].numpy()[3:].any()
+    model.compile("adam", jit_compile=False)
+    logs = model.evaluate(x, y, batch_size=8, return_dict=True, verbose=0)
+    expected = sum(logs[name] for name in ("reconstruction", "kl", "label")) + 50 * logs["classification"]
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def clusters(rng, rows=600):
+    """Binary rows around three prototypes, labels, and one label a class."""
+    prototypes = np.kron(np.eye(K), np.ones(4))  # (3, 12)
+    y = rng.integers(K, size=rows)
+    x = np.abs(prototypes[y] - (rng.random((rows, 12)) < 0.2)).astype("float32")
+    return x, y, ka.datasets.keep_labels(y, K)
+
+
+def test_one_label_a_class_names_the_clusters(rng):
+    x, y, some = clusters(rng)
+    keras.utils.set_random_seed(0)
+    model = m2((12,), hidden=(32,), classification_weight=5.0)
+    model.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
+    model.fit(ka.datasets.semi_supervised(x, some, batch_size=63, labelled=3), epochs=60, verbose=0, shuffle=False)
+    found = model.predict_proba(x)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    # The nearest of the three labelled rows is right for about three quarters.
+    nearest = y[some >= 0][np.abs(x[:, None] - x[some >= 0]).sum(2).argmin(1)]
+    right = (found.argmax(1) == y).mean()
+    assert right > 0.93 and right > (nearest == y).mean() + 0.05
+
+
+def test_m1_finds_its_units_and_m1m2_learns_on_them(rng):
+    x, y, some = clusters(rng)
+    keras.utils.set_random_seed(0)
+    m1 = ka.M1(ka.networks.mlp_encoder((12,), 6, (32,), parameters=2), ka.networks.mlp_decoder(6, (12,), (32,)), seed=0)
+    m1.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
+    m1.fit(x, batch_size=60, epochs=40, verbose=0)
+    units = m1.units(x)
+    assert 2 <= len(units) < 6  # three clusters take two dimensions; the others collapse
+    assert m1.features(x, units).shape == (600, len(units))
+    before = m1.get_weights()
+    model = ka.M1M2(m1, m2((len(units),), "gaussian", (32,), classification_weight=5.0), units, seed=0)
+    model.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
+    model.fit(ka.datasets.semi_supervised(x, some, batch_size=63, labelled=3), epochs=40, verbose=0, shuffle=False)
+    assert (model.predict_proba(x).argmax(1) == y).mean() > 0.85
+    for mine, old in zip(m1.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(mine, old)
+    assert model.sample(4, np.array([0, 1, 2, 0])).shape == (4, 12)
+
+
+def test_labels_that_do_not_suit(rng):
+    model, x, _ = without_style(rng)
+    model.compile("adam", jit_compile=False)
+    cases = {
+        r"labels 0 to 2, or -1 where unknown; received 3": np.array([3] * 8),
+        r"received -2": np.array([-2] * 8),
+        "all rows are unlabelled": np.full(8, -1),
+        "a label for each of the 8 rows": np.zeros(7, int),
+        "expected integer labels": np.zeros(8),
+    }
+    for message, y in cases.items():
+        with pytest.raises(ValueError, match=message):
+            model.fit(x, y, verbose=0)
+    with pytest.raises(ValueError, match="integer labels, -1 where unknown; received none"):
+        model.fit(x, verbose=0)
+    with pytest.warns(UserWarning, match="class 2"):
+        model.check_data(x, np.array([0, 1, -1, -1, -1, -1, -1, -1]))
+    with pytest.raises(ValueError, match="classifier: expected 3 logits"):
+        ka.M2(model.encoder, model.decoder, ka.networks.mlp_encoder((D,), 4), 3)
+    with pytest.raises(ValueError, match="classification_weight"):
+        m2(classification_weight=-1.0)
+    with pytest.raises(ValueError, match=r"expected a model of 2 units .* received one of rows of shape \(6,\)"):
+        ka.M1M2(ka.M1(*_m1()), model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.check_data(x, np.array([0, 1, 2, -1, -1, -1, -1, -1]))
+
+
+def _m1():
+    return ka.networks.mlp_encoder((12,), 2, parameters=2), ka.networks.mlp_decoder(2, (12,))
