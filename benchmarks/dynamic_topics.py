@@ -8,7 +8,7 @@ Training part, validation slice of it and held-out part are the same for both; w
 - Whole postings: the code has seen the words that it predicts.
 
 The posting before another is the latest earlier one of its thread, that is of the same subject without `Re:`. Copies of
-a posting in a second group are left out, as a copy would stand for its own past.
+another posting are left out, as a copy would stand for its own past.
 """
 
 import collections

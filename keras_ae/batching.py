@@ -28,8 +28,9 @@ def in_batches(method):
         arrays = {name: array for name, array in arrays.items() if array is not None}
         del options["self"]
         rows, outputs = 0, []
-        for batch in _batches(arrays, batch_size, [name for name in names if name != "y" or self.conditional]):
-            if self.conditional and "y" in names and "y" not in batch:
+        conditional = getattr(self, "conditional", False)  # samplers, too, have such methods
+        for batch in _batches(arrays, batch_size, [name for name in names if name != "y" or conditional]):
+            if conditional and "y" in names and "y" not in batch:
                 raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
             self.check_inputs(**batch)
             tensors = {name: tf.convert_to_tensor(array) for name, array in batch.items()}

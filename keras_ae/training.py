@@ -410,7 +410,7 @@ class ObjectiveModel(keras.Model):
         self.check_data(x, y)
         if not self.built:
             with self.distribute_strategy.scope():
-                self.call_on(*keras.tree.map_structure(lambda array: array[:1], (x, y)))
+                self.call_on(*keras.tree.map_structure(lambda a: None if a is None else a[:1], (x, y)))
             self._build_if_possible()
         return first
 
