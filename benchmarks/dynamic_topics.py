@@ -17,7 +17,7 @@ import time
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import app
 from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.decomposition import LatentDirichletAllocation
@@ -25,12 +25,10 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.preprocessing import normalize
 
 import keras_ae as ka
-from benchmarks import results
+from benchmarks import options, results
 from keras_ae import plots
 from keras_ae.datasets import text
 from keras_ae.evaluation import retrieval, topics
-
-_DATA = flags.DEFINE_string("data", None, "20 Newsgroups, a tar or a folder.", required=True)
 
 WORDS = 2_000
 SIZES = (10, 50)
@@ -323,7 +321,7 @@ def measure(size, documents, counts, parts, first_weights):
 
 def main(_):
     start = time.perf_counter()
-    read = list(text.Documents(_DATA.value))
+    read = list(text.Documents(options.data()))
     documents = without_copies(read)
     undated = sum(each.date is None for each in read)
     counts, words, parts = corpus(documents, np.random.default_rng(SEED))

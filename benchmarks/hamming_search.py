@@ -19,12 +19,11 @@ import numpy as np
 from absl import app, flags
 
 from apps.semantic_hashing import store
-from benchmarks import results
+from benchmarks import options, results
 
 _INDEX = flags.DEFINE_string(
     "index", None, "An index of apps.semantic_hashing.index, whose documents are searched among the random codes."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the codes.")
 
 CODES, BITS, NEAREST, QUERIES, BATCH = 10**6, 64, 100, 250, 10**4
 
@@ -71,7 +70,7 @@ def rows(directory, bits, queries, data, command):
         results.row,
         better="lower",
         data=data,
-        seeds=[_SEED.value],
+        seeds=[options.SEED.value],
         seconds=time.perf_counter() - start,
         command=command,
         versions=results.versions(["faiss-cpu"]),
@@ -96,8 +95,8 @@ def _resident():
 
 
 def main(_):
-    rng = np.random.default_rng(_SEED.value)
-    command = f"python -m benchmarks.hamming_search --seed={_SEED.value}"
+    rng = np.random.default_rng(options.SEED.value)
+    command = f"python -m benchmarks.hamming_search --seed={options.SEED.value}"
     made = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)

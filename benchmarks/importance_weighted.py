@@ -15,13 +15,11 @@ from absl import app, flags
 import keras_ae as ka
 from apps import common
 from apps.quickstart import train as quickstart
-from benchmarks import results, runs
+from benchmarks import options, results, runs
 from keras_ae.evaluation import latent, likelihood
 
-_DATA = flags.DEFINE_string("data", None, "Path of mnist.npz.", required=True)
-_MINUTES = flags.DEFINE_float("minutes", 50.0, "Minutes of training of each model.")
+_MINUTES = flags.DEFINE_float("minutes", 55.0, "Minutes of training of each model.")
 _ONLY = flags.DEFINE_list("only", None, "Names of the runs to make now; the table is written once all are there.")
-_RUNS = flags.DEFINE_string("runs", "runs/benchmarks/importance_weighted", "Where runs are kept.")
 
 HIDDEN, LATENT, BATCH, SEED = (200, 200), 50, 100, 0
 SAMPLES = 5_000
@@ -43,7 +41,7 @@ def build(name):
 
 
 def data(split, **options):
-    return ka.datasets.load("mnist", split, data=_DATA.value, seed=SEED, **options)
+    return ka.datasets.load("mnist", split, data=options.data(), seed=SEED, **options)
 
 
 def measure(name, folder):
@@ -79,6 +77,7 @@ def rows(reports):
         asked = MODELS[name]
         claim = f"{asked['claim']}, 200-200-50 tanh, {report['passes']:.0f} passes"
         shared = {"data": "MNIST, 10,000 test images", "seeds": [SEED], "seconds": report["train_seconds"]}
+        shared |= {"date": report["date"], "versions": report["versions"]}
         shared |= {"command": "python -m benchmarks.importance_weighted --data=mnist.npz"}
         nll = {"metric": "NLL, 5,000 samples, nats", "better": "lower", "ours": report["nll"]}
         nll |= {"standard_error": report["standard_error"], "paper": asked["paper"], "least": asked["least"]}
@@ -88,11 +87,17 @@ def rows(reports):
 
 
 def main(_):
-    names = _ONLY.value or MODELS
-    for name in names:
-        runs.kept(_RUNS.value, name, functools.partial(measure, name))
-    if set(names) == set(MODELS):
-        reports = {name: runs.kept(_RUNS.value, name, functools.partial(measure, name)) for name in MODELS}
+    folder, reports = options.runs("importance_weighted"), {}
+    for name in _ONLY.value or MODELS:
+        of = MODELS[name] | {
+            "hidden": HIDDEN,
+            "latent": LATENT,
+            "batch": BATCH,
+            "seed": SEED,
+            "minutes": _MINUTES.value,
+        }
+        reports[name] = runs.kept(folder, name, functools.partial(measure, name), of)
+    if set(reports) == set(MODELS):
         results.write("importance_weighted", rows(reports))
 
 

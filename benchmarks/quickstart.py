@@ -9,15 +9,14 @@ import sys
 
 from absl import app, flags
 
-from benchmarks import results
+from benchmarks import options, results
 
 _MNIST = flags.DEFINE_string("mnist", None, "Path of mnist.npz; without it only the digits run.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order, noise and binarisation.")
 
 
 def run(*arguments):
     """Runs the quickstart in a process of its own and returns its report."""
-    command = [sys.executable, "-m", "apps.quickstart", f"--seed={_SEED.value}", *arguments]
+    command = [sys.executable, "-m", "apps.quickstart", f"--seed={options.SEED.value}", *arguments]
     # Progress passes through; the last line of stdout is the report.
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -58,12 +57,13 @@ def rows(report, command, marks):
 
 
 def main(_):
-    made = rows(run(), f"python -m apps.quickstart --seed={_SEED.value}", {})
+    seed = f"--seed={options.SEED.value}"
+    made = rows(run(), f"python -m apps.quickstart {seed}", {})
     if _MNIST.value:
         arguments = ["--dataset=mnist", f"--data={_MNIST.value}", "--max_minutes=20"]
         # Burda 2016, table 1, VAE with one stochastic layer and k = 1, after 3,280 passes.
         marks = {"paper": 86.76, "least": 89.0, "goal": 87.0}
-        command = f"python -m apps.quickstart --dataset=mnist --data=mnist.npz --max_minutes=20 --seed={_SEED.value}"
+        command = f"python -m apps.quickstart --dataset=mnist --data=mnist.npz --max_minutes=20 {seed}"
         made += rows(run(*arguments, "--export_dir=runs/mnist/export"), command, marks)
     results.write("quickstart", made)
     print(json.dumps({row["claim"]: row["ours"] for row in made}))

@@ -65,6 +65,8 @@ def _cells(row):
 def _given(value, sign=""):
     if value is None:
         return ""
+    if isinstance(value, float):
+        value = float(f"{value:.6g}")  # a mark may be another model's figure, with all its digits
     return sign + (value if isinstance(value, str) else f"{value:,}")
 
 

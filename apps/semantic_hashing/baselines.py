@@ -40,7 +40,9 @@ def tfidf(database, queries):
     try:
         vectorizer = TfidfVectorizer(min_df=_MIN_DOCUMENTS, **options)
         features = vectorizer.fit_transform(database)
-    except ValueError:  # no terms remain
+    except ValueError as error:
+        if "min_df" not in str(error):  # such as a database of stop words alone
+            raise
         logging.warning("No term is in %d documents: TF-IDF takes all terms.", _MIN_DOCUMENTS)
         vectorizer = TfidfVectorizer(min_df=1, **options)
         features = vectorizer.fit_transform(database)

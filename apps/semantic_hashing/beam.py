@@ -10,7 +10,8 @@ machines, input and output must be storage that these reach, such as gs:// or hd
 Input are JSON objects, one a line, as `keras_ae.datasets.text.Documents` reads them, but for the default id: the
 SHA-1 of the line, as a line has no number in a file that is read from many places. Output are the files
 `codes-*-of-*.jsonl` of {"id", "title", "text", "code", "fingerprint"}, the code in hexadecimal and the text cut as the
-index keeps it; and `bad-*-of-*.jsonl` of {"reason", "line"}, for lines that were of no use, which are counted.
+index keeps it; and `bad-*-of-*.jsonl` of {"reason", "line"}, for lines that were of no use, which are counted; so are
+texts that were cut ("truncated").
 """
 
 import contextlib
@@ -86,17 +87,19 @@ def parse(line, text_column):
     """Yields the `store.Entry` of a line, bytes, or tagged `BAD` the reason why there is none."""
     if not line.strip():
         return
-    try:
-        record = json.loads(text.decode(line))
-    except (ValueError, RecursionError):
-        record = None
+    record = text.json_object(line) if len(line) < text.MAX_LINE_BYTES else None
     default_id = hashlib.sha1(line, usedforsecurity=False).hexdigest()
-    found = text.of_record(record, default_id, text_column) if isinstance(record, dict) else None
+    found = text.of_record(record, default_id, text_column) if record else None
     if found and found[0].text.strip():
-        yield store.Entry(found[0].id, found[0].title, found[0].text)
-        return
-    reason = "malformed" if not isinstance(record, dict) else "empty" if found else "text not a string"
-    yield _bad(reason, line.decode("utf-8", "replace"))
+        document, cut = found
+        if cut:
+            _count("truncated")
+        yield store.Entry(document.id, document.title, document.text)
+    elif len(line) >= text.MAX_LINE_BYTES:
+        yield _bad("too long", line[: store.TEXT].decode("utf-8", "replace"))
+    else:
+        reason = "malformed" if record is None else "empty" if found else "text not a string"
+        yield _bad(reason, line.decode("utf-8", "replace"))
 
 
 def written(result):
@@ -110,8 +113,12 @@ def written(result):
     yield json.dumps(kept | {"code": result.inference, "fingerprint": result.model_id})
 
 
-def _bad(reason, line):
+def _count(reason):
     Metrics.counter(NAMESPACE, f"{BAD}: {reason}").inc()
+
+
+def _bad(reason, line):
+    _count(reason)
     return TaggedOutput(BAD, json.dumps({"reason": reason, "line": line}))
 
 

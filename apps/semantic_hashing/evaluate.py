@@ -43,7 +43,7 @@ def define_flags():
     return {
         "model": flags.DEFINE_string(
             "model",
-            "runs/semantic_hashing/export",
+            served.EXPORT_DIR,
             "Export folder of the model, whose newest version is measured: it is what users will be served.",
         ),
         "data": common.define_data(

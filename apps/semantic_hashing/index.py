@@ -7,7 +7,6 @@ python -m apps.semantic_hashing.index --data=more.jsonl --index=runs/news --appe
 
 import glob
 import itertools
-import json
 import operator
 import re
 import time
@@ -119,7 +118,7 @@ def shards(pattern):
 def encoded(paths, encoder):
     """Batches of (documents, codes) of files that `apps.semantic_hashing.beam` wrote with the model of `encoder`."""
     for batch in served.batches(_records(paths, encoder.fingerprint), lambda record: record["text"]):
-        documents = [store.Entry(record["id"], record["title"], record["text"]) for record in batch]
+        documents = [store.Entry(record["id"], record.get("title"), record["text"]) for record in batch]
         codes = b"".join(bytes.fromhex(record["code"]) for record in batch)
         yield documents, np.frombuffer(codes, np.uint8).reshape(len(batch), -1)
 
@@ -134,9 +133,14 @@ def progress(batches):
 
 def _records(paths, fingerprint):
     for path in paths:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                record = json.loads(line)
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                record = text.json_object(line) or {}
+                if not all(isinstance(record.get(key), str) for key in ("id", "text", "code", "fingerprint")):
+                    raise ValueError(
+                        f"--codes: line {number} of {path!r} is not of apps.semantic_hashing.beam, an object with the "
+                        "strings id, text, code and fingerprint. For other .jsonl files there is --data."
+                    )
                 if record["fingerprint"] != fingerprint:
                     raise ValueError(
                         f"{path!r} was encoded by the model {record['fingerprint']}, --model is {fingerprint}. Queries "

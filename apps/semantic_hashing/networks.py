@@ -17,9 +17,8 @@ def build(chosen, x, bits, seed):
         arguments["prior"] = ka.priors.BernoulliMixture(bits)
     model_class = getattr(ka, chosen["model"])
     width = ka.posteriors.get(model_class.default_posterior, bits).parameters_for(bits)
-    # The deep decoder mirrors the encoder; otherwise each bit adds its own logits to the words, which can be read.
-    mirrored = chosen["hidden"][::-1] if chosen["pretrain"] else ()
-    decoder = ka.networks.mlp_decoder(bits, (words,), mirrored, activation=chosen["activation"])
+    hidden = chosen["hidden"][::-1] if chosen["mirrored"] else ()
+    decoder = ka.networks.mlp_decoder(bits, (words,), hidden, activation=chosen["activation"])
     if chosen["dimensions"]:
         directions = max(1, min(chosen["dimensions"], *(size - 1 for size in x.shape)))
         lsa = TruncatedSVD(directions, random_state=seed).fit(x).components_

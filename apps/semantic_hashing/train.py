@@ -78,14 +78,15 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
         features = ka.text.TfIdf.of(texts, chosen["max_words"], min(chosen["min_df"], 1 + len(texts) // 10))
         x = rows(features, texts)
     model, seconds = train(
-        method, x, bits, seed=seed, strategy=strategy, max_minutes=max_minutes, checkpoint_dir=checkpoint_dir
+        chosen, x, bits, seed=seed, strategy=strategy, max_minutes=max_minutes, checkpoint_dir=checkpoint_dir
     )
     if not strategies.is_chief(strategy):
         return  # of several workers one writes and prints
     made = hashes(model, x)
     correlation = np.abs(retrieval.bit_correlation(made)[~np.eye(bits, dtype=bool)])
-    figures = {"documents": read, "trained_on": x.shape[0], "words": x.shape[1], "skipped": corpus.skipped}
-    figures |= {"epochs": int(model.optimizer.iterations.numpy()) / max(1, x.shape[0] // chosen["batch_size"])}
+    trained_on = int((x.getnnz(axis=1) > 0).sum())
+    figures = {"documents": read, "trained_on": trained_on, "words": x.shape[1], "skipped": corpus.skipped}
+    figures |= {"epochs": int(model.optimizer.iterations.numpy()) / max(1, trained_on // chosen["batch_size"])}
     figures |= {"bit_imbalance": np.abs(retrieval.bit_balance(made) - 0.5).mean()}
     figures |= {"bit_correlation": correlation.mean(), "train_seconds": seconds}
     with common.user_input():
@@ -127,13 +128,17 @@ def rows(features, texts):
     return sparse.vstack(parts, format="csr")
 
 
-def train(method, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_dir=None):
+def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_dir=None):
     """Builds and trains a model on documents x, sparse `(N, V)`, those without a known word left out.
+
+    Args:
+        chosen: dict, what `settings.of` returns.
+        x, bits: the documents, and the length of a code.
+        seed, strategy, max_minutes, checkpoint_dir: as the flags.
 
     Returns:
         the model, and the seconds of training.
     """
-    chosen = settings.of(method)
     x = x[x.getnnz(axis=1) > 0]
     keras.utils.set_random_seed(seed)
     near = datasets.nearest(x, min(chosen["neighbours"], x.shape[0] - 1)) if chosen["neighbours"] else None

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 MAX_BYTES = 2**20
 """What is read of a document: bytes of a file, characters of a field of a JSONL or CSV file."""
 
-_MAX_LINE_BYTES = 2**26
+MAX_LINE_BYTES = 2**26
 _TITLE_CHARACTERS = 100
 _MIN_WORDS = 5
 _SOURCES = "a folder, a tar archive, a .jsonl or .csv file, or 'docstrings'"
@@ -367,28 +367,33 @@ def of_record(record, default_id, text_column="text"):
 def _jsonl(path, skipped):
     name = _text(os.path.basename(path))
     for number, line in _lines(path, skipped):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if isinstance(record, dict):
-            yield f"{name}:{number}", record
-        else:
-            skipped["malformed"] += 1
+        if line.strip():
+            record = json_object(line)
+            if record is None:
+                skipped["malformed"] += 1
+            else:
+                yield f"{name}:{number}", record
+
+
+def json_object(line):
+    """The object of a line of a JSONL file, bytes, as `Documents` reads it; None if it is no object."""
+    try:
+        record = json.loads(_line(line))
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _csv(path, skipped):
     # The limit is of the whole process, hence only ever raised.
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE_BYTES))
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     name, header, last = _text(os.path.basename(path)), None, 0
 
     def lines():
         nonlocal last
         for number, line in _lines(path, skipped):
             last = number
-            yield line
+            yield _line(line)
 
     # Strict: a stray quote is noticed at the next one, and does not take the documents up to there into its field.
     rows = csv.reader(lines(), strict=True)
@@ -412,15 +417,19 @@ def _csv(path, skipped):
 def _lines(path, skipped):
     with open(path, "rb") as file:
         for number in itertools.count(1):
-            line = file.readline(_MAX_LINE_BYTES)
+            line = file.readline(MAX_LINE_BYTES)
             if not line:
                 return
-            if len(line) == _MAX_LINE_BYTES and not line.endswith(b"\n"):
+            if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                 skipped["too long"] += 1
                 while line and not line.endswith(b"\n"):
-                    line = file.readline(_MAX_LINE_BYTES)
+                    line = file.readline(MAX_LINE_BYTES)
             else:
-                yield number, decode(line).replace("\0", " ")
+                yield number, line
+
+
+def _line(data):
+    return decode(data).replace("\0", " ")
 
 
 # Docstrings.

@@ -109,12 +109,10 @@ def loss(model, x):
 
 
 @pytest.mark.parametrize("method", [name for name in settings.METHODS if name != "semantic_hashing"])
-def test_the_published_methods_learn(small_rows, method, monkeypatch, quick):
-    changed = {"epochs": 0, "batch_size": 32, "pretrain": 0, "learning_rate": 1e-2}
-    monkeypatch.setitem(settings.METHODS, method, settings.METHODS[method] | changed)
-    before, _ = train.train(method, small_rows, BITS, seed=0)
-    monkeypatch.setitem(settings.METHODS[method], "epochs", 12)
-    model, _ = train.train(method, small_rows, BITS, seed=0)
+def test_the_published_methods_learn(small_rows, method):
+    changed = {"hidden": (64,), "batch_size": 32, "pretrain": 0, "learning_rate": 1e-2}
+    models = [train.train(settings.of(method, epochs=n, **changed), small_rows, BITS, seed=0)[0] for n in (0, 12)]
+    before, model = models
     assert loss(model, small_rows) < 0.97 * loss(before, small_rows)
     if method == "vdsh":
         ones = np.unpackbits(model.hash(small_rows.toarray()), axis=1).mean(0)
@@ -124,13 +122,17 @@ def test_the_published_methods_learn(small_rows, method, monkeypatch, quick):
 def test_pretraining_lowers_the_loss_of_the_deep_model(small_rows):
     losses = []
     for epochs in (0, 10):
-        chosen = settings.of("salakhutdinov_hinton") | {"hidden": (32, 24)}
-        model = networks.build(chosen | {"pretrain": 1}, small_rows, BITS, seed=0)
-        if epochs:
-            networks.pretrain(model, small_rows.toarray(), epochs, 16)
-        model.compile("adam", jit_compile=False)
+        chosen = settings.of("salakhutdinov_hinton", hidden=(32, 24), batch_size=16, pretrain=epochs, epochs=0)
+        model, _ = train.train(chosen, small_rows, BITS, seed=0)
         losses.append(loss(model, small_rows))
     assert losses[1] < 0.97 * losses[0]
+
+
+def test_changes_of_settings_leave_the_record_alone():
+    record = settings.of("pairrec")
+    changed = settings.of("pairrec", epochs=1, arguments={"beta": 0.5})
+    assert changed == record | {"epochs": 1, "arguments": {"contrast_weight": 0.0, "beta": 0.5}}
+    assert settings.of("pairrec") == record and record["epochs"] > 1 and "beta" not in record["arguments"]
 
 
 def test_a_larger_corpus_is_sampled_evenly(corpus):
