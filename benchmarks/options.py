@@ -6,6 +6,8 @@ from absl import flags
 
 DATA = flags.DEFINE_string("data", None, "The data set that the benchmark is about, see the top of its file.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
+MINUTES = flags.DEFINE_float("minutes", None, "Minutes of training of each model, instead of those of record.")
+_ONLY = flags.DEFINE_list("only", None, "Names of the runs to make now; the table is written once all are there.")
 _RUNS = flags.DEFINE_string("runs", "runs/benchmarks", "Where finished runs are kept, so that none is repeated.")
 
 
@@ -19,3 +21,10 @@ def data():
 def runs(benchmark):
     """Folder of the runs of a benchmark."""
     return pathlib.Path(_RUNS.value) / benchmark
+
+
+def only(names):
+    """Those of `names` that `--only` asks for, all of them without the flag; the program ends at an unknown one."""
+    if unknown := set(_ONLY.value or ()) - set(names):
+        raise SystemExit(f"error: --only: expected some of {', '.join(names)}; received {', '.join(sorted(unknown))}.")
+    return [name for name in names if _ONLY.value is None or name in _ONLY.value]

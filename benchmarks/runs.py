@@ -1,12 +1,15 @@
 """Finished runs are kept in files, so that a command of hours goes on after a kill."""
 
 import datetime
+import functools
 import json
 import pathlib
 import shutil
 
+import keras
+
 from apps import common
-from benchmarks import results
+from benchmarks import options, results
 from keras_ae import files
 
 
@@ -34,3 +37,32 @@ def kept(folder, name, make, settings):
     made = common.plain(make(own)) | {"date": today, "versions": results.versions()}
     files.write_text(path, json.dumps({"settings": settings, "made": made}, indent=2))
     return made
+
+
+def reports(benchmark, names, measure, settings):
+    """The reports of a benchmark's runs by name, those that are not kept made now; `--only` leaves others out.
+
+    Args:
+        benchmark: str, name of the folder under `--runs`.
+        names: strs.
+        measure: function of a name and the run's folder, as `make` of `kept`.
+        settings: dict, as of `kept`, for all runs.
+    """
+    folder = options.runs(benchmark)
+    return {name: kept(folder, name, functools.partial(measure, name), settings) for name in options.only(names)}
+
+
+def train(model, batches, rate, minutes, folder):
+    """Trains a model with Adam for a given time, the rate falling to 0 in a cosine; a killed run goes on from `folder`.
+
+    Returns:
+        float, seconds of this call.
+    """
+    model.compile(keras.optimizers.Adam(rate))
+    epochs = 10_000  # more than the time allows: the clock alone lowers the rate
+    budget = common.CosineDecay(rate, epochs * len(batches), minutes)
+    seconds = common.fit(
+        model, batches, epochs=epochs, shuffle=False, verbose=2, budget=budget, checkpoint_dir=str(folder)
+    )
+    model.save_weights(folder / "model.weights.h5")
+    return seconds

@@ -142,6 +142,115 @@ def latent_grid(decode, codes=None, size=15, title=None):
     return figure
 
 
+def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
+    """What each unit of a code does to an image: one row a unit, which goes from -span to span, the others fixed.
+
+        z = m + (u_k - m_k) e_k,    u_k = -span ... span,    m the mean of the codes
+
+    Args:
+        decode: function from codes `(U * steps, D)` to images.
+        codes: `(N, D)`, whose mean stands still; units are in the order of their variance, the largest first.
+        units: ints, the rows to draw; None for the ten largest at most.
+        span: float, in units of z; 3 covers a standard normal prior.
+        steps: int, images a row.
+        title: str or None.
+
+    Example: `traversals(vae.decode, vae.encode(x))`
+    """
+    codes = np.asarray(codes, dtype="float32")
+    if codes.ndim != 2 or len(codes) == 0:
+        raise ValueError(f"codes: expected (N, D), at least one; received {codes.shape}.")
+    if units is None:
+        units = np.argsort(-codes.var(axis=0), kind="stable")[:10]
+    values = np.linspace(-span, span, steps, dtype="float32")
+    z = np.tile(codes.mean(axis=0), (len(units), steps, 1))
+    for row, unit in enumerate(units):
+        z[row, :, unit] = values
+    images = _checked("decode", decode(z.reshape(-1, codes.shape[1])))
+    height, width = images.shape[1:3]
+    figure, axes = _figure(steps * _TILE + 0.8, len(units) * _TILE * _aspect(images) + 0.5, title)
+    _show(axes, _tiled(images, steps))
+    axes.set_axis_on()
+    axes.set_frame_on(False)
+    axes.set_yticks([(height + 1) * i + (height - 1) / 2 for i in range(len(units))], [f"z {k + 1}" for k in units])
+    shown = [0, steps // 2, steps - 1]
+    axes.set_xticks([(width + 1) * i + (width - 1) / 2 for i in shown], [f"{values[i]:.1f}" for i in shown])
+    axes.tick_params(length=0)
+    return figure
+
+
+def latent_spaces(codes, labels, title=None):
+    """Two-dimensional codes of several models side by side, with what sampling from a normal prior would meet.
+
+    The circle holds 95 % of a standard normal prior, the cross is its centre. Below each panel stand the figures of
+    `keras_ae.evaluation.latent.irregularity`, large for a plain autoencoder and small for a VAE.
+
+    Args:
+        codes: `{name: (N, 2)}`.
+        labels: `(N,)` ints or names.
+        title: str or None.
+
+    Example: `latent_spaces({"autoencoder": autoencoder.encode(x), "VAE": vae.encode(x)}, y)`
+    """
+    from keras_ae.evaluation.latent import irregularity
+
+    labels = np.asarray(labels)
+    classes = np.unique(labels)
+    figure, panels = _figure(5.2 * len(codes), 5.0, None, ncols=len(codes), squeeze=False)
+    figure.suptitle(title or "", fontsize=11)
+    colours = [_colours(len(classes))[i % 20] for i in range(len(classes))]
+    for axes, (name, z) in zip(panels[0], codes.items(), strict=True):
+        z = np.asarray(z, dtype="float64")
+        if z.shape != (len(labels), 2):
+            raise ValueError(f"{name}: expected codes ({len(labels)}, 2), received {z.shape}.")
+        for colour, label in zip(colours, classes, strict=True):
+            axes.scatter(*z[labels == label].T, s=3, color=colour, alpha=0.6, linewidths=0, label=str(label))
+        angle = np.linspace(0, 2 * np.pi, 200)
+        axes.plot(*(math.sqrt(-2 * math.log(0.05)) * np.stack([np.cos(angle), np.sin(angle)])), "k-", linewidth=1)
+        axes.plot(0, 0, "k+", markersize=12)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_title(name, fontsize=10)
+        off, uneven, gaps = irregularity(z, labels)
+        axes.set_xlabel(f"z 1\noff centre {off:.2f},  uneven areas {uneven:.1f},  gaps {gaps:.0%}")
+        axes.set_ylabel("z 2")
+    legend = panels[0, -1].legend(title="label", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    for handle in legend.legend_handles:
+        handle.set(alpha=1.0, sizes=[40])
+    return figure
+
+
+def decomposition(history, terms=("reconstruction", "kl"), title=None):
+    """The terms of the objective over the epochs of training, and their sum, minus the ELBO; dashed on validation data.
+
+    Args:
+        history: dict of lists, as `fit(...).history` is.
+        terms: names of the terms.
+        title: str or None.
+
+    Raises:
+        ValueError: if a term is not in the history.
+
+    Example: `decomposition(vae.fit(x, validation_data=x_test, epochs=20).history)`
+    """
+    missing = [name for name in terms if name not in history]
+    if missing:
+        raise ValueError(f"history: expected the terms {list(terms)}, received {list(history)}.")
+    figure, panels = _figure(4.0 * (len(terms) + 1), 3.0, title, ncols=len(terms) + 1, squeeze=False)
+    for axes, name in zip(panels[0], (*terms, "-ELBO"), strict=True):
+        for prefix, style in (("", "-"), ("val_", "--")):
+            names = [prefix + term for term in (terms if name == "-ELBO" else [name])]
+            if all(each in history for each in names):
+                total = np.sum([history[each] for each in names], axis=0)
+                axes.plot(np.arange(1, len(total) + 1), total, style, color="C0", label=prefix.strip("_") or "train")
+        axes.set_title(name if axes is not panels[0, 0] or not title else f"{title}\n{name}", fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    panels[0, 0].set_ylabel("nats")
+    panels[0, -1].legend(frameon=False)
+    return figure
+
+
 def retrieval(curves, ones, title=None):
     """Precision against recall of several rankings, and below it the share of ones in each bit of a code.
 

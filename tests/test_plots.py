@@ -173,3 +173,43 @@ def test_drift_draws_every_topic_in_a_panel_under_its_name():
     assert _pixels(figure).var() > 1e-3
     with pytest.raises(ValueError, match=r"\(20, 3\)"):
         plots.drift(times, shares, ["a", "b", "c"])
+
+
+def test_traversals_move_one_unit_at_a_time(rng):
+    codes = rng.normal(size=(50, 4)) * [1, 3, 0.1, 2] + [5, 0, 0, 0]
+    asked = []
+
+    def decode(z):
+        asked.append(z)
+        return np.tile(z.mean(1)[:, None, None, None], (1, 3, 3, 1))
+
+    figure = plots.traversals(decode, codes, span=2.0, steps=5)
+    z = asked[0].reshape(4, 5, 4)
+    moved = [1, 3, 0, 2]  # the largest variance first
+    for row, unit in enumerate(moved):
+        np.testing.assert_allclose(z[row, :, unit], np.linspace(-2, 2, 5), atol=1e-6)
+        still = np.delete(z[row], unit, axis=1)
+        np.testing.assert_allclose(still, np.tile(np.delete(codes.mean(0), unit), (5, 1)), atol=1e-5)
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["z 2", "z 4", "z 1", "z 3"]
+    assert len(plots.traversals(decode, codes, units=[2]).axes[0].get_yticks()) == 1
+    with pytest.raises(ValueError, match="codes"):
+        plots.traversals(decode, codes[0])
+
+
+def test_latent_spaces_stand_side_by_side(rng):
+    labels = np.arange(300) % 3
+    figure = plots.latent_spaces({"AE": rng.normal(size=(300, 2)) + 4, "VAE": rng.normal(size=(300, 2))}, labels, "t")
+    assert [axes.get_title() for axes in figure.axes] == ["AE", "VAE"]
+    assert "off centre" in figure.axes[0].get_xlabel() and _pixels(figure).var() > 1e-3
+    with pytest.raises(ValueError, match="AE: expected codes"):
+        plots.latent_spaces({"AE": np.zeros((300, 3))}, labels)
+
+
+def test_the_decomposition_adds_up_to_the_bound():
+    history = {"reconstruction": [5.0, 4.0], "kl": [1.0, 2.5], "val_reconstruction": [6.0, 5.0], "val_kl": [1.0, 2.0]}
+    figure = plots.decomposition(history, title="VAE")
+    train, valid = (line.get_ydata() for line in figure.axes[-1].lines)
+    np.testing.assert_allclose(train, [6.0, 6.5])
+    np.testing.assert_allclose(valid, [7.0, 7.0])
+    with pytest.raises(ValueError, match="history"):
+        plots.decomposition({"reconstruction": [1.0]})

@@ -1,9 +1,12 @@
 """Measures of the latent space."""
 
+import typing
+
 import numpy as np
 from scipy.spatial.distance import cdist
 
 from keras_ae import checks
+from keras_ae.evaluation.samples import frechet_of_moments
 
 # Codes whose distances to all others are held at once.
 _ROWS = 1 << 10
@@ -92,20 +95,61 @@ def aggregate_posterior_distance(z, prior=None, *, seed=0):
         + (_kernel_sum(p, p, c) - m) / (m * (m - 1))
         - 2 * _kernel_sum(z, p, c) / (n * m)
     )
-    return {"mmd": float(mmd), "frechet": _frechet(z.mean(axis=0), _covariance(z), m_p, s_p)}
+    return {"mmd": float(mmd), "frechet": frechet_of_moments((z.mean(axis=0), _covariance(z)), (m_p, s_p))}
+
+
+class Irregularity(typing.NamedTuple):
+    """What `irregularity` returns: `off_centre` and `uneven_areas`, 0 or more and 1 or more; `gaps`, a share."""
+
+    off_centre: float
+    uneven_areas: float
+    gaps: float
+
+
+def irregularity(z, labels, *, seed=0):
+    """Three reasons why a latent space is bad to sample from, which a prior removes.
+
+        off_centre = |m| / s
+        uneven_areas = max_k a_k / min_k a_k,    a_k = sqrt(det C_k)
+        gaps = P(min_i |u - z_i| > d),    u ~ N(m, C)
+
+    m and C are mean and covariance of all codes, s^2 the mean of their variances, C_k the covariance of the codes of
+    class k; d is the distance that 99 % of the codes have at most to their nearest other one. A standard normal cloud
+    in which classes lie alike has 0, 1 and little more than 0.
+
+    Args:
+        z: `(N, D)` codes; for a picture D is 2, see `plots.latent_spaces`.
+        labels: `(N,)`.
+        seed: int, of the 10,000 draws of u.
+
+    Returns:
+        `Irregularity`.
+
+    Raises:
+        ValueError: if z is no finite `(N, D)` or a class has no more than D codes.
+
+    Example: `irregularity(autoencoder.encode(x), y)`
+    """
+    from scipy.spatial import KDTree
+
+    z, labels = _check_points("z", z), np.asarray(labels)
+    mean, spread = z.mean(axis=0), np.sqrt(z.var(axis=0).mean())
+    areas = []
+    for label in np.unique(labels):
+        own = z[labels == label]
+        if len(own) <= z.shape[1]:
+            raise ValueError(f"labels: {label!r} has {len(own)} codes; expected more than {z.shape[1]}.")
+        areas.append(np.sqrt(max(np.linalg.det(_covariance(own)), np.finfo(float).tiny)))
+    tree = KDTree(z)
+    near = np.quantile(tree.query(z, 2)[0][:, 1], 0.99)
+    draws = np.random.default_rng(seed).multivariate_normal(mean, _covariance(z), 10_000)
+    gaps = np.mean(tree.query(draws)[0] > near)
+    return Irregularity(float(np.linalg.norm(mean) / spread), float(max(areas) / min(areas)), float(gaps))
 
 
 def _kernel_sum(a, b, c):
     blocks = (cdist(a[start : start + _ROWS], b, "sqeuclidean") for start in range(0, len(a), _ROWS))
     return sum(np.sum(c / (c + distances)) for distances in blocks)
-
-
-def _frechet(m_z, s_z, m_p, s_p):
-    values, vectors = np.linalg.eigh(s_z)
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    # Rounding may leave eigenvalues of singular matrices a little below 0.
-    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ s_p @ root), 0)).sum()
-    return float(max(np.sum((m_z - m_p) ** 2) + np.trace(s_z) + np.trace(s_p) - 2 * cross, 0))
 
 
 def _covariance(points):

@@ -76,13 +76,16 @@ def frechet_distance(real_features, fake_features):
     real, fake = _features(real_features, fake_features)
     if min(len(real), len(fake)) < 2:
         raise ValueError(f"Expected two rows or more, for a covariance; received {len(real)} real, {len(fake)} fake.")
-    shift = real.mean(axis=0) - fake.mean(axis=0)
-    covariances = [np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (real, fake)]
+    moments = [(rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False))) for rows in (real, fake)]
+    return frechet_of_moments(*moments)
+
+
+def frechet_of_moments(real, fake):
+    """As `frechet_distance`, of two pairs of a mean `(D,)` and a covariance `(D, D)`."""
+    (m_r, c_r), (m_f, c_f) = real, fake
     # tr (C_r C_f)^(1/2) is the sum of the singular values of C_r^(1/2) C_f^(1/2), also where a covariance is singular.
-    roots = [_root(covariance) for covariance in covariances]
-    together = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum()
-    distance = shift @ shift + sum(np.trace(covariance) for covariance in covariances) - 2 * together
-    return float(max(distance, 0.0))
+    together = np.linalg.svd(_root(c_r) @ _root(c_f), compute_uv=False).sum()
+    return float(max(np.sum((m_r - m_f) ** 2) + np.trace(c_r) + np.trace(c_f) - 2 * together, 0.0))
 
 
 def train_features(images, labels, *, size=64, filters=(32, 64), hidden=(128,), epochs=10, batch_size=128, verbose=0):

@@ -146,3 +146,20 @@ def test_priors_are_samples_or_distributions(rng):
 def test_codes_without_a_distance_are_refused(z, prior, message):
     with pytest.raises(ValueError, match=message):
         aggregate_posterior_distance(z, prior)
+
+
+def test_irregularities_of_codes_that_have_each_of_them(rng):
+    labels = np.arange(3000) % 3
+    even = rng.normal(size=(3000, 2))
+    found = latent.irregularity(even, labels)
+    assert found.off_centre < 0.1 and found.uneven_areas < 1.2 and found.gaps < 0.05
+    shift = np.array([3.0, 0.0])
+    assert latent.irregularity(even + shift, labels).off_centre == pytest.approx(3, abs=0.15)
+    wide = even * np.where(labels == 2, 4, 1)[:, None]
+    assert latent.irregularity(wide, labels).uneven_areas == pytest.approx(16, rel=0.2)
+    apart = 0.1 * even + 5 * np.array([[0, 0], [1, 0], [0, 1]])[labels]
+    assert latent.irregularity(apart, labels).gaps > 0.8
+    with pytest.raises(ValueError, match="expected more than 2"):
+        latent.irregularity(even[:6], [0, 0, 0, 0, 1, 1])
+    with pytest.raises(ValueError, match="z"):
+        latent.irregularity(np.full((6, 2), np.nan), labels[:6])

@@ -1,0 +1,101 @@
+"""Disentanglement of drawn shapes, VAE beside beta-VAE: `python -m benchmarks.disentanglement`.
+
+The data are `ka.datasets.Shapes`: figures of three kinds, six sizes, 40 angles, 16 x 16 places, 32 x 32 pixels. Each
+model, of the same networks, trains on the same pictures for the same time, for three seeds. Scores are those of
+`keras_ae.evaluation.disentanglement` on pictures of their own; the price is the reconstruction term.
+
+Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app
+
+import keras_ae as ka
+from benchmarks import options, results, runs
+from keras_ae.evaluation import disentanglement
+
+LATENT, FILTERS, HIDDEN, BATCH, RATE, MINUTES = 10, (32, 32, 64), (128,), 64, 1e-3, 6.0
+SEEDS = (0, 1, 2)
+PICTURES, SCORED = 100_000, 10_000
+MODELS = {"vae": "VAE", "beta4": "beta-VAE, beta 4", "beta8": "beta-VAE, beta 8", "tc6": "beta-TC-VAE, beta 6"}
+METRICS = {
+    "beta_vae": "beta-VAE score",
+    "factor_vae": "FactorVAE score",
+    "mig": "mutual information gap",
+    "dci": "DCI disentanglement",
+    "sap": "SAP",
+}
+COMMAND = "python -m benchmarks.disentanglement"
+
+
+def build(name, seed):
+    shape = (32, 32, 1)
+    encoder = ka.networks.conv_encoder(shape, LATENT, FILTERS, HIDDEN, parameters=2)
+    decoder = ka.networks.conv_decoder(LATENT, shape, FILTERS[::-1], HIDDEN)
+    if name == "vae":
+        return ka.VAE(encoder, decoder, seed=seed)
+    if name.startswith("beta"):
+        return ka.BetaVAE(encoder, decoder, beta=float(name.removeprefix("beta")), seed=seed)
+    return ka.BetaTCVAE(encoder, decoder, rows=PICTURES, beta=float(name.removeprefix("tc")), seed=seed)
+
+
+def measure(run, folder):
+    """Trains the model of a run, "name seed"; returns its scores and terms on pictures that it has not seen."""
+    name, seed = run.split()[0], int(run.split()[1])
+    keras.utils.set_random_seed(seed)
+    shapes = ka.datasets.Shapes()
+    x, _ = shapes.sample(PICTURES, seed=1000 + seed)
+    batches = tf.data.Dataset.from_tensor_slices(x).shuffle(PICTURES, seed=seed).batch(BATCH)
+    batches = batches.map(lambda each: tf.cast(each, tf.float32) / 255).prefetch(4)
+    model = build(name, seed)
+    seconds = runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
+    x, factors = shapes.sample(SCORED, seed=2000 + seed)
+    z = model.encode(x / np.float32(255))
+    terms = model.evaluate(x / np.float32(255), batch_size=500, verbose=0, return_dict=True)
+
+    def encode(pictures):
+        return model.encode(pictures / np.float32(255))
+
+    return {
+        "beta_vae": disentanglement.beta_vae_score(encode, shapes, seed),
+        "factor_vae": disentanglement.factor_vae_score(encode, shapes, seed),
+        "mig": disentanglement.mutual_information_gap(z, factors),
+        "dci": disentanglement.dci(z, factors, seed=seed).disentanglement,
+        "sap": disentanglement.sap(z, factors, seed=seed),
+        "reconstruction": terms["reconstruction"],
+        "passes": int(model.optimizer.iterations) / len(batches),
+        "train_seconds": seconds,
+    }
+
+
+def rows(reports):
+    """The rows of the table, from reports by run: means over the seeds; the least is the mean of the VAE's."""
+    made = []
+    for name, claim in MODELS.items():
+        found = [reports[f"{name} {seed}"] for seed in SEEDS]
+        shared = {"data": f"drawn shapes, {SCORED:,} new pictures", "seeds": list(SEEDS), "command": COMMAND}
+        shared |= {"seconds": sum(each["train_seconds"] for each in found)}
+        shared |= {key: found[-1][key] for key in ("date", "versions")}
+        for key, metric in (METRICS | {"reconstruction": "reconstruction, nats"}).items():
+            values = np.array([each[key] for each in found])
+            each = {"claim": claim, "metric": metric, "better": "lower" if key == "reconstruction" else "higher"}
+            each |= {"ours": values.mean(), "standard_error": values.std(ddof=1) / np.sqrt(len(values))}
+            if name != "vae" and key in METRICS:
+                each["least"] = float(np.mean([reports[f"vae {seed}"][key] for seed in SEEDS]))
+            made.append(results.row(**each, **shared))
+    return made
+
+
+def main(_):
+    settings = {"latent": LATENT, "filters": FILTERS, "hidden": HIDDEN, "batch": BATCH, "rate": RATE}
+    settings["minutes"] = options.MINUTES.value or MINUTES
+    names = [f"{name} {seed}" for name in MODELS for seed in SEEDS]
+    reports = runs.reports("disentanglement", names, measure, settings)
+    if len(reports) == len(names):
+        results.write("disentanglement", rows(reports))
+
+
+if __name__ == "__main__":
+    app.run(main)
