@@ -48,6 +48,7 @@ BESIDE = {
 }
 # What each changes in the settings of record. Half of the epochs tell most of them apart.
 CANDIDATES = {
+    "none of LSA's dimensions dropped": {"word_dropout": 0.0},
     "0.1 of LSA's dimensions dropped": {"word_dropout": 0.1},
     "0.2 of LSA's dimensions dropped": {"word_dropout": 0.2},
     "0.3 of LSA's dimensions dropped": {"word_dropout": 0.3},
