@@ -19,7 +19,7 @@ lint: .venv/installed
 .venv/installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet --editable ".[apps,beam,serving,test]"
+	$(BIN)/python -m pip install --quiet --editable ".[apps,audio,beam,serving,test]"
 	touch $@
 
 clean:

@@ -14,9 +14,17 @@ REQUIRED = [
     "importlib-resources>=6",  # tensorflow-datasets imports it without declaring it
     "absl-py>=2.1,<3",
     "scikit-learn>=1.6,<2",
+    "scipy>=1.14,<2",
 ]
 EXTRAS = {
     "apps": ["matplotlib>=3.9,<4", "pillow>=10,<13", "tqdm>=4.66,<5", "faiss-cpu>=1.11,<2"],
+    "audio": [
+        "soundfile>=0.13,<1",
+        "soxr>=1.0,<2",
+        "pesq>=0.0.4,<0.1",  # compiled at installation: needs a C compiler
+        "pystoi>=0.4.1,<0.5",
+        "noisereduce>=3.0.3,<4",
+    ],
     "beam": ["apache-beam>=2.70,<3"],
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "test": ["dill>=0.3.8,<1", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.14,<1", "tensorboard>=2.19,<3"],
@@ -32,6 +40,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["keras_ae", "keras_ae.*"]),
+    package_data={"keras_ae.datasets": ["speech_sample/*", "speech_sample/*/*.ogg"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
 )

@@ -8,7 +8,7 @@ if keras.backend.backend() != "tensorflow":
         "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_ae import callbacks, datasets, likelihoods, networks, posteriors, priors, strategies, text
+from keras_ae import callbacks, datasets, likelihoods, networks, posteriors, priors, speech_networks, strategies, text
 from keras_ae.models.autoencoder import Autoencoder
 from keras_ae.models.beta_tcvae import BetaTCVAE
 from keras_ae.models.beta_vae import BetaVAE
@@ -18,6 +18,7 @@ from keras_ae.models.iwae import IWAE
 from keras_ae.models.m1 import M1
 from keras_ae.models.m1m2 import M1M2
 from keras_ae.models.m2 import M2
+from keras_ae.models.segan import SEGAN
 from keras_ae.models.semantic_hashing import SemanticHashing
 from keras_ae.models.vae import VAE
 from keras_ae.models.vdsh import VDSH
@@ -31,6 +32,7 @@ __all__ = [
     "M1",
     "M1M2",
     "M2",
+    "SEGAN",
     "VAE",
     "VDSH",
     "Autoencoder",
@@ -45,6 +47,7 @@ __all__ = [
     "networks",
     "posteriors",
     "priors",
+    "speech_networks",
     "strategies",
     "text",
 ]

@@ -1,8 +1,8 @@
 """20 Newsgroups as a TFDS data set."""
 
+import functools
 import os
 import tarfile
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from keras_ae.datasets import text
 from keras_ae.datasets.newsgroups import TwentyNewsgroups
+from tests.datasets import tfds_builders
 
 IDS = [f"20_newsgroups/{group}/{i}" for group in ("alt.atheism", "sci.space") for i in range(6)]
 QUERIES = [document_id for document_id in IDS if text.is_query(document_id)]
@@ -27,26 +28,13 @@ def write(folder, ids=IDS, suffix=""):
         os.rename(Path(folder, "20_newsgroups"), Path(folder, "other"))
 
 
-class TwentyNewsgroupsTest(tfds.testing.DatasetBuilderTestCase):
+class TwentyNewsgroupsTest(tfds_builders.ManualFiles, tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = TwentyNewsgroups
     SPLITS = {"train": len(IDS) - len(QUERIES), "test": len(QUERIES)}  # noqa: RUF012 (as TFDS wants it)
-
-    @classmethod
-    def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.EXAMPLE_DIR = folder.name
-        write(folder.name)
-        super().setUpClass()
+    write = staticmethod(write)
 
 
-def load(tmp_path, **arguments):
-    return tfds.load(
-        "twenty_newsgroups",
-        data_dir=tmp_path / "data",
-        download_and_prepare_kwargs={"download_config": tfds.download.DownloadConfig(manual_dir=tmp_path / "manual")},
-        **arguments,
-    )
+load = functools.partial(tfds_builders.load, "twenty_newsgroups")
 
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".tar.xz"])

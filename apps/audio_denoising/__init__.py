@@ -1,0 +1,1 @@
+"""Speech denoising: from noisy speech, the clean speech in it, by networks of the waveform."""

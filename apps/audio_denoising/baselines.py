@@ -1,0 +1,102 @@
+"""What audio denoising is measured beside: spectral gating and the Wiener filter, which are not trained."""
+
+import numpy as np
+from scipy.signal import ShortTimeFFT
+from scipy.signal.windows import hann
+
+from keras_ae.evaluation.speech import check_signal
+
+_GATING_WINDOW = 1024  # noisereduce's default, in samples
+# The Wiener filter's constants were chosen by PESQ on mixtures of training speech and training noise; PESQ hardly
+# changes near them.
+_SECONDS = 0.032  # of a window, a quarter of which is the step
+# Speech pauses for at least so much of a recording.
+_QUIETEST = 0.1
+# The quietest frames hold less noise than others.
+_BIAS = 1.5
+_SMOOTHING = 0.98  # as in the paper
+# Noise left at -14 dB masks the tones that the filter makes of it.
+_LEAST_GAIN = 0.2
+
+
+def spectral_gating(audio, rate, *, stationary=False):
+    """Spectral gating by the library noisereduce, with its defaults: what falls below a threshold in its band is cut.
+
+    Args:
+        audio: floats `(T,)`.
+        rate: int, samples a second.
+        stationary: bool. The threshold of a band is 1.5 standard deviations above its mean level throughout, or else
+            follows its level over 2 s.
+
+    Returns:
+        floats `(T,)`, of audio's dtype; audio itself where it is silence or shorter than a window of 1,024 samples.
+
+    Raises:
+        ValueError: if audio is no float array `(T,)` without NaN.
+        ImportError: without the package `noisereduce`.
+
+    Example: `spectral_gating(noisy, 16_000)`
+    """
+    audio = check_signal("audio", audio)
+    try:
+        import noisereduce
+    except ImportError as error:
+        raise ImportError("Spectral gating is noisereduce's: pip install 'keras_ae[audio]'.") from error
+    if not audio.any() or len(audio) < _GATING_WINDOW:
+        return audio.copy()
+    return noisereduce.reduce_noise(audio, rate, stationary=stationary).astype(audio.dtype, copy=False)
+
+
+def wiener(audio, rate):
+    """The Wiener filter with decision-directed a priori signal-to-noise ratio (Scalart and Filho 1996).
+
+        S[t] = G[t] X[t],    G = max(xi / (1 + xi), 0.2)
+        xi[t] = 0.98 |S[t-1]|^2 / N + 0.02 max(|X[t]|^2 / N - 1, 0)
+
+    X is the short-time spectrum in windows of 32 ms. N, the noise's power in each frequency, is 1.5 times the mean of
+    |X|^2 over the quietest tenth of the frames, wherever they are: noise is taken to be the same throughout.
+
+    Args:
+        audio: floats `(T,)`.
+        rate: int, samples a second.
+
+    Returns:
+        floats `(T,)`, of audio's dtype; audio itself where it is silence or shorter than a window.
+
+    Raises:
+        ValueError: if audio is no float array `(T,)` without NaN.
+
+    Example: `wiener(noisy, 16_000)`
+    """
+    audio = check_signal("audio", audio)
+    hop = round(_SECONDS * rate / 4)
+    window = np.sqrt(hann(4 * hop, sym=False))
+    if not audio.any() or len(audio) < len(window):
+        return audio.copy()
+    transform = ShortTimeFFT(window, hop, rate)
+    x = transform.stft(audio.astype("float64", copy=False))  # (frequencies, frames)
+    power = np.square(np.abs(x))
+    # Frames that reach beyond the ends are quieter than the noise.
+    inside = slice(
+        transform.lower_border_end[1] - transform.p_min, transform.upper_border_begin(len(audio))[1] - transform.p_min
+    )
+    ratio = power / _noise(power[:, inside])
+    kept = np.maximum(ratio[:, 0] - 1, 0)
+    for t in range(x.shape[1]):
+        xi = _SMOOTHING * kept + (1 - _SMOOTHING) * np.maximum(ratio[:, t] - 1, 0)
+        gain = np.maximum(xi / (1 + xi), _LEAST_GAIN)
+        kept = np.square(gain) * ratio[:, t]
+        x[:, t] *= gain
+    return transform.istft(x, k1=len(audio)).astype(audio.dtype)
+
+
+def _noise(power):
+    """Noise power in each frequency `(frequencies, 1)`, above 0, of power spectra `(frequencies, frames)`."""
+    energy = power.sum(axis=0)
+    # Digital silence is no noise: a recording that was padded with it is denoised by what is not padding.
+    power, energy = power[:, energy > 0], energy[energy > 0]
+    if not len(energy):
+        return np.ones((len(power), 1))
+    quietest = np.argsort(energy)[: max(1, round(_QUIETEST * len(energy)))]
+    noise, limits = _BIAS * power[:, quietest].mean(axis=1, keepdims=True), np.finfo("float64")
+    return np.maximum(noise, limits.eps * power.max() + limits.tiny)

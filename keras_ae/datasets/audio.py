@@ -1,0 +1,377 @@
+"""Audio files: read whole or by blocks, checked before they are decoded, and written whole or not at all."""
+
+import contextlib
+import importlib
+import itertools
+import os
+import pathlib
+import struct
+from collections import namedtuple
+
+import numpy as np
+
+from keras_ae import files as whole_files
+
+MAX_SAMPLES = 2**28
+"""Samples times channels that `read` and a block of `blocks` may have: 1 GB of float32."""
+
+RATES = (8000, 192000)
+"""Lowest and highest sampling rate in Hz."""
+
+_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus"}
+_WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
+_FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
+_MAX_CHANNELS = 64
+# FLAC packs 65,535 frames of silence into 11 bytes; Vorbis and Opus stay below that ratio.
+_MAX_FRAMES_PER_BYTE = 8192
+# Peaks a little over 1 are usual, in floats and after lossy coding. 18 dB over it, the scale is another one.
+_MAX_PEAK = 8
+_MAX_CHUNKS = 4096
+_MAX_PAGE_BYTES = 27 + 255 + 255 * 255
+# libsndfile keeps a whole call to the Vorbis encoder on the stack.
+_WRITE_FRAMES = 2**14
+
+
+class Header(namedtuple("Header", "rate channels frames")):
+    """What a file says of itself: sampling rate in Hz, channels, and frames (samples of each channel); ints."""
+
+    __slots__ = ()
+
+
+def header(path):
+    """Reads the header of an audio file and checks it against the file's size; nothing is decoded.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no WAV, FLAC or OGG file, has no samples, promises more than it holds, or has a rate
+            outside `RATES` or over 64 channels. A FLAC file that was cut short is found out by reading only.
+
+    Returns:
+        `Header`.
+    """
+    with _opened(path) as file:
+        return Header(file.samplerate, file.channels, file.frames)
+
+
+def read(path, rate=None, *, start=0, frames=None):
+    """Reads an audio file, or a part of it.
+
+    Args:
+        path: a WAV (8, 16, 24, 32 bit or float), FLAC or OGG file.
+        rate: int, the rate in Hz to which it is resampled by soxr; the file's own where None.
+        start: int, first frame, counted at the file's rate.
+        frames: int, frames to read, at the file's rate; up to the end where None.
+
+    Returns:
+        float32 `(T, channels)` in [-1, 1], louder samples clipped, and the rate in Hz. Resampled, T is
+        `round(frames * rate / file's rate)`, but 1 at least.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: as `header` does; if the file is damaged or ends before its header says, has NaN, infinite or
+            absurdly large samples, is too long (`MAX_SAMPLES`), or `start` and `frames` reach beyond it.
+
+    Example:
+
+        x, rate = audio.read("speech.flac", rate=16000)    # (48000, 1), 16000
+    """
+    with _opened(path) as file:
+        frames = file.frames - start if frames is None else frames
+        if start < 0 or frames < 1 or start + frames > file.frames:
+            raise ValueError(
+                f"`start` and `frames` must lie within the {file.frames} frames of {os.fspath(path)!r}, received "
+                f"{start} and {frames}."
+            )
+        _check_size(path, frames, file.channels)
+        own = file.samplerate
+        if rate is not None:
+            check_rate(rate)
+            _check_size(path, frames * rate // own, file.channels)
+        x = _decode(file, path, start, frames)
+    return (x, own) if rate in (None, own) else (np.clip(resample(x, own, rate), -1, 1), rate)
+
+
+def blocks(path, seconds=10.0, rate=None):
+    """Reads an audio file block by block, in memory that does not grow with its length.
+
+    The blocks after one another are what `read` returns; resampled, the filter goes on across their borders.
+
+    Args:
+        path: as in `read`.
+        seconds: float, length of a block; the last may be shorter, and resampled ones may differ by some samples.
+        rate: as in `read`.
+
+    Returns:
+        Iterator of float32 `(t, channels)` in [-1, 1].
+
+    Raises:
+        FileNotFoundError, ValueError: as `read` does; at once where the header tells, damage when it is reached.
+
+    Example:
+
+        audio.write("quieter.wav", (x / 2 for x in audio.blocks("hours.wav")), audio.header("hours.wav").rate)
+    """
+    own = header(path)
+    if rate is not None:
+        check_rate(rate)
+    if not seconds > 0:
+        raise ValueError(f"`seconds` must be positive, received {seconds}.")
+    # Compared as floats: seconds may be infinite.
+    _check_size(path, min(seconds * max(own.rate, rate or 0), own.frames), own.channels)
+    frames = max(1, round(min(seconds * own.rate, own.frames)))
+    decoded = _blocks(path, frames)
+    return decoded if rate in (None, own.rate) else _resampled(decoded, own, rate)
+
+
+def resample(x, own, rate):
+    """Resamples by soxr, at high quality and without delay.
+
+    Args:
+        x: float32 `(T,)` or `(T, channels)`; what lies beyond its ends counts as zeros.
+        own: float, the rate of x.
+        rate: float, the new rate.
+
+    Returns:
+        float32 of `round(T * rate / own)` samples, but 1 at least; peaks may exceed those of x.
+
+    Example: `audio.resample(x, 48000, 16000)`
+    """
+    y = _library("soxr").resample(x, own, rate)
+    return y if len(y) else x[:1]
+
+
+def write(path, audio, rate, subtype=None):
+    """Writes an audio file that appears whole or not at all, making its folder.
+
+    Args:
+        path: the file; its suffix, `.wav`, `.flac` or `.ogg`, tells the format.
+        audio: floats `(T,)` or `(T, channels)`, or an iterable of such blocks. Beyond [-1, 1] they are clipped.
+        rate: int, Hz.
+        subtype: str, soundfile's name of the coding, such as `"PCM_16"`, `"PCM_24"` or `"FLOAT"`; where None
+            `"PCM_16"`, and `"VORBIS"` for `.ogg`.
+
+    Raises:
+        ValueError: if suffix and subtype do not go together, `audio` is empty, of integers, not finite or changes its
+            channels, or a WAV file would be longer than 4 GB, which its header cannot say.
+        OSError: if the file cannot be written.
+
+    Example:
+
+        audio.write("tone.wav", np.sin(2 * np.pi * 440 / 16000 * np.arange(16000)), 16000)
+    """
+    soundfile = _library("soundfile")
+    path = pathlib.Path(path)
+    kind = _WRITTEN.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"`path` must end in {', '.join(_WRITTEN)}, received {os.fspath(path)!r}.")
+    subtype = subtype or soundfile.default_subtype(kind)
+    if not soundfile.check_format(kind, subtype):
+        names = ", ".join(soundfile.available_subtypes(kind))
+        raise ValueError(f"`subtype` of a {kind} file must be one of {names}; received {subtype!r}.")
+    check_rate(rate)
+    pieces = _pieces(audio)
+    first = next(pieces, None)
+    if first is None:
+        raise ValueError(f"`audio` must have samples, received none for {os.fspath(path)!r}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        whole_files.replacing(path) as beside,
+        _writing(path),
+        # As bytes: soundfile cannot encode every name.
+        soundfile.SoundFile(os.fsencode(beside), "w", rate, first.shape[1], subtype, format=kind) as file,
+    ):
+        for piece in itertools.chain([first], pieces):
+            if piece.shape[1] != first.shape[1]:
+                raise ValueError(f"`audio` has blocks of {first.shape[1]} and of {piece.shape[1]} channels.")
+            file.write(piece)
+            if kind == "WAV" and os.path.getsize(beside) + piece.nbytes >= 2**32:
+                raise ValueError(f"{os.fspath(path)!r} would be over 4 GB: write FLAC, or several files.")
+
+
+def files(folder):
+    """The paths of the audio files below a folder, by their suffix, sorted; hidden ones are left out.
+
+    Raises:
+        ValueError: if `folder` is none, or there are no such files.
+
+    Returns:
+        list of `pathlib.Path`.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"Expected a folder of audio files, received {os.fspath(folder)!r}.")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()  # Opening a pipe would block for ever.
+    )
+    if not found:
+        raise ValueError(f"{os.fspath(folder)!r} has no audio files ({', '.join(sorted(_SUFFIXES))}).")
+    return found
+
+
+def check_rate(rate):
+    """Raises a `ValueError` unless `rate` is a whole number of Hz within `RATES`."""
+    if isinstance(rate, bool) or rate != int(rate) or not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"`rate` must be an integer of {RATES[0]} to {RATES[1]} Hz, received {rate!r}.")
+
+
+def _library(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(f"keras_ae.datasets.audio needs {name}: pip install 'keras_ae[audio]'.") from error
+
+
+# Reading.
+
+
+@contextlib.contextmanager
+def _opened(path):
+    soundfile = _library("soundfile")
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path!r} does not exist.")
+    if not os.path.isfile(path):
+        raise ValueError(f"{path!r} must be an audio file, it is none.")
+    # As a descriptor: soundfile cannot encode every name.
+    with open(path, "rb", buffering=0) as raw:
+        size = os.fstat(raw.fileno()).st_size
+        if size == 0:
+            raise ValueError(f"{path!r} is empty: it has 0 bytes.")
+        lacks = _lacks(raw, size)
+        if lacks:
+            raise ValueError(f"{path!r} is cut short: {lacks}.")
+        raw.seek(0)
+        try:
+            file = soundfile.SoundFile(raw.fileno(), closefd=False)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{path!r} must be a WAV, FLAC or OGG file, it is none or damaged: {error}") from error
+        with file:
+            _check_header(path, file, size)
+            yield file
+
+
+def _check_header(path, file, size):
+    if file.format not in _FORMATS:
+        raise ValueError(f"{path!r} must be a WAV, FLAC or OGG file, received {file.format}.")
+    if file.frames < 1:
+        raise ValueError(f"{path!r} has no samples.")
+    if file.frames > size * _MAX_FRAMES_PER_BYTE:
+        raise ValueError(f"{path!r} cannot be: its header promises {file.frames} frames in a file of {size} bytes.")
+    if not RATES[0] <= file.samplerate <= RATES[1]:
+        raise ValueError(f"{path!r} must have a rate of {RATES[0]} to {RATES[1]} Hz, received {file.samplerate}.")
+    if file.channels > _MAX_CHANNELS:
+        raise ValueError(f"{path!r} must have at most {_MAX_CHANNELS} channels, received {file.channels}.")
+
+
+def _check_size(path, frames, channels):
+    if frames * channels > MAX_SAMPLES:
+        raise ValueError(
+            f"{os.fspath(path)!r}: {frames} frames of {channels} channels are more than the {MAX_SAMPLES} samples that "
+            "are held at once; read it by shorter `blocks`."
+        )
+
+
+def _lacks(raw, size):
+    """Says what a file promises but does not have, for WAV and OGG; libsndfile would shorten them in silence."""
+    kind = raw.read(12)
+    if kind[:4] == b"OggS":
+        start = max(0, size - _MAX_PAGE_BYTES)
+        raw.seek(start)
+        tail = raw.read(size - start)
+        page = tail[tail.rfind(b"OggS") :]
+        # Header of a page (RFC 3533, 6): flags at 5, bit 4 for the last of its stream; 26: number of sizes; sizes.
+        if len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
+            return "its last page does not end the stream"
+        return None
+    if kind[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or kind[8:] != b"WAVE":
+        return None
+    order, long_size = ">" if kind[:4] == b"RIFX" else "<", None
+    for _ in range(_MAX_CHUNKS):
+        chunk = raw.read(8)
+        if len(chunk) < 8:
+            return None
+        name, length = struct.unpack(order + "4sI", chunk)
+        if name == b"ds64":  # 64-bit sizes of file and data come first in it (EBU Tech 3306).
+            sizes = raw.read(16)
+            long_size = struct.unpack("<QQ", sizes)[1] if len(sizes) == 16 else None
+            raw.seek(-len(sizes), os.SEEK_CUR)
+        if name == b"data":
+            promised = long_size if long_size is not None and length == 2**32 - 1 else length
+            held = size - raw.tell()
+            return f"its header promises {promised} bytes of samples, it has {held}" if promised > held else None
+        raw.seek(length + length % 2, os.SEEK_CUR)
+    return None
+
+
+def _decode(file, path, start, frames):
+    soundfile, path = _library("soundfile"), os.fspath(path)
+    try:
+        if file.tell() != start:
+            file.seek(start)
+        x = file.read(frames, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"{path!r} is damaged or cut short: of its {file.frames} frames, {frames} from {start} on cannot be read "
+            f"({error})"
+        ) from error
+    if len(x) < frames:
+        raise ValueError(f"{path!r} is cut short: its header promises {file.frames} frames, it has {start + len(x)}.")
+    peak = max(x.max(), -x.min())  # NaN where there is one.
+    if not np.isfinite(peak):
+        frame = start + int(np.argmin(np.isfinite(x).all(axis=1)))
+        raise ValueError(f"{path!r} has NaN or infinite samples, the first at frame {frame}.")
+    if peak > _MAX_PEAK:
+        raise ValueError(
+            f"{path!r} must have samples in [-1, 1], received {peak:.4g}; divide floats by their full scale."
+        )
+    return np.clip(x, -1, 1, out=x) if peak > 1 else x
+
+
+def _blocks(path, frames):
+    with _opened(path) as file:
+        for start in range(0, file.frames, frames):
+            yield _decode(file, path, start, min(frames, file.frames - start))
+
+
+def _resampled(decoded, own, rate):
+    stream = _library("soxr").ResampleStream(own.rate, rate, own.channels, dtype="float32")
+    found, done = False, 0
+    for x in decoded:
+        done += len(x)
+        y = stream.resample_chunk(x, last=done == own.frames)
+        if len(y):
+            found = True
+            yield np.clip(y, -1, 1)
+    if not found:
+        yield x[:1]
+
+
+# Writing.
+
+
+@contextlib.contextmanager
+def _writing(path):
+    try:
+        yield
+    except (_library("soundfile").LibsndfileError, AssertionError) as error:  # It asserts that all was written.
+        reason = str(error) or "the disk may be full"
+        raise OSError(f"{os.fspath(path)!r} could not be written: {reason}") from error
+
+
+def _pieces(audio):
+    """Checked float pieces `(t, channels)`, none of them empty."""
+    for block in [audio] if isinstance(audio, np.ndarray) else audio:
+        block = np.asarray(block)
+        if block.dtype.kind != "f" or block.ndim not in (1, 2):
+            raise ValueError(f"`audio` must be floats (T,) or (T, channels), received {block.dtype} {block.shape}.")
+        block = block[:, None] if block.ndim == 1 else block
+        if not np.isfinite(block).all():
+            raise ValueError("`audio` must be finite, received NaN or infinity.")
+        for start in range(0, len(block), _WRITE_FRAMES):
+            # libsndfile takes floats of 32 and 64 bits alone.
+            piece = block[start : start + _WRITE_FRAMES]
+            yield piece if piece.dtype in (np.float32, np.float64) else piece.astype(np.float32)

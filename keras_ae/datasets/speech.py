@@ -1,0 +1,501 @@
+"""Windows of noisy speech and the clean speech in it, from pairs of files or mixed on the fly."""
+
+import hashlib
+import itertools
+import math
+import os
+import pathlib
+from collections import namedtuple
+
+import numpy as np
+import tensorflow as tf
+from scipy import fft
+
+from keras_ae import checks
+from keras_ae.datasets import audio
+
+SPLITS = ("train", "validation")
+
+AUGMENTATION = {
+    "speed": (0.85, 1.15),  # of speech and of each noise, and so of pitch: other speakers, other machines
+    "tilt": 8.0,  # dB at most by which each of two shelves raises or lowers, for speech and each noise: microphones
+    "band": 0.1,  # share of the windows without the highest and lowest frequencies, in the target too: telephones
+    "second": 0.3,  # share of the noises that are a sum of two
+    "coloured": 0.2,  # share of those summands that are synthetic: noises that no recording has
+    "clean": 0.05,  # share of the windows without noise, which a denoiser must leave as they are
+    "noise": 0.05,  # share without speech, whose target is silence
+    "offset": 0.02,  # share whose input has a constant added
+    "clipping": 0.05,  # share whose input is cut at a random height
+}
+"""How `mixtures` varies its windows; see there. `AUGMENTATION | {"clean": 0}` changes a single one."""
+
+_PLAIN = dict.fromkeys(AUGMENTATION, 0) | {"speed": (1.0, 1.0)}
+
+# Samples beside a window that resampling and filters see, so that the borders of a crop do not ring within.
+_MARGIN = 256
+# RMS. Raised to the level of speech, the hiss of a pause would be taken for it; noise may be far quieter.
+_SPEECH_FLOOR = 10 ** (-50 / 20)
+_NOISE_FLOOR = 10 ** (-80 / 20)
+_DRAWS = 100
+_SHELF_HZ = (100.0, 6000.0)
+_LOW_HZ, _HIGH_HZ = (50.0, 400.0), (3000.0, 7000.0)
+_SLOPES = (-1.0, 2.5)  # of the power spectrum f^-slope: from blue noise over white (0) and pink (1) beyond brown (2)
+_SLOPE_FROM_HZ = 50.0  # Below it the spectrum is flat, or most of the energy would be too low to hear.
+_SECOND_DB = (0.0, 10.0)
+_OFFSET = 0.5  # of the input's RMS
+_CLIP = (0.3, 0.9)  # of the input's peak
+
+_Clip = namedtuple("_Clip", "path rate frames")
+
+
+def is_validation(name):
+    """Tells whether a file, about one in ten, is kept apart to choose models by.
+
+        int(sha1(name)[:8 hex digits], 16) % 10 == 0
+
+    The split depends on nothing but the name, so that files added later leave it as it was.
+
+    Args:
+        name: str, the file's path below its folder, with `/`; hashed as UTF-8.
+
+    Returns:
+        bool.
+
+    Example:
+
+    >>> from keras_ae.datasets.speech import is_validation
+    >>> is_validation("p226_001.wav"), is_validation("p226_002.wav")
+    (True, False)
+    """
+    digest = hashlib.sha1(name.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+    return int(digest[:8], 16) % 10 == 0
+
+
+def embedded():
+    """The folders of clean speech and of noise that come with the package: `(clean, noise)`, `pathlib.Path`s.
+
+    Some sentences of a speech synthesizer and some synthetic noises, 16 kHz mono; enough to run with, too little to
+    learn from. Both have files of either split.
+
+    Example:
+
+    >>> from keras_ae.datasets import speech
+    >>> noisy, clean = next(iter(speech.mixtures(*speech.embedded(), window=16384, batch_size=4)))
+    >>> noisy.shape, clean.shape
+    (TensorShape([4, 16384]), TensorShape([4, 16384]))
+    """
+    folder = pathlib.Path(__file__).with_name("speech_sample")
+    return folder / "clean", folder / "noise"
+
+
+def mix(speech, noise, snr):
+    """Adds noise to speech at a signal-to-noise ratio.
+
+        x = s + g n,    g = sqrt(sum_t s_t^2 / (10^(snr / 10) sum_t n_t^2))
+
+    so that `10 log10(sum_t s_t^2 / sum_t (g n_t)^2) = snr`, the ratio of energies over all samples given, pauses too.
+
+    Args:
+        speech: s, float `(T,)`.
+        noise: n, float `(T,)`.
+        snr: float, dB.
+
+    Returns:
+        x, float32 `(T,)`.
+
+    Raises:
+        ValueError: if the shapes differ, or either is silent: the ratio would be undefined.
+
+    Example:
+
+        noisy = speech.mix(s, n, snr=5.0)
+    """
+    speech, noise = np.asarray(speech, np.float32), np.asarray(noise, np.float32)
+    if speech.shape != noise.shape or speech.ndim != 1:
+        raise ValueError(f"Expected speech and noise of one shape (T,), received {speech.shape} and {noise.shape}.")
+    s, n = _energy(speech), _energy(noise)
+    if s == 0 or n == 0:
+        raise ValueError(f"Expected sound, received silence as {'speech' if s == 0 else 'noise'}.")
+    return speech + np.float32(math.sqrt(s / n * 10 ** (-snr / 10))) * noise
+
+
+def mixtures(
+    clean_dir,
+    noise_dir,
+    window,
+    batch_size,
+    seed=0,
+    *,
+    rate=16000,
+    snr=(-5.0, 20.0),
+    level=(-40.0, -15.0),
+    augmentation=AUGMENTATION,
+    split=None,
+    batches=None,
+    fixed=None,
+):
+    """Batches of noisy windows, mixed from files of clean speech and of noise, and the clean speech in them.
+
+    For each window a file of speech and one of noise are drawn, each file as often as any other, and in each a place.
+    Speech shorter than the window has silence around it, shorter noise is looped. Crops below -50 dBFS of speech, or
+    -80 dBFS of noise, are drawn anew. With s and n the crops, augmented as below, and x their `mix`,
+
+        noisy = a x,   clean = a s,    SNR ~ uniform(snr) dB,   20 log10 RMS(a x) ~ uniform(level) dBFS
+
+    but a no larger than lets both stay within [-1, 1]. The SNR is that of the energies over the window.
+
+    `augmentation` has these keys; one left out is off:
+
+    - `"speed"`: least and greatest factor, drawn uniformly and rounded to hundredths, by which speech, and each noise,
+      is resampled to be faster.
+    - `"tilt"`: dB. Each crop goes through two first-order shelves (g w + jf) / (w + jf) with corners w log-uniform in
+      100 to 6,000 Hz and gains g uniform in -tilt to tilt dB.
+    - `"band"`: share of windows of which all below 50-400 Hz and above 3,000-7,000 Hz is taken away, speech and noise
+      alike.
+    - `"second"`: share of noises that are the sum of two, the second 0 to 10 dB weaker.
+    - `"coloured"`: share of noises, each summand by itself, that are Gaussian with power f^-slope above 50 Hz, slope
+      uniform in -1 to 2.5.
+    - `"clean"`: share of windows without noise: noisy = clean.
+    - `"noise"`: share of windows without speech: clean = 0, and the noise has the level.
+    - `"offset"`, `"clipping"`: share of windows to whose noisy part alone a constant of up to half its RMS is added, or
+      which is cut at 0.3 to 0.9 of its peak.
+
+    Of the files names, rates and lengths are held; crops are read from disk, channels averaged, and resampled.
+
+    Args:
+        clean_dir: folder of clean speech, see `audio.files`.
+        noise_dir: folder of noises; None for coloured ones alone.
+        window: int, samples of a window.
+        batch_size: int; every batch has this size.
+        seed: non-negative int. Equal seeds give equal sequences of epochs.
+        rate: int, Hz, of the windows.
+        snr: `(least, greatest)`, dB.
+        level: `(least, greatest)`, dBFS of the noisy window's RMS.
+        augmentation: dict; None for plain mixtures of one recorded noise each.
+        split: `"train"` or `"validation"` by `is_validation`, of speech and of noise; None for all files.
+        batches: int, batches an epoch. Defaults to as many as the seconds of clean speech fill, but 1 at least.
+        fixed: bool, whether all epochs are alike. Defaults to True for `"validation"` alone: equal mixtures make epochs
+            comparable.
+
+    Returns:
+        `tf.data.Dataset` of `batches` pairs (noisy, clean), float32 `(batch_size, window)` in [-1, 1].
+
+    Raises:
+        ValueError: if an argument or the header of a file is not as above, or a split has no files. Damaged files raise
+            when a crop meets the damage, then as TensorFlow's `InvalidArgumentError` that names the file.
+
+    Example:
+
+        noisy_clean = speech.mixtures("clean", "noise", window=16384, batch_size=64, split="train")
+        held_out = speech.mixtures("clean", "noise", window=16384, batch_size=64, split="validation")
+        model.fit(noisy_clean, validation_data=held_out, epochs=100)
+    """
+    window, batch_size = checks.positive_int("window", window), checks.positive_int("batch_size", batch_size)
+    audio.check_rate(rate)
+    clean = _clips(clean_dir, split)
+    noise = [] if noise_dir is None else _clips(noise_dir, split)
+    if batches is None:
+        batches = max(1, int(sum(clip.frames / clip.rate for clip in clean) * rate / (window * batch_size)))
+    batches = checks.positive_int("batches", batches)
+    fixed = split == "validation" if fixed is None else fixed
+    mixer = _Mixer(clean, noise, window, rate, snr, level, _augmentation(augmentation))
+    # Splits of one seed must not share their draws.
+    epochs, key = itertools.count(), (seed, SPLITS.index(split) if split else len(SPLITS))
+
+    def generate():
+        rng = np.random.default_rng([*key, 0 if fixed else next(epochs)])
+        for _ in range(batches):
+            rows = [mixer(rng) for _ in range(batch_size)]
+            yield tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+    return _dataset(generate, (batch_size, window), batches)
+
+
+def pairs(clean_dir, noisy_dir, split=None):
+    """The files that have the same names in two folders, as VoiceBank-DEMAND (Valentini-Botinhao 2017) lays them out.
+
+    Args:
+        clean_dir: folder of clean speech, `clean_trainset_28spk_wav` or the like.
+        noisy_dir: folder of the same speech with noise, `noisy_trainset_28spk_wav` or the like.
+        split: as in `mixtures`.
+
+    Returns:
+        Sorted list of `(clean, noisy)`, `pathlib.Path`s.
+
+    Raises:
+        ValueError: if a file lacks its partner, or the two differ in length or rate.
+
+    Example:
+
+        test = speech.pairs("clean_testset_wav", "noisy_testset_wav")
+    """
+    clean, noisy = _named(clean_dir), _named(noisy_dir)
+    for lacking, folder, names in (
+        ("clean", clean_dir, noisy.keys() - clean.keys()),
+        ("noisy", noisy_dir, clean.keys() - noisy.keys()),
+    ):
+        if names:
+            some = ", ".join(sorted(names)[:5])
+            raise ValueError(
+                f"Each file must have a partner of its name: {os.fspath(folder)!r} lacks the {lacking} part of "
+                f"{len(names)}, such as {some}."
+            )
+    found = [(clean[name], noisy[name]) for name in _of_split(clean, clean_dir, split)]
+    for pair in found:
+        _paired(pair)
+    return found
+
+
+def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=True):
+    """Batches of all windows of pairs of files, each once an epoch.
+
+    A file's windows begin every `hop` samples, and the last ends where the file does; a file shorter than a window is
+    followed by zeros. Of the files names and lengths are held, and one number for each window.
+
+    Args:
+        pairs: list of `(clean, noisy)` paths, of `pairs`.
+        window: int, samples.
+        batch_size: int; the last batch may be smaller.
+        seed: non-negative int, of the order.
+        hop: int, samples. Defaults to `window`.
+        rate: int, Hz; files of other rates are resampled, and channels averaged.
+        shuffle: bool, whether the order is random, anew at each epoch.
+
+    Returns:
+        `tf.data.Dataset` of pairs (noisy, clean), float32 `(B, window)` in [-1, 1].
+
+    Raises:
+        ValueError: if there are no pairs, those of one differ in length, or an argument or a header is not as above.
+
+    Example:
+
+        train = speech.pairs("clean_trainset_28spk_wav", "noisy_trainset_28spk_wav", split="train")
+        model.fit(speech.windows(train, window=16384, batch_size=64, hop=8192))
+    """
+    window, batch_size = checks.positive_int("window", window), checks.positive_int("batch_size", batch_size)
+    hop = checks.positive_int("hop", window if hop is None else hop)
+    if not pairs:
+        raise ValueError("`pairs` must have at least one pair of files, received none.")
+    audio.check_rate(rate)
+    clips = [_paired(pair) for pair in pairs]
+    lengths = [math.ceil(clean.frames * rate / clean.rate) for clean, _ in clips]
+    ends = np.cumsum([1 + math.ceil(max(0, length - window) / hop) for length in lengths])
+    epochs = itertools.count()
+
+    def row(number):
+        i = np.searchsorted(ends, number, side="right")
+        start = min(int(number - (ends[i - 1] if i else 0)) * hop, max(0, lengths[i] - window))
+        clean, noisy = (_crop(clip, round(start * clip.rate / rate), window, clip.rate / rate) for clip in clips[i])
+        return noisy, clean
+
+    def generate():
+        order = np.arange(ends[-1])
+        if shuffle:
+            np.random.default_rng([seed, next(epochs)]).shuffle(order)
+        for start in range(0, len(order), batch_size):
+            rows = [row(number) for number in order[start : start + batch_size]]
+            yield tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+    return _dataset(generate, (None, window), math.ceil(ends[-1] / batch_size))
+
+
+def _dataset(generate, shape, batches):
+    spec = tf.TensorSpec(shape, tf.float32)
+    rows = tf.data.Dataset.from_generator(generate, output_signature=(spec, spec))
+    return rows.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+
+
+# Files.
+
+
+def _named(folder):
+    return {path.relative_to(folder).as_posix(): path for path in audio.files(folder)}
+
+
+def _of_split(names, folder, split):
+    if split not in (None, *SPLITS):
+        raise ValueError(f"`split` must be one of {SPLITS} or None, received {split!r}.")
+    kept = sorted(name for name in names if split is None or is_validation(name) == (split == "validation"))
+    if not kept:
+        raise ValueError(
+            f"`split` {split!r} is empty: none of the {len(names)} files of {os.fspath(folder)!r} is in it."
+        )
+    return kept
+
+
+def _clip(path):
+    header = audio.header(path)
+    return _Clip(os.fspath(path), header.rate, header.frames)
+
+
+def _paired(pair):
+    clean, noisy = (_clip(path) for path in pair)
+    if clean[1:] != noisy[1:]:
+        raise ValueError(
+            f"The files of a pair must have one length: {clean.path!r} has {clean.frames} frames at {clean.rate} Hz, "
+            f"{noisy.path!r} {noisy.frames} at {noisy.rate} Hz."
+        )
+    return clean, noisy
+
+
+def _clips(folder, split):
+    named = _named(folder)
+    return [_clip(named[name]) for name in _of_split(named, folder, split)]
+
+
+def _read(clip, start, frames, loop):
+    """`(frames,)` of the file from `start`, the mean of its channels; beyond its ends zeros, or itself again."""
+    if loop and clip.frames < frames:
+        x, _ = audio.read(clip.path)
+        return x.mean(axis=1)[(start + np.arange(frames)) % len(x)]
+    y = np.zeros(frames, np.float32)
+    first, end = max(start, 0), min(start + frames, clip.frames)
+    if first < end:
+        x, _ = audio.read(clip.path, start=first, frames=end - first)
+        y[first - start : end - start] = x[:, 0] if x.shape[1] == 1 else x.mean(axis=1)
+    return y
+
+
+def _crop(clip, start, samples, ratio, loop=False):
+    """`(samples,)` of the file from its frame `start`, each `ratio` frames long."""
+    if ratio == 1:
+        return _read(clip, start, samples, loop)
+    before = round(_MARGIN * ratio)
+    x = _read(clip, start - before, before + math.ceil((samples + _MARGIN) * ratio), loop)
+    # `before` frames need not be whole samples: the crop may lie off by a part of one.
+    return audio.resample(x, ratio, 1)[round(before / ratio) :][:samples]
+
+
+# Mixtures.
+
+
+def _energy(x):
+    return float(np.square(x, dtype=np.float64).sum())
+
+
+def _rms(x):
+    return math.sqrt(_energy(x) / len(x))
+
+
+def _augmentation(augmentation):
+    unknown = set(augmentation or ()) - set(AUGMENTATION)
+    if unknown:
+        raise ValueError(f"`augmentation` must have keys of {sorted(AUGMENTATION)}, received {sorted(unknown)}.")
+    chosen = _PLAIN | dict(augmentation or {})
+    _check_range("augmentation['speed']", chosen["speed"])
+    if not chosen["speed"][0] > 0:
+        raise ValueError(f"augmentation['speed'] must be positive, received {chosen['speed']}.")
+    for key in ("band", "second", "coloured", "clean", "noise", "offset", "clipping"):
+        if not 0 <= chosen[key] <= 1:
+            raise ValueError(f"augmentation[{key!r}] must be a share of 0 to 1, received {chosen[key]}.")
+    if chosen["clean"] + chosen["noise"] > 1:
+        raise ValueError("augmentation: the shares 'clean' and 'noise' must sum to at most 1.")
+    return chosen
+
+
+def _check_range(name, pair):
+    if len(pair) != 2 or not -math.inf < pair[0] <= pair[1] < math.inf:
+        raise ValueError(f"`{name}` must be (least, greatest), received {pair!r}.")
+
+
+class _Mixer:
+    """Draws a window (noisy, clean) with the generator that it is called with."""
+
+    def __init__(self, clean, noise, window, rate, snr, level, augmentation):
+        _check_range("snr", snr)
+        _check_range("level", level)
+        self.clean, self.noise, self.window, self.rate = clean, noise, window, rate
+        self.snr, self.level, self.augmentation = snr, level, augmentation
+        # Transforms of arbitrary lengths may be ten times slower.
+        self.samples = fft.next_fast_len(window + 2 * _MARGIN, real=True)
+        self.f = fft.rfftfreq(self.samples, 1 / rate).astype(np.float32)
+
+    def __call__(self, rng):
+        chosen, kind = self.augmentation, rng.random()
+        band = self._band(rng) if rng.random() < chosen["band"] else None
+        is_clean, is_noise = kind < chosen["clean"], 1 - kind <= chosen["noise"]
+        speech = np.zeros(self.window, np.float32) if is_noise else self._draw(rng, self._speech, band, _SPEECH_FLOOR)
+        if is_clean:
+            noisy = speech.copy()
+        else:
+            noise = self._sum(rng, band)
+            noisy = noise if is_noise else mix(speech, noise, rng.uniform(*self.snr))
+        peak = max(np.abs(noisy).max(), np.abs(speech).max())
+        gain = np.float32(min(10 ** (rng.uniform(*self.level) / 20) / _rms(noisy), 1 / peak))
+        noisy, speech = gain * noisy, gain * speech
+        # The product may round to just over 1.
+        return np.clip(self._spoilt(rng, noisy), -1, 1), np.clip(speech, -1, 1)
+
+    def _draw(self, rng, draw, band, floor):
+        for _ in range(_DRAWS):
+            x, path = draw(rng, band)
+            if _rms(x) > floor:
+                return x
+        raise ValueError(f"{_DRAWS} crops, the last of {path!r}, were silent: below {20 * math.log10(floor):.0f} dBFS.")
+
+    def _speech(self, rng, band):
+        return self._recorded(rng, self.clean, band, loop=False)
+
+    def _one_noise(self, rng, band):
+        if not self.noise or rng.random() < self.augmentation["coloured"]:
+            return self._coloured(rng, band), "coloured noise"
+        return self._recorded(rng, self.noise, band, loop=True)
+
+    def _sum(self, rng, band):
+        noise = self._draw(rng, self._one_noise, band, _NOISE_FLOOR)
+        if rng.random() < self.augmentation["second"]:
+            second = self._draw(rng, self._one_noise, band, _NOISE_FLOOR)
+            noise = mix(noise, second, rng.uniform(*_SECOND_DB))
+        return noise
+
+    def _recorded(self, rng, clips, band, loop):
+        clip = clips[rng.integers(len(clips))]
+        # soxr takes up to three times as long for ratios of large numbers.
+        speed, response = round(rng.uniform(*self.augmentation["speed"]), 2), self._response(rng, band)
+        ratio = speed * clip.rate / self.rate
+        samples, before = (self.window, 0) if response is None else (self.samples, round(_MARGIN * ratio))
+        spare = clip.frames - math.ceil(self.window * ratio)
+        if loop and spare < 0:
+            start = int(rng.integers(clip.frames))
+        else:
+            start = int(rng.integers(min(0, spare), max(0, spare) + 1))
+        x = _crop(clip, start - before, samples, ratio, loop)
+        if response is not None:
+            x = fft.irfft(fft.rfft(x) * response, self.samples)[_MARGIN : _MARGIN + self.window]
+        return x, clip.path
+
+    def _coloured(self, rng, band):
+        # The spectrum of Gaussian noise is Gaussian.
+        spectrum = rng.standard_normal((2, len(self.f)), np.float32)
+        slope = rng.uniform(*_SLOPES)
+        shape = (np.maximum(self.f, _SLOPE_FROM_HZ) / _SLOPE_FROM_HZ) ** np.float32(-slope / 2)
+        shape[0] = 0
+        spectrum = (spectrum[0] + 1j * spectrum[1]) * shape
+        response = self._response(rng, band)
+        noise = fft.irfft(spectrum if response is None else spectrum * response, self.samples)[: self.window]
+        return noise / np.float32(max(_rms(noise), np.finfo(np.float32).tiny))
+
+    def _response(self, rng, band):
+        tilt = self.augmentation["tilt"]
+        if not tilt:
+            return band
+        response = np.complex64(1) if band is None else band
+        for _ in range(2):
+            w = np.float32(math.exp(rng.uniform(*np.log(_SHELF_HZ))))
+            g = np.float32(10 ** (rng.uniform(-tilt, tilt) / 20))
+            response = response * ((g * w + 1j * self.f) / (w + 1j * self.f))
+        return response
+
+    def _band(self, rng):
+        # Butterworth magnitudes, of order 4 at the low and 16 at the high end; beyond 8 times the cut nothing is left.
+        low, high = (self.f / np.float32(rng.uniform(*cut)) for cut in (_LOW_HZ, _HIGH_HZ))
+        low, high = np.minimum(low, 8), np.minimum(high, 8)
+        return low**4 / np.sqrt(1 + low**8) / np.sqrt(1 + high**32)
+
+    def _spoilt(self, rng, noisy):
+        if rng.random() < self.augmentation["offset"]:
+            noisy = noisy + np.float32(_OFFSET * rng.uniform(-1, 1) * _rms(noisy))
+        if rng.random() < self.augmentation["clipping"]:
+            height = np.float32(rng.uniform(*_CLIP)) * np.abs(noisy).max()
+            noisy = np.clip(noisy, -height, height)
+        return noisy

@@ -1,0 +1,88 @@
+"""Short-time Fourier transforms of waveforms, and losses on them: TensorFlow operations that stock servers have."""
+
+import numpy as np
+import tensorflow as tf
+
+# Below this power a spectrum counts as silence: 90 dB under a sine of full scale, and gradients of roots stay finite.
+FLOOR = 1e-8
+
+
+def window(frame):
+    """The square root of the periodic Hann window, `(frame,)` float32.
+
+        w[n] = sin(pi (n + 1/2) / frame)
+
+    Applied before and after a transform with frames that overlap by half, its squares sum to 1.
+    """
+    return np.sin(np.pi * (np.arange(frame) + 0.5) / frame).astype("float32")
+
+
+def stft(x, frame, hop):
+    """Spectra of the windowed frames of x, `(B, N, frame / 2 + 1)` complex64.
+
+        X[t, f] = sum_n w[n] x[t hop + n] exp(-2 pi i f n / frame),    N = 1 + floor((T - frame) / hop)
+
+    Args:
+        x: float32 `(B, T)`.
+        frame: int, samples of a frame, even.
+        hop: int, samples from one frame to the next.
+    """
+    return tf.signal.rfft(tf.signal.frame(x, frame, hop) * window(frame))
+
+
+def inverse_stft(spectra, frame, hop):
+    """Waveforms of spectra `(B, N, frame / 2 + 1)`, `(B, (N - 1) hop + frame)` float32: overlapped and added.
+
+        y[n] = 2 hop / frame sum_t w[n - t hop] irfft(Y[t])[n - t hop]
+
+    The inverse of `stft` where all of the `frame / hop` frames that reach a sample are there.
+    """
+    frames = tf.signal.irfft(spectra, [frame]) * window(frame) * (2 * hop / frame)
+    return tf.signal.overlap_and_add(frames, hop)
+
+
+def compressed(spectra, exponent=0.3):
+    """Spectra with their magnitudes raised to a power, which hears loudness more as ears do: complex, same shape.
+
+    C = |X|^exponent X / |X|
+    """
+    power = tf.math.real(spectra) ** 2 + tf.math.imag(spectra) ** 2 + FLOOR
+    return spectra * tf.cast(power ** ((exponent - 1) / 2), spectra.dtype)
+
+
+def distance(x, y, frames=(256, 512, 1024), exponent=0.3, phase=0.3):
+    """How far waveforms are apart in their compressed spectra, at several resolutions: `(B,)`, not in nats.
+
+        d = mean_r mean_tf (1 - phase) (|C_x| - |C_y|)^2 + phase |C_x - C_y|^2,    C as in `compressed`
+
+    Args:
+        x, y: float32 `(B, T)`, T at least the longest frame.
+        frames: ints, samples of a frame of each resolution; they overlap by three quarters.
+        exponent: float, of the compression.
+        phase: float, share of the term that hears phases; the other hears magnitudes alone.
+
+    Source: Braun & Tashev 2021 for the compressed terms; Yamamoto 2020 for several resolutions.
+    """
+    total = 0.0
+    for frame in frames:
+        c_x, c_y = (compressed(stft(each, frame, frame // 4), exponent) for each in (x, y))
+        # The root of a sum with a floor: the magnitude of silence has a gradient.
+        m_x, m_y = (tf.sqrt(tf.math.real(c) ** 2 + tf.math.imag(c) ** 2 + FLOOR) for c in (c_x, c_y))
+        apart = tf.math.real(c_x - c_y) ** 2 + tf.math.imag(c_x - c_y) ** 2
+        total += tf.reduce_mean((1 - phase) * (m_x - m_y) ** 2 + phase * apart, axis=(1, 2))
+    return total / len(frames)
+
+
+def emphasise(x, factor):
+    """Waveforms with their high frequencies raised, `y[n] = x[n] - factor x[n - 1]`: `(B, T)`."""
+    return x - factor * tf.pad(x[:, :-1], [[0, 0], [1, 0]])
+
+
+def deemphasise(y, factor):
+    """The inverse of `emphasise`, `x[n] = sum_k factor^k y[n - k]`, cut where float32 no longer sees it: `(B, T)`."""
+    if not factor:
+        return y
+    taps = int(np.ceil(np.log(1e-8) / np.log(factor)))
+    kernel = (factor ** np.arange(taps)[::-1]).astype("float32")
+    padded = tf.pad(y, [[0, 0], [taps - 1, 0]])
+    return tf.nn.conv1d(padded[..., None], kernel[:, None, None], 1, "VALID")[..., 0]

@@ -1,0 +1,198 @@
+"""Generators and critics for waveforms, as Keras models from `(B, T)` float32 to `(B, T)`, or to scores.
+
+A generator says of which number of samples T has to be a `multiple`. `SpectralGenerator` is causal besides: it goes on
+from a state, frame by frame, as a live stream does.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from keras_ae import spectral
+
+# The paper's eleven layers, each of stride 2: 16,384 samples become a code of 8 x 1,024.
+SEGAN_FILTERS = (16, 32, 32, 64, 64, 128, 128, 256, 256, 512, 1024)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class WaveformGenerator(keras.Model):
+    """Strided convolutions down to a code, noise beside it, and transposed ones up again, with skips.
+
+        c = (conv_K ... conv_1)(x),    y = tanh(deconv_1 ... deconv_K)([c, z]),    deconv_k also sees conv_k's output
+
+    Args:
+        filters: ints, channels of each stage of stride 2; the code has the last of them.
+        kernel_size: int, samples at the rate of each stage.
+
+    Called on x, or on `[x, z]` with noise z `(B, T / multiple, filters[-1])`; without it z is 0.
+
+    Source: Pascual 2017, section 4.2. See also: `SpectralGenerator`.
+    """
+
+    def __init__(self, filters=SEGAN_FILTERS, kernel_size=31, **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size = tuple(filters), kernel_size
+        options = {"kernel_size": kernel_size, "strides": 2, "padding": "same"}
+        self.down = [layers.Conv1D(channels, **options) for channels in self.filters]
+        self.up = [layers.Conv1DTranspose(channels, **options) for channels in (*self.filters[-2::-1], 1)]
+        self.bends = [layers.PReLU(shared_axes=[1]) for _ in (*self.filters, *self.filters[1:])]
+        self.multiple = 2 ** len(self.filters)
+        self.build()
+
+    def noise_shape(self, x):
+        """Shape of z for x `(B, T)`."""
+        return [tf.shape(x)[0], tf.shape(x)[1] // self.multiple, self.filters[-1]]
+
+    def call(self, inputs):
+        x, z = inputs if isinstance(inputs, list | tuple) else (inputs, None)
+        h, skips, bends = x[..., None], [], iter(self.bends)
+        for conv in self.down:
+            linear = conv(h)
+            skips.append(linear)
+            h = next(bends)(linear)
+        z = tf.zeros_like(h) if z is None else tf.cast(z, h.dtype)
+        h = tf.concat([h, z], axis=-1)
+        skips = [*skips[-2::-1], None]
+        for deconv, skip in zip(self.up, skips, strict=True):
+            h = deconv(h)
+            if skip is not None:
+                h = tf.concat([next(bends)(h), skip], axis=-1)
+        return tf.tanh(h[..., 0])
+
+    def build(self, input_shape=None):
+        self.call(tf.zeros([1, self.multiple]))
+        self.built = True
+
+    def get_config(self):
+        return super().get_config() | {"filters": self.filters, "kernel_size": self.kernel_size}
+
+
+def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"):
+    """Scores `(B, 1)` of `[waveforms, noisy waveforms]`, each `(B, window)`: the generator's way down, and a dense end.
+
+    Layers are normalised over the time of each row: the paper's virtual batch normalisation needs a reference batch at
+    hand, and plain batch normalisation mixes real and generated rows (Pascual 2017, section 4.2).
+    """
+    inputs = [keras.Input((window,), name=each) for each in ("waveform", "noisy")]
+    x = layers.Concatenate()([layers.Reshape((window, 1))(each) for each in inputs])
+    for channels in filters:
+        x = layers.Conv1D(channels, kernel_size, 2, padding="same")(x)
+        x = layers.LeakyReLU(0.3)(layers.GroupNormalization(groups=-1)(x))
+    x = layers.Conv1D(1, 1)(x)
+    return keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x)), name=name)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class SpectralGenerator(keras.Model):
+    """Recurrent layers that see the spectrum up to now, and filter it: causal, with little delay.
+
+        X = stft(x),    h_t = GRU(features(X_t), h_t-1),    Y_t,f = sum_k W_t,k,f X_t-k,f,    y = inverse_stft(Y)
+
+    W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself and
+    0 for the others, which leaves x as it is.
+
+    Args:
+        frame: int, samples of a frame, even: the delay.
+        hop: int, samples from frame to frame; frame is a multiple of it.
+        units: int, of each recurrent layer.
+        depth: int, number of recurrent layers, each added to what it sees.
+        taps: int, frames that a filter spans.
+        exponent: float, of the magnitudes' compression in the features.
+
+    Source: Braun & Tashev 2021 for recurrent layers on compressed spectra; Mack & Habets 2020 for filters over frames.
+    See also: `WaveformGenerator`, which sees the future as well.
+    """
+
+    def __init__(self, frame=512, hop=256, units=256, depth=2, taps=3, exponent=0.3, **kwargs):
+        super().__init__(**kwargs)
+        if frame % hop or frame % 2:
+            raise ValueError(f"frame and hop: expected an even multiple of hop; received {frame} and {hop}.")
+        self.frame, self.hop, self.units, self.depth = frame, hop, units, depth
+        self.taps, self.exponent = taps, exponent
+        self.bins, self.multiple = frame // 2 + 1, hop
+        self.enter = layers.Dense(units, activation="elu")
+        self.recurrent = [layers.GRU(units, return_sequences=True, return_state=True) for _ in range(depth)]
+        self.norms = [layers.LayerNormalization() for _ in range(depth)]
+        self.leave = layers.Dense(2 * taps * self.bins, kernel_initializer=keras.initializers.RandomNormal(0.0, 1e-3))
+        self.build()
+
+    # A state is the end of the input, the spectra that filters still see, the recurrent layers' states, and the
+    # overlap that the next frames complete.
+
+    @property
+    def state_parts(self):
+        """`{name: number of floats}` of a state, in its order."""
+        parts = {"input": self.frame - self.hop, "spectra": 2 * (self.taps - 1) * self.bins}
+        return parts | {"recurrent": self.depth * self.units, "overlap": self.frame - self.hop}
+
+    @property
+    def state_size(self):
+        return sum(self.state_parts.values())
+
+    @property
+    def delay(self):
+        """int, samples by which the output of `go_on` lags behind its input; `call` takes them out."""
+        return self.frame - self.hop
+
+    def call(self, x):
+        """Waveforms `(B, T)`, T a multiple of hop, without the delay."""
+        rows, lag = tf.shape(x)[0], self.delay
+        padded = tf.pad(x, [[0, 0], [0, lag]])
+        y, _ = self.go_on(padded, tf.zeros([rows, self.state_size]))
+        return y[:, lag:]
+
+    def go_on(self, x, state):
+        """Goes on from a state, zeros at the beginning, through any number of hops.
+
+        Args:
+            x: float32 `(B, n hop)`.
+            state: float32 `(B, state_size)`.
+
+        Returns:
+            y `(B, n hop)`, `delay` samples late, and the new state.
+        """
+        n = tf.shape(x)[1] // self.hop
+        before, spectra, recurrent, overlap = tf.split(state, list(self.state_parts.values()), axis=1)
+        x = tf.concat([before, x], axis=1)
+        X = spectral.stft(x, self.frame, self.hop)  # (B, n, bins)
+        shape = [-1, self.taps - 1, self.bins]
+        past = tf.complex(*(tf.reshape(part, shape) for part in tf.split(spectra, 2, axis=1)))
+        X = tf.concat([past, X], axis=1)  # (B, taps - 1 + n, bins)
+        W, recurrent = self._filters(X[:, self.taps - 1 :], recurrent)
+        Y = tf.add_n([W[..., k, :] * X[:, self.taps - 1 - k :][:, :n] for k in range(self.taps)])
+        y = spectral.inverse_stft(Y, self.frame, self.hop)  # (B, (n - 1) hop + frame)
+        y += tf.pad(overlap, [[0, 0], [0, n * self.hop]])
+        spectra = X[:, n:]  # the last taps - 1
+        spectra = [
+            tf.reshape(part, [-1, (self.taps - 1) * self.bins])
+            for part in (tf.math.real(spectra), tf.math.imag(spectra))
+        ]
+        kept = x[:, n * self.hop :]
+        state = tf.concat([kept, *spectra, recurrent, y[:, n * self.hop :]], axis=1)
+        return y[:, : n * self.hop], state
+
+    def _filters(self, X, states):
+        """W `(B, n, taps, bins)` complex for spectra `(B, n, bins)`, and the recurrent layers' new states."""
+        compressed = spectral.compressed(X, self.exponent)
+        h = self.enter(tf.concat([tf.abs(compressed), tf.math.real(compressed), tf.math.imag(compressed)], axis=-1))
+        new = []
+        for norm, gru, state in zip(self.norms, self.recurrent, tf.split(states, self.depth, axis=1), strict=True):
+            out, last = gru(norm(h), initial_state=state)
+            h, new = h + out, [*new, last]
+        raw = tf.reshape(self.leave(h), [*_sizes(X)[:2], 2, self.taps, self.bins])
+        itself = np.zeros((self.taps, 1), "float32")
+        itself[0] = 1.0
+        return tf.complex(raw[:, :, 0] + itself, raw[:, :, 1]), tf.concat(new, axis=1)
+
+    def build(self, input_shape=None):
+        self.call(tf.zeros([1, self.frame]))
+        self.built = True
+
+    def get_config(self):
+        names = ("frame", "hop", "units", "depth", "taps", "exponent")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+def _sizes(tensor):
+    return [tf.shape(tensor)[i] if size is None else size for i, size in enumerate(tensor.shape)]

@@ -1,0 +1,298 @@
+"""Audio files: values, rates, blocks, hostile files, and writing whole or not at all."""
+
+import struct
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from keras_ae.datasets import audio
+
+RATE = 16000
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Not as in conftest.py: clearing Keras's session takes longer than most of these tests, which do not need it."""
+
+
+def tone(seconds=0.5, rate=RATE, channels=1, hertz=440):
+    """A sine of height 1/2, float32 `(T, channels)`; each channel is fainter than the one before."""
+    x = 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+    return (x[:, None] / np.arange(1, channels + 1)).astype(np.float32)
+
+
+def save(path, x, rate=RATE, **arguments):
+    soundfile.write(path, x, rate, **arguments)
+    return path
+
+
+def whole(path, **arguments):
+    return np.concatenate(list(audio.blocks(path, **arguments)))
+
+
+# Reading.
+
+
+@pytest.mark.parametrize(
+    "suffix, subtype, step",
+    [
+        (".wav", "PCM_U8", 2**-7),
+        (".wav", "PCM_16", 2**-15),
+        (".wav", "PCM_24", 2**-23),
+        (".wav", "PCM_32", 2**-24),  # what float32 resolves at 1/2
+        (".wav", "FLOAT", 0),
+        (".wav", "DOUBLE", 0),
+        (".flac", "PCM_S8", 2**-7),
+        (".flac", "PCM_16", 2**-15),
+        (".flac", "PCM_24", 2**-23),
+        (".ogg", "VORBIS", 0.02),
+    ],
+)
+def test_read_gives_the_samples_to_a_step_of_the_coding(tmp_path, suffix, subtype, step):
+    x = tone(channels=2)
+    y, rate = audio.read(save(tmp_path / f"x{suffix}", x, subtype=subtype))
+    assert rate == RATE and y.dtype == np.float32 and y.shape == x.shape
+    np.testing.assert_allclose(y, x, atol=step)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 192000])
+@pytest.mark.parametrize("channels", [1, 8])
+def test_read_resamples(tmp_path, rate, channels):
+    path = save(tmp_path / "x.wav", tone(rate=rate, channels=channels), rate)
+    assert audio.header(path) == (rate, channels, round(0.5 * rate))
+    y, new = audio.read(path, rate=RATE)
+    assert new == RATE and y.shape == (RATE // 2, channels) and y.dtype == np.float32
+    # Beyond its ends the sound counts as silence.
+    np.testing.assert_allclose(y[500:-500], tone(channels=channels)[500:-500], atol=1e-3)
+
+
+def test_read_takes_a_part(tmp_path):
+    for suffix in (".wav", ".flac"):
+        path = save(tmp_path / f"x{suffix}", tone())
+        y, _ = audio.read(path)
+        part, _ = audio.read(path, start=5000, frames=700)
+        np.testing.assert_array_equal(part, y[5000:5700])
+    for start, frames in ((-1, 5), (0, 8001), (8000, None), (3, 0)):
+        with pytest.raises(ValueError, match=r"must lie within the 8000 frames of .*x\.flac"):
+            audio.read(path, start=start, frames=frames)
+
+
+def test_one_sample(tmp_path):
+    path = save(tmp_path / "x.wav", np.float32([[0.25]]), 192000)
+    for y in (audio.read(path)[0], audio.read(path, rate=8000)[0], whole(path), whole(path, rate=8000)):
+        np.testing.assert_array_equal(y, [[0.25]])
+
+
+def test_peaks_over_full_scale_are_clipped_and_other_scales_refused(tmp_path):
+    y, _ = audio.read(save(tmp_path / "x.wav", 3 * tone(), subtype="FLOAT"))
+    np.testing.assert_array_equal(y, np.clip(3 * tone(), -1, 1))
+    with pytest.raises(ValueError, match=r"x\.wav' must have samples in \[-1, 1\], received 1\.6"):
+        audio.read(save(tmp_path / "x.wav", 2**15 * tone(), subtype="FLOAT"))
+    loud = save(tmp_path / "y.wav", np.sign(tone()), 44100)
+    assert np.abs(audio.read(loud, rate=RATE)[0]).max() == 1
+
+
+@pytest.mark.parametrize("seconds", [0.03, 0.1, 9, float("inf")])
+@pytest.mark.parametrize("rate", [None, 8000, 44100])
+def test_blocks_one_after_another_are_the_file(tmp_path, seconds, rate):
+    path = save(tmp_path / "x.flac", tone(channels=2))
+    np.testing.assert_allclose(whole(path, seconds=seconds, rate=rate), audio.read(path, rate=rate)[0], atol=1e-6)
+    if rate is None and seconds < 1:
+        assert {len(block) for block in audio.blocks(path, seconds=0.1)} == {1600}
+
+
+def test_hours_are_read_by_blocks_only(tmp_path, monkeypatch):
+    path = save(tmp_path / "x.wav", tone(2))
+    monkeypatch.setattr(audio, "MAX_SAMPLES", 2 * RATE - 1)
+    for read in (audio.read, lambda path: audio.blocks(path, seconds=3)):
+        with pytest.raises(ValueError, match=r"x\.wav': 32000 frames .* shorter `blocks`"):
+            read(path)
+    with pytest.raises(ValueError, match=r"x\.wav': 48000 frames"):
+        audio.read(path, rate=48000, frames=RATE)
+    assert whole(path, seconds=1).shape == (2 * RATE, 1)
+
+
+def test_wrong_arguments_raise(tmp_path):
+    path = save(tmp_path / "x.wav", tone())
+    for rate in (0, 7999, 200_000, 16000.5):
+        with pytest.raises(ValueError, match=r"`rate` must be an integer of 8000 to 192000 Hz"):
+            audio.read(path, rate=rate)
+        with pytest.raises(ValueError, match=r"`rate` must be"):
+            audio.blocks(path, rate=rate)
+    for seconds in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match=r"`seconds` must be positive"):
+            audio.blocks(path, seconds)
+
+
+# Hostile files. Each must raise on all three ways to read it, and name the file.
+
+
+def patched(path, at, data):
+    content = bytearray(path.read_bytes())
+    content[at : at + len(data)] = data
+    path.write_bytes(content)
+
+
+def cut(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: round(share * len(content))])
+
+
+def flac_of_frames(path, frames):
+    """Sets the 36 bits of STREAMINFO, at byte 21, that say how many frames there are."""
+    patched(path, 21, struct.pack(">Q", path.read_bytes()[21] >> 4 << 60 | frames << 24)[:5])
+
+
+HOSTILE = {
+    "text": ("x.wav", lambda path: path.write_bytes(b"This is no sound at all. " * 99), "must be a WAV, FLAC or OGG"),
+    "zeros": ("x.flac", lambda path: path.write_bytes(bytes(5000)), "must be a WAV, FLAC or OGG"),
+    "no bytes": ("x.wav", lambda path: path.write_bytes(b""), "is empty"),
+    "header alone": ("x.wav", lambda path: path.write_bytes(path.read_bytes()[:20]), "none or damaged"),
+    "no samples": ("x.wav", lambda path: save(path, tone(0)), "has no samples"),
+    "no samples, OGG": ("x.ogg", lambda path: save(path, tone(0)), "has no samples|is cut short"),
+    "cut WAV": ("x.wav", lambda path: cut(path, 0.5), "promises 16000 bytes of samples, it has 7978"),
+    "cut OGG": ("x.ogg", lambda path: cut(path, 0.7), "its last page does not end the stream"),
+    "WAV of 4 GB": ("x.wav", lambda path: patched(path, 40, b"\xff" * 4), "promises 4294967295 bytes of samples"),
+    "FLAC of 2^36 frames": ("x.flac", lambda path: flac_of_frames(path, 2**36 - 1), "cannot be: its header promises"),
+    "FLAC of no stated length": ("x.flac", lambda path: flac_of_frames(path, 0), "cannot be: its header promises"),
+    "0 Hz": ("x.wav", lambda path: patched(path, 24, bytes(4)), "must have a rate|none or damaged"),
+    "1 GHz": ("x.wav", lambda path: patched(path, 24, struct.pack("<I", 10**9)), "must have a rate of 8000 to 192000"),
+    "500 channels": ("x.wav", lambda path: save(path, np.zeros((9, 500)), RATE), "at most 64 channels, received 500"),
+    "AIFF": ("x.wav", lambda path: save(path, tone(), format="AIFF"), "received AIFF"),
+}
+
+
+@pytest.mark.parametrize("name, spoil, message", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_headers_raise_at_once(tmp_path, name, spoil, message):
+    path = save(tmp_path / name, tone())
+    spoil(path)
+    for read in (audio.header, audio.read, audio.blocks):
+        with pytest.raises(ValueError, match=rf"x\.\w+'.*({message})"):
+            read(path)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.99])
+def test_a_flac_file_cut_short_raises_where_it_ends(tmp_path, share):
+    path = save(tmp_path / "x.flac", np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 1)))
+    cut(path, share)
+    for read in (audio.read, whole, lambda path: audio.read(path, start=RATE - 100)):
+        with pytest.raises(ValueError, match=r"x\.flac' is (damaged or )?cut short"):
+            read(path)
+
+
+def test_a_flac_file_that_promises_more_raises(tmp_path):
+    path = save(tmp_path / "x.flac", tone())
+    flac_of_frames(path, 9000)
+    for read in (audio.read, whole):
+        with pytest.raises(ValueError, match=r"x\.flac' is (damaged or )?cut short"):
+            read(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_finite_raise(tmp_path, value):
+    x = tone()
+    x[5000] = value
+    path = save(tmp_path / "x.wav", x, subtype="FLOAT")
+    for read in (audio.read, whole, lambda path: whole(path, seconds=0.1)):
+        with pytest.raises(ValueError, match=r"x\.wav' has NaN or infinite samples, the first at frame 5000"):
+            read(path)
+    assert np.isfinite(audio.read(path, frames=5000)[0]).all()
+
+
+def test_long_wav_headers_are_read(tmp_path):
+    path = save(tmp_path / "x.wav", tone(), format="RF64")
+    np.testing.assert_allclose(audio.read(path)[0], tone(), atol=2**-15)
+    cut(path, 0.5)
+    with pytest.raises(ValueError, match=r"x\.wav' is cut short"):
+        audio.read(path)
+
+
+def test_paths(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.wav"):
+        audio.read(tmp_path / "none.wav")
+    with pytest.raises(ValueError, match="it is none"):
+        audio.read(tmp_path)
+    # A name that is no UTF-8.
+    path = tmp_path / "x\udcff.wav"
+    audio.write(path, tone(), RATE)
+    assert len(audio.read(path)[0]) == 8000
+
+
+def test_files_are_sorted_and_hidden_ones_left_out(tmp_path):
+    names = ["a/x.FLAC", "b.ogg", "a.wav", ".hidden.wav", ".hidden/x.wav", "c.txt", "a/deep/y.wav"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.wav").mkdir()
+    found = [path.relative_to(tmp_path).as_posix() for path in audio.files(tmp_path)]
+    assert found == ["a/deep/y.wav", "a/x.FLAC", "a.wav", "b.ogg"]
+    with pytest.raises(ValueError, match=r"folder\.wav' has no audio files"):
+        audio.files(tmp_path / "folder.wav")
+    with pytest.raises(ValueError, match="Expected a folder"):
+        audio.files(tmp_path / "c.txt")
+
+
+# Writing.
+
+
+@pytest.mark.parametrize("suffix, subtype", [(".wav", None), (".wav", "FLOAT"), (".flac", "PCM_24"), (".ogg", None)])
+def test_write_then_read(tmp_path, suffix, subtype):
+    x = tone(3, channels=2)
+    audio.write(tmp_path / f"new/x{suffix}", x, RATE, subtype)
+    audio.write(tmp_path / f"new/y{suffix}", (x[i : i + 1000] for i in range(0, len(x), 1000)), RATE, subtype)
+    (y, rate), (z, _) = (audio.read(tmp_path / f"new/{name}{suffix}") for name in "xy")
+    assert rate == RATE
+    for read in (y, z):
+        np.testing.assert_allclose(read, x, atol=0.02 if suffix == ".ogg" else 2**-15)
+    info = soundfile.info(tmp_path / f"new/x{suffix}")
+    assert info.subtype == (subtype or {".wav": "PCM_16", ".ogg": "VORBIS"}[suffix])
+
+
+def test_write_clips_and_takes_one_axis(tmp_path):
+    audio.write(tmp_path / "x.wav", np.array([0.5, 2, -2], np.float16), RATE)
+    np.testing.assert_allclose(audio.read(tmp_path / "x.wav")[0], [[0.5], [1], [-1]], atol=2**-14)
+
+
+def test_nothing_remains_of_a_write_that_fails(tmp_path):
+    path = tmp_path / "x.wav"
+    audio.write(path, tone(), RATE)
+    before = path.read_bytes()
+
+    def blocks():
+        yield tone()
+        raise RuntimeError("the model failed")
+
+    with pytest.raises(RuntimeError, match="the model failed"):
+        audio.write(path, blocks(), RATE)
+    bad = tone()
+    bad[-1] = np.nan
+    for sound, message in (
+        (iter([tone(), tone(channels=2)]), "blocks of 1 and of 2 channels"),
+        (iter([tone(), bad]), "must be finite"),
+        (np.zeros(0), "must have samples"),
+        ([], "must have samples"),
+        (np.zeros(5, np.int16), "must be floats"),
+        (np.zeros((5, 1, 1)), "must be floats"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            audio.write(path, sound, RATE)
+    with pytest.raises(ValueError, match=r"must end in \.wav, \.flac, \.ogg"):
+        audio.write(tmp_path / "x.mp3", tone(), RATE)
+    with pytest.raises(ValueError, match=r"`subtype` of a FLAC file must be one of .*PCM_16"):
+        audio.write(tmp_path / "x.flac", tone(), RATE, "FLOAT")
+    with pytest.raises(OSError, match=r"y\.flac' could not be written"):  # FLAC has at most 8 channels.
+        audio.write(tmp_path / "y.flac", tone(channels=9), RATE)
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == before
+
+
+def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
+    path = save(tmp_path / "x.wav", tone())
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    audio.read(path)
+    with pytest.raises(ImportError, match=r"needs soxr: pip install 'keras_ae\[audio\]'"):
+        audio.read(path, rate=8000)
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(ImportError, match=r"needs soundfile: pip install 'keras_ae\[audio\]'"):
+        audio.header(path)

@@ -1,0 +1,66 @@
+"""Short-time transforms against their definition, and the losses on them."""
+
+import numpy as np
+import pytest
+import scipy.signal
+import tensorflow as tf
+
+from keras_ae import spectral
+
+
+@pytest.mark.parametrize("hop", [128, 256])
+def test_the_inverse_gives_the_waveform_back(rng, hop):
+    frame = 512
+    x = rng.normal(size=(2, 4096)).astype("float32")
+    around = frame - hop
+    spectra = spectral.stft(np.pad(x, [[0, 0], [around, around]]), frame, hop)
+    y = spectral.inverse_stft(spectra, frame, hop).numpy()
+    np.testing.assert_allclose(y[:, around:-around], x, atol=1e-5)
+
+
+def test_spectra_are_those_of_the_formula(rng):
+    x = rng.normal(size=(1, 40)).astype("float32")
+    found = spectral.stft(x, 16, 8).numpy()[0]
+    assert found.shape == (4, 9)
+    n, f = np.arange(16), np.arange(9)[:, None]
+    w = np.sin(np.pi * (n + 0.5) / 16)
+    for t in range(4):
+        expected = (w * x[0, 8 * t + n] * np.exp(-2j * np.pi * f * n / 16)).sum(axis=1)
+        np.testing.assert_allclose(found[t], expected, atol=1e-5)
+
+
+def test_compression_raises_magnitudes_and_keeps_phases(rng):
+    x = (rng.normal(size=100) + 1j * rng.normal(size=100)).astype("complex64")
+    c = spectral.compressed(tf.constant(x), 0.3).numpy()
+    np.testing.assert_allclose(np.abs(c), np.abs(x) ** 0.3, rtol=1e-3)
+    np.testing.assert_allclose(np.angle(c), np.angle(x), atol=1e-5)
+    assert spectral.compressed(tf.zeros(3, tf.complex64)).numpy().tolist() == [0, 0, 0]
+
+
+def test_the_distance_is_0_for_equal_waveforms_and_grows_with_the_noise(rng):
+    y = rng.normal(size=(3, 2048)).astype("float32")
+    noise = rng.normal(size=y.shape).astype("float32")
+    found = [spectral.distance(y + scale * noise, y).numpy() for scale in (0.0, 0.1, 1.0)]
+    np.testing.assert_allclose(found[0], 0, atol=1e-6)
+    assert (found[0] < found[1]).all() and (found[1] < found[2]).all() and found[1].shape == (3,)
+
+
+def test_only_the_phase_term_hears_a_change_of_sign(rng):
+    y = rng.normal(size=(2, 2048)).astype("float32")
+    np.testing.assert_allclose(spectral.distance(-y, y, phase=0.0), 0, atol=1e-6)
+    assert (spectral.distance(-y, y, phase=0.3).numpy() > 0.1).all()
+
+
+def test_gradients_of_silence_are_finite():
+    x = tf.Variable(tf.zeros([1, 1024]))
+    with tf.GradientTape() as tape:
+        loss = spectral.distance(x, tf.zeros([1, 1024])) + spectral.distance(x, tf.ones([1, 1024]))
+    assert np.isfinite(tape.gradient(loss, x)).all()
+
+
+def test_emphasis_is_a_filter_and_is_undone(rng):
+    x = rng.normal(size=(2, 3000)).astype("float32")
+    y = spectral.emphasise(x, 0.95).numpy()
+    np.testing.assert_allclose(y, scipy.signal.lfilter([1, -0.95], [1], x), atol=1e-6)
+    np.testing.assert_allclose(spectral.deemphasise(y, 0.95), x, atol=1e-5)
+    np.testing.assert_array_equal(spectral.deemphasise(x, 0.0), x)

@@ -1,0 +1,84 @@
+"""Generators of waveforms: shapes, causality, and a stream that equals the whole."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ae import speech_networks
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """A small causal generator whose filters are far from the identity that they start at."""
+    keras.utils.set_random_seed(0)
+    made = speech_networks.SpectralGenerator(frame=64, hop=16, units=12, depth=2, taps=3)
+    made.build()
+    rng = np.random.default_rng(0)
+    made.set_weights([w + 0.2 * rng.normal(size=w.shape) for w in made.get_weights()])
+    return made
+
+
+def test_a_fresh_generator_changes_little(rng):
+    x = 0.1 * rng.normal(size=(2, 2048)).astype("float32")
+    y = speech_networks.SpectralGenerator(frame=256, hop=128)(x).numpy()
+    assert np.abs(y - x).max() < 0.03
+
+
+@pytest.mark.parametrize("hops", [[1] * 20, [3, 7, 10], [20]])
+def test_a_stream_is_the_whole_late_by_the_delay(generator, rng, hops):
+    x = rng.normal(size=(2, 320)).astype("float32")
+    whole = generator(x).numpy()
+    state, parts, start = np.zeros((2, generator.state_size), "float32"), [], 0
+    for n in hops:
+        part, state = generator.go_on(x[:, start : start + 16 * n], state)
+        assert state.shape == (2, generator.state_size)
+        parts.append(part.numpy())
+        start += 16 * n
+    stream = np.concatenate(parts, axis=1)
+    assert np.abs(whole).max() > 0.1 and np.abs(whole - x).max() > 0.1
+    np.testing.assert_allclose(stream[:, generator.delay :], whole[:, : -generator.delay], atol=1e-5)
+
+
+def test_the_future_beyond_a_frame_does_not_matter(generator, rng):
+    x = rng.normal(size=(1, 320)).astype("float32")
+    other = x.copy()
+    other[:, 160:] = rng.normal(size=160)
+    before, after = generator(x).numpy()[0], generator(other).numpy()[0]
+    seen = 160 - generator.frame + 1  # what a frame with sample 160 in it reaches back to
+    np.testing.assert_allclose(before[:seen], after[:seen], atol=1e-6)
+    assert np.abs(before[160:] - after[160:]).max() > 0.01
+
+
+def test_silence_stays_silence(generator):
+    np.testing.assert_array_equal(generator(np.zeros((1, 320), "float32")), np.zeros((1, 320)))
+
+
+def test_frames_that_hops_do_not_fill_are_refused():
+    with pytest.raises(ValueError, match="frame and hop"):
+        speech_networks.SpectralGenerator(frame=500, hop=150)
+
+
+def test_the_waveform_generator_has_the_sizes_of_the_paper(rng):
+    made = speech_networks.WaveformGenerator(filters=(4, 8, 16), kernel_size=5)
+    x = rng.normal(size=(2, 64)).astype("float32")
+    assert made.multiple == 8 and made(x).shape == (2, 64)
+    assert tf.convert_to_tensor(made.noise_shape(tf.constant(x))).numpy().tolist() == [2, 8, 16]
+    assert np.abs(made(x)).max() <= 1
+    # Noise beside the code is heard.
+    z = rng.normal(size=(2, 8, 16))
+    assert np.abs(made([x, z]) - made(x)).max() > 0
+    assert len(speech_networks.SEGAN_FILTERS) == 11
+    # Five-tap convolutions: 1-4-8-16 down; 32 (code and noise), then 16 and 8 (with skips) up; biases; PReLUs.
+    down, up = 5 * (4 + 32 + 128) + 28, 5 * (32 * 8 + 16 * 4 + 8) + 13
+    assert made.count_params() == down + up + (4 + 8 + 16) + (8 + 4)
+
+
+def test_the_critic_looks_at_both_waveforms(rng):
+    critic = speech_networks.waveform_critic(64, filters=(4, 8), kernel_size=5)
+    a, b, c = rng.normal(size=(3, 2, 64)).astype("float32")
+    scores = critic([a, b])
+    assert scores.shape == (2, 1)
+    assert np.abs(scores - critic([c, b])).max() > 0 and np.abs(scores - critic([a, c])).max() > 0
+    # Normalised row by row: a neighbour does not matter.
+    np.testing.assert_allclose(critic([a[:1], b[:1]]), scores[:1], atol=1e-5)
