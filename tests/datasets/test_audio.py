@@ -12,11 +12,6 @@ from keras_ae.datasets import audio
 RATE = 16000
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    """Not as in conftest.py: clearing Keras's session takes longer than most of these tests, which do not need it."""
-
-
 def tone(seconds=0.5, rate=RATE, channels=1, hertz=440):
     """A sine of height 1/2, float32 `(T, channels)`; each channel is fainter than the one before."""
     x = 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)

@@ -25,11 +25,6 @@ def noise_like(seed, samples=3 * RATE, level=0.1):
     return np.float32(level * np.random.default_rng(seed).standard_normal(samples))
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    """Not as in conftest.py: clearing Keras's session takes longer than most of these tests, which do not need it."""
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Three files of speech and two of noise, one of them shorter than a window; all white, of RMS 0.1 and 0.05."""

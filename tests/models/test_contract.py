@@ -129,17 +129,14 @@ def moved(model):
     return [v for each in model.objectives().values() for n in each.networks for v in n.trainable_variables]
 
 
-def test_fit_logs_every_term_and_moves_every_variable(model):
-    x = data(model)
-    before = [v.numpy() for v in moved(model)]
-    validation = data(model, 20)
-    validation = validation if model.conditional else validation[0]
-    history = model.fit(*x, batch_size=16, epochs=2, validation_data=validation, verbose=0).history
-    names = {"loss", *model.terms}
+def test_fit_logs_every_term_and_moves_every_variable(eager):
+    before = [v.numpy() for v in moved(eager)]
+    history = eager.fit(*data(eager), batch_size=16, epochs=2, validation_data=whole(eager, 20), verbose=0).history
+    names = {"loss", *eager.terms}
     assert set(history) == names | {f"val_{name}" for name in names}
-    for variable, old in zip(moved(model), before, strict=True):
+    for variable, old in zip(moved(eager), before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0, variable.path
-    assert int(model.optimizer.iterations) == 6
+    assert int(eager.optimizer.iterations) == 6
 
 
 def test_loss_is_the_weighted_sum_of_the_logged_terms(eager):
