@@ -166,7 +166,7 @@ class CosineDecay(TimeBudget):
     A schedule of the optimizer would be cut short where time runs out, at a rate that still makes noise.
 
     Args:
-        learning_rate: float, at the beginning.
+        learning_rate: float, at the beginning, of all the model's optimizers.
         steps: int, training steps of the planned epochs.
         max_minutes: float, or None for no limit.
     """
@@ -180,7 +180,8 @@ class CosineDecay(TimeBudget):
         if self.max_minutes is not None:
             progress = max(progress, self._minutes() / max(self.max_minutes, 1e-9))
         rate = self.learning_rate * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
-        self.model.optimizer.learning_rate = rate
+        for optimizer in self.model.optimizers.values():
+            optimizer.learning_rate = rate
 
 
 class Backup(keras.callbacks.BackupAndRestore):

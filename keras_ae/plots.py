@@ -251,6 +251,36 @@ def decomposition(history, terms=("reconstruction", "kl"), title=None):
     return figure
 
 
+def spectrograms(waveforms, rate, title=None):
+    """Spectrograms of waveforms below each other, in decibels under the loudest point of all.
+
+    Args:
+        waveforms: `{name: floats (T,)}`.
+        rate: int, Hz.
+        title: str or None.
+
+    Example: `spectrograms({"noisy": noisy, "denoised": denoised}, 16_000)`
+    """
+    figure, panels = _figure(8.0, 1.8 * len(waveforms), title, nrows=len(waveforms), sharex=True, squeeze=False)
+    powers = {}
+    for name, wave in waveforms.items():
+        wave = np.asarray(wave, dtype="float64")
+        if wave.ndim != 1 or len(wave) < 2:
+            raise ValueError(f"{name}: expected a waveform (T,), received shape {wave.shape}.")
+        size = min(512, len(wave))
+        frames = np.lib.stride_tricks.sliding_window_view(wave, size)[:: max(1, size // 4)] * np.hanning(size)
+        powers[name] = np.abs(np.fft.rfft(frames)) ** 2
+    loudest = max(max(power.max() for power in powers.values()), np.finfo("float64").tiny)
+    for axes, (name, power) in zip(panels[:, 0], powers.items(), strict=True):
+        decibels = 10 * np.log10(np.maximum(power / loudest, 1e-8)).T
+        extent = (0, len(waveforms[name]) / rate, 0, rate / 2000)
+        shown = axes.imshow(decibels, origin="lower", aspect="auto", extent=extent, vmin=-80, vmax=0, cmap="magma")
+        axes.set_ylabel(f"{name}\nkHz")
+    panels[-1, 0].set_xlabel("seconds")
+    figure.colorbar(shown, ax=panels[:, 0], label="dB")
+    return figure
+
+
 def retrieval(curves, ones, title=None):
     """Precision against recall of several rankings, and below it the share of ones in each bit of a code.
 

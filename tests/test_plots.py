@@ -213,3 +213,15 @@ def test_the_decomposition_adds_up_to_the_bound():
     np.testing.assert_allclose(valid, [7.0, 7.0])
     with pytest.raises(ValueError, match="history"):
         plots.decomposition({"reconstruction": [1.0]})
+
+
+def test_a_spectrogram_shows_a_tone_at_its_frequency(rng):
+    tone = np.sin(2 * np.pi * 2000 * np.arange(16_000) / 16_000)
+    figure = plots.spectrograms({"tone": tone, "noise": 0.1 * rng.normal(size=16_000)}, 16_000)
+    shown = figure.axes[0].images[0]
+    decibels, extent = np.asarray(shown.get_array()), shown.get_extent()
+    height = decibels.mean(axis=1).argmax() / (len(decibels) - 1) * extent[3]
+    assert height == pytest.approx(2.0, abs=0.05) and extent[1] == 1.0
+    assert decibels.max() == pytest.approx(0, abs=0.1) and decibels.min() >= -80
+    with pytest.raises(ValueError, match="tone: expected a waveform"):
+        plots.spectrograms({"tone": tone[None]}, 16_000)

@@ -120,7 +120,10 @@ def blocks(path, seconds=10.0, rate=None):
     _check_size(path, min(seconds * max(own.rate, rate or 0), own.frames), own.channels)
     frames = max(1, round(min(seconds * own.rate, own.frames)))
     decoded = _blocks(path, frames)
-    return decoded if rate in (None, own.rate) else _resampled(decoded, own, rate)
+    if rate in (None, own.rate):
+        return decoded
+    made = resample_blocks(decoded, own.rate, rate, max(1, round(own.frames * rate / own.rate)))
+    return (np.clip(block, -1, 1) for block in made)
 
 
 def resample(x, own, rate):
@@ -138,6 +141,57 @@ def resample(x, own, rate):
     """
     y = _library("soxr").resample(x, own, rate)
     return y if len(y) else x[:1]
+
+
+def resample_blocks(blocks, own, rate, frames=None):
+    """Resamples a signal that comes in blocks, as `resample` does the whole of it.
+
+    Args:
+        blocks: iterable of float32 `(t, channels)`.
+        own: int, the rate of the blocks.
+        rate: int, the new rate.
+        frames: int, how many the blocks make in all: a sample too many is cut off, one too few is 0. None for as many
+            as come.
+
+    Returns:
+        Iterator of float32 `(t, channels)`, none of them empty.
+    """
+    blocks = iter(blocks)
+    first = next(blocks, None)
+    if first is None:
+        return
+    stream = None if own == rate else _library("soxr").ResampleStream(own, rate, first.shape[1], dtype="float32")
+
+    def made():
+        for block in itertools.chain([first], blocks):
+            yield block if stream is None else stream.resample_chunk(np.ascontiguousarray(block))
+        if stream is not None:
+            yield stream.resample_chunk(first[:0], last=True)
+
+    done = 0
+    for block in made():
+        block = block[: None if frames is None else frames - done]
+        done += len(block)
+        if len(block):
+            yield block
+    if not done:  # of a few samples soxr makes none
+        yield first[:1]
+    if frames is not None and (missing := frames - max(done, 1)):
+        yield np.zeros((missing, first.shape[1]), "float32")
+
+
+def subtype(path, target):
+    """The coding of the samples of an audio file, such as `"PCM_24"`, if `target`'s format knows it; None otherwise."""
+    soundfile = _library("soundfile")
+    with _opened(path) as file:
+        found = file.subtype
+    kind = _WRITTEN.get(pathlib.Path(target).suffix.lower())
+    return found if kind and soundfile.check_format(kind, found) else None
+
+
+def writable(path):
+    """Whether `write` knows the format of a file name."""
+    return pathlib.Path(path).suffix.lower() in _WRITTEN
 
 
 def write(path, audio, rate, subtype=None):
@@ -335,19 +389,6 @@ def _blocks(path, frames):
     with _opened(path) as file:
         for start in range(0, file.frames, frames):
             yield _decode(file, path, start, min(frames, file.frames - start))
-
-
-def _resampled(decoded, own, rate):
-    stream = _library("soxr").ResampleStream(own.rate, rate, own.channels, dtype="float32")
-    found, done = False, 0
-    for x in decoded:
-        done += len(x)
-        y = stream.resample_chunk(x, last=done == own.frames)
-        if len(y):
-            found = True
-            yield np.clip(y, -1, 1)
-    if not found:
-        yield x[:1]
 
 
 # Writing.

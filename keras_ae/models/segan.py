@@ -117,6 +117,11 @@ class SEGAN(ObjectiveModel):
 
     def check_data(self, x, y):
         checks.check_array("x", x, self.event_shape, None)
+        multiple = getattr(self.generator, "multiple", 1)
+        if x.shape[1] % multiple:
+            raise ValueError(
+                f"x: the generator trains on windows of a multiple of {multiple} samples, received {x.shape[1]}."
+            )
         if y is None:
             raise ValueError("y: SEGAN learns from pairs. Give the clean speech of each x.")
         if tuple(y.shape) != tuple(x.shape):

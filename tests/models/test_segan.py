@@ -120,7 +120,9 @@ def test_refuses_data(waves):
     with pytest.raises(ValueError, match="learns from pairs"):
         model.fit(noisy, verbose=0)
     with pytest.raises(ValueError, match="x's shape"):
-        model.fit(noisy, clean[:, :-1], verbose=0)
+        model.fit(noisy, clean[:-1], verbose=0)
+    with pytest.raises(ValueError, match="multiple of 4 samples, received 63"):
+        model.fit(noisy[:, :63], clean[:, :63], verbose=0)
     broken = noisy.copy()
     broken[3, 5] = np.nan
     with pytest.raises(ValueError, match="NaN"):

@@ -1,0 +1,168 @@
+"""Measures a denoising model on pairs of clean and noisy recordings, beside spectral gating and a Wiener filter.
+
+python -m apps.audio_denoising.evaluate
+python -m apps.audio_denoising.evaluate --clean_dir=clean_testset_wav --noisy_dir=noisy_testset_wav
+
+Recordings are compared at 16 kHz, the mean of their channels. A file `log_testset.txt` beside the folders, as
+VoiceBank-DEMAND has it, says which noise at which SNR each recording has; figures for each are then in the report.
+"""
+
+import pathlib
+import sys
+import time
+from collections import defaultdict
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from apps import common
+from apps.audio_denoising import baselines, served
+from keras_ae import plots
+from keras_ae.datasets import audio, speech
+from keras_ae.evaluation.speech import measures
+
+RATE = 16_000
+# Each embedded sentence has one of the embedded noises at one of these.
+EMBEDDED_DB = (2.5, 7.5, 12.5, 17.5)
+
+
+def define_flags():
+    return {
+        "model": flags.DEFINE_string(
+            "model", served.EXPORT_DIR, "Export folder of the model; its newest version is what users are served."
+        ),
+        "clean_dir": flags.DEFINE_string("clean_dir", None, "Clean recordings. By default embedded ones, with noise."),
+        "noisy_dir": flags.DEFINE_string("noisy_dir", None, "The same recordings with noise, under the same names."),
+        "output": flags.DEFINE_string(
+            "output", "runs/audio_denoising/evaluate", "Folder of report.json and the figure, apart from the model."
+        ),
+        "seed": common.define_seed(),
+    }
+
+
+def run(model, clean_dir, noisy_dir, output, seed):
+    """Measures, draws, prints and writes the report. Arguments: the flags."""
+    start = time.perf_counter()
+    folder = common.writable(output)
+    with common.user_input():
+        denoiser = served.Denoiser(model)
+        data = embedded(seed) if clean_dir is None and noisy_dir is None else recordings(clean_dir, noisy_dir)
+    ways = {
+        "noisy": lambda noisy: noisy,
+        "model": lambda noisy: denoiser.denoise(noisy[None])[0],
+        "spectral_gating": lambda noisy: baselines.spectral_gating(noisy, RATE),
+        "wiener": lambda noisy: baselines.wiener(noisy, RATE),
+    }
+    found, shown, skipped = [], None, {}
+    for name, load, labels in tqdm(data, "Measuring", unit=" recordings"):
+        try:
+            clean, noisy = load()
+            made = {way: process(noisy) for way, process in ways.items()}
+            each = {way: measures(clean, processed, RATE) for way, processed in made.items()}
+        except (ValueError, OSError) as error:
+            skipped[name] = str(error)
+            continue
+        found.append({"recording": name, **labels, "measures": each})
+        shown = shown or {"clean": clean, "noisy": noisy, "denoised": made["model"]}
+    if not found:
+        raise common.UserError(f"No recording could be measured: {skipped}.")
+    methods = {way: averages([each["measures"][way] for each in found]) for way in ways}
+    figures = methods["model"] | {f"noisy_{name}": value for name, value in methods["noisy"].items()}
+    figures |= {"methods": methods, "by_noise": grouped(found, "noise"), "by_snr": grouped(found, "snr")}
+    path = folder / "denoising.png"
+    plots.spectrograms(shown, RATE).savefig(path)
+    print(table(methods), file=sys.stderr)
+    figures |= {"recordings": len(found), "skipped": skipped, "each": found}
+    figures |= {"model": denoiser.path, "seed": seed, "figure": path, "seconds": time.perf_counter() - start}
+    common.report(figures, folder)
+
+
+def recordings(clean_dir, noisy_dir):
+    """Triples of a name, a function that reads (clean, noisy) `(T,)` at 16 kHz, and labels `{"noise": , "snr": }`.
+
+    Raises:
+        ValueError: if one folder is missing, a file has no partner, or those of a pair differ in length.
+    """
+    if clean_dir is None or noisy_dir is None:
+        raise ValueError("Expected --clean_dir and --noisy_dir together, or neither.")
+    labels = logged(pathlib.Path(noisy_dir).resolve().parent / "log_testset.txt")
+    return [
+        (clean.stem, lambda clean=clean, noisy=noisy: (mono(clean), mono(noisy)), labels.get(clean.stem, {}))
+        for clean, noisy in speech.pairs(clean_dir, noisy_dir)
+    ]
+
+
+def logged(path):
+    """Noise and SNR by recording, of a log of lines `name noise ... snr`; empty where there is none."""
+    if not path.exists():
+        return {}
+    lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {pathlib.Path(each[0]).stem: {"noise": each[1], "snr": float(each[-1])} for each in lines if len(each) > 2}
+
+
+def embedded(seed):
+    """As `recordings`, of every embedded sentence with one of the embedded noises."""
+    clean, noise = (audio.files(folder) for folder in speech.embedded())
+    rng = np.random.default_rng(seed)
+    made = []
+    for path in clean:
+        other, snr = noise[rng.integers(len(noise))], float(rng.choice(EMBEDDED_DB))
+        made.append((path.stem, lambda a=path, b=other, db=snr: mixed(a, b, db), {"noise": other.stem, "snr": snr}))
+    return made
+
+
+def mixed(clean, noise, snr):
+    """(clean, noisy) `(T,)` of two files at an SNR in dB, as loud as they may be."""
+    clean, noise = mono(clean), mono(noise)
+    noisy = speech.mix(clean, np.resize(noise, clean.shape), snr)
+    peak = max(1.0, np.abs(noisy).max())
+    return clean / peak, noisy / peak
+
+
+def mono(path):
+    """The mean of a file's channels at 16 kHz, float32 `(T,)`."""
+    return np.ascontiguousarray(audio.read(path, rate=RATE)[0].mean(axis=1))
+
+
+def averages(measured):
+    """Means and standard errors over recordings; `undefined` counts the recordings that a measure refused."""
+    figures, undefined = {}, {}
+    for name in measured[0]:
+        values = np.array([each[name] for each in measured], dtype="float64")
+        undefined[name] = int(np.isnan(values).sum())
+        values = values[~np.isnan(values)]
+        figures[name] = values.mean() if len(values) else np.nan
+        figures[f"{name}_standard_error"] = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return figures | {"undefined": {name: count for name, count in undefined.items() if count}}
+
+
+def grouped(found, label):
+    """`averages` of the noisy recordings and of the model's, by the values of a label."""
+    groups = defaultdict(list)
+    for each in found:
+        if label in each:
+            groups[str(each[label])].append(each["measures"])
+    return {
+        value: {"recordings": len(group)} | {way: averages([m[way] for m in group]) for way in ("noisy", "model")}
+        for value, group in sorted(groups.items())
+    }
+
+
+def table(methods):
+    """The figures as text, a row a method."""
+    names = [name for name in methods["noisy"] if f"{name}_standard_error" in methods["noisy"]]
+    lines = ["".join([f"{'':16}", *(f"{name:>17}" for name in names)])]
+    for way, figures in methods.items():
+        cells = (f"{figures[name]:9.3f} ± {figures[f'{name}_standard_error']:5.3f}" for name in names)
+        lines.append("".join([f"{way:16}", *(f"{cell:>17}" for cell in cells)]))
+    return "\n".join(lines)
+
+
+def main():
+    run(**{name: flag.value for name, flag in FLAGS.items()})
+
+
+if __name__ == "__main__":
+    FLAGS = define_flags()
+    common.main(main)

@@ -1,0 +1,122 @@
+"""The endpoints of an exported model, and the model as the scripts that use it see it: noisy speech in, clean out."""
+
+import json
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ae import serving
+
+EXPORT_DIR = "runs/audio_denoising/export"
+
+
+def denoising(model):
+    """The function of `serving_default`: audio `(B, T)` and lengths `(B,)` to audio `(B, T)` and which rows are valid.
+
+    What lies beyond a row's length counts as silence, and is silence in the answer; a row with NaN, infinity or an
+    impossible length is answered with silence.
+    """
+
+    def denoise(audio, length):
+        size = tf.shape(audio)[1]
+        inside = tf.sequence_mask(length, size)
+        audio = tf.where(inside, audio, 0.0)
+        valid = serving.finite(audio) & (length >= 0) & (length <= size)
+        clean = model.call(tf.where(valid[:, None], audio, 0.0))
+        return {"audio": tf.where(inside & valid[:, None], clean, 0.0), "valid": valid}
+
+    return denoise
+
+
+def streaming(model):
+    """The function of `stream`: a frame `(B, N)` and a state `(B, S)` to the frame `delay_samples` late, and a state.
+
+    That of `stream_blocks`, too, where N may be any number of frames: fewer calls, where nobody waits for them.
+
+    A frame with NaN or infinity is answered as silence would be; a broken state begins anew, from zeros.
+    """
+
+    def stream(frame, state):
+        valid, known = serving.finite(frame), serving.finite(state)
+        frame = tf.where(valid[:, None], frame, 0.0)
+        made, state = model.generator.go_on(frame, tf.where(known[:, None], state, 0.0))
+        return {"frame": made, "state": state, "valid": valid & known}
+
+    return stream
+
+
+class Denoiser:
+    """The newest SavedModel of an export folder.
+
+    Args:
+        export_dir: path of the folder whose sub-folders are the versions.
+
+    Attributes:
+        path: of the version.
+        rate: int, Hz, of what goes in and comes out.
+        card: dict, the model's card.
+        frame: int, samples of a frame of a stream; None for a model that does not stream.
+        delay: int, samples by which a stream is late.
+
+    Raises:
+        ValueError: if the folder holds no version, or what it holds is no denoising model.
+
+    Example:
+
+        denoiser = Denoiser("saved_models/audio_denoising")
+        clean = denoiser.denoise(noisy)    # (C, T) both, a row a channel
+    """
+
+    def __init__(self, export_dir):
+        self.path = pathlib.Path(serving.newest(export_dir))
+        try:
+            # Kept, as its signatures do not keep the variables alive.
+            self._model = tf.saved_model.load(str(self.path))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(f"{str(self.path)!r} holds no SavedModel that can be read: {error}") from error
+        self._denoise = self._model.signatures.get("serving_default")
+        if self._denoise is None or set(self._denoise.structured_outputs) != {"audio", "valid"}:
+            raise ValueError(f"{str(self.path)!r} is no model of apps.audio_denoising: it makes no audio.")
+        self._stream = self._model.signatures.get("stream_blocks")
+        card = self.path / serving.CARD_FILE
+        self.card = json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
+        self.rate = self.card.get("rate", 16_000)
+        stream = self.card.get("stream", {})
+        self.frame, self.delay = stream.get("frame"), stream.get("delay_samples", 0)
+
+    def denoise(self, audio):
+        """Clean speech of float32 rows `(C, T)`, `(C, T)`; at once, so T is bounded by memory."""
+        length = tf.fill([audio.shape[0]], audio.shape[1])
+        return self._denoise(audio=tf.constant(audio), length=length)["audio"].numpy()
+
+    def stream(self, channels):
+        """A `Stream` of a number of channels.
+
+        Raises:
+            ValueError: if the model does not stream.
+        """
+        if self._stream is None:
+            raise ValueError(f"{str(self.path)!r} has no endpoint 'stream': it sees the future of what it cleans.")
+        size = self._stream.structured_input_signature[1]["state"].shape[1]
+        return Stream(self._stream, channels, self.frame, size)
+
+
+class Stream:
+    """Feeds a stream in pieces of any length: what comes out lags behind, by the delay and what fills no frame yet."""
+
+    def __init__(self, function, channels, frame, state):
+        self._function, self._frame = function, frame
+        self._state = tf.zeros([channels, state])
+        self._rest = np.zeros((channels, 0), "float32")
+
+    def feed(self, audio):
+        """The clean samples that are ready after float32 rows `(C, t)`: `(C, k frame)`."""
+        audio = np.concatenate([self._rest, audio], axis=1)
+        whole = audio.shape[1] // self._frame * self._frame
+        self._rest = audio[:, whole:]
+        if not whole:
+            return audio[:, :0]
+        answer = self._function(frame=tf.constant(audio[:, :whole]), state=self._state)
+        self._state = answer["state"]
+        return answer["frame"].numpy()

@@ -1,0 +1,51 @@
+"""Settings of record of audio denoising: what the methods share, and what is each one's own."""
+
+SHARED = {
+    "rate": 16_000,  # Hz, of the models and of PESQ's wide band
+    "epochs": 200,  # each of `batches`; the rate falls to 0 by their end, or by that of --max_minutes
+    "batches": 100,  # of an epoch: mixtures never repeat, so that an epoch is what a log line covers
+    "validation": 8,  # batches of fixed mixtures of files that training does not see
+}
+
+METHODS = {
+    # The default: a recurrent filter of spectra, causal.
+    "causal": {
+        "generator": "spectral",
+        "frame": 512,  # 32 ms: the delay
+        "hop": 256,  # half a frame; a quarter costs twice the time
+        "units": 320,  # of each recurrent layer
+        "depth": 2,
+        "taps": 3,  # frames that a filter spans
+        "critic": False,
+        "window": 49_152,  # 3 s, over which the recurrent layers learn what is noise
+        "batch_size": 16,
+        "optimizer": "Adam",
+        "learning_rate": 1e-3,
+        "arguments": {"l1_weight": 10.0, "spectral_weight": 10.0, "preemphasis": 0.0},
+    },
+    # The SEGAN of record (Pascual 2017) at a quarter of its width, as its own would take weeks on a CPU.
+    "segan": {
+        "generator": "waveform",
+        "filters": (4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 256),  # there four times as many
+        "kernel_size": 31,  # as there
+        "critic": True,
+        "window": 16_384,  # as there
+        "batch_size": 32,  # there 400 on four devices
+        "optimizer": "RMSprop",  # as there
+        "learning_rate": 2e-4,  # as there
+        "arguments": {},  # the class's defaults are the paper's
+    },
+}
+
+# What a stream and the serving endpoint are tried on when a model is exported.
+EXAMPLE_SECONDS = 0.5
+
+LICENCES = {
+    "speech_sample": "keras_ae's own synthetic speech and noise: Apache License 2.0",
+    "clean_trainset": "Asterisk core sounds, CC BY-SA 3.0; noise of ESC-10 (Piczak 2015), CC BY 3.0",
+}
+
+
+def of(method):
+    """All settings of a method."""
+    return SHARED | METHODS[method]

@@ -1,0 +1,187 @@
+"""Trains a model that takes noise out of speech, and exports it for TensorFlow Serving.
+
+python -m apps.audio_denoising.train
+python -m apps.audio_denoising.train --clean_dir=clean --noise_dir=noise --max_minutes=90
+python -m apps.audio_denoising.train --clean_dir=clean_trainset_28spk_wav --noisy_dir=noisy_trainset_28spk_wav
+
+A hash of a file's name keeps one in ten out of training, for validation.
+"""
+
+import pathlib
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+import keras_ae as ka
+from apps import common
+from apps.audio_denoising import served, settings
+from keras_ae import serving, strategies
+from keras_ae.datasets import arrays, speech
+from keras_ae.evaluation.speech import si_sdr
+
+
+def define_flags():
+    return {
+        "clean_dir": flags.DEFINE_string(
+            "clean_dir", None, "Folder of clean speech (WAV, FLAC, OGG, any rate). By default the embedded sentences."
+        ),
+        "noise_dir": flags.DEFINE_string(
+            "noise_dir",
+            None,
+            "Folder of noises, mixed with the speech anew at every epoch. By default the embedded ones.",
+        ),
+        "noisy_dir": flags.DEFINE_string(
+            "noisy_dir",
+            None,
+            "Instead of --noise_dir: noisy versions of the files of --clean_dir, under the same names, as in "
+            "VoiceBank-DEMAND; for mixtures that were recorded or made by others.",
+        ),
+        "method": flags.DEFINE_enum(
+            "method",
+            "causal",
+            list(settings.METHODS),
+            "What is learned: the default, which streams, or SEGAN as published, narrower.",
+        ),
+        "max_minutes": common.define_max_minutes(),
+        "export_dir": common.define_export_dir(served.EXPORT_DIR),
+        "seed": common.define_seed(),
+        "strategy": common.define_strategy(),
+        "checkpoint_dir": common.define_checkpoint_dir(),
+    }
+
+
+def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, strategy, checkpoint_dir):
+    """Trains and exports; prints and writes the report. Arguments: the flags."""
+    start = time.perf_counter()
+    strategy = common.strategy(strategy)
+    folder = common.writable(pathlib.Path(export_dir)).parent
+    chosen = settings.of(method)
+    if clean_dir is None:
+        if noise_dir or noisy_dir:
+            raise common.UserError("--clean_dir: expected a folder of clean speech beside --noise_dir or --noisy_dir.")
+        clean_dir, noise_dir = speech.embedded()
+        chosen |= {"epochs": 2, "batches": 20}  # too little speech to learn more from
+    with common.user_input():
+        data, validation = windows(clean_dir, noise_dir, noisy_dir, chosen, seed)
+    model, seconds = train(
+        chosen, data, validation, seed=seed, strategy=strategy, max_minutes=max_minutes, checkpoint_dir=checkpoint_dir
+    )
+    if not strategies.is_chief(strategy):
+        return  # of several workers one writes and prints
+    figures = {"train_seconds": seconds, "steps": int(model.optimizer.iterations), **validated(model, validation)}
+    with common.user_input():
+        name = pathlib.Path(clean_dir).resolve().name
+        name = "speech_sample" if clean_dir == speech.embedded()[0] else name
+        licence = settings.LICENCES.get(name, "not known to this program: the terms of the data's owner apply")
+        made_of = {"data": name, "licence": licence, "method": method, "seed": seed}
+        path = export(model, chosen, export_dir, made_of | {"command": common.command(), "numbers": figures})
+    common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
+
+
+def windows(clean_dir, noise_dir, noisy_dir, chosen, seed):
+    """Data sets of (noisy, clean) windows for training and for validation.
+
+    Raises:
+        ValueError: if both of the last folders are given or neither is, or a folder has no files.
+    """
+    if (noise_dir is None) == (noisy_dir is None):
+        raise ValueError("Expected --noise_dir or --noisy_dir beside --clean_dir, and not both.")
+    size = {"window": chosen["window"], "batch_size": chosen["batch_size"], "rate": chosen["rate"], "seed": seed}
+    if noisy_dir is not None:
+        parts = [speech.pairs(clean_dir, noisy_dir, split) for split in speech.SPLITS]
+        data = speech.windows(parts[0], hop=chosen["window"] // 2, **size)
+        return data, speech.windows(parts[1], shuffle=False, **size).take(chosen["validation"])
+    batches = (chosen["batches"], chosen["validation"])
+    return tuple(
+        speech.mixtures(clean_dir, noise_dir, split=split, batches=count, **size)
+        for split, count in zip(speech.SPLITS, batches, strict=True)
+    )
+
+
+def build(chosen, seed):
+    """An untrained model."""
+    if chosen["generator"] == "spectral":
+        names = ("frame", "hop", "units", "depth", "taps")
+        generator = ka.speech_networks.SpectralGenerator(**{name: chosen[name] for name in names})
+    else:
+        generator = ka.speech_networks.WaveformGenerator(chosen["filters"], chosen["kernel_size"])
+    critic = None
+    if chosen["critic"]:
+        critic = ka.speech_networks.waveform_critic(chosen["window"], chosen["filters"], chosen["kernel_size"])
+    return ka.SEGAN(generator, critic, seed=seed, **chosen["arguments"])
+
+
+def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, checkpoint_dir=None):
+    """Builds and trains a model on (noisy, clean) windows.
+
+    Returns:
+        the model, and the seconds of training.
+    """
+    keras.utils.set_random_seed(seed)
+    steps = chosen["epochs"] * int(data.cardinality())
+    with (strategy or tf.distribute.get_strategy()).scope():
+        model = build(chosen, seed)
+        model.compile(getattr(keras.optimizers, chosen["optimizer"])(chosen["learning_rate"], clipnorm=5.0))
+    seconds = common.fit(
+        model,
+        data,
+        validation_data=validation,
+        epochs=chosen["epochs"],
+        shuffle=False,  # mixtures are random already, and Keras would warn
+        verbose=1 if sys.stdout.isatty() else 2,
+        budget=common.CosineDecay(chosen["learning_rate"], steps, max_minutes),
+        checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/audio_denoising",
+    )
+    return model, seconds
+
+
+def validated(model, validation):
+    """Mean SI-SDR in dB of windows of files that training has not seen, before and after."""
+    noisy, clean = arrays(validation)
+    sounds = np.abs(clean).max(axis=1) > 0  # of silence there is no ratio
+    noisy, clean = noisy[sounds], clean[sounds]
+    made = model.denoise(noisy)
+    before, after = (np.mean([si_sdr(c, x) for c, x in zip(clean, each, strict=True)]) for each in (noisy, made))
+    return {"validation_noisy_si_sdr": before, "validation_si_sdr": after}
+
+
+def export(model, chosen, directory, card):
+    """Writes the model's endpoints; returns the version's path."""
+    samples = int(settings.EXAMPLE_SECONDS * chosen["rate"])
+    generator = model.generator
+    endpoints = {
+        "serving_default": serving.Endpoint(
+            served.denoising(model),
+            [tf.TensorSpec([None, None], tf.float32, name="audio"), tf.TensorSpec([None], tf.int32, name="length")],
+            {"audio": np.zeros([1, samples], "float32"), "length": [samples]},
+        )
+    }
+    card = {"rate": chosen["rate"]} | card
+    if hasattr(generator, "go_on"):
+        sizes = {"frame": generator.hop, "state": generator.state_size}
+        inputs = [tf.TensorSpec([None, size], tf.float32, name=name) for name, size in sizes.items()]
+        endpoints["stream"] = serving.Endpoint(served.streaming(model), inputs)
+        inputs = [tf.TensorSpec([None, None], tf.float32, name="frame"), inputs[1]]
+        example = {name: np.zeros([1, 4 * size if name == "frame" else size]) for name, size in sizes.items()}
+        endpoints["stream_blocks"] = serving.Endpoint(served.streaming(model), inputs, example)
+        card["stream"] = {
+            "frame": generator.hop,
+            "state": generator.state_size,
+            "start": "zeros",
+            "delay_samples": generator.delay,
+            "algorithmic_delay_ms": 1000 * generator.frame / chosen["rate"],
+        }
+    return ka.export(model, directory, endpoints=endpoints, card=card)
+
+
+def main():
+    run(**{name: flag.value for name, flag in FLAGS.items()})
+
+
+if __name__ == "__main__":
+    FLAGS = define_flags()
+    common.main(main)

@@ -1,0 +1,318 @@
+"""The user's path: from folders of speech and noise to clean files, streams and figures."""
+
+import io
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from apps import common
+from apps.audio_denoising import denoise, evaluate, served, settings, train
+from keras_ae import serving
+from keras_ae.datasets import audio, speech
+from keras_ae.evaluation.speech import si_sdr
+
+ROOT = pathlib.Path(__file__).parents[2]
+SMALL = {"frame": 128, "hop": 64, "units": 16, "depth": 1, "taps": 2, "window": 4096, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    """An export of a small untrained model whose filters are away from the identity, and the model."""
+    keras.utils.set_random_seed(0)
+    chosen = settings.of("causal") | SMALL
+    model = train.build(chosen, seed=0)
+    rng = np.random.default_rng(0)
+    model.generator.set_weights([w + 0.1 * rng.normal(size=w.shape) for w in model.generator.get_weights()])
+    path = train.export(model, chosen, tmp_path_factory.mktemp("model"), {"data": "none"})
+    return pathlib.Path(path).parent, model
+
+
+def tone(seconds, rate, channels=1, noise=0.05):
+    rng = np.random.default_rng(1)
+    t = np.arange(round(seconds * rate)) / rate
+    x = 0.3 * np.sin(2 * np.pi * 440 * t)[:, None] / np.arange(1, channels + 1)
+    return (x + noise * rng.normal(size=x.shape)).astype("float32")
+
+
+def run_denoise(model, **flags):
+    options = {"input": None, "output": None, "force": False, "rate": 16_000, "channels": 1}
+    denoise.run(model=str(model), **options | flags)
+
+
+# Training.
+
+
+def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, capsys):
+    clean, noise = speech.embedded()
+    monkeypatch.setitem(settings.METHODS, "causal", settings.METHODS["causal"] | SMALL)
+    for name, value in {"epochs": 2, "batches": 3, "validation": 1}.items():
+        monkeypatch.setitem(settings.SHARED, name, value)
+    flags = {"noisy_dir": None, "method": "causal", "max_minutes": None, "seed": 0, "strategy": "default"}
+    flags |= {"checkpoint_dir": str(tmp_path / "checkpoint"), "export_dir": str(tmp_path / "export")}
+    train.run(clean_dir=str(clean), noise_dir=str(noise), **flags)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == report
+    assert report["steps"] == 6 and np.isfinite(report["validation_si_sdr"])
+    card = served.Denoiser(tmp_path / "export").card
+    assert card["stream"]["frame"] == 64 and card["stream"]["algorithmic_delay_ms"] == 8.0 and card["licence"]
+
+
+def test_a_critic_and_pairs_of_files_train_as_well(tmp_path):
+    for name in "abcdefghijklmnopqrst":
+        audio.write(tmp_path / "clean" / f"{name}.wav", tone(0.1, 16_000, noise=0.0), 16_000)
+        audio.write(tmp_path / "noisy" / f"{name}.wav", tone(0.1, 16_000), 16_000)
+    chosen = settings.of("segan") | {"filters": (2, 4), "kernel_size": 5, "window": 1024, "batch_size": 4, "epochs": 1}
+    folders = str(tmp_path / "clean"), None, str(tmp_path / "noisy")
+    data, validation = train.windows(*folders, chosen, seed=0)
+    model, _ = train.train(chosen, data, validation, seed=0)
+    assert model.terms == ("discrimination", "adversarial", "l1")
+    path = train.export(model, chosen, tmp_path / "export", {})
+    denoiser = served.Denoiser(pathlib.Path(path).parent)
+    assert denoiser.frame is None
+    with pytest.raises(ValueError, match="no endpoint 'stream'"):
+        denoiser.stream(1)
+    # Whole files are denoised in one go instead.
+    run_denoise(tmp_path / "export", input=str(tmp_path / "noisy" / "a.wav"), output=str(tmp_path / "a.flac"))
+    assert audio.header(tmp_path / "a.flac").frames == 1600
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (("clean", None, None), "not both"),
+        (("clean", "noise", "noisy"), "not both"),
+        (("nowhere", "noise", None), "nowhere"),
+    ],
+)
+def test_refuses_folders(folders, message):
+    with pytest.raises(ValueError, match=message):
+        train.windows(*folders, settings.of("causal") | SMALL, seed=0)
+
+
+# The export.
+
+
+def test_the_export_answers_without_the_package(export, tmp_path, rng):
+    path, model = export
+    x = 0.1 * rng.normal(size=(3, 1000)).astype("float32")
+    code = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "sys.modules['keras_ae'] = None\n"
+        "served = tf.saved_model.load(sys.argv[1])\n"
+        "x = np.load(sys.argv[2])\n"
+        "answer = served.signatures['serving_default'](audio=x, length=[1000, 1000, 400])\n"
+        "np.save(sys.argv[3], answer['audio'])\n"
+    )
+    np.save(tmp_path / "x.npy", x)
+    arguments = [serving.newest(path), tmp_path / "x.npy", tmp_path / "y.npy"]
+    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], cwd=tmp_path, check=True, capture_output=True)
+    found = np.load(tmp_path / "y.npy")
+    np.testing.assert_allclose(found[:2], model.denoise(x[:2]), atol=1e-5)
+    # Padding does not change the valid part, and is silence.
+    np.testing.assert_allclose(found[2, :400], model.denoise(x[2:, :400])[0], atol=1e-5)
+    assert not found[2, 400:].any() and np.abs(found[2, :400]).max() > 0
+
+
+def test_bad_rows_do_not_harm_their_neighbours(export, rng):
+    path, model = export
+    default = tf.saved_model.load(str(serving.newest(path))).signatures["serving_default"]
+    x = 0.1 * rng.normal(size=(4, 640)).astype("float32")
+    broken = x.copy()
+    broken[1, 7] = np.nan
+    answer = default(audio=broken, length=[640, 640, 641, 0])
+    assert answer["valid"].numpy().tolist() == [True, False, False, True]
+    np.testing.assert_allclose(answer["audio"][0], model.denoise(x[:1])[0], atol=1e-5)
+    assert not answer["audio"].numpy()[1:].any()
+
+
+def test_a_stream_of_frames_is_the_whole_late_by_the_delay(export, rng):
+    path, model = export
+    loaded = tf.saved_model.load(str(serving.newest(path)))
+    card = json.loads((pathlib.Path(serving.newest(path)) / serving.CARD_FILE).read_text())["stream"]
+    x = 0.1 * rng.normal(size=(2, 20 * card["frame"])).astype("float32")
+    state, frames = np.zeros((2, card["state"]), "float32"), []
+    for start in range(0, x.shape[1], card["frame"]):
+        answer = loaded.signatures["stream"](frame=x[:, start : start + card["frame"]], state=state)
+        state = answer["state"]
+        frames.append(answer["frame"])
+    made, late = np.concatenate(frames, axis=1), card["delay_samples"]
+    np.testing.assert_allclose(made[:, late:], model.denoise(x)[:, :-late], atol=1e-4)
+    broken = x[:, : card["frame"]].copy()
+    broken[0, 0] = np.inf
+    answer = loaded.signatures["stream"](frame=broken, state=state)
+    assert answer["valid"].numpy().tolist() == [False, True] and np.isfinite(answer["state"]).all()
+
+
+def test_pieces_of_any_length_make_the_same_stream(export, rng):
+    path, model = export
+    x = 0.1 * rng.normal(size=(1000, 2)).astype("float32")
+    denoiser = served.Denoiser(path)
+    whole = model.denoise(np.ascontiguousarray(x.T)).T
+    for sizes in ([1000], [1] * 7 + [500, 493], [250] * 4):
+        blocks = np.split(x, np.cumsum(sizes)[:-1])
+        made = np.concatenate(list(denoise.streamed(denoiser, blocks, 2)))
+        np.testing.assert_allclose(made, whole, atol=1e-5)
+
+
+# Files.
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "subtype"),
+    [
+        ("a.wav", 8_000, 1, "PCM_U8"),
+        ("b.wav", 44_100, 2, "PCM_24"),
+        ("c.flac", 192_000, 1, "PCM_16"),
+        ("d.wav", 16_000, 8, "FLOAT"),
+        ("e.ogg", 48_000, 1, "VORBIS"),
+        ("f.wav", 16_000, 1, "PCM_32"),
+    ],
+)
+def test_rate_channels_length_and_coding_stay(export, tmp_path, name, rate, channels, subtype):
+    import soundfile
+
+    path, _ = export
+    x = tone(0.3, rate, channels)
+    audio.write(tmp_path / name, x, rate, subtype)
+    run_denoise(path, input=str(tmp_path / name), output=str(tmp_path / "out" / name))
+    info = soundfile.info(tmp_path / "out" / name)
+    assert (info.samplerate, info.channels, info.subtype) == (rate, channels, subtype)
+    assert info.frames == audio.header(tmp_path / name).frames
+
+
+def test_a_model_that_changes_nothing_changes_no_file(tmp_path, rng):
+    chosen = settings.of("causal") | SMALL
+    model = train.build(chosen, seed=0)
+    weights = [np.zeros_like(w) for w in model.generator.get_weights()]
+    model.generator.set_weights(weights)  # the filters that a fresh model starts near
+    path = pathlib.Path(train.export(model, chosen, tmp_path / "model", {})).parent
+    for rate in (16_000, 44_100):
+        x = tone(1.3, rate, 2, noise=0.0)
+        audio.write(tmp_path / "x.wav", x, rate, "FLOAT")
+        run_denoise(path, input=str(tmp_path / "x.wav"), output=str(tmp_path / "y.wav"), force=True)
+        y, _ = audio.read(tmp_path / "y.wav")
+        inside = slice(200, -200)  # the resampler's filter meets the ends
+        assert si_sdr(x[inside, 0], y[inside, 0]) > 40
+        if rate == 16_000:
+            np.testing.assert_allclose(y, x, atol=1e-5)
+    # Windows leave no clicks on noise either, and silence stays silence.
+    noise = 0.1 * rng.normal(size=(1, 5000)).astype("float32")
+    np.testing.assert_allclose(served.Denoiser(path).denoise(noise), noise, atol=1e-5)
+    assert not served.Denoiser(path).denoise(np.zeros((1, 5000), "float32")).any()
+
+
+def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
+    path, _ = export
+    folder = tmp_path / "in"
+    audio.write(folder / "good.wav", tone(0.2, 16_000), 16_000)
+    audio.write(folder / "deep" / "one.wav", np.full((1, 1), 0.1), 16_000)
+    (folder / "text.wav").write_text("not audio")
+    (folder / "empty.flac").write_bytes(b"")
+    audio.write(folder / "nan.wav", tone(0.2, 16_000), 16_000, "FLOAT")
+    content = bytearray((folder / "nan.wav").read_bytes())
+    content[-4:] = np.float32(np.nan).tobytes()
+    (folder / "nan.wav").write_bytes(content)
+    (folder / "cut.wav").write_bytes((folder / "good.wav").read_bytes()[:3000])
+    run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["files"] == 2 and report["skipped"] == {"not readable": 4}
+    written = sorted(each.relative_to(tmp_path / "out").as_posix() for each in (tmp_path / "out").rglob("*.wav"))
+    assert written == ["deep/one.wav", "good.wav"]
+    assert audio.header(tmp_path / "out" / "deep" / "one.wav").frames == 1
+    # Nothing is overwritten unasked.
+    before = (tmp_path / "out" / "good.wav").stat().st_mtime_ns
+    run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"] == {"not readable": 4, "exists": 2}
+    assert (tmp_path / "out" / "good.wav").stat().st_mtime_ns == before
+
+
+def test_a_single_bad_file_is_an_error(export, tmp_path):
+    path, _ = export
+    (tmp_path / "text.wav").write_text("not audio")
+    audio.write(tmp_path / "good.wav", tone(0.1, 16_000), 16_000)
+    for flags, message in (
+        ({"input": str(tmp_path / "text.wav"), "output": str(tmp_path / "out.wav")}, "none or damaged"),
+        ({"input": str(tmp_path / "nowhere.wav"), "output": str(tmp_path / "out.wav")}, "does not exist"),
+        ({"input": str(tmp_path / "good.wav"), "output": str(tmp_path / "good.wav")}, "the recording itself"),
+        ({"input": str(tmp_path / "good.wav"), "output": str(tmp_path / "text.wav")}, "--force"),
+    ):
+        with pytest.raises(common.UserError, match=message):
+            run_denoise(path, **flags)
+    assert not (tmp_path / "out.wav").exists()
+    with pytest.raises(common.UserError, match="No export found"):
+        run_denoise(tmp_path, input=str(tmp_path / "good.wav"), output=str(tmp_path / "out.wav"))
+
+
+def test_a_pipe_gives_what_a_file_gives(export):
+    path, model = export
+    denoiser, x = served.Denoiser(path), tone(0.5, 16_000, 2)
+    samples = np.round(x * 32768).clip(-32768, 32767).astype("<i2")
+    sink = io.BytesIO()
+    assert denoise.pipe(denoiser, io.BufferedReader(_Trickle(samples.tobytes())), sink, 16_000, 2) == 0.5
+    made = np.frombuffer(sink.getvalue(), "<i2").reshape(-1, 2) / 32768
+    expected = model.denoise(np.ascontiguousarray(samples.T / np.float32(32768))).T
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+    with pytest.raises(ValueError, match="no whole sample"):
+        denoise.pipe(denoiser, io.BufferedReader(_Trickle(b"\0" * 7)), io.BytesIO(), 16_000, 1)
+
+
+class _Trickle(io.RawIOBase):
+    """Bytes that come a few at a time, in numbers that are no whole samples."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        piece, self.data = self.data[:701], self.data[701:]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+# Evaluation.
+
+
+def test_figures_of_pairs_with_a_log(export, tmp_path, capsys):
+    path, _ = export
+    clean, noise = speech.embedded()
+    for i, each in enumerate(audio.files(clean)[:2]):
+        x, y = evaluate.mixed(each, audio.files(noise)[i], 5.0)
+        audio.write(tmp_path / "clean" / f"{i}.wav", x, 16_000)
+        audio.write(tmp_path / "noisy" / f"{i}.wav", y, 16_000)
+    (tmp_path / "log_testset.txt").write_text("0.wav hum clip 5\n1 rain 7.5\n")
+    folders = {"clean_dir": str(tmp_path / "clean"), "noisy_dir": str(tmp_path / "noisy")}
+    evaluate.run(model=str(path), output=str(tmp_path / "out"), seed=0, **folders)
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report == json.loads((tmp_path / "out" / "report.json").read_text())
+    for name in ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "ssnr", "csig", "cbak", "covl"):
+        assert np.isfinite([report[name], report[f"noisy_{name}"], report[f"{name}_standard_error"]]).all()
+    assert set(report["methods"]) == {"noisy", "model", "spectral_gating", "wiener"}
+    assert set(report["by_snr"]) == {"5.0", "7.5"} and set(report["by_noise"]) == {"hum", "rain"}
+    assert (tmp_path / "out" / "denoising.png").stat().st_size > 10_000
+    audio.write(tmp_path / "noisy" / "0.wav", np.zeros((100, 1)), 16_000)
+    with pytest.raises(common.UserError, match="one length"):
+        evaluate.run(model=str(path), output=str(tmp_path / "out"), seed=0, **folders)
+    with pytest.raises(common.UserError, match="together"):
+        evaluate.run(model=str(path), output=str(tmp_path / "out"), seed=0, **folders | {"noisy_dir": None})
+
+
+def test_what_a_measure_refuses_is_counted_and_left_out():
+    figures = evaluate.averages([{"pesq_wb": 2.0}, {"pesq_wb": np.nan}, {"pesq_wb": 3.0}])
+    assert figures["pesq_wb"] == 2.5 and figures["undefined"] == {"pesq_wb": 1}
+    assert figures["pesq_wb_standard_error"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "denoise"])
+def test_scripts_have_ten_flags_at_most_with_reasons(script):
+    command = [sys.executable, "-m", f"apps.audio_denoising.{script}", "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    own = [line for line in shown.splitlines() if line.startswith("  --")]
+    assert 1 <= len(own) <= 10
