@@ -16,22 +16,40 @@ _STRIDE = 2
 
 
 def mlp_encoder(
-    input_shape, latent_dim, hidden=(512,), parameters=1, activation="relu", condition_shape=None, name="encoder"
+    input_shape,
+    latent_dim,
+    hidden=(512,),
+    parameters=1,
+    activation="relu",
+    condition_shape=None,
+    kernel_regularizer=None,
+    name="encoder",
 ):
-    """Dense layers `hidden`, then `(B, parameters * latent_dim)`: `mlp_encoder((28, 28, 1), 32, parameters=2)`."""
+    """Dense layers `hidden`, then `(B, parameters * latent_dim)`: `mlp_encoder((28, 28, 1), 32, parameters=2)`.
+
+    With `kernel_regularizer=priors.NormalWeights(rows)` the weights have a prior.
+    """
     x = keras.Input(input_shape)
     inputs, x = _with_condition(x, layers.Flatten()(x), condition_shape)
-    return keras.Model(inputs, _dense_head(x, hidden, activation, parameters * latent_dim), name=name)
+    x = _dense_head(x, hidden, activation, parameters * latent_dim, kernel_regularizer)
+    return keras.Model(inputs, x, name=name)
 
 
 def mlp_decoder(
-    latent_dim, output_shape, hidden=(512,), parameters=1, activation="relu", condition_shape=None, name="decoder"
+    latent_dim,
+    output_shape,
+    hidden=(512,),
+    parameters=1,
+    activation="relu",
+    condition_shape=None,
+    kernel_regularizer=None,
+    name="decoder",
 ):
     """Dense layers `hidden`, then raw outputs of `output_shape`, channels times `parameters`."""
     shape = _raw_shape(output_shape, parameters)
     z = keras.Input((latent_dim,))
     inputs, x = _with_condition(z, z, condition_shape)
-    x = _dense_head(x, hidden, activation, math.prod(shape))
+    x = _dense_head(x, hidden, activation, math.prod(shape), kernel_regularizer)
     return keras.Model(inputs, layers.Reshape(shape)(x), name=name)
 
 
@@ -113,10 +131,10 @@ def _with_condition(inputs, x, condition_shape):
     return [inputs, condition], layers.Concatenate()([x, layers.Flatten()(condition)])
 
 
-def _dense_head(x, hidden, activation, width):
+def _dense_head(x, hidden, activation, width, kernel_regularizer=None):
     for units in hidden:
-        x = layers.Dense(units, activation=activation)(x)
-    return layers.Dense(width)(x)
+        x = layers.Dense(units, activation=activation, kernel_regularizer=kernel_regularizer)(x)
+    return layers.Dense(width, kernel_regularizer=kernel_regularizer)(x)
 
 
 def _raw_shape(output_shape, parameters):

@@ -249,6 +249,37 @@ class VampPrior(Prior):
         return super().get_config() | {"input_shape": self.event_shape, "components": self.components}
 
 
+@keras.saving.register_keras_serializable("keras_ae")
+class NormalWeights(keras.regularizers.Regularizer):
+    """A normal prior over a network's weights, for the most probable weights instead of the likeliest.
+
+        log p(w, X) >= N/M sum_b ELBO_b + sum_w log N(w; 0, scale^2) + constant,    b the rows of a batch of M
+        regularizer(w) = sum_w w^2 / (2 scale^2 N)
+
+    A model's loss is the mean over the batch, so -N times the loss with this regularizer is the estimate above, up to
+    the constant: its mean over batches is the bound of all N rows, and rows and weights count as they should.
+
+    Args:
+        rows: int, rows of the training data (N).
+        scale: float, the prior's standard deviation.
+
+    Example: `ka.networks.mlp_encoder((28, 28, 1), 32, parameters=2, kernel_regularizer=NormalWeights(60_000))`
+
+    Source: Kingma & Welling 2014, equation 8, and appendix F for a prior over weights.
+    """
+
+    def __init__(self, rows, scale=1.0):
+        self.rows, self.scale = checks.positive_int("rows", rows), scale
+        if scale <= 0:
+            raise ValueError(f"scale: expected a number above 0, received {scale}.")
+
+    def __call__(self, w):
+        return keras.ops.sum(w**2) / (2 * self.scale**2 * self.rows)
+
+    def get_config(self):
+        return {"rows": self.rows, "scale": self.scale}
+
+
 NAMES = {"normal": Normal, "uniform": Uniform, "ring": Ring, "swiss_roll": SwissRoll, "mixture": LearnedMixture}
 
 

@@ -707,3 +707,33 @@ def test_the_tables_of_lookups_are_stored(tmp_path):
     loaded = tf.saved_model.load(path)
     numbers = loaded.signatures["serving_default"](text=tf.constant(["dog", "cow", "cat"]))["number"]
     np.testing.assert_array_equal(numbers, [2, 0, 1])
+
+
+@pytest.mark.parametrize("kind", ["labels", "numbers"])
+def test_a_conditional_model_answers_under_each_rows_condition(tmp_path, kind):
+    classes = 4
+    encoder = ka.networks.mlp_encoder(SHAPE, LATENT, (8,), parameters=2, condition_shape=(classes,))
+    decoder = ka.networks.mlp_decoder(LATENT, SHAPE, (8,), condition_shape=(classes,))
+    model = ka.CVAE(encoder, decoder, num_classes=classes if kind == "labels" else None, seed=0)
+    served = signatures_of(ka.export(model, tmp_path))
+    rng = np.random.default_rng(0)
+    y = np.arange(64) % classes if kind == "labels" else rng.normal(size=(64, classes)).astype("float32")
+    x, z = rng.random((64, *SHAPE), "float32"), rng.normal(size=(64, LATENT)).astype("float32")
+    seed = SEED + np.arange(64, dtype="int64")
+    expected = {
+        "reconstruct": ({"x": x}, "x", model.reconstruct(x, y)),
+        "encode": ({"x": x}, "z", model.encode(x, y)),
+        "decode": ({"z": z}, "x", model.decode(z, y)),
+        "sample": ({"seed": seed}, "x", model.sample(64, y, seed=SEED)),
+    }
+    for name, (inputs, output, answer) in expected.items():
+        for rows in SIZES:
+            given = {key: value[:rows] for key, value in inputs.items()} | {"condition": y[:rows]}
+            found = served[name](**{key: tf.constant(value) for key, value in given.items()})
+            np.testing.assert_allclose(found[output], answer[:rows], rtol=1e-5, atol=1e-5)
+            assert found["valid"].numpy().all()
+    broken = y.copy()
+    broken[1] = classes if kind == "labels" else np.nan
+    answer = served["decode"](z=tf.constant(z), condition=tf.constant(broken))
+    assert answer["valid"].numpy().tolist() == [True, False] + [True] * 62
+    np.testing.assert_allclose(answer["x"][2:], expected["decode"][2][2:], atol=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
 from sklearn.decomposition import PCA
 
 import keras_ae as ka
@@ -104,6 +104,34 @@ def test_more_samples_make_the_reconstruction_term_steadier(rng):
         terms = tf.function(lambda model=model: model.autoencode(x, None, False)["reconstruction"])
         spreads.append(np.std([terms() for _ in range(50)], axis=0).mean())
     assert spreads[0] / spreads[1] == pytest.approx(4, rel=0.35)  # sqrt(16)
+
+
+def test_the_loss_is_the_minibatch_estimate_with_a_prior_over_weights(rng, tmp_path):
+    rows, scale = 60, 0.5
+    options = {"hidden": (8,), "kernel_regularizer": ka.priors.NormalWeights(rows, scale)}
+    encoder, decoder = (
+        ka.networks.mlp_encoder((D,), K, parameters=2, **options),
+        ka.networks.mlp_decoder(K, (D,), **options),
+    )
+    vae = ka.VAE(encoder, decoder, "gaussian", seed=0)
+    vae.compile("adam", run_eagerly=True)
+    x = rng.normal(size=(rows, D)).astype("float32")
+    logs = vae.evaluate(x, batch_size=rows, verbose=0, return_dict=True)
+    weights = np.concatenate(
+        [layer.kernel.numpy().ravel() for n in (encoder, decoder) for layer in n.layers[1:] if layer.weights]
+    )
+    log_prior = norm.logpdf(weights, scale=scale).sum() - norm.logpdf(0, scale=scale) * len(weights)
+    bound = -rows * (logs["reconstruction"] + logs["kl"])
+    assert -rows * logs["loss"] == pytest.approx(bound + log_prior, rel=1e-5)
+    # N/M times the sum of a batch is right on average: over the batches of an epoch exactly.
+    kl = [rows * vae.test_on_batch(x[i : i + 20], return_dict=True)["kl"] for i in range(0, rows, 20)]
+    assert np.mean(kl) == pytest.approx(rows * logs["kl"], rel=1e-5)
+    vae.save(tmp_path / "vae.keras")
+    again = keras.saving.load_model(tmp_path / "vae.keras")
+    assert float(sum(again.encoder.losses)) == pytest.approx(float(sum(encoder.losses)))
+    for wrong in ({"rows": 0}, {"rows": 5, "scale": 0.0}):
+        with pytest.raises(ValueError, match="expected a"):
+            ka.priors.NormalWeights(**wrong)
 
 
 def test_free_bits_cost_nothing_below_their_floor(rng):

@@ -1,0 +1,55 @@
+"""Labels that are hidden, and batches with a stated number of labelled rows."""
+
+import numpy as np
+import pytest
+
+from keras_ae.datasets import keep_labels, semi_supervised
+
+
+def test_as_many_labels_of_each_class_stay_by_the_seed():
+    y = np.repeat([0, 1, 2, 3], [40, 20, 10, 30])
+    kept = keep_labels(y, 20, seed=1)
+    known = kept >= 0
+    np.testing.assert_array_equal(np.bincount(kept[known]), [5, 5, 5, 5])
+    np.testing.assert_array_equal(kept[known], y[known])
+    assert set(kept[~known]) == {-1}
+    np.testing.assert_array_equal(kept, keep_labels(y, 20, seed=1))
+    assert (kept != keep_labels(y, 20, seed=2)).any()
+
+
+@pytest.mark.parametrize(("count", "message"), [(7, "multiple of the 4"), (0, "multiple"), (44, "class 2 has 10 rows")])
+def test_refuses_counts(count, message):
+    with pytest.raises(ValueError, match=message):
+        keep_labels(np.repeat([0, 1, 2, 3], [40, 20, 10, 30]), count)
+
+
+def test_every_batch_has_its_labelled_rows_and_an_epoch_all_unlabelled_ones():
+    y = np.full(103, -1)
+    y[::10] = 5  # eleven labelled rows
+    x = np.arange(103.0)[:, None].astype("float32")
+    data = semi_supervised(x, y, batch_size=30, labelled=7)
+    assert int(data.cardinality()) == 4  # 92 unlabelled rows, 23 a batch
+    epochs = [[(rows.ravel(), labels) for rows, labels in data.as_numpy_iterator()] for _ in range(2)]
+    for epoch in epochs:
+        for rows, labels in epoch:
+            assert (labels[:7] == 5).all() and (labels[7:] == -1).all()
+            np.testing.assert_array_equal(y[rows.astype(int)], labels)
+        unlabelled = np.concatenate([rows[7:] for rows, _ in epoch])
+        np.testing.assert_array_equal(np.sort(unlabelled), x[y == -1, 0])
+        assert len(set(np.concatenate([rows[:7] for rows, _ in epoch]))) == 11  # all of them within two batches
+    assert (epochs[0][0][0] != epochs[1][0][0]).any()
+
+
+@pytest.mark.parametrize(
+    ("y", "labelled", "message"),
+    [
+        (np.full(10, -1), 2, "labelled"),
+        (np.zeros(10, int), 2, "all rows are labelled"),
+        (np.array([0, 1] + [-1] * 8), 5, "1 to batch_size - 1 = 4"),
+        (np.array([0, 1] + [-1] * 8), 0, "1 to batch_size - 1 = 4"),
+        (np.array([0, 1] + [-1] * 7), 2, "each of the 10 rows"),
+    ],
+)
+def test_refuses_data(y, labelled, message):
+    with pytest.raises(ValueError, match=message):
+        semi_supervised(np.zeros((10, 1)), y, batch_size=5, labelled=labelled)
