@@ -7,6 +7,7 @@ from absl import flags
 DATA = flags.DEFINE_string("data", None, "The data set that the benchmark is about, see the top of its file.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
 MINUTES = flags.DEFINE_float("minutes", None, "Minutes of training of each model, instead of those of record.")
+PUBLISH = flags.DEFINE_bool("publish", False, "Replaces the app's model under saved_models by the one measured here.")
 _ONLY = flags.DEFINE_list("only", None, "Names of the runs to make now; the table is written once all are there.")
 _RUNS = flags.DEFINE_string("runs", "runs/benchmarks", "Where finished runs are kept, so that none is repeated.")
 

@@ -10,7 +10,9 @@ import keras
 
 from apps import common
 from benchmarks import options, results
-from keras_ae import files
+from keras_ae import files, serving
+
+SAVED_MODELS = pathlib.Path(__file__).parents[1] / "saved_models"
 
 
 def kept(folder, name, make, settings):
@@ -66,3 +68,23 @@ def train(model, batches, rate, minutes, folder):
     )
     model.save_weights(folder / "model.weights.h5")
     return seconds
+
+
+def publish(export, target, command, numbers, limits):
+    """Puts the newest version of an export at `target`, and into its card what a benchmark adds.
+
+    Args:
+        export: path of the export folder.
+        target: path of the version under `saved_models`, which is replaced.
+        command: str, how to make the model, with names of data instead of paths.
+        numbers: dict of measured figures, which join those of training.
+        limits: str, what the model is not for.
+    """
+    beside = target.with_name(f".{target.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(serving.newest(export), beside)
+    card = json.loads((beside / serving.CARD_FILE).read_text())
+    card |= {"command": command, "numbers": card["numbers"] | numbers, "limits": limits}
+    files.write_text(beside / serving.CARD_FILE, json.dumps(card, indent=2) + "\n")
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)

@@ -12,27 +12,21 @@ Finished runs are kept in `--runs` and not repeated, so the same command goes on
 import hashlib
 import itertools
 import json
-import pathlib
 import random
-import shutil
 import subprocess
 import sys
 import time
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import app
 
 import keras_ae as ka
 from apps.semantic_hashing import baselines, settings, train
 from benchmarks import options, results, runs
-from keras_ae import files, serving
+from keras_ae import serving
 from keras_ae.datasets import text
 from keras_ae.evaluation import retrieval
-
-_PUBLISH = flags.DEFINE_bool(
-    "publish", False, "Replaces saved_models/semantic_hashing by the model of 32 bits, seed 0."
-)
 
 NEIGHBOURS = 10  # by TF-IDF, which codes are to agree with
 BITS = 32  # of the choice, of the published methods and of the export that is committed
@@ -67,7 +61,6 @@ LIMITS = (
     "English of Usenet in 1993; quoted text and signatures are part of the postings. Codes tell subjects apart, not "
     "statements: two postings that contradict each other may have the same."
 )
-ROOT = pathlib.Path(__file__).parents[1]
 REPORTS = {"train": "report.json", "evaluate": "evaluate/report.json"}
 SPEED_SECONDS = 10
 
@@ -160,21 +153,6 @@ def speed(folder, documents):
             return {"documents_per_second": done / seconds, "seconds": seconds}
 
 
-def publish(evaluated, folder, target=ROOT / "saved_models" / "semantic_hashing" / "1"):
-    """Puts a finished export at `target`, its card with what `evaluate` found."""
-    beside = target.with_name(f".{target.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(serving.newest(folder / "export"), beside)
-    card = json.loads((beside / serving.CARD_FILE).read_text())
-    card["command"] = f"python -m apps.semantic_hashing.train --data={card['data']} --bits={card['bits']}"
-    kept = ("p_at_100", "p_at_100_standard_error", "documents", "queries", "bit_imbalance", "bit_correlation")
-    card["numbers"] |= {name: evaluated[name] for name in kept}
-    card["limits"] = LIMITS
-    files.write_text(beside / serving.CARD_FILE, json.dumps(card, indent=2) + "\n")
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
-
-
 def choice_rows(reports):
     """Two rows for each of the reports by claim: agreement, and precision at 100."""
     made = []
@@ -256,8 +234,11 @@ def main(_):
     encoding = results.row(ours=encoding["documents_per_second"], **each, **_shared(encoding))
     made = [*choice_rows(candidates), *choice_rows(published), *figure_rows(figures), encoding]
     results.write("semantic_hashing", made)
-    if _PUBLISH.value:
-        publish(figures[BITS, 0]["evaluate"], own)
+    if options.PUBLISH.value:
+        names = ("p_at_100", "p_at_100_standard_error", "documents", "queries", "bit_imbalance", "bit_correlation")
+        numbers = {name: figures[BITS, 0]["evaluate"][name] for name in names}
+        made_by = f"python -m apps.semantic_hashing.train --data=20_newsgroups.tar.xz --bits={BITS}"
+        runs.publish(own / "export", runs.SAVED_MODELS / "semantic_hashing" / "1", made_by, numbers, LIMITS)
 
 
 if __name__ == "__main__":

@@ -72,17 +72,17 @@ def test_rows_of_the_choice():
 def test_a_published_export_replaces_the_old_one_and_tells_its_figures(tmp_path):
     export = tmp_path / "run" / "export" / "1"
     export.mkdir(parents=True)
-    card = {"data": "corpus.tar", "bits": 32, "numbers": {"words": 7}, "command": "python with a path of its own"}
+    card = {"bits": 32, "numbers": {"words": 7}, "command": "python with a path of its own"}
     (export / serving.CARD_FILE).write_text(json.dumps(card))
     (export / "saved_model.pb").write_text("new")
     target = tmp_path / "saved" / "1"
     target.mkdir(parents=True)
     (target / "stale").write_text("old")
-    benchmark.publish(reports()[32, 0]["evaluate"], tmp_path / "run", target)
+    runs.publish(export.parent, target, "python -m train --data=corpus.tar", {"p_at_100": 0.5}, "for tests alone")
     assert sorted(each.name for each in target.iterdir()) == sorted([serving.CARD_FILE, "saved_model.pb"])
     card = json.loads((target / serving.CARD_FILE).read_text())
-    assert card["command"] == "python -m apps.semantic_hashing.train --data=corpus.tar --bits=32"
-    assert card["numbers"]["p_at_100"] == 0.032 and card["numbers"]["words"] == 7
+    assert card["command"] == "python -m train --data=corpus.tar" and card["limits"] == "for tests alone"
+    assert card["numbers"] == {"words": 7, "p_at_100": 0.5} and card["bits"] == 32
     assert [each.name for each in target.parent.iterdir()] == ["1"]
 
 

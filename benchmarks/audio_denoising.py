@@ -1,0 +1,177 @@
+"""Speech denoising on held-out recordings: `python -m benchmarks.audio_denoising --data=<folder>`.
+
+The folder holds `clean_trainset` and `noise_trainset`, on which models train, and `clean_testset_wav` and
+`noisy_testset_wav`, pairs that no training and no choice has seen.
+
+1. The commands of the app, `train` for the minutes of `METHODS` and `evaluate`, for the default and for SEGAN.
+2. Clean speech in: PESQ of what comes out against what went in, over the clean test recordings.
+3. Speed on one core: seconds of computation for a second of sound, whole recordings and frame by frame.
+4. Memory of `denoise` on an hour of sound less that on a minute.
+
+Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+"""
+
+import functools
+import json
+import multiprocessing
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from absl import app
+
+from apps.audio_denoising import served, settings
+from benchmarks import options, results, runs
+from keras_ae import serving
+from keras_ae.datasets import audio
+from keras_ae.evaluation import speech
+
+METHODS = {"causal": 85.0, "segan": 85.0}  # minutes
+CLAIMS = {"causal": "the default, causal", "segan": "SEGAN, a quarter of the paper's width"}
+BESIDE = {"noisy": "noisy speech", "wiener": "Wiener filter", "spectral_gating": "spectral gating"}
+METRICS = {
+    "pesq_wb": ("PESQ, wide band", 2.00, 2.3),
+    "stoi": ("STOI", 0.925, 0.945),
+    "si_sdr": ("SI-SDR, dB", 13.5, 15.5),
+    "pesq_nb": ("PESQ, narrow band", None, None),
+    "ssnr": ("segmental SNR, dB", None, None),
+    "covl": ("COVL", None, None),
+}
+LIMITS = (
+    "Speech of a few speakers in four languages, eight kinds of noise and synthetic ones; 16 kHz. Music, far or "
+    "overlapping speakers and echo were not trained on."
+)
+COMMAND = "python -m benchmarks.audio_denoising --data=speech"
+RATE, SECONDS = 16_000, 60
+
+
+def measure(method, folder):
+    """Runs `train` and `evaluate` as a user would; returns what they report, and how clean speech fares."""
+    data = pathlib.Path(options.data())
+    minutes = options.MINUTES.value or METHODS[method]
+    command(
+        "train",
+        *(f"--clean_dir={data / 'clean_trainset'}", f"--noise_dir={data / 'noise_trainset'}", f"--method={method}"),
+        *(f"--max_minutes={minutes}", f"--export_dir={folder}/export", f"--seed={options.SEED.value}"),
+    )
+    pairs = f"--clean_dir={data / 'clean_testset_wav'}", f"--noisy_dir={data / 'noisy_testset_wav'}"
+    command("evaluate", *pairs, f"--model={folder}/export", f"--output={folder}/evaluate")
+    reports = {"train": folder / "report.json", "evaluate": folder / "evaluate" / "report.json"}
+    found = {part: json.loads(path.read_text()) for part, path in reports.items()}
+    found["evaluate"].pop("each")
+    denoiser, scores = served.Denoiser(folder / "export"), []
+    for path in audio.files(data / "clean_testset_wav"):
+        clean = audio.read(path, rate=RATE)[0].mean(axis=1)
+        scores.append(speech.pesq_wb(clean, denoiser.denoise(clean[None])[0]))
+    return found | {"clean": scores}
+
+
+def command(script, *arguments):
+    subprocess.run([sys.executable, "-m", f"apps.audio_denoising.{script}", *arguments], check=True)
+
+
+def one_core(function, *arguments):
+    """What a function returns in a process of its own that has one core."""
+    with multiprocessing.get_context("spawn").Pool(1, os.sched_setaffinity, (0, {0})) as pool:
+        return pool.apply(function, arguments)
+
+
+def real_time_factors(export):
+    """Seconds of computation for a second of sound: whole recordings, and frame by frame as a stream."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    denoiser = served.Denoiser(export)
+    x = 0.1 * np.random.default_rng(0).normal(size=(1, SECONDS * RATE)).astype("float32")
+    denoiser.denoise(x)
+    start = time.perf_counter()
+    denoiser.denoise(x)
+    factors = {"offline": (time.perf_counter() - start) / SECONDS}
+    stream = tf.saved_model.load(str(denoiser.path)).signatures["stream"]
+    state = tf.zeros([1, denoiser.card["stream"]["state"]])
+    frames = np.split(x[:, : 10 * RATE // denoiser.frame * denoiser.frame], 10 * RATE // denoiser.frame, axis=1)
+    for i, frame in enumerate(frames):
+        if i == 1:  # the first one traces
+            start = time.perf_counter()
+        state = stream(frame=tf.constant(frame), state=state)["state"]
+    seconds = time.perf_counter() - start
+    return factors | {"stream": seconds / ((len(frames) - 1) * denoiser.frame / RATE)}
+
+
+def memory(export, seconds):
+    """Peak memory in bytes of a process that denoises a file of so many seconds."""
+    from apps.audio_denoising import denoise
+
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        blocks = (0.1 * rng.normal(size=(RATE * 10, 1)).astype("float32") for _ in range(seconds // 10))
+        audio.write(folder / "long.wav", blocks, RATE)
+        denoise.file(served.Denoiser(export), folder / "long.wav", folder / "clean.wav", progress=False)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def speed(export):
+    longest, short = (one_core(memory, export, seconds) for seconds in (3600, 60))
+    return one_core(real_time_factors, export) | {"hour_over_minute_bytes": longest - short}
+
+
+def rows(reports, figures):
+    """The rows of the table, from the reports by method and the figures of `speed`."""
+    made = []
+    for method, report in reports.items():
+        evaluated, seconds = report["evaluate"], report["train"]["train_seconds"]
+        shared = {"seeds": [report["train"]["seed"]], "command": COMMAND, "seconds": seconds}
+        shared |= {"date": report["date"], "versions": report["versions"], "better": "higher"}
+        data = f"{evaluated['recordings']} test recordings"
+        ways = {"model": CLAIMS[method]} | (BESIDE if method == "causal" else {})
+        for way, claim in ways.items():
+            for name, (metric, least, goal) in METRICS.items():
+                each = {"claim": claim, "data": data, "metric": metric, "ours": evaluated["methods"][way][name]}
+                each |= {"standard_error": evaluated["methods"][way][f"{name}_standard_error"]}
+                marks = {"least": least, "goal": goal} if way == "model" and method == "causal" else {}
+                made.append(results.row(**each, **marks, **shared))
+        each = {"claim": f"{CLAIMS[method]}: training", "data": "clean_trainset, noise_trainset", "metric": "minutes"}
+        made.append(results.row(**each, ours=seconds / 60, least=90.0, **shared | {"better": "lower"}))
+    report = reports["causal"]
+    shared = {"seeds": [report["train"]["seed"]], "command": COMMAND, "seconds": 1.0}
+    shared |= {"date": report["date"], "versions": report["versions"]}
+    scores = np.array(report["clean"])
+    each = {"claim": f"{CLAIMS['causal']}: clean speech in", "metric": "PESQ, wide band", "better": "higher"}
+    each |= {"data": f"{len(scores)} clean test recordings", "least": 3.5, "ours": scores.mean()}
+    made.append(results.row(**each, standard_error=scores.std(ddof=1) / np.sqrt(len(scores)), **shared))
+    noise, shared["better"] = f"{SECONDS} s of noise, one core", "lower"
+    for claim, key, least in (("whole recordings", "offline", 0.10), ("frame by frame", "stream", 0.25)):
+        each = {"claim": f"{CLAIMS['causal']}: {claim}", "data": noise, "metric": "real-time factor", "least": least}
+        made.append(results.row(**each, ours=figures[key], **shared))
+    each = {"claim": "denoise: peak memory for an hour less that for a minute", "data": "noise, 16 kHz"}
+    made.append(results.row(**each, metric="MB", ours=figures["hour_over_minute_bytes"] / 1e6, **shared))
+    return made
+
+
+def main(_):
+    folder, reports = options.runs("audio_denoising"), {}
+    for method in options.only(METHODS):
+        of = settings.of(method) | {"minutes": options.MINUTES.value or METHODS[method], "seed": options.SEED.value}
+        reports[method] = runs.kept(folder, method, functools.partial(measure, method), of)
+    if len(reports) < len(METHODS):
+        return
+    export = folder / "causal" / "export"
+    of = {"model": str(serving.newest(export)), "date": reports["causal"]["date"]}
+    figures = runs.kept(folder, "speed", lambda _: speed(str(export)), of)
+    results.write("audio_denoising", rows(reports, figures))
+    if options.PUBLISH.value:
+        evaluated = reports["causal"]["evaluate"]
+        numbers = {name: evaluated[name] for metric in METRICS for name in (metric, f"{metric}_standard_error")}
+        made_by = "python -m apps.audio_denoising.train --clean_dir=clean_trainset --noise_dir=noise_trainset"
+        made_by += f" --max_minutes={METHODS['causal']:g}"
+        runs.publish(export, runs.SAVED_MODELS / "audio_denoising" / "1", made_by, numbers, LIMITS)
+
+
+if __name__ == "__main__":
+    app.run(main)

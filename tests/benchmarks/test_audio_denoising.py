@@ -1,0 +1,34 @@
+"""What the benchmark of speech denoising tables, and its measures of speed and memory, on a small model."""
+
+import pathlib
+
+import pytest
+
+from apps.audio_denoising import settings, train
+from benchmarks import audio_denoising as benchmark
+
+VERSIONED = {"date": "2026-01-02", "versions": {"python": "3.11"}}
+
+
+def test_rows_hold_the_default_to_its_marks_and_nothing_else():
+    figures = {key: 2.0 for name in benchmark.METRICS for key in (name, f"{name}_standard_error")}
+    evaluated = {"recordings": 80, "methods": dict.fromkeys(("model", *benchmark.BESIDE), figures)}
+    report = {"evaluate": evaluated, "train": {"train_seconds": 60.0, "seed": 0}, "clean": [3.0, 4.0]} | VERSIONED
+    speed = {"offline": 0.01, "stream": 0.1, "hour_over_minute_bytes": 2e6}
+    made = benchmark.rows(dict.fromkeys(benchmark.METHODS, report), speed)
+    rows = {(row["claim"], row["metric"]): row for row in made}
+    assert len(rows) == len(made)
+    assert rows["the default, causal", "PESQ, wide band"]["least"] == 2.0
+    assert rows["SEGAN, a quarter of the paper's width", "PESQ, wide band"]["least"] is None
+    assert rows["Wiener filter", "STOI"]["ours"] == 2.0
+    clean = rows["the default, causal: clean speech in", "PESQ, wide band"]
+    assert clean["ours"] == 3.5 and clean["standard_error"] == pytest.approx(0.5)
+    assert rows["the default, causal: training", "minutes"]["ours"] == 1.0
+
+
+def test_speed_and_memory_are_those_of_an_export(tmp_path):
+    chosen = settings.of("causal") | {"frame": 128, "hop": 64, "units": 8, "depth": 1, "taps": 2}
+    export = str(pathlib.Path(train.export(train.build(chosen, 0), chosen, tmp_path, {})).parent)
+    factors = benchmark.one_core(benchmark.real_time_factors, export)
+    assert 0 < factors["offline"] < factors["stream"] < 1
+    assert benchmark.memory(export, 20) > 1e8
