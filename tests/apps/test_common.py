@@ -102,15 +102,17 @@ def test_report_is_the_last_line_and_the_file(tmp_path, capsys):
 
 
 def test_the_rate_falls_to_zero_by_the_end_of_the_steps_or_of_the_budget(monkeypatch):
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    networks = ka.speech_networks.WaveformGenerator((2,), 3), ka.speech_networks.waveform_critic(8, (2,), 3)
+    model = ka.SEGAN(*networks)
+    model.compile("sgd")
     for minutes, steps, expected in ((0.0, 50, 0.5), (0.0, 100, 0.0), (15.0, 50, 0.146447), (21.0, 50, 0.0)):
         decay = common.CosineDecay(1.0, 100, 20.0)
         decay.set_model(model)
         monkeypatch.setattr(decay, "_minutes", lambda minutes=minutes: minutes)
         model.optimizer.iterations.assign(steps)
         decay.on_train_batch_begin(0)
-        assert float(model.optimizer.learning_rate) == pytest.approx(expected, abs=1e-6)
+        for player in ("critic", "generator"):
+            assert float(model.optimizers[player].learning_rate) == pytest.approx(expected, abs=1e-6)
 
 
 def test_errors_of_users_become_one_line():

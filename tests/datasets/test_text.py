@@ -425,7 +425,7 @@ def test_a_cut_within_a_character_does_not_change_the_encoding(tmp_path):
 
 
 def test_lines_beyond_bounds_are_skipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "_MAX_LINE_BYTES", 200)
+    monkeypatch.setattr(text, "MAX_LINE_BYTES", 200)
     path = write_lines(tmp_path / "a.jsonl", '{"text": "a"}', f'{{"text": "{"b" * 1000}"}}', '{"text": "c"}')
     documents, skipped = read(path)
     assert [document.id for document in documents] == ["a.jsonl:1", "a.jsonl:3"] and skipped == {"too long": 1}

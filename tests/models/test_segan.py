@@ -94,7 +94,7 @@ def test_any_length_is_denoised_as_if_silence_followed(waves):
 
 def test_saved_and_loaded_it_goes_on_as_if_nothing_had_happened(waves, tmp_path):
     model = build()
-    model.compile(keras.optimizers.RMSprop(1e-3))
+    model.compile(keras.optimizers.RMSprop(1e-3), run_eagerly=True)
     data = tf.data.Dataset.from_tensor_slices(waves).batch(32)
     model.fit(data, epochs=1, verbose=0, shuffle=False)
     model.save(tmp_path / "model.keras")

@@ -1,0 +1,105 @@
+"""Pictures of latent spaces of MNIST: `python -m benchmarks.latent_spaces --data=<path of mnist.npz>`.
+
+An autoencoder and a VAE with two latent dimensions and the same networks: their codes side by side with the figures of
+`latent.irregularity`, the VAE's images over the plane, what each of its dimensions does, and the two terms of its bound
+over training. A CVAE with labels: one row a handwriting style, one column a digit. Pictures go to `docs`.
+
+Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+"""
+
+import keras
+import numpy as np
+from absl import app
+
+import keras_ae as ka
+from benchmarks import options, results, runs
+from keras_ae import plots
+from keras_ae.evaluation import latent
+
+HIDDEN, BATCH, RATE, MINUTES, SEED = (512, 256), 100, 1e-3, 4.0, 0
+LATENT = {"autoencoder": 2, "VAE": 2, "CVAE": 10}
+STYLES = 8
+DOCS = results.DIRECTORY.parents[1] / "docs"
+METRICS = {
+    "off_centre": "distance of the codes' mean from 0, in their standard deviations",
+    "uneven_areas": "area of the widest class, in those of the narrowest",
+    "gaps": "share of draws in the codes' midst far from any",
+}
+COMMAND = "python -m benchmarks.latent_spaces --data=mnist.npz"
+
+
+def digits(split):
+    return ka.datasets.arrays(ka.datasets.load("mnist", split, data=options.data(), labels=True, shuffle=False))
+
+
+def build(name):
+    shape, condition = (28, 28, 1), {"condition_shape": (10,) if name == "CVAE" else None}
+    parameters = 1 if name == "autoencoder" else 2
+    encoder = ka.networks.mlp_encoder(shape, LATENT[name], HIDDEN, parameters=parameters, **condition)
+    decoder = ka.networks.mlp_decoder(LATENT[name], shape, HIDDEN[::-1], **condition)
+    if name == "CVAE":
+        return ka.CVAE(encoder, decoder, num_classes=10, seed=SEED)
+    return (ka.VAE if name == "VAE" else ka.Autoencoder)(encoder, decoder, "bernoulli", seed=SEED)
+
+
+def measure(name, folder):
+    """Trains a model for its minutes, drawing the log of the VAE; returns the figures of its latent space."""
+    keras.utils.set_random_seed(SEED)
+    model = build(name)
+    batches = ka.datasets.load(
+        "mnist", data=options.data(), labels=name == "CVAE", binarize="dynamic", batch_size=BATCH, seed=SEED
+    )
+    seconds = runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
+    found = {"train_seconds": seconds}
+    if name == "VAE":
+        plots.decomposition(model.history.history).savefig(DOCS / "bound.png")
+    if name != "CVAE":
+        x, y = digits("test")
+        found |= latent.irregularity(model.encode(x), y)._asdict()
+    return found
+
+
+def trained(name, folder):
+    """The model that `measure` left in `folder`."""
+    model = build(name)
+    model.load_weights(folder / "model.weights.h5")
+    return model
+
+
+def draw(folder):
+    """Draws what the trained models show."""
+    x, y = digits("test")
+    models = {name: trained(name, folder / name) for name in LATENT}
+    codes = {name: models[name].encode(x) for name in ("autoencoder", "VAE")}
+    plots.latent_spaces(codes, y).savefig(DOCS / "latent_spaces.png")
+    plots.latent_grid(models["VAE"].decode).savefig(DOCS / "latent_grid.png")
+    plots.traversals(models["VAE"].decode, codes["VAE"]).savefig(DOCS / "traversals.png")
+    styles = np.repeat(models["CVAE"].encode(x[:STYLES], y[:STYLES]), 10, axis=0)
+    swept = models["CVAE"].decode(styles, np.tile(np.arange(10), STYLES))
+    plots.image_grid(swept, columns=10).savefig(DOCS / "styles.png")
+
+
+def rows(reports):
+    """The rows of the table, from the reports of the autoencoder and the VAE."""
+    made = []
+    for name in ("autoencoder", "VAE"):
+        report = reports[name]
+        shared = {"data": "MNIST, 10,000 test images", "seeds": [SEED], "seconds": report["train_seconds"]}
+        shared |= {"command": COMMAND, "date": report["date"], "versions": report["versions"], "better": "lower"}
+        for key, metric in METRICS.items():
+            least = reports["autoencoder"][key] if name == "VAE" else None
+            each = {"claim": f"{name}, two latent dimensions", "metric": metric, "ours": report[key], "least": least}
+            made.append(results.row(**each, **shared))
+    return made
+
+
+def main(_):
+    settings = {"hidden": HIDDEN, "batch": BATCH, "rate": RATE, "minutes": options.MINUTES.value or MINUTES}
+    reports = runs.reports("latent_spaces", LATENT, measure, settings)
+    if len(reports) == len(LATENT):
+        draw(options.runs("latent_spaces"))
+        results.write("latent_spaces", rows(reports))
+
+
+if __name__ == "__main__":
+    app.run(main)
