@@ -22,8 +22,19 @@ def replacing(path):
 
 
 def write_text(path, text):
-    """Writes `text` to `path`, making its folder, so that a reader sees the old file or the new one."""
+    """Writes `text` to `path`, making its folder: a reader sees the old file or the new one, after a crash, too."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+        sync(beside)
+    sync(path.parent)
+
+
+def sync(path):
+    """Waits until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

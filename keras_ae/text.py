@@ -53,7 +53,9 @@ class TfIdf(keras.layers.Layer):
     def __init__(self, vocabulary, idf, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)
         is_path = isinstance(vocabulary, str | os.PathLike)
-        words = pathlib.Path(vocabulary).read_text(encoding="utf-8").split("\n") if is_path else vocabulary
+        words = vocabulary
+        if is_path:
+            words = pathlib.Path(vocabulary).read_text(encoding="utf-8").removesuffix("\n").split("\n")
         self.vocabulary, self.idf = list(words), [float(weight) for weight in idf]
         if len(self.vocabulary) != len(self.idf):
             raise ValueError(

@@ -73,3 +73,8 @@ def test_saves_and_loads_within_a_model(tmp_path):
 def test_refuses_weights_that_are_not_those_of_the_words():
     with pytest.raises(ValueError, match="each of the 2 words"):
         ka.text.TfIdf(["a", "b"], [1.0])
+
+
+def test_a_vocabulary_file_may_end_with_a_newline(tmp_path):
+    (tmp_path / "words.txt").write_text("orbit\npuck\n")
+    assert TfIdf(tmp_path / "words.txt", [1.0, 2.0]).vocabulary == ["orbit", "puck"]

@@ -6,6 +6,7 @@ python -m apps.semantic_hashing.evaluate --database=old.jsonl --queries=new.json
 """
 
 import itertools
+import os
 import sys
 import time
 from collections import Counter, namedtuple
@@ -120,6 +121,8 @@ def split(data, database, queries, text_column):
         corpus = text.Documents(data or "docstrings", text_column)
         database = Part(corpus, lambda document_id: not text.is_query(document_id))
         return [corpus], {"database": database, "queries": Part(corpus, text.is_query)}
+    if os.path.realpath(database) == os.path.realpath(queries):
+        raise ValueError("--database and --queries are one corpus: each query would find itself. Pass it as --data.")
     corpora = [text.Documents(source, text_column) for source in (database, queries)]
     return corpora, dict(zip(("database", "queries"), map(Part, corpora), strict=True))
 

@@ -39,8 +39,8 @@ def define_flags():
         "codes": flags.DEFINE_string(
             "codes",
             None,
-            "Pattern of the files that apps.semantic_hashing.beam wrote (codes-*.jsonl), instead of --data: a corpus "
-            "that many machines encoded is not encoded again.",
+            "Pattern of the files that apps.semantic_hashing.beam wrote (codes-*.jsonl), on this machine, instead of "
+            "--data: a corpus that many machines encoded is not encoded again.",
         ),
         "index": flags.DEFINE_string(
             "index",
@@ -117,9 +117,9 @@ def shards(pattern):
 
 def encoded(paths, encoder):
     """Batches of (documents, codes) of files that `apps.semantic_hashing.beam` wrote with the model of `encoder`."""
-    for batch in served.batches(_records(paths, encoder.fingerprint), lambda record: record["text"]):
+    for batch in served.batches(_records(paths, encoder), lambda record: record["text"]):
         documents = [store.Entry(record["id"], record.get("title"), record["text"]) for record in batch]
-        codes = b"".join(bytes.fromhex(record["code"]) for record in batch)
+        codes = b"".join(record["code"] for record in batch)
         yield documents, np.frombuffer(codes, np.uint8).reshape(len(batch), -1)
 
 
@@ -131,7 +131,8 @@ def progress(batches):
             bar.update(len(documents))
 
 
-def _records(paths, fingerprint):
+def _records(paths, encoder):
+    fingerprint = encoder.fingerprint
     for path in paths:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
@@ -141,6 +142,12 @@ def _records(paths, fingerprint):
                         f"--codes: line {number} of {path!r} is not of apps.semantic_hashing.beam, an object with the "
                         "strings id, text, code and fingerprint. For other .jsonl files there is --data."
                     )
+                try:
+                    record["code"] = bytes.fromhex(record["code"])
+                except ValueError:
+                    record["code"] = b""
+                if len(record["code"]) != encoder.bits // 8:
+                    raise ValueError(f"--codes: line {number} of {path!r} has no code of {encoder.bits} bits.")
                 if record["fingerprint"] != fingerprint:
                     raise ValueError(
                         f"{path!r} was encoded by the model {record['fingerprint']}, --model is {fingerprint}. Queries "

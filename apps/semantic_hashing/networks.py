@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.decomposition import TruncatedSVD
 
 import keras_ae as ka
+from apps import common
 
 
 def build(chosen, x, bits, seed):
@@ -23,8 +24,16 @@ def build(chosen, x, bits, seed):
         directions = max(1, min(chosen["dimensions"], *(size - 1 for size in x.shape)))
         lsa = TruncatedSVD(directions, random_state=seed).fit(x).components_
         return model_class(lsa_encoder(chosen, lsa, width), decoder, seed=seed, **arguments)
-    encoder = ka.networks.mlp_encoder((words,), width, chosen["hidden"], activation=chosen["activation"])
-    return model_class(encoder, decoder, seed=seed, **arguments)
+    inputs = keras.Input((words,))
+    return model_class(head(chosen, inputs, inputs, width), decoder, seed=seed, **arguments)
+
+
+def head(chosen, inputs, x, width):
+    """The encoder from `inputs`, its hidden layers behind x: dense, each with dropout, then `width` raw values."""
+    for units in chosen["hidden"]:
+        x = keras.layers.Dense(units, chosen["activation"])(x)
+        x = keras.layers.Dropout(chosen["dropout"])(x) if chosen["dropout"] else x
+    return keras.Model(inputs, keras.layers.Dense(width)(x), name="encoder")
 
 
 def lsa_encoder(chosen, directions, width):
@@ -41,15 +50,12 @@ def lsa_encoder(chosen, directions, width):
     # Back to about 1 a dimension, which the initial weights of the next layer are made for.
     x = keras.layers.Rescaling(math.sqrt(len(directions)))(x)
     x = keras.layers.Dropout(chosen["word_dropout"])(x)
-    for units in chosen["hidden"]:
-        x = keras.layers.Dense(units, chosen["activation"])(x)
-        x = keras.layers.Dropout(chosen["dropout"])(x)
-    network = keras.Model(inputs, keras.layers.Dense(width)(x), name="encoder")
+    network = head(chosen, inputs, x, width)
     project.set_weights([directions.T])
     return network
 
 
-def pretrain(model, x, epochs, batch_size):
+def pretrain(model, x, epochs, batch_size, max_minutes=None):
     """Trains a deep encoder and its mirrored decoder stage by stage (Hinton & Salakhutdinov 2006).
 
         stage i: h_i = layer_i(h_{i-1}),    loss = -log p(h_{i-1} | mirror_i(h_i)),    h_0 = x
@@ -62,6 +68,7 @@ def pretrain(model, x, epochs, batch_size):
         x: float32 `(N, V)`, TF-IDF.
         epochs: int, of each stage.
         batch_size: int.
+        max_minutes: float, of all stages together; None for no limit.
     """
     down, up = ([layer for layer in n.layers if hasattr(layer, "kernel")] for n in (model.encoder, model.decoder))
     h, likelihood = x, "multinomial"
@@ -73,6 +80,7 @@ def pretrain(model, x, epochs, batch_size):
         logits = keras.layers.Dense(mirror.units)
         stage = ka.Autoencoder(encoder, keras.Sequential([keras.Input((layer.units,)), logits]), likelihood)
         stage.compile("adam")
-        stage.fit(h, epochs=epochs, batch_size=batch_size, verbose=0)
+        budget = common.TimeBudget(None if max_minutes is None else max_minutes / len(down))
+        stage.fit(h, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=[budget])
         mirror.set_weights(logits.get_weights())
         h, likelihood = np.concatenate([encoder(h[i : i + 1000]) for i in range(0, len(h), 1000)]), "bernoulli"

@@ -64,7 +64,6 @@ class Index:
         documents: int, how many there are.
         bits: int, length of a code.
         fingerprint: str, of the model that made the codes (`served.Encoder.fingerprint`).
-        created: str, ISO 8601: when the index was first written.
         nbytes: int, size of the FAISS index, which is mapped into memory and shared between processes.
 
     Raises:
@@ -93,7 +92,7 @@ class Index:
 
     def _open(self, directory, manifest):
         self.documents, self.bits = manifest["documents"], manifest["bits"]
-        self.fingerprint, self.created = manifest["fingerprint"], manifest["created"]
+        self.fingerprint = manifest["fingerprint"]
         self._parts, self.nbytes, starts = [], 0, [0]
         for segment in manifest["segments"]:
             path, documents = directory / segment.name, segment.documents
@@ -310,9 +309,8 @@ class Writer:
             faiss.write_index_binary(index, str(path / "index.faiss"))
         except RuntimeError as error:
             raise OSError(f"FAISS could not write to {str(path)!r}: {error}") from error
-        for each in path.iterdir():  # on the disk before the manifest says so
-            with open(each, "rb") as file:
-                os.fsync(file.fileno())
+        for each in (*path.iterdir(), path, path.parent):  # on the disk before the manifest says so
+            files.sync(each)
         return segment._replace(index=kind)
 
 

@@ -77,9 +77,9 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
         texts, read = sample(corpus, chosen["documents"], all_documents, seed)
         features = ka.text.TfIdf.of(texts, chosen["max_words"], min(chosen["min_df"], 1 + len(texts) // 10))
         x = rows(features, texts)
-    model, seconds = train(
-        chosen, x, bits, seed=seed, strategy=strategy, max_minutes=max_minutes, checkpoint_dir=checkpoint_dir
-    )
+    options = {"strategy": strategy, "max_minutes": max_minutes, "checkpoint_dir": checkpoint_dir}
+    with common.user_input():
+        model, seconds = train(chosen, x, bits, seed=seed, **options)
     if not strategies.is_chief(strategy):
         return  # of several workers one writes and prints
     made = hashes(model, x)
@@ -137,9 +137,18 @@ def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_
         seed, strategy, max_minutes, checkpoint_dir: as the flags.
 
     Returns:
-        the model, and the seconds of training.
+        the model, and the seconds that it took, neighbours and pretraining included.
+
+    Raises:
+        ValueError: if there are fewer than two such documents, or words.
     """
+    start = time.perf_counter()
     x = x[x.getnnz(axis=1) > 0]
+    if min(x.shape) < 2:
+        raise ValueError(
+            f"--data: expected two documents and two words that count or more, found {x.shape[0]} and {x.shape[1]}: "
+            "words of a single document and stop words do not count."
+        )
     keras.utils.set_random_seed(seed)
     near = datasets.nearest(x, min(chosen["neighbours"], x.shape[0] - 1)) if chosen["neighbours"] else None
     data = datasets.pairs(x, near, chosen["batch_size"], seed)
@@ -147,20 +156,24 @@ def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_
     with (strategy or tf.distribute.get_strategy()).scope():
         model = networks.build(chosen, x, bits, seed)
         if chosen["pretrain"]:
-            networks.pretrain(model, x.toarray(), chosen["pretrain"], chosen["batch_size"])
+            half = None if max_minutes is None else max_minutes / 2
+            networks.pretrain(model, x.toarray(), chosen["pretrain"], chosen["batch_size"], half)
         model.compile(keras.optimizers.Adam(chosen["learning_rate"]))
-    seconds = common.fit(
+    left = None if max_minutes is None else max(0.0, max_minutes - (time.perf_counter() - start) / 60)
+    annealing = [ka.callbacks.Annealing(max(1, int(chosen["annealed"] * steps)))] if "annealed" in chosen else []
+    common.fit(
         model,
         data,
         epochs=chosen["epochs"],
         shuffle=False,  # the pairs are shuffled, and Keras would warn
         verbose=1 if sys.stdout.isatty() else 2,
-        budget=common.CosineDecay(chosen["learning_rate"], steps, max_minutes),
+        budget=common.CosineDecay(chosen["learning_rate"], steps, left),
+        callbacks=annealing,
         checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/semantic_hashing",
     )
     if hasattr(model, "set_thresholds"):
         model.set_thresholds(x.toarray())
-    return model, seconds
+    return model, time.perf_counter() - start
 
 
 def hashes(model, x):

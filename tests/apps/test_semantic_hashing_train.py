@@ -172,6 +172,41 @@ def test_one_document_is_not_enough(tmp_path):
         run(tmp_path / "one.jsonl", tmp_path, all_documents=True)
 
 
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [(["orbit moon", "1 2 3", "4 5 6"], "two documents and two words"), (["the of and"] * 5, "No word is in")],
+)
+def test_documents_without_words_are_too_few(tmp_path, texts, message):
+    (tmp_path / "some.jsonl").write_text("".join(json.dumps({"text": each}) + "\n" for each in texts))
+    with pytest.raises(common.UserError, match=message):
+        run(tmp_path / "some.jsonl", tmp_path, all_documents=True)
+
+
+def test_time_that_ends_during_pretraining_leaves_a_model(small_rows):
+    chosen = settings.of("salakhutdinov_hinton", hidden=(16, 8), batch_size=16, pretrain=10_000, epochs=10_000)
+    model, seconds = train.train(chosen, small_rows, BITS, seed=0, max_minutes=0.05)
+    assert seconds < 60 and model.hash(small_rows[:3].toarray()).shape == (3, BITS // 8)
+
+
+def test_the_export_answers_without_the_package(corpus, tmp_path):
+    texts = [each.text for each in text.Documents(corpus)][:40]
+    features = ka.text.TfIdf.of(texts, 1000, 1)
+    model = networks.build(settings.of("semantic_hashing"), train.rows(features, texts), BITS, seed=0)
+    path = train.export(model, features, tmp_path, {"bits": BITS})
+    code = (
+        "import sys, json, numpy as np, tensorflow as tf\n"
+        "sys.modules['keras_ae'] = None\n"
+        "encode = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
+        "texts = json.loads(sys.argv[2])\n"
+        "parts = [encode(text=texts[i:j])['code'] for i, j in ((0, 1), (1, 4), (4, 40))]\n"
+        "np.save(sys.argv[3], np.concatenate(parts))\n"
+    )
+    command = [sys.executable, "-c", code, path, json.dumps(texts), str(tmp_path / "codes.npy")]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    expected, _, _ = served.Encoder(tmp_path).encode(texts)
+    np.testing.assert_array_equal(np.load(tmp_path / "codes.npy"), expected)
+
+
 def test_the_script_has_ten_flags_with_reasons():
     shown = subprocess.run(
         [sys.executable, "-m", "apps.semantic_hashing.train", "--help"], capture_output=True, text=True, check=False
