@@ -276,7 +276,8 @@ def test_what_users_get_wrong_is_one_line(model, tmp_path, rng):
         ({"data": few, "database": few, "queries": few}, "or none of the three"),
         ({"data": few}, "no queries"),
         ({"data": "/nowhere/corpus.jsonl"}, "/nowhere/corpus.jsonl"),
-        ({"database": unknown, "queries": unknown}, "no word of the 9 documents"),
+        ({"database": unknown, "queries": few}, "no word of the 9 documents"),
+        ({"database": few, "queries": few}, "each query would find itself"),
         ({"model": str(tmp_path / "none")}, "No export"),
         ({"output": "/dev/null/made"}, "/dev/null"),
     ]
