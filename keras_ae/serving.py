@@ -95,6 +95,25 @@ def newest(directory):
     return found[max(found)]
 
 
+def load(directory):
+    """The newest version under `directory`, as a server would load it.
+
+    Returns:
+        its path, the object of `tf.saved_model.load` (keep it: signatures do not keep the variables alive), and the
+        card, a dict, empty where it has none.
+
+    Raises:
+        ValueError: if there is no version, or it holds no SavedModel that can be read.
+    """
+    path = pathlib.Path(newest(directory))
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"{str(path)!r} holds no SavedModel that can be read: {error}") from error
+    card = path / CARD_FILE
+    return path, loaded, json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
+
+
 def _numbered(directory):
     directory = pathlib.Path(directory)
     # By number and path, since TensorFlow Serving reads a folder named 007 as version 7.

@@ -1,8 +1,5 @@
 """The endpoints of an exported model, and the model as the scripts that use it see it: noisy speech in, clean out."""
 
-import json
-import pathlib
-
 import numpy as np
 import tensorflow as tf
 
@@ -69,18 +66,11 @@ class Denoiser:
     """
 
     def __init__(self, export_dir):
-        self.path = pathlib.Path(serving.newest(export_dir))
-        try:
-            # Kept, as its signatures do not keep the variables alive.
-            self._model = tf.saved_model.load(str(self.path))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(f"{str(self.path)!r} holds no SavedModel that can be read: {error}") from error
+        self.path, self._model, self.card = serving.load(export_dir)
         self._denoise = self._model.signatures.get("serving_default")
         if self._denoise is None or set(self._denoise.structured_outputs) != {"audio", "valid"}:
             raise ValueError(f"{str(self.path)!r} is no model of apps.audio_denoising: it makes no audio.")
         self._stream = self._model.signatures.get("stream_blocks")
-        card = self.path / serving.CARD_FILE
-        self.card = json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
         self.rate = self.card.get("rate", 16_000)
         stream = self.card.get("stream", {})
         self.frame, self.delay = stream.get("frame"), stream.get("delay_samples", 0)

@@ -1,8 +1,6 @@
 """The exported model, as the scripts that use it see it: texts in, codes out."""
 
 import hashlib
-import json
-import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -37,17 +35,10 @@ class Encoder:
     """
 
     def __init__(self, export_dir):
-        self.path = pathlib.Path(serving.newest(export_dir))
-        try:
-            # Kept, as its signatures do not keep the variables alive.
-            self._model = tf.saved_model.load(str(self.path))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            raise ValueError(f"{str(self.path)!r} holds no SavedModel that can be read: {error}") from error
+        self.path, self._model, self.card = serving.load(export_dir)
         self._encode = self._signature("serving_default", {"code", "probabilities", "valid"})
         self._features = self._signature("features", {"x", "valid"})
         self.bits = self._encode.structured_outputs["probabilities"].shape[-1]
-        card = self.path / serving.CARD_FILE
-        self.card = json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
         self.fingerprint = _fingerprint(self.path)
 
     def encode(self, texts):
