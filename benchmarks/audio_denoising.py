@@ -46,6 +46,7 @@ LIMITS = (
     "Speech of a few speakers in four languages, eight kinds of noise and synthetic ones; 16 kHz. Music, far or "
     "overlapping speakers and echo were not trained on."
 )
+LICENCE = "trained on Asterisk core sounds, CC BY-SA 3.0, and noise of ESC-10 (Piczak 2015), CC BY 3.0"
 COMMAND = "python -m benchmarks.audio_denoising --data=speech"
 RATE, SECONDS = 16_000, 60
 
@@ -170,7 +171,8 @@ def main(_):
         numbers = {name: evaluated[name] for metric in METRICS for name in (metric, f"{metric}_standard_error")}
         made_by = "python -m apps.audio_denoising.train --clean_dir=clean_trainset --noise_dir=noise_trainset"
         made_by += f" --max_minutes={METHODS['causal']:g}"
-        runs.publish(export, runs.SAVED_MODELS / "audio_denoising" / "1", made_by, numbers, LIMITS)
+        target = runs.SAVED_MODELS / "audio_denoising" / "1"
+        runs.publish(export, target, numbers, command=made_by, limits=LIMITS, licence=LICENCE)
 
 
 if __name__ == "__main__":

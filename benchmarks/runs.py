@@ -70,21 +70,21 @@ def train(model, batches, rate, minutes, folder):
     return seconds
 
 
-def publish(export, target, command, numbers, limits):
+def publish(export, target, numbers, **facts):
     """Puts the newest version of an export at `target`, and into its card what a benchmark adds.
 
     Args:
         export: path of the export folder.
         target: path of the version under `saved_models`, which is replaced.
-        command: str, how to make the model, with names of data instead of paths.
         numbers: dict of measured figures, which join those of training.
-        limits: str, what the model is not for.
+        **facts: JSON values by name: the `command` that makes the model, with names of data instead of paths, the
+            `limits` of what it is for, its `licence` where the program cannot know it.
     """
     beside = target.with_name(f".{target.name}")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(serving.newest(export), beside)
     card = json.loads((beside / serving.CARD_FILE).read_text())
-    card |= {"command": command, "numbers": card["numbers"] | numbers, "limits": limits}
+    card |= facts | {"numbers": card["numbers"] | numbers}
     files.write_text(beside / serving.CARD_FILE, json.dumps(card, indent=2) + "\n")
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)

@@ -247,7 +247,8 @@ def main(_):
         numbers = {name: figures[BITS, 0]["evaluate"][name] for name in names}
         made_by = f"python -m apps.semantic_hashing.train --data=20_newsgroups.tar.xz --bits={BITS}"
         shutil.copy(own / "evaluate" / "retrieval.png", results.DIRECTORY.parents[1] / "docs" / "semantic_hashing.png")
-        runs.publish(own / "export", runs.SAVED_MODELS / "semantic_hashing" / "1", made_by, numbers, LIMITS)
+        target = runs.SAVED_MODELS / "semantic_hashing" / "1"
+        runs.publish(own / "export", target, numbers, command=made_by, limits=LIMITS)
 
 
 if __name__ == "__main__":

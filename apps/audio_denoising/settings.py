@@ -42,7 +42,6 @@ EXAMPLE_SECONDS = 0.5
 
 LICENCES = {
     "speech_sample": "keras_ae's own synthetic speech and noise: Apache License 2.0",
-    "clean_trainset": "Asterisk core sounds, CC BY-SA 3.0; noise of ESC-10 (Piczak 2015), CC BY 3.0",
 }
 
 

@@ -99,7 +99,8 @@ def test_a_published_export_replaces_the_old_one_and_tells_its_figures(tmp_path)
     target = tmp_path / "saved" / "1"
     target.mkdir(parents=True)
     (target / "stale").write_text("old")
-    runs.publish(export.parent, target, "python -m train --data=corpus.tar", {"p_at_100": 0.5}, "for tests alone")
+    facts = {"command": "python -m train --data=corpus.tar", "limits": "for tests alone"}
+    runs.publish(export.parent, target, {"p_at_100": 0.5}, **facts)
     assert sorted(each.name for each in target.iterdir()) == sorted([serving.CARD_FILE, "saved_model.pb"])
     card = json.loads((target / serving.CARD_FILE).read_text())
     assert card["command"] == "python -m train --data=corpus.tar" and card["limits"] == "for tests alone"
