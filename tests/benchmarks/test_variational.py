@@ -22,7 +22,7 @@ def test_quadrants_that_are_seen_and_the_rest_make_the_image(rng):
 
 
 def test_the_networks_have_the_sizes_of_the_papers():
-    model = importance_weighted.build("iwae50")
+    model = importance_weighted.build(50)
     assert model.importance_samples == 50
     assert model.encoder.count_params() == 784 * 200 + 200 * 200 + 200 * 100 + 500
     assert conditional.build(2).event_shape == (392,)
