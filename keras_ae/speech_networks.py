@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from keras_ae import spectral
+from keras_ae.recurrence import QuasiRecurrent
 
 # The paper's eleven layers, each of stride 2: 16,384 samples become a code of 8 x 1,024.
 SEGAN_FILTERS = (16, 32, 32, 64, 64, 128, 128, 256, 256, 512, 1024)
@@ -87,7 +88,8 @@ def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"
 class SpectralGenerator(keras.Model):
     """Recurrent layers that see the spectrum up to now, and filter it: causal, with little delay.
 
-        X = stft(x),    h_t = GRU(features(X_t), h_t-1),    Y_t,f = sum_k W_t,k,f X_t-k,f,    y = inverse_stft(Y)
+        X = stft(x),    h = elu(V features(X)),    h += U_l recurrent_l(h), l = 1 ... depth
+        Y_t,f = sum_k W_t,k,f X_t-k,f,    y = inverse_stft(Y)
 
     W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself and
     0 for the others, which leaves x as it is.
@@ -96,12 +98,12 @@ class SpectralGenerator(keras.Model):
         frame: int, samples of a frame, even: the delay.
         hop: int, samples from frame to frame; frame is a multiple of it.
         units: int, of each recurrent layer.
-        depth: int, number of recurrent layers, each added to what it sees.
+        depth: int, number of recurrent layers, each added to what it sees, normalised before.
         taps: int, frames that a filter spans.
         exponent: float, of the magnitudes' compression in the features.
 
-    Source: Braun & Tashev 2021 for recurrent layers on compressed spectra; Mack & Habets 2020 for filters over frames.
-    See also: `WaveformGenerator`, which sees the future as well.
+    Source: Braun & Tashev 2021 for recurrent layers on compressed spectra, Bradbury 2017 for quasi-recurrent ones,
+    Mack & Habets 2020 for filters over frames. See also: `WaveformGenerator`, which sees the future as well.
     """
 
     def __init__(self, frame=512, hop=256, units=256, depth=2, taps=3, exponent=0.3, **kwargs):
@@ -112,8 +114,9 @@ class SpectralGenerator(keras.Model):
         self.taps, self.exponent = taps, exponent
         self.bins, self.multiple = frame // 2 + 1, hop
         self.enter = layers.Dense(units, activation="elu")
-        self.recurrent = [layers.GRU(units, return_sequences=True, return_state=True) for _ in range(depth)]
         self.norms = [layers.LayerNormalization() for _ in range(depth)]
+        self.recurrent = [QuasiRecurrent(units) for _ in range(depth)]
+        self.merges = [layers.Dense(units) for _ in range(depth)]
         self.leave = layers.Dense(2 * taps * self.bins, kernel_initializer=keras.initializers.RandomNormal(0.0, 1e-3))
         self.build()
 
@@ -177,9 +180,10 @@ class SpectralGenerator(keras.Model):
         compressed = spectral.compressed(X, self.exponent)
         h = self.enter(tf.concat([tf.abs(compressed), tf.math.real(compressed), tf.math.imag(compressed)], axis=-1))
         new = []
-        for norm, gru, state in zip(self.norms, self.recurrent, tf.split(states, self.depth, axis=1), strict=True):
-            out, last = gru(norm(h), initial_state=state)
-            h, new = h + out, [*new, last]
+        states = tf.split(states, self.depth, axis=1)
+        for norm, recurrent, merge, state in zip(self.norms, self.recurrent, self.merges, states, strict=True):
+            out, last = recurrent(norm(h), state)
+            h, new = h + merge(out), [*new, last]
         raw = tf.reshape(self.leave(h), [*_sizes(X)[:2], 2, self.taps, self.bins])
         itself = np.zeros((self.taps, 1), "float32")
         itself[0] = 1.0
