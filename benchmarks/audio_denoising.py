@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from absl import app
 
 from apps.audio_denoising import served, settings
 from benchmarks import options, results, runs
-from keras_ae import serving
+from keras_ae import files, serving
 from keras_ae.datasets import audio
 from keras_ae.evaluation import speech
 
@@ -47,6 +48,7 @@ LIMITS = (
     "overlapping speakers and echo were not trained on."
 )
 LICENCE = "trained on Asterisk core sounds, CC BY-SA 3.0, and noise of ESC-10 (Piczak 2015), CC BY 3.0"
+DOCS = results.DIRECTORY.parents[1] / "docs"
 COMMAND = "python -m benchmarks.audio_denoising --data=speech"
 RATE, SECONDS = 16_000, 60
 
@@ -155,6 +157,35 @@ def rows(reports, figures):
     return made
 
 
+def page(evaluated):
+    """The page of the default's figures by noise and by SNR, Markdown."""
+    lines = [
+        "# Speech denoising by noise and by SNR",
+        "",
+        f"The {evaluated['recordings']} test recordings, before and after; means ± standard errors. Written by",
+        f"`{COMMAND}`.",
+    ]
+    columns = ("pesq_wb", "stoi", "si_sdr")
+    for label, groups in (("noise", evaluated["by_noise"]), ("SNR, dB", evaluated["by_snr"])):
+        head = [label, "recordings", *(f"{METRICS[name][0]}{when}" for name in columns for when in ("", ": after"))]
+        lines += ["", f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+        for value, group in sorted(groups.items(), key=lambda item: (_number(item[0]), item[0])):
+            cells = [
+                f"{group[way][name]:.3f} ± {group[way][f'{name}_standard_error']:.3f}"
+                for name in columns
+                for way in ("noisy", "model")
+            ]
+            lines.append(f"| {value.replace('_', ' ')} | {group['recordings']} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
 def main(_):
     folder, reports = options.runs("audio_denoising"), {}
     for method in options.only(METHODS):
@@ -168,6 +199,8 @@ def main(_):
     results.write("audio_denoising", rows(reports, figures))
     if options.PUBLISH.value:
         evaluated = reports["causal"]["evaluate"]
+        files.write_text(DOCS / "audio_denoising.md", page(evaluated))
+        shutil.copy(folder / "causal" / "evaluate" / "denoising.png", DOCS / "audio_denoising.png")
         numbers = {name: evaluated[name] for metric in METRICS for name in (metric, f"{metric}_standard_error")}
         made_by = "python -m apps.audio_denoising.train --clean_dir=clean_trainset --noise_dir=noise_trainset"
         made_by += f" --max_minutes={METHODS['causal']:g}"

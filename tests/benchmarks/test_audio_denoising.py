@@ -26,6 +26,19 @@ def test_rows_hold_the_default_to_its_marks_and_nothing_else():
     assert rows["the default, causal: training", "minutes"]["ours"] == 1.0
 
 
+def test_the_page_orders_groups_and_shows_before_and_after():
+    figures = {"pesq_wb": 1.5, "stoi": 0.9, "si_sdr": 10.0}
+    figures |= {f"{name}_standard_error": 0.125 for name in figures}
+    group = {"recordings": 20, "noisy": figures, "model": figures | {"pesq_wb": 2.5}}
+    by_snr = {"17.5": group, "2.5": group, "7.5": group}
+    made = benchmark.page({"recordings": 80, "by_noise": {"crying_baby": group}, "by_snr": by_snr})
+    rows = [line for line in made.splitlines() if line.startswith("| ")]
+    first = [row.strip("| ").split(" | ")[0] for row in rows]
+    assert first == ["noise", "crying baby", "SNR, dB", "2.5", "7.5", "17.5"]
+    assert "| 20 | 1.500 ± 0.125 | 2.500 ± 0.125 | 0.900 ± 0.125 |" in rows[1]
+    assert {row.count("|") for row in rows} == {9}
+
+
 def test_speed_and_memory_are_those_of_an_export(tmp_path):
     chosen = settings.of("causal") | {"frame": 128, "hop": 64, "units": 8, "depth": 1, "taps": 2}
     export = str(pathlib.Path(train.export(train.build(chosen, 0), chosen, tmp_path, {})).parent)
