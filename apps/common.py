@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import shlex
+import signal
 import sys
 import time
 import uuid
@@ -76,7 +77,8 @@ def define_checkpoint_dir():
         "checkpoint_dir",
         None,
         "Where to keep the state of training after each epoch, for runs long enough to be killed: the same "
-        "command goes on from there. Removed when training is complete.",
+        "command goes on from there, with the time that was left. Removed when training is complete; where "
+        "--max_minutes ended it, the same command goes on for as long again.",
     )
 
 
@@ -95,6 +97,8 @@ def main(function):
         except KeyboardInterrupt:
             sys.exit("Interrupted.")
 
+    # As an exception, so that no unfinished file stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))
     app.run(run)
 
 
@@ -149,8 +153,16 @@ class TimeBudget(keras.callbacks.Callback):
         if self.max_minutes is not None and self._minutes() >= self.max_minutes:
             self.model.stop_training = True
 
+    def seconds(self):
+        """Seconds of wall clock since training began, those of a killed run that it goes on from among them."""
+        return time.monotonic() - self.start
+
+    def go_on(self, seconds):
+        """Counts the seconds of a killed run as spent."""
+        self.start -= seconds
+
     def _minutes(self):
-        minutes = (time.monotonic() - self.start) / 60
+        minutes = self.seconds() / 60
         strategy = self.model.distribute_strategy
         if strategies.spans_workers(strategy):
             # A worker that stopped by its own clock would leave the others waiting: all go by the mean.
@@ -185,17 +197,44 @@ class CosineDecay(TimeBudget):
 
 
 class Backup(keras.callbacks.BackupAndRestore):
-    """Keras's backup, kept where time ran out; in a sub-folder, as Keras removes its folder at the end."""
+    """Keras's backup, with the time spent in it; kept where time ran out, so that the next run has all its time.
 
-    def __init__(self, checkpoint_dir, **kwargs):
-        # Each worker of several keeps its own: all of them save, and the last would remove what another reads.
-        task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
-        name = "-".join(["backup", *(str(task[key]) for key in ("type", "index") if key in task)])
-        super().__init__(os.path.join(checkpoint_dir, name), **kwargs)
+    Args:
+        checkpoint_dir: path; the backup is in a sub-folder, as Keras removes its folder at the end.
+        budget: `TimeBudget` of the same training.
+    """
+
+    def __init__(self, checkpoint_dir, budget, **kwargs):
+        super().__init__(_backup_dir(checkpoint_dir), **kwargs)
+        self.budget, self.clock = budget, pathlib.Path(self.backup_dir) / "seconds.json"
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        if self.clock.exists():
+            self.budget.go_on(json.loads(self.clock.read_text()))
+
+    def _save_model(self):
+        super()._save_model()
+        files.write_text(self.clock, json.dumps(self.budget.seconds()))
 
     def on_train_end(self, logs=None):
         self.delete_checkpoint = not self.model.stop_training
+        if self.model.stop_training:
+            self.clock.unlink(missing_ok=True)
         super().on_train_end(logs)
+
+
+def epochs_done(checkpoint_dir):
+    """How many epochs the run has behind it that `fit` will go on from, 0 without one."""
+    path = pathlib.Path(_backup_dir(checkpoint_dir)) / "training_metadata.json"
+    return json.loads(path.read_text())["epoch"] if path.exists() else 0
+
+
+def _backup_dir(checkpoint_dir):
+    # Each worker of several keeps its own: all of them save, and the last would remove what another reads.
+    task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
+    name = "-".join(["backup", *(str(task[key]) for key in ("type", "index") if key in task)])
+    return os.path.join(checkpoint_dir, name)
 
 
 def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), **kwargs):
@@ -205,12 +244,11 @@ def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), **kwargs):
     last.
 
     Returns:
-        float, seconds it took.
+        float, seconds it took, those of killed runs that it went on from among them.
     """
     callbacks = [*callbacks, budget]
     if checkpoint_dir:
-        callbacks.append(Backup(writable(checkpoint_dir)))
-    start = time.perf_counter()
+        callbacks.append(Backup(writable(checkpoint_dir), budget))
     try:
         with user_input():
             model.fit(*args, callbacks=callbacks, **kwargs)
@@ -219,7 +257,7 @@ def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), **kwargs):
         for callback in callbacks:
             if getattr(callback, "best_weights", None) is not None:
                 model.set_weights(callback.best_weights)
-    return time.perf_counter() - start
+    return budget.seconds()
 
 
 def report(figures, folder):

@@ -57,17 +57,27 @@ def reports(benchmark, names, measure, settings):
 def train(model, batches, rate, minutes, folder):
     """Trains a model with Adam for a given time, the rate falling to 0 in a cosine; a killed run goes on from `folder`.
 
+    A model that was trained there before gets its weights.
+
     Returns:
-        float, seconds of this call.
+        dict: `train_seconds`; `passes` over the batches; the `history` of Keras, `{name: a float an epoch}`.
     """
     model.compile(keras.optimizers.Adam(rate))
-    epochs = 10_000  # more than the time allows: the clock alone lowers the rate
-    budget = common.CosineDecay(rate, epochs * len(batches), minutes)
-    seconds = common.fit(
-        model, batches, epochs=epochs, shuffle=False, verbose=2, budget=budget, checkpoint_dir=str(folder)
-    )
-    model.save_weights(folder / "model.weights.h5")
-    return seconds
+    weights = folder / "training" / "model.weights.h5"
+
+    def fit(own):
+        epochs = 10_000  # more than the time allows: the clock alone lowers the rate
+        budget = common.CosineDecay(rate, epochs * len(batches), minutes)
+        seconds = common.fit(
+            model, batches, epochs=epochs, shuffle=False, verbose=2, budget=budget, checkpoint_dir=str(own)
+        )
+        model.save_weights(weights)
+        passes = int(model.optimizer.iterations) / len(batches)
+        return {"train_seconds": seconds, "passes": passes, "history": model.history.history}
+
+    made = kept(folder, "training", fit, {"rate": rate, "minutes": minutes})
+    model.load_weights(weights)
+    return {key: made[key] for key in ("train_seconds", "passes", "history")}
 
 
 def publish(export, target, numbers, **facts):

@@ -92,6 +92,24 @@ def test_a_fit_that_ran_out_of_time_goes_on_next_time(model, x, tmp_path):
     assert log.begun == [1, 2]
 
 
+def test_a_killed_fit_goes_on_with_the_time_that_was_left(model, x, tmp_path):
+    class Slow(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            budget.start -= 60.0  # as if a minute had passed
+
+    budget = common.TimeBudget(None)
+    with pytest.raises(RuntimeError):
+        stop = _Stop(2, RuntimeError())
+        common.fit(model, x, epochs=9, verbose=0, budget=budget, checkpoint_dir=tmp_path, callbacks=[Slow(), stop])
+    assert common.epochs_done(tmp_path) == 2
+    budget = common.TimeBudget(2.0)
+    seconds = common.fit(model, x, epochs=9, verbose=0, budget=budget, checkpoint_dir=tmp_path)
+    assert 120 < seconds < 150  # no more than a batch of its own
+    # Time ran out, so the next one has all of it again.
+    assert common.fit(model, x, epochs=9, verbose=0, budget=common.TimeBudget(2.0), checkpoint_dir=tmp_path) < 60
+    assert common.epochs_done(tmp_path) == 0
+
+
 def test_report_is_the_last_line_and_the_file(tmp_path, capsys):
     figures = {"a": np.float32(1.5), "b": np.arange(2), "path": tmp_path, "bad": [float("nan")]}
     common.report(figures, tmp_path)
