@@ -62,15 +62,10 @@ def measure(name, folder):
     keras.utils.set_random_seed(SEED)
     model = build(quadrants)
     batches = data("train", binarize="dynamic", batch_size=BATCH).map(functools.partial(parts, quadrants=quadrants))
-    seconds = runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
+    trained = runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
     x, y = (np.asarray(each) for each in parts(ka.datasets.arrays(data("test", binarize="static")), quadrants))
     found = likelihood.negative_log_likelihood(model, x, SAMPLES, SEED, y=y)
-    return {
-        "nll": found.nll,
-        "standard_error": found.standard_error,
-        "passes": int(model.optimizer.iterations) / len(batches),
-        "train_seconds": seconds,
-    }
+    return {"nll": found.nll, "standard_error": found.standard_error, **trained}
 
 
 def rows(reports):

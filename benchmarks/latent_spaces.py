@@ -42,34 +42,31 @@ def build(name):
     return (ka.VAE if name == "VAE" else ka.Autoencoder)(encoder, decoder, "bernoulli", seed=SEED)
 
 
-def measure(name, folder):
-    """Trains a model for its minutes, drawing the log of the VAE; returns the figures of its latent space."""
+def trained(name, folder):
+    """A model trained for its minutes in `folder`, now or before, and what `runs.train` says of it."""
     keras.utils.set_random_seed(SEED)
     model = build(name)
     batches = ka.datasets.load(
         "mnist", data=options.data(), labels=name == "CVAE", binarize="dynamic", batch_size=BATCH, seed=SEED
     )
-    seconds = runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
-    found = {"train_seconds": seconds}
-    if name == "VAE":
-        plots.decomposition(model.history.history).savefig(DOCS / "bound.png")
+    return model, runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
+
+
+def measure(name, folder):
+    """What is known of a model's training, and the figures of its latent space."""
+    model, found = trained(name, folder)
     if name != "CVAE":
         x, y = digits("test")
         found |= latent.irregularity(model.encode(x), y)._asdict()
     return found
 
 
-def trained(name, folder):
-    """The model that `measure` left in `folder`."""
-    model = build(name)
-    model.load_weights(folder / "model.weights.h5")
-    return model
-
-
 def draw(folder):
     """Draws what the trained models show."""
     x, y = digits("test")
-    models = {name: trained(name, folder / name) for name in LATENT}
+    made = {name: trained(name, folder / name) for name in LATENT}
+    models = {name: model for name, (model, _) in made.items()}
+    plots.decomposition(made["VAE"][1]["history"]).savefig(DOCS / "bound.png")
     codes = {name: models[name].encode(x) for name in ("autoencoder", "VAE")}
     plots.latent_spaces(codes, y).savefig(DOCS / "latent_spaces.png")
     plots.latent_grid(models["VAE"].decode).savefig(DOCS / "latent_grid.png")

@@ -89,20 +89,21 @@ def build_m2(chosen, shape, likelihood, seed):
     )
 
 
+def settings(name):
+    """What the outcome of a run depends on: M1+M2 and the classifiers stand on M1."""
+    m1 = SETTINGS["m1"] | {"minutes": options.MINUTES.value or SETTINGS["m1"]["minutes"]}
+    if name == "m1":
+        return m1
+    own = SETTINGS[name] | {"minutes": options.MINUTES.value or SETTINGS[name]["minutes"]}
+    return {"m1": m1, name: own} if name == "m1m2" else own
+
+
 def train_m1(parts, folder):
-    """Trains M1 on all training images, as grey levels, without labels."""
+    """M1 trained on all training images, as grey levels, without labels, now or before; and `runs.train`'s report."""
     keras.utils.set_random_seed(0)
-    chosen = SETTINGS["m1"]
-    minutes = options.MINUTES.value or chosen["minutes"]
+    model, chosen = build_m1(), settings("m1")
     batches = tf.data.Dataset.from_tensor_slices(parts["train"][0]).shuffle(TRAIN, seed=0).batch(chosen["batch"])
-    return {"seconds": runs.train(build_m1(), batches, chosen["rate"], minutes, folder)}
-
-
-def trained_m1(folder):
-    """The M1 that `train_m1` left in `folder`."""
-    model = build_m1()
-    model.load_weights(folder / "model.weights.h5")
-    return model
+    return model, runs.train(model, batches, chosen["rate"], chosen["minutes"], folder)
 
 
 def classify(parts, m1, count, draw, part="test"):
@@ -119,7 +120,7 @@ def classify(parts, m1, count, draw, part="test"):
 
 
 def train_m2(parts, name, m1, count, draw, folder, part="test"):
-    """Trains M2, or M1+M2 on a trained M1, on one draw of labels; returns the error in percent and the seconds."""
+    """Trains M2, or M1+M2 on a trained M1, on one draw of labels; returns the error in percent beside the report."""
     keras.utils.set_random_seed(draw)
     chosen, (x, y) = SETTINGS[name], parts["train"]
     if name == "m2":
@@ -130,9 +131,9 @@ def train_m2(parts, name, m1, count, draw, folder, part="test"):
         model = ka.M1M2(m1, m2, units, seed=draw)
     some = ka.datasets.keep_labels(y, count, draw)
     batches = ka.datasets.semi_supervised(x, some, chosen["batch"], chosen["labelled"], seed=draw)
-    seconds = runs.train(model, batches, chosen["rate"], options.MINUTES.value or chosen["minutes"], folder)
+    trained = runs.train(model, batches, chosen["rate"], options.MINUTES.value or chosen["minutes"], folder)
     asked, right = parts[part]
-    return {"error": percent(model.predict_proba(asked).argmax(axis=1), right), "seconds": seconds}
+    return {"error": percent(model.predict_proba(asked).argmax(axis=1), right), **trained}
 
 
 def percent(predicted, right):
@@ -140,32 +141,33 @@ def percent(predicted, right):
     return 100.0 * float(np.mean(predicted != right))
 
 
-def rows(errors, seconds):
+def rows(reports):
     """The rows of the table.
 
     Args:
-        errors: `{(claim, labels): list of errors in percent, one a draw}`.
-        seconds: `{(claim, labels): float}`.
+        reports: `{(claim, labels): list of dicts, one a draw}` with `error` in percent, `train_seconds`, `date` and
+            `versions`.
     """
     made = []
-    for (claim, count), found in errors.items():
+    for (claim, count), found in reports.items():
         paper = PAPER[claim.split(",")[0]]
-        several = len(found) > 1
+        several, errors = len(found) > 1, [report["error"] for report in found]
         each = {"claim": f"{claim}, {count:,} labels", "metric": "error, percent", "better": "lower"}
         each |= {"data": f"MNIST, 10,000 test images, {len(found)} draw{'s' if several else ''} of labels"}
-        each |= {"ours": np.mean(found), "paper": paper[count], "seeds": list(DRAWS[count])}
+        each |= {"ours": np.mean(errors), "paper": paper[count], "seeds": list(DRAWS[count])}
+        each |= {"seconds": sum(report["train_seconds"] for report in found), "command": COMMAND}
+        each |= {key: found[-1][key] for key in ("date", "versions")}
         if several:
-            each["standard_error"] = np.std(found, ddof=1) / np.sqrt(len(found))
+            each["standard_error"] = np.std(errors, ddof=1) / np.sqrt(len(errors))
             each["least"] = LEAST[claim.split(",")[0]]
-        made.append(results.row(**each, seconds=seconds[claim, count], command=COMMAND))
+        made.append(results.row(**each))
     return made
 
 
 def main(_):
     parts, folder = digits(), options.runs("semi_supervised")
     names = options.only(SETTINGS)
-    made = {"m1": runs.kept(folder, "m1", lambda own: train_m1(parts, own), SETTINGS["m1"])}
-    m1 = trained_m1(folder / "m1")
+    m1, m1_report = train_m1(parts, folder / "m1")
     if _TRIAL.value:
         name, own = names[0], folder / "trial"
         shutil.rmtree(own, ignore_errors=True)
@@ -173,31 +175,24 @@ def main(_):
         if name == "m1":
             print(classify(parts, m1, 100, TRIAL_DRAW, "valid"))
         else:
-            print(train_m2(parts, name, m1, 100, TRIAL_DRAW, own, "valid"))
+            print(train_m2(parts, name, m1, 100, TRIAL_DRAW, own, "valid")["error"])
         return
-    errors, seconds = collections.defaultdict(list), collections.Counter()
+    reports = collections.defaultdict(list)
     for name in names:
         for count, draws in DRAWS.items():
             for draw in draws:
                 if name == "m1":
-                    found = runs.kept(
-                        folder,
-                        f"m1_{count}_{draw}",
-                        lambda _, c=count, d=draw: classify(parts, m1, c, d),
-                        SETTINGS["m1"],
-                    )
-                    found = {f"M1, {each}": found[each] for each in CLASSIFIERS}
-                    seconds.update({(each, count): made["m1"]["seconds"] for each in found})
+                    run = functools.partial(classify, parts, m1, count, draw)
+                    found = runs.kept(folder, f"m1_{count}_{draw}", lambda _, run=run: run(), settings("m1"))
+                    for each in CLASSIFIERS:
+                        report = found | m1_report | {"error": found[each]}
+                        reports[f"M1, {each}", count].append(report)
                 else:
                     run = functools.partial(train_m2, parts, name, m1, count, draw)
-                    found = runs.kept(folder, f"{name}_{count}_{draw}", run, SETTINGS["m1"] | SETTINGS[name])
-                    claim = "M2" if name == "m2" else "M1+M2"
-                    seconds[claim, count] += found["seconds"]
-                    found = {claim: found["error"]}
-                for claim, error in found.items():
-                    errors[claim, count].append(error)
+                    found = runs.kept(folder, f"{name}_{count}_{draw}", run, settings(name))
+                    reports["M2" if name == "m2" else "M1+M2", count].append(found)
     if set(names) == set(SETTINGS):
-        results.write("semi_supervised", rows(errors, seconds))
+        results.write("semi_supervised", rows(reports))
 
 
 if __name__ == "__main__":

@@ -48,9 +48,21 @@ def check_array(name, array, shape, likelihood):
 
 def positive_int(name, value):
     """`value` as an int; raises a `ValueError` unless it is a whole number, 1 or more."""
-    if isinstance(value, bool) or value < 1 or value != int(value):
-        raise ValueError(f"{name}: expected a whole number, 1 or more; received {value}.")
+    if not _is_number(value) or value < 1 or value != int(value):
+        raise ValueError(f"{name}: expected a whole number, 1 or more; received {value!r}.")
     return int(value)
+
+
+def not_negative(name, value):
+    """`value` as a float; raises a `ValueError` unless it is a finite number, 0 or more."""
+    if not _is_number(value) or value < 0:
+        raise ValueError(f"{name}: expected a finite number, 0 or more; received {value!r}.")
+    return float(value)
+
+
+def _is_number(value):
+    is_scalar = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return is_scalar and bool(np.isfinite(value))
 
 
 def check_labels(name, labels, num_classes, unknown=None):
@@ -68,8 +80,10 @@ def check_labels(name, labels, num_classes, unknown=None):
 
 
 def check_some_labels(y, rows, num_classes):
-    """Raises a `ValueError` unless y are labels, -1 where unknown, of so many rows and some are known; warns of a class
-    without any."""
+    """Raises a `ValueError` unless y are labels, -1 where unknown, of so many rows and some are known.
+
+    Warns of a class without any in an array; a tensor is a batch of a data set, which need not show every class.
+    """
     if y is None:
         raise ValueError("y: expected integer labels, -1 where unknown; received none.")
     check_labels("y", y, num_classes, unknown=-1)
@@ -81,16 +95,16 @@ def check_some_labels(y, rows, num_classes):
             "y: all rows are unlabelled (-1): nothing says what the classes are. Label some, and let each batch hold "
             "some of them, as keras_ae.datasets.semi_supervised does."
         )
-    if not counts.all():
+    if not counts.all() and isinstance(y, np.ndarray):
         missing = ", ".join(map(str, np.flatnonzero(counts == 0)))
         warnings.warn(f"y: no row is labelled with class {missing}: the model cannot learn it.", stacklevel=2)
 
 
-def check_classifier(classifier, num_classes):
-    """Raises a `ValueError` where a built classifier does not give one logit a class."""
-    width = getattr(classifier, "output_shape", (None, num_classes))[-1]
-    if width != num_classes:
-        raise ValueError(f"classifier: expected {num_classes} logits, one a class; it gives {width}.")
+def check_width(name, network, width, what):
+    """Raises a `ValueError` where a built network does not give `width` values a row; `what` says what they are."""
+    have = getattr(network, "output_shape", (None, width))[-1]
+    if have != width:
+        raise ValueError(f"{name}: expected {width} {what}; it gives {have}.")
 
 
 def check_weights(sample_weight, rows):

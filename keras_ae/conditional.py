@@ -44,6 +44,20 @@ class Conditional:
     def call_on(self, x, y):
         return self((x, y))
 
+    def check_conditions(self):
+        """Raises a `ValueError` where networks of known shapes take no condition, or one of another shape."""
+        found = {"num_classes": (self.num_classes,)} if self.num_classes else {}
+        for name in ("encoder", "decoder"):
+            try:
+                shapes = getattr(self, name).input_shape
+            except (AttributeError, ValueError):  # not known before the network is built
+                continue
+            if not isinstance(shapes, list) or len(shapes) != 2:
+                raise ValueError(f"{name}: expected a network of two inputs, the second one the condition.")
+            found[name] = tuple(shapes[1][1:])
+        if len(set(found.values())) > 1:
+            raise ValueError(f"encoder and decoder: expected conditions of one shape; received {found}.")
+
     def check_data(self, x, y):
         checks.check_array("x", x, self.event_shape, self._likelihood)
         self._check_condition(x, y)

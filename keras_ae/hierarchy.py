@@ -26,6 +26,8 @@ def compose(encoders, decoders):
     Raises:
         ValueError: if the lists differ in length, a network has no static shape, or sizes do not fit.
     """
+    if not all(isinstance(each, list | tuple) for each in (encoders, decoders)):
+        raise ValueError("encoder and decoder: expected two lists, or none; received one.")
     if not encoders or len(encoders) != len(decoders):
         raise ValueError(
             f"encoder and decoder: expected lists of equal length, received {len(encoders)} and {len(decoders)} models."
@@ -94,6 +96,7 @@ class Chain(tfd.Distribution):
         )
 
     def _sample_n(self, n, seed=None):
+        seed = tfp.random.sanitize_seed(seed)  # callers of TFP give none, or an int
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 1 + len(self._networks)))
         parts = [sampling.draw(self._first, n, seeds[0])]
         for network, seed in zip(self._networks, seeds[1:], strict=True):

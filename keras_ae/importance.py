@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ae import sampling
+from keras_ae import checks, sampling
 
 # Raw outputs that one chunk of samples may hold: enough for full matrix products, little enough for a cache.
 CHUNK_VALUES = 2 * 2**20
@@ -23,8 +23,7 @@ def log_marginal(model, x, y, num_samples, seed):
 
 def log_sums(model, x, y, num_samples, seed):
     """`log sum_s w_s` and `log sum_s w_s^2` over the weights of `log_marginal`: `(B,)` each."""
-    if num_samples < 1:
-        raise ValueError(f"num_samples: expected 1 or more, received {num_samples}.")
+    num_samples = checks.positive_int("num_samples", num_samples)
     q = model.posterior(x, y)
     seed = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)
     chunk = tf.clip_by_value(CHUNK_VALUES // (tf.shape(x)[0] * model.raw_size), 1, num_samples)

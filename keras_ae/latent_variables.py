@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_ae import hierarchy, importance, priors, sampling
+from keras_ae import hierarchy, importance, posteriors, priors, sampling
 from keras_ae.batching import in_batches
 from keras_ae.models.autoencoder import Autoencoder
 
@@ -21,12 +21,13 @@ class LatentVariableModel(Autoencoder):
     _default_prior, _check_prior = priors.Normal, staticmethod(priors.check_covers_gaussians)
 
     def __init__(self, encoder, decoder, likelihood, prior=None, posterior=None, *, seed=None, **kwargs):
-        layers = isinstance(encoder, list | tuple)
+        layers = any(isinstance(each, list | tuple) for each in (encoder, decoder))
         if layers:
             if prior is not None or posterior is not None:
                 raise ValueError("prior and posterior: lists of encoders and decoders make their own; leave both out.")
             encoder, decoder, posterior, prior = hierarchy.compose(encoder, decoder)
         super().__init__(encoder, decoder, likelihood, posterior=posterior, seed=seed, **kwargs)
+        posteriors.check_has_density(self._posterior, self.default_posterior)
         if hasattr(prior, "bind"):
             prior.bind(self.posterior, self._likelihood)
         # The standard normal is made when it is asked for: the size of a code may not be known yet.

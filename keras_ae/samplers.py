@@ -21,10 +21,10 @@ class Sampler:
     """Base of the samplers: images from a distribution of codes, `distribution()`.
 
     Args:
-        model: a trained model with `decode`, and `encode` where the sampler is fitted.
+        model: a trained model with `decode`, and `encode` where the sampler is fitted; not a conditional one.
 
     Raises:
-        ValueError: if the model lacks one of them.
+        ValueError: if the model lacks one of them, or is conditional.
     """
 
     needs = ("encode", "decode")
@@ -34,6 +34,11 @@ class Sampler:
         if missing:
             raise ValueError(
                 f"model: {type(self).__name__} needs a model with {', '.join(missing)}; received {model!r}."
+            )
+        if getattr(model, "conditional", False):
+            raise ValueError(
+                f"model: {type(model).__name__} is conditional, and a sampler knows one density for all codes. Use "
+                "model.sample(n, y)."
             )
         self.model = model
 

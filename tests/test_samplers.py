@@ -109,6 +109,12 @@ def test_refusals(rng, autoencoder):
         samplers.PriorSampler(autoencoder)
     with pytest.raises(ValueError, match="encode, decode"):
         samplers.MixtureSampler(object())
+    conditional = ka.CVAE(
+        ka.networks.mlp_encoder((6,), 2, parameters=2, condition_shape=(3,)),
+        ka.networks.mlp_decoder(2, (6,), condition_shape=(3,)),
+    )
+    with pytest.raises(ValueError, match="CVAE is conditional"):
+        samplers.PriorSampler(conditional)
     with pytest.raises(ValueError, match="components"):
         samplers.MixtureSampler(autoencoder, components=0)
     for sampler in (samplers.MixtureSampler(autoencoder), samplers.FlowSampler(autoencoder)):

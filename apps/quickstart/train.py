@@ -80,7 +80,7 @@ def start_at_mean(model, images):
     # A dense output has a bias a pixel; a convolution has one a channel.
     dense = bias.shape[0] == math.prod(images.shape[1:])
     mean = np.mean(images, axis=0 if dense else (0, 1, 2), dtype="float64").ravel()
-    if isinstance(model, ka.VAE):
+    if isinstance(model._likelihood, ka.likelihoods.Bernoulli):
         mean = np.clip(mean, 1e-3, 1 - 1e-3)
         mean = np.log(mean) - np.log1p(-mean)
     bias.assign(mean.astype("float32"))

@@ -9,10 +9,10 @@ UNKNOWN = -1
 
 
 def keep_labels(y, count, seed=0):
-    """Hides all but `count` labels, as many of each class: int `(N,)`, -1 where hidden.
+    """Hides all but `count` labels, as many of each class: int64 `(N,)`, -1 where hidden.
 
     Args:
-        y: `(N,)` integer labels, 0 to K - 1.
+        y: `(N,)` integer labels, 0 to K - 1, or -1 where there is none.
         count: int, labels to keep, a multiple of K.
         seed: int, of which rows keep theirs.
 
@@ -22,11 +22,12 @@ def keep_labels(y, count, seed=0):
     Example: `keep_labels(y_train, 100, seed=0)`    # 10 of each digit
     """
     y = np.asarray(y)
-    classes = np.unique(y)
+    count = checks.positive_int("count", count)
+    classes = np.unique(y[y != UNKNOWN])
     each, rest = divmod(count, len(classes))
     if rest or each < 1:
         raise ValueError(f"count: expected a multiple of the {len(classes)} classes, received {count}.")
-    rng, kept = np.random.default_rng(seed), np.full(y.shape, UNKNOWN, y.dtype)
+    rng, kept = np.random.default_rng(seed), np.full(y.shape, UNKNOWN, "int64")
     for label in classes:
         rows = np.flatnonzero(y == label)
         if len(rows) < each:
@@ -35,7 +36,7 @@ def keep_labels(y, count, seed=0):
     return kept
 
 
-def semi_supervised(x, y, batch_size, labelled, seed=0):
+def semi_supervised(x, y, batch_size, labelled, seed=0, *, num_classes=None):
     """Batches with a stated number of labelled rows: mixed at random, most batches of few labels would have none.
 
     Each epoch visits every unlabelled row once, in a new order, and the labelled ones, shuffled, again and again.
@@ -46,6 +47,7 @@ def semi_supervised(x, y, batch_size, labelled, seed=0):
         batch_size: int, rows of a batch; the last of an epoch has fewer unlabelled ones.
         labelled: int, labelled rows of each batch, 1 to batch_size - 1.
         seed: int, of the order.
+        num_classes: int, K, for the warning of a class without a label; by default the largest label and one.
 
     Returns:
         `tf.data.Dataset` of (x, y), labelled rows first; y int32.
@@ -63,7 +65,7 @@ def semi_supervised(x, y, batch_size, labelled, seed=0):
         raise ValueError(f"y: expected a label for each of the {len(x)} rows, received {len(y)}.")
     known = np.flatnonzero(y != UNKNOWN)
     unknown = np.flatnonzero(y == UNKNOWN)
-    checks.check_some_labels(y, len(x), int(y.max()) + 1)
+    checks.check_some_labels(y, len(x), num_classes or int(y.max()) + 1)
     if len(unknown) == 0:
         raise ValueError("y: all rows are labelled; expected -1 where a label is unknown. A classifier needs no more.")
     if not 1 <= labelled < batch_size:

@@ -19,9 +19,12 @@ _ACCEPTANCE, _ADAPTATION = 0.65, 0.2
 _FAULTS = {
     1: "x: a Bernoulli likelihood is a probability of 0 and 1 only; received other values, over which it sums to no "
     "whole. Binarise x, or train with likelihood='continuous_bernoulli'.",
-    2: "x: a multinomial likelihood is a probability of whole counts of words only; received weights. Give the counts, "
-    "or compare models by model.log_prob on the same weights.",
+    2: "x: this likelihood is a probability of whole counts only; received other values. Give the counts, such as "
+    "those of words, or compare models by model.log_prob on the same weights.",
+    3: "likelihood: p(x|z) is a point, and so gives x neither a probability nor a density. Choose a distribution of "
+    "some width, such as 'gaussian'.",
 }
+_COUNTS = (tfd.Multinomial, tfd.Poisson, tfd.Binomial, tfd.NegativeBinomial, tfd.Geometric)
 # Distances that a block of the Parzen estimate may hold: 32 MB of float64.
 _DISTANCES = 1 << 22
 
@@ -177,13 +180,13 @@ def annealed_importance_sampling(
         raise ValueError(f"step_size: expected a finite number above 0, received {step_size}.")
     if initial not in ("prior", "posterior"):
         raise ValueError(f"Unknown initial {initial!r}: expected 'prior' or 'posterior'.")
-    codes = np.asarray(model.prior.sample(8, seed=0))
+    _check_probability(model, x, y)
+    codes = np.asarray(model.conditional_prior(None if y is None else y[:1]).sample(8, seed=0))
     if np.array_equal(codes, np.round(codes)):
         raise ValueError(
             f"{type(model).__name__} has discrete codes, along which nothing moves in small steps: expected a prior "
             "with a density. Use negative_log_likelihood."
         )
-    _check_probability(model, x, y)
     total, squares, acceptance = _anneal(
         model,
         x,
@@ -384,8 +387,10 @@ def _faults(self, x, y=None):
     x = tf.cast(x, tf.float32)
     if isinstance(p, tfd.Bernoulli):
         fault, good = 1, (x == 0) | (x == 1)
-    elif isinstance(p, tfd.Multinomial):
+    elif isinstance(p, _COUNTS):
         fault, good = 2, (x >= 0) & (x == tf.round(x))
+    elif isinstance(p, tfd.Deterministic | tfd.VectorDeterministic):
+        fault, good = 3, tf.zeros_like(x, bool)
     else:
         fault, good = 0, tf.ones_like(x, bool)
     return tf.where(tf.reduce_all(good, axis=tf.range(1, tf.rank(x))), 0, fault)
@@ -421,7 +426,7 @@ def _estimate(total, squares, num_samples, acceptance=None):
 
 
 def _check_model(model):
-    if not (hasattr(model, "log_prob") and hasattr(model, "prior")):
+    if not (hasattr(model, "log_prob") and hasattr(model, "conditional_prior")):
         raise ValueError(
             f"{type(model).__name__} has no p(z), and so gives x no probability: expected a model with a prior and a "
             "posterior that is a distribution, such as keras_ae.VAE."

@@ -30,7 +30,7 @@ class BetaTCVAE(VAE):
         beta: float, weight of the total correlation; assign `model.beta` at any time.
 
     Raises:
-        ValueError: if the networks do not fit, or an argument is unknown or out of range.
+        ValueError: if the networks do not fit, or an argument is unknown, out of range or one that only `VAE` has.
 
     Example: `ka.BetaTCVAE(encoder, decoder, rows=len(x), beta=6.0)`
 
@@ -40,6 +40,10 @@ class BetaTCVAE(VAE):
     terms = ("reconstruction", "mutual_information", "total_correlation", "dimension_kl")
 
     def __init__(self, encoder, decoder, rows, likelihood="bernoulli", prior=None, beta=6.0, *, seed=None, **kwargs):
+        refused = {"posterior", "num_samples", "free_bits"} & set(kwargs)
+        if refused or isinstance(encoder, list | tuple):
+            what = ", ".join(sorted(refused)) or "lists of networks"
+            raise ValueError(f"BetaTCVAE takes no {what}: its parts are those of one diagonal Gaussian and one sample.")
         super().__init__(encoder, decoder, likelihood, prior, beta=beta, seed=seed, **kwargs)
         self.rows = checks.positive_int("rows", rows)
 

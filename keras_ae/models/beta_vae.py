@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from keras_ae import checks
 from keras_ae.models.vae import VAE
 
 
@@ -53,8 +54,7 @@ class BetaVAE(VAE):
         super().__init__(encoder, decoder, likelihood, prior, beta, **options, seed=seed, **kwargs)
         self._capacity = None
         if capacity is not None:
-            if capacity < 0:
-                raise ValueError(f"capacity: expected 0 nats or more, or None; received {capacity}.")
+            capacity = checks.not_negative("capacity", capacity)
             self.terms = (*self.terms, "off_capacity")
             self._capacity = self.add_weight(
                 shape=(), initializer=keras.initializers.Constant(capacity), trainable=False, name="capacity"
@@ -78,4 +78,6 @@ class BetaVAE(VAE):
 
     @capacity.setter
     def capacity(self, value):
-        self._capacity.assign(value)
+        if self._capacity is None:
+            raise ValueError("capacity: this model has none. Give one to the constructor, such as capacity=0.0.")
+        self._capacity.assign(checks.not_negative("capacity", value))

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_ae import posteriors
+from keras_ae import checks, posteriors
 from keras_ae.conditional import Conditional
 from keras_ae.models.vae import VAE
 
@@ -63,12 +63,19 @@ class CVAE(Conditional, VAE):
         seed=None,
         **kwargs,
     ):
+        if isinstance(encoder, list | tuple) or hasattr(prior, "bind"):
+            raise ValueError(
+                "encoder and prior: layers of networks, and priors that ask the encoder, take no condition."
+            )
         options = {"beta": beta, "num_samples": num_samples, "free_bits": free_bits, "posterior": posterior}
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
         if prior is not None and prior_network is not None:
             raise ValueError("prior and prior_network: expected one of them at most; received both.")
         self.num_classes = num_classes
         self.prior_network = prior_network
+        self.check_conditions()
+        if prior_network is not None and self.latent_dim:
+            checks.check_width("prior_network", prior_network, 2 * self.latent_dim, "raw values, [mean | raw scale]")
 
     @property
     def networks(self):

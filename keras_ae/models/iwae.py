@@ -25,7 +25,8 @@ class IWAE(LatentVariableModel):
         encoder, decoder, likelihood, prior, posterior: as in `VAE`, lists for several stochastic layers among them.
         importance_samples: int, k.
         num_samples: int, independent bounds a row that are averaged (L).
-        gradient: "doubly_reparameterised" or "reparameterised".
+        gradient: "doubly_reparameterised" or "reparameterised"; the latter with an `InverseAutoregressive` posterior,
+            whose density the former evaluates slowly.
         seed: int or None, of all randomness in training.
 
     Raises:

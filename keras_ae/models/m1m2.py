@@ -17,7 +17,8 @@ class M1M2(Conditional, EncoderDecoder):
         p(x, y, z_2, z_1) = p(y) p(z_2) p(z_1|y, z_2) p(x|z_1)
         z_1 ~ q(z_1|x) of M1;    the terms are those of M2 on z_1 and y
 
-    After training, codes are the means of M2 on the means of M1.
+    After training, codes are the means of M2 on the means of M1. There is no `log_prob`: a bound on log p(x|y) would
+    need z_1 to be drawn under y, and M1's posterior does not know it.
 
     Args:
         m1: trained `M1` or `VAE` of x.
@@ -29,8 +30,8 @@ class M1M2(Conditional, EncoderDecoder):
     In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
 
     Raises:
-        ValueError: if the width of M2's input is not that of M1's code, labels are outside of the range, or no row is
-            labelled.
+        ValueError: if the width of M2's input is not that of M1's code, its likelihood is none of codes, a unit does
+            not exist, labels are outside of the range, or no row is labelled.
 
     Example:
 
@@ -51,10 +52,17 @@ class M1M2(Conditional, EncoderDecoder):
         super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, seed=seed, **kwargs)
         self.m1, self.m2 = m1, m2
         self.units = list(range(m1.latent_dim)) if units is None else [int(unit) for unit in units]
+        if outside := [unit for unit in self.units if not 0 <= unit < m1.latent_dim]:
+            raise ValueError(f"units: expected 0 to {m1.latent_dim - 1}, dimensions of M1's code; received {outside}.")
         if m2.event_shape != (len(self.units),):
             raise ValueError(
                 f"m2: expected a model of {len(self.units)} units of M1's code, received one of rows of shape "
                 f"{m2.event_shape}."
+            )
+        if m2._likelihood.low is not None or m2._likelihood.levels:
+            raise ValueError(
+                f"m2: expected a likelihood of any numbers, as codes are, such as 'gaussian_per_dimension'; received "
+                f"{m2._likelihood.name}."
             )
         self.terms, self.num_classes = m2.terms, m2.num_classes
 

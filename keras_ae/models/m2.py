@@ -23,8 +23,12 @@ class M2(CVAE):
         label = sum_y w_y (log w_y - log p(y)),    classification = -log q(y|x) over the labelled rows
         loss = reconstruction + kl + label + classification_weight classification
 
-    The term `classification` is the mean over the labelled rows of a batch: those of `datasets.semi_supervised` have
-    a stated number of them.
+    The term `classification` is the mean over the labelled rows of a batch, 0 where there are none: those of
+    `datasets.semi_supervised` have a stated number of them. The other terms are means over all rows, so a
+    `classification_weight` of 0.1 is the paper's alpha = 0.1 N; and where a batch holds a larger share of labelled rows
+    than the data does, their L(x, y) counts more than in the paper's sum over the data.
+
+    `log_prob(x, y)` is log p(x|y), as of a `CVAE`; log p(x) is log 1/K sum_y p(x|y).
 
     Args:
         encoder: Keras model from `[x, one-hot y]` to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
@@ -71,11 +75,9 @@ class M2(CVAE):
     ):
         options = {"num_classes": num_classes, "num_samples": num_samples, "posterior": posterior}
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
-        if classification_weight < 0:
-            raise ValueError(f"classification_weight: expected 0 or more; received {classification_weight}.")
-        checks.check_classifier(classifier, num_classes)
+        checks.check_width("classifier", classifier, num_classes, "logits, one a class")
         self.classifier = classifier
-        self.classification_weight = classification_weight
+        self.classification_weight = checks.not_negative("classification_weight", classification_weight)
 
     @property
     def networks(self):

@@ -68,14 +68,12 @@ class VAE(LatentVariableModel):
     ):
         super().__init__(encoder, decoder, likelihood, prior, posterior, seed=seed, **kwargs)
         self.num_samples = checks.positive_int("num_samples", num_samples)
-        if beta < 0 or free_bits < 0:
-            raise ValueError(f"beta and free_bits: expected 0 or more; received {beta} and {free_bits}.")
-        self.free_bits = free_bits
+        beta, self.free_bits = checks.not_negative("beta", beta), checks.not_negative("free_bits", free_bits)
         self._beta = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(beta), trainable=False, name="beta"
         )
         if free_bits:
-            if prior is not None:
+            if self._prior is not None:
                 divergences.kl_per_dimension(self.prior, self.prior)  # raises where there is no such thing
             self.terms = (*self.terms, "free_bits")
 
@@ -106,4 +104,4 @@ class VAE(LatentVariableModel):
 
     @beta.setter
     def beta(self, value):
-        self._beta.assign(value)
+        self._beta.assign(checks.not_negative("beta", value))

@@ -2,8 +2,22 @@
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
-from benchmarks import conditional, disentanglement, importance_weighted, likelihoods, samples, semi_supervised
+import keras_ae as ka
+from apps.quickstart import train as quickstart_train
+from benchmarks import (
+    conditional,
+    disentanglement,
+    importance_weighted,
+    latent_spaces,
+    likelihoods,
+    options,
+    runs,
+    samples,
+    semi_supervised,
+)
 
 VERSIONED = {"date": "2026-01-02", "versions": {"python": "3.11"}}
 
@@ -35,10 +49,13 @@ def test_the_networks_have_the_sizes_of_the_papers():
 
 
 def test_errors_of_draws_are_averaged_with_their_standard_error():
-    errors = {("M2", 100): [7.0, 8.0, 9.0, 8.0, 8.0], ("M1, SVM", 600): [5.0]}
-    several, one = semi_supervised.rows(errors, dict.fromkeys(errors, 1.0))
+    def draws(*errors):
+        return [{"error": error, "train_seconds": 1.0} | VERSIONED for error in errors]
+
+    several, one = semi_supervised.rows({("M2", 100): draws(7, 8, 9, 8, 8), ("M1, SVM", 600): draws(5)})
     assert several["ours"] == 8.0 and several["standard_error"] == pytest.approx(np.sqrt(0.5 / 5))
     assert (several["least"], several["paper"], several["seeds"]) == (8.0, 11.97, [0, 1, 2, 3, 4])
+    assert several["seconds"] == 5.0 and several["date"] == VERSIONED["date"]
     assert (one["standard_error"], one["least"], one["paper"]) == (None, None, 5.72)
     assert "1 draw of labels" in one["data"]
 
@@ -47,17 +64,104 @@ def test_what_a_trial_of_settings_sees_is_not_in_the_table():
     assert all(semi_supervised.TRIAL_DRAW not in draws for draws in semi_supervised.DRAWS.values())
 
 
-def test_a_beta_vae_is_measured_against_the_vaes_mean():
+def test_a_beta_vae_is_measured_against_the_vae_of_its_seed():
     report = dict.fromkeys(disentanglement.METRICS, 0.25) | {"reconstruction": 50.0, "train_seconds": 1.0} | VERSIONED
     names = [f"{name} {seed}" for name in disentanglement.MODELS for seed in disentanglement.SEEDS]
-    reports = {
-        name: report | ({"mig": 0.5 + 0.1 * i} if name.startswith("beta4") else {}) for i, name in enumerate(names)
-    }
+    reports = {name: dict(report) for name in names}
+    for seed in disentanglement.SEEDS:
+        reports[f"vae {seed}"]["mig"], reports[f"beta4 {seed}"]["mig"] = 0.1 * seed, 0.1 * seed + 0.3
     rows = {(row["claim"], row["metric"]): row for row in disentanglement.rows(reports)}
-    mine = rows["beta-VAE, beta 4", "mutual information gap"]
-    assert mine["least"] == 0.25 and mine["ours"] == pytest.approx(0.9)
-    assert rows["VAE", "mutual information gap"]["least"] is None
-    assert rows["beta-VAE, beta 4", "reconstruction, nats"]["least"] is None
+    assert rows["beta-VAE, beta 4", "mutual information gap"]["ours"] == pytest.approx(0.4)
+    gain = rows["beta-VAE, beta 4, less the VAE's of the seed", "mutual information gap"]
+    assert gain["ours"] == pytest.approx(0.3) and gain["standard_error"] == pytest.approx(0.0, abs=1e-9)
+    assert gain["least"] == 0.0 and rows["VAE", "mutual information gap"]["least"] is None
+    assert rows["beta-VAE, beta 4, less the VAE's of the seed", "reconstruction, nats"]["least"] is None
+
+
+@pytest.fixture
+def mnist(tmp_path, rng):
+    """A file as that of MNIST, with few images and labels of every class in order."""
+    path, arrays = tmp_path / "mnist.npz", {}
+    for split, rows in (("train", 400), ("test", 100)):
+        arrays[f"x_{split}"] = rng.integers(0, 256, (rows, 28, 28), dtype=np.uint8)
+        arrays[f"y_{split}"] = (np.arange(rows) % 10).astype("uint8")
+    np.savez(path, **arrays)
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["test"])
+    with flagsaver.flagsaver((options.DATA, str(path)), (options.MINUTES, 1e-3)):
+        yield path
+
+
+def test_importance_weighted_runs_go_on_where_they_were_killed(mnist, tmp_path, monkeypatch):
+    monkeypatch.setattr(importance_weighted, "SAMPLES", 2)
+    first = importance_weighted.measure("iwae50", tmp_path / "run")
+    assert set(first["passes"]) == {5, 50} and 100 < first["nll"] < 1000
+
+    def train(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(runs.common, "fit", train)
+    assert importance_weighted.measure("iwae50", tmp_path / "run") == first
+
+
+def test_every_importance_weighted_model_begins_at_the_mean_image(mnist):
+    mean = np.load(mnist)["x_train"].mean() / 255
+    for k in (1, 50):
+        model = importance_weighted.build(k)
+        quickstart_train.start_at_mean(model, ka.datasets.arrays(importance_weighted.data("train", shuffle=False)))
+        assert model.decode(np.zeros((1, 50), "float32")).mean() == pytest.approx(mean, abs=0.02)
+
+
+def test_conditional_runs_end_in_a_row(mnist, tmp_path, monkeypatch):
+    monkeypatch.setattr(conditional, "SAMPLES", 2)
+    (row,) = conditional.rows({"3": conditional.measure("3", tmp_path / "run") | VERSIONED})
+    assert 20 < row["ours"] < 300 and row["least"] == 23.0
+
+
+def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, tmp_path, monkeypatch):
+    monkeypatch.setattr(semi_supervised, "TRAIN", 300)
+    parts = semi_supervised.digits()
+    assert {name: len(x) for name, (x, _) in parts.items()} == {"train": 300, "valid": 100, "test": 100}
+    m1, report = semi_supervised.train_m1(parts, tmp_path / "m1")
+    again, same = semi_supervised.train_m1(parts, tmp_path / "m1")
+    assert report == same
+    np.testing.assert_array_equal(again.encode(parts["test"][0]), m1.encode(parts["test"][0]))
+    monkeypatch.setattr(type(m1), "units", lambda *_: [0, 1, 2])  # untrained, it has none
+    errors = semi_supervised.classify(parts, m1, 50, 0)
+    assert set(errors) == set(semi_supervised.CLASSIFIERS) and all(0 <= error <= 100 for error in errors.values())
+    for name in ("m2", "m1m2"):
+        assert 0 <= semi_supervised.train_m2(parts, name, m1, 50, 0, tmp_path / name)["error"] <= 100
+
+
+def test_disentanglement_is_scored_on_pictures_that_no_training_saw(mnist, tmp_path, monkeypatch):
+    monkeypatch.setattr(disentanglement, "PICTURES", 256)
+    monkeypatch.setattr(disentanglement, "SCORED", 300)
+    seen, rows = [], ka.datasets.Shapes.rows
+    monkeypatch.setattr(ka.datasets.Shapes, "rows", lambda self, each: seen.append(set(each)) or rows(self, each))
+    for name in ("beta_vae_score", "factor_vae_score"):
+        monkeypatch.setattr(disentanglement.disentanglement, name, lambda *_: 0.5)
+    found = disentanglement.measure("tc6 1", tmp_path / "run")
+    assert [len(each) for each in seen] == [256, 300] and not seen[0] & seen[1]
+    assert all(0 <= found[key] <= 1 for key in disentanglement.METRICS)
+
+
+def test_samples_are_compared_with_held_out_images(mnist, tmp_path, monkeypatch):
+    for name, value in (("TRAIN", 300), ("VALID", 50), ("SAMPLES", 100), ("COVERED", 100)):
+        monkeypatch.setattr(samples, name, value)
+    prior = {"prior": samples.SAMPLERS["prior"]}
+    monkeypatch.setattr(samples, "SAMPLERS", prior)
+    report = samples.measure("VAE", tmp_path / "run") | VERSIONED
+    claims = {row["claim"] for row in samples.rows({"VAE": report})}
+    assert claims == {samples.HELD_OUT, "VAE, codes of the prior", "VAE, samples of its prior", "training images"}
+
+
+def test_pictures_of_latent_spaces_are_drawn_from_kept_runs(mnist, tmp_path, monkeypatch):
+    monkeypatch.setattr(latent_spaces, "DOCS", tmp_path)
+    reports = {name: latent_spaces.measure(name, tmp_path / name) | VERSIONED for name in latent_spaces.LATENT}
+    latent_spaces.draw(tmp_path)
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {"bound.png", "latent_spaces.png", "latent_grid.png", "traversals.png", "styles.png"}
+    assert len(latent_spaces.rows(reports)) == 6
 
 
 def test_a_sum_over_all_codes_is_the_likelihood(rng):

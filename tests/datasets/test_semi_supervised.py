@@ -17,10 +17,25 @@ def test_as_many_labels_of_each_class_stay_by_the_seed():
     assert (kept != keep_labels(y, 20, seed=2)).any()
 
 
-@pytest.mark.parametrize(("count", "message"), [(7, "multiple of the 4"), (0, "multiple"), (44, "class 2 has 10 rows")])
+@pytest.mark.parametrize(
+    ("count", "message"), [(7, "multiple of the 4"), (0, "count: expected a whole number"), (44, "class 2 has 10 rows")]
+)
 def test_refuses_counts(count, message):
     with pytest.raises(ValueError, match=message):
         keep_labels(np.repeat([0, 1, 2, 3], [40, 20, 10, 30]), count)
+
+
+def test_labels_of_any_integer_dtype_are_kept_and_unknown_ones_stay_so():
+    y = np.array([255, 0, 1, 0, 1, 1], "uint8")[1:]
+    kept = keep_labels(y, 2)
+    assert kept.dtype == np.int64 and sorted(kept[kept >= 0]) == [0, 1] and (kept == -1).sum() == 3
+    assert sorted(keep_labels(np.array([-1, 0, 1, -1]), 2)) == [-1, -1, 0, 1]
+
+
+def test_a_class_beyond_the_largest_label_is_missed_where_their_number_is_known():
+    x, y = np.zeros((6, 2)), np.array([0, 1, -1, -1, -1, -1])
+    with pytest.warns(UserWarning, match="class 2"):
+        semi_supervised(x, y, batch_size=3, labelled=1, num_classes=3)
 
 
 def test_every_batch_has_its_labelled_rows_and_an_epoch_all_unlabelled_ones():

@@ -221,6 +221,30 @@ def test_the_likelihood_under_a_condition(rng):
     assert_agrees(annealed_importance_sampling(model, x, 200, 30, 2, step_size=0.3, y=y), expected)
 
 
+def test_a_prior_that_depends_on_the_condition_is_measured_under_it(rng):
+    encoder = ka.networks.mlp_encoder((D,), K, (), parameters=2, condition_shape=(3,))
+    decoder = ka.networks.mlp_decoder(K, (D,), (), condition_shape=(3,))
+    prior_network = ka.networks.mlp_encoder((3,), K, (), parameters=2)
+    for network in (encoder, prior_network):  # near each other: importance sampling is exact, almost
+        network.set_weights([0.1 * w for w in network.get_weights()])
+    model = ka.CVAE(encoder, decoder, "gaussian", prior_network=prior_network, seed=0)
+    x, y = rng.normal(size=(6, D)).astype("float32"), rng.normal(size=(6, 3)).astype("float32")
+    found = negative_log_likelihood(model, x, 2000, y=y).log_prob
+    np.testing.assert_allclose(found, model.log_prob(x, y, num_samples=2000), atol=0.2)
+    np.testing.assert_allclose(annealed_importance_sampling(model, x, 200, 20, 2, y=y).log_prob, found, atol=0.3)
+
+
+def test_a_likelihood_without_a_density_is_refused(rng):
+    encoder, decoder = ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_decoder(K, (D,))
+    x = rng.random((4, D)).astype("float32")
+    for message, p in (
+        ("neither a probability nor a density", lambda raw: tfd.Independent(tfd.Deterministic(raw), 1)),
+        ("whole counts", lambda raw: tfd.Independent(tfd.Poisson(log_rate=raw), 1)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            negative_log_likelihood(ka.VAE(encoder, decoder, p, seed=0), x)
+
+
 def test_word_counts_have_a_likelihood_and_weights_have_none(rng):
     encoder, decoder = ka.networks.mlp_encoder((6,), 3, hidden=()), ka.networks.mlp_decoder(3, (6,), hidden=())
     model = ka.SemanticHashing(encoder, decoder, seed=0)

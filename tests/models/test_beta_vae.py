@@ -79,5 +79,13 @@ def test_refusals():
     for arguments in ({"capacity": -1.0}, {"beta": -1.0}, {"num_samples": 0}):
         with pytest.raises(ValueError, match=next(iter(arguments))):
             ka.BetaVAE(*networks(), **arguments)
+    model = ka.BetaVAE(*networks())
+    with pytest.raises(ValueError, match="capacity: this model has none"):
+        model.capacity = 1.0
+    for arguments in ({"posterior": "full_covariance"}, {"num_samples": 7}, {"free_bits": 0.5}):
+        with pytest.raises(ValueError, match=f"BetaTCVAE takes no {next(iter(arguments))}"):
+            ka.BetaTCVAE(*networks(), rows=40, **arguments)
+    with pytest.raises(ValueError, match="takes no lists"):
+        ka.BetaTCVAE(*([each] for each in networks()), rows=40)
     with pytest.raises(ValueError, match="rows: expected a whole number"):
         ka.BetaTCVAE(*networks(), rows=0)

@@ -113,6 +113,23 @@ def test_refusals(rng):
     model, _ = linear(rng)
     with pytest.raises(ValueError, match="one of them at most"):
         ka.CVAE(model.encoder, model.decoder, prior="mixture", prior_network=model.prior_network)
+    plain = ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_decoder(K, (D,))
+    narrow = ka.networks.mlp_decoder(K, (D,), condition_shape=(C - 1,))
+    for message, networks, arguments in (
+        ("encoder: expected a network of two inputs", plain, {}),
+        ("decoder: expected a network of two inputs", (model.encoder, plain[1]), {}),
+        ("expected conditions of one shape", (model.encoder, narrow), {}),
+        ("expected conditions of one shape", (model.encoder, model.decoder), {"num_classes": C + 1}),
+        (
+            "prior_network: expected 4 raw",
+            (model.encoder, model.decoder),
+            {"prior_network": ka.networks.mlp_encoder((C,), K)},
+        ),
+        ("take no condition", ([model.encoder], [model.decoder]), {}),
+        ("take no condition", (model.encoder, model.decoder), {"prior": ka.priors.VampPrior(K, (D,))}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ka.CVAE(*networks, **arguments)
     encoder = ka.networks.mlp_encoder((D,), K, parameters=2, condition_shape=(10,))
     labelled = ka.CVAE(encoder, ka.networks.mlp_decoder(K, (D,), condition_shape=(10,)), num_classes=10)
     x = np.zeros((4, D), "float32")

@@ -134,6 +134,15 @@ def test_samples_of_two_layers_have_the_models_moments(rng):
     assert model.prior.log_prob(z).numpy().mean() == pytest.approx(-entropy, abs=0.05)
 
 
+def test_distributions_of_two_layers_are_sampled_with_any_seed_or_none(rng):
+    encoders = ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_encoder((K,), 1, parameters=2)
+    decoders = ka.networks.mlp_decoder(K, (D,)), ka.networks.mlp_decoder(1, (2 * K,))
+    model = ka.VAE(list(encoders), list(decoders), seed=0)
+    for seed in (None, 5, [0, 5]):
+        z = model.prior.sample(3, seed=seed).numpy()
+        assert z.shape == (3, K + 1) and np.abs(z).min() > 0
+
+
 def test_refusals(rng):
     encoder, decoder = ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_decoder(K, (D,))
     for arguments in ({"importance_samples": 0}, {"num_samples": 0}, {"gradient": "score"}, {"prior": "uniform"}):
@@ -141,6 +150,9 @@ def test_refusals(rng):
             ka.IWAE(encoder, decoder, **arguments)
     with pytest.raises(ValueError, match="equal length, received 2 and 1"):
         ka.IWAE([encoder, encoder], [decoder])
+    for networks in ((encoder, [decoder]), ([encoder], decoder)):
+        with pytest.raises(ValueError, match="two lists, or none"):
+            ka.IWAE(*networks)
     with pytest.raises(ValueError, match=r"decoder: expected 4 raw values"):
         ka.IWAE([encoder, ka.networks.mlp_encoder((K,), 3, parameters=2)], [decoder, ka.networks.mlp_decoder(3, (K,))])
     with pytest.raises(ValueError, match="leave both out"):

@@ -125,12 +125,19 @@ def test_labels_that_do_not_suit(rng):
         model.fit(x, verbose=0)
     with pytest.warns(UserWarning, match="class 2"):
         model.check_data(x, np.array([0, 1, -1, -1, -1, -1, -1, -1]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of a data set this is one batch
+        model.check_data(tf.constant(x[:2]), tf.constant([0, -1]))
     with pytest.raises(ValueError, match="classifier: expected 3 logits"):
         ka.M2(model.encoder, model.decoder, ka.networks.mlp_encoder((D,), 4), 3)
     with pytest.raises(ValueError, match="classification_weight"):
         m2(classification_weight=-1.0)
     with pytest.raises(ValueError, match=r"expected a model of 2 units .* received one of rows of shape \(6,\)"):
         ka.M1M2(ka.M1(*_m1()), model)
+    with pytest.raises(ValueError, match="m2: expected a likelihood of any numbers"):
+        ka.M1M2(ka.M1(*_m1()), m2((2,)))
+    with pytest.raises(ValueError, match=r"units: expected 0 to 1, .* received \[7\]"):
+        ka.M1M2(ka.M1(*_m1()), m2((2,), "gaussian"), [0, 7])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.check_data(x, np.array([0, 1, 2, -1, -1, -1, -1, -1]))

@@ -162,7 +162,10 @@ def test_refusals():
     encoder, decoder = ka.networks.mlp_encoder((6,), 2, parameters=2), ka.networks.mlp_decoder(2, (6,))
     cases = {
         "num_samples: expected a whole number, 1 or more; received 0": {"num_samples": 0},
-        "received -1": {"beta": -1.0},
+        "num_samples: .* received nan": {"num_samples": float("nan")},
+        "num_samples: .* received '3'": {"num_samples": "3"},
+        "beta: .* received -1": {"beta": -1.0},
+        "beta: .* received nan": {"beta": float("nan")},
         "infinite": {"prior": "uniform"},
         "free_bits": {"prior": "mixture", "free_bits": 0.1},
         "Unknown prior": {"prior": "gamma"},
@@ -172,6 +175,9 @@ def test_refusals():
     for message, arguments in cases.items():
         with pytest.raises(ValueError, match=message):
             ka.VAE(encoder, decoder, **arguments)
+    for posterior in ("point", "bits"):
+        with pytest.raises(ValueError, match=f"posterior: expected a density .* received {posterior}"):
+            ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder, posterior=posterior)
     with pytest.raises(ValueError, match=r"expects 4 raw parameters.*received 2"):
         ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder)
     with pytest.raises(ValueError, match=r"decoder: .*expects raw outputs of shape \(6,\), received \(7,\)"):
@@ -180,8 +186,11 @@ def test_refusals():
     model.compile("adam", jit_compile=False)
     with pytest.raises(ValueError, match=r"x: .*\[0.0, 1.0\].*Divide pixels of 0..255 by 255"):
         model.fit(np.full((4, 6), 255.0), verbose=0)
-    with pytest.raises(ValueError, match="num_samples: expected 1 or more"):
-        model.log_prob(np.zeros((4, 6), "float32"), num_samples=0)
+    for count in (0, 1.5):
+        with pytest.raises(ValueError, match="num_samples: expected a whole number, 1 or more"):
+            model.log_prob(np.zeros((4, 6), "float32"), num_samples=count)
+    with pytest.raises(ValueError, match="beta: expected a finite number"):
+        model.beta = -3.0
 
 
 def test_a_callable_likelihood_gets_its_event_or_is_refused(rng):
