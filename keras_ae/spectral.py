@@ -17,17 +17,23 @@ def window(frame):
     return np.sin(np.pi * (np.arange(frame) + 0.5) / frame).astype("float32")
 
 
-def stft(x, frame, hop):
+def stft(x, frame, hop, centred=False):
     """Spectra of the windowed frames of x, `(B, N, frame / 2 + 1)` complex64.
 
-        X[t, f] = sum_n w[n] x[t hop + n] exp(-2 pi i f n / frame),    N = 1 + floor((T - frame) / hop)
+        X[t, f] = sum_n w[n] (x[t hop + n] - m[t]) exp(-2 pi i f n / frame),    N = 1 + floor((T - frame) / hop)
+        m[t] = sum_n w[n]^2 x[t hop + n] / sum_n w[n]^2    if centred, else 0
 
     Args:
         x: float32 `(B, T)`.
         frame: int, samples of a frame, even.
         hop: int, samples from one frame to the next.
+        centred: bool; an offset of x leaves no trace then, and what is over two periods a frame hardly changes.
     """
-    return tf.signal.rfft(tf.signal.frame(x, frame, hop) * window(frame))
+    w = window(frame)
+    frames = tf.signal.frame(x, frame, hop)
+    if centred:
+        frames -= tf.linalg.matvec(frames, w**2 / np.sum(w**2))[..., None]
+    return tf.signal.rfft(frames * w)
 
 
 def inverse_stft(spectra, frame, hop):
@@ -61,8 +67,13 @@ def distance(x, y, frames=(256, 512, 1024), exponent=0.3, phase=0.3):
         exponent: float, of the compression.
         phase: float, share of the term that hears phases; the other hears magnitudes alone.
 
+    Raises:
+        ValueError: if T is known and shorter than the longest frame.
+
     Source: Braun & Tashev 2021 for the compressed terms; Yamamoto 2020 for several resolutions.
     """
+    if x.shape[-1] is not None and x.shape[-1] < max(frames):
+        raise ValueError(f"x: expected {max(frames)} samples or more, the longest frame; received {x.shape[-1]}.")
     total = 0.0
     for frame in frames:
         c_x, c_y = (compressed(stft(each, frame, frame // 4), exponent) for each in (x, y))

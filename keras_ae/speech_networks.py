@@ -88,14 +88,14 @@ def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"
 class SpectralGenerator(keras.Model):
     """Recurrent layers that see the spectrum up to now, and filter it: causal, with little delay.
 
-        X = stft(x),    h = elu(V features(X)),    h += U_l recurrent_l(h), l = 1 ... depth
+        X = stft(x), centred,    h = elu(V features(X)),    h += U_l recurrent_l(h), l = 1 ... depth
         Y_t,f = sum_k W_t,k,f X_t-k,f,    y = inverse_stft(Y)
 
     W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself and
-    0 for the others, which leaves x as it is.
+    0 for the others, which leaves x as it is, without its offset.
 
     Args:
-        frame: int, samples of a frame, even: the delay.
+        frame: int, samples of a frame, even: a sample waits for so many at most, the algorithmic delay.
         hop: int, samples from frame to frame; frame is a multiple of it.
         units: int, of each recurrent layer.
         depth: int, number of recurrent layers, each added to what it sees, normalised before.
@@ -158,7 +158,7 @@ class SpectralGenerator(keras.Model):
         n = tf.shape(x)[1] // self.hop
         before, spectra, recurrent, overlap = tf.split(state, list(self.state_parts.values()), axis=1)
         x = tf.concat([before, x], axis=1)
-        X = spectral.stft(x, self.frame, self.hop)  # (B, n, bins)
+        X = spectral.stft(x, self.frame, self.hop, centred=True)  # (B, n, bins)
         shape = [-1, self.taps - 1, self.bins]
         past = tf.complex(*(tf.reshape(part, shape) for part in tf.split(spectra, 2, axis=1)))
         X = tf.concat([past, X], axis=1)  # (B, taps - 1 + n, bins)

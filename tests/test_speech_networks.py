@@ -50,6 +50,13 @@ def test_the_future_beyond_a_frame_does_not_matter(generator, rng):
     assert np.abs(before[160:] - after[160:]).max() > 0.01
 
 
+def test_a_fresh_generator_takes_an_offset_out(rng):
+    x = 0.1 * rng.normal(size=(1, 4096)).astype("float32")
+    before, after = (speech_networks.SpectralGenerator()(each).numpy()[0] for each in (x, x + 0.4))
+    whole = slice(512, -512)  # the silence around x has no offset
+    assert np.abs(after[whole] - before[whole]).max() < 0.02
+
+
 def test_silence_stays_silence(generator):
     np.testing.assert_array_equal(generator(np.zeros((1, 320), "float32")), np.zeros((1, 320)))
 

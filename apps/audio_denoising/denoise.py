@@ -5,15 +5,18 @@ python -m apps.audio_denoising.denoise --input=recordings --output=cleaned
 arecord -f S16_LE -r 16000 -t raw | python -m apps.audio_denoising.denoise --input=- | aplay -f S16_LE -r 16000 -t raw
 
 Rate, channels, length and level of a recording stay. The model works on each channel by itself and at 16 kHz: what is
-above 8 kHz is left out. Of a pipe, input and output are samples of 16 bits, little-endian, channels interleaved; what
-comes out is late by the delay in the report, which then goes to stderr.
+above 8 kHz is left out. Files that exist are left alone without --force; of a folder, the report says which files were
+skipped, and why.
+
+Of a pipe, input and output are samples of 16 bits, little-endian, channels interleaved, and as many; what comes out is
+late by no more than the delay in the report, which then goes to stderr.
 """
 
+import itertools
 import json
 import pathlib
 import sys
 import time
-from collections import Counter
 
 import numpy as np
 from absl import flags
@@ -23,8 +26,11 @@ from apps import common
 from apps.audio_denoising import served
 from keras_ae.datasets import audio, speech
 
-# Of a file in one go, and of a model that does not stream: the whole.
+# Of a file in one go.
 _SECONDS = 10.0
+# Samples of a window of a model that does not stream, and of what it sees on either side: SEGAN's eleven layers see
+# 62,000, and both are multiples of their stride.
+_WINDOW, _MARGIN = 2**18, 2**16
 _DEMONSTRATION_DB = 5.0
 
 
@@ -39,7 +45,8 @@ def define_flags():
         "output": flags.DEFINE_string(
             "output",
             "runs/audio_denoising/denoise",
-            "File to write, or the folder for files under the names that they have; stdout for --input=-.",
+            "File to write (.wav, .flac or .ogg), or a folder, for files under the names that they have; stdout for "
+            "--input=-.",
         ),
         "force": flags.DEFINE_bool("force", False, "Replaces files that exist, which are left alone otherwise."),
         "rate": flags.DEFINE_integer("rate", 16_000, "Hz, of the raw samples of --input=-.", lower_bound=1),
@@ -55,58 +62,86 @@ def run(model, input, output, force, rate, channels):
     if input == "-":
         with common.user_input():
             seconds = pipe(denoiser, sys.stdin.buffer, sys.stdout.buffer, rate, channels)
-        figures = {"seconds_of_audio": seconds, "delay_samples": denoiser.delay, "rate": rate}
+        figures = {"seconds_of_audio": seconds, "delay_ms": pipe_delay(denoiser, rate), "rate": rate}
         figures |= {"seconds": time.perf_counter() - start}
         print(json.dumps(common.plain(figures)), file=sys.stderr, flush=True)
         return
-    folder = common.writable(output if input is None or pathlib.Path(input).is_dir() else pathlib.Path(output).parent)
     with common.user_input():
-        jobs = planned(input, pathlib.Path(output), folder)
-    skipped, seconds, done = Counter(), 0.0, []
+        jobs = planned(input, pathlib.Path(output))
+        for folder in sorted({target.parent for _, target in jobs}):
+            common.writable(folder)
+        if input is None:
+            demonstration(jobs[0][0], force)
+    skipped, seconds, done = {}, 0.0, []
     for path, target in tqdm(jobs, "Denoising", unit=" files", disable=len(jobs) == 1):
         try:
-            if target.exists() and not force:
-                raise FileExistsError(f"{str(target)!r} exists; --force replaces it.")
+            check_new(target, force)
             seconds += file(denoiser, path, target, progress=len(jobs) == 1)
             done.append(target)
         except (ValueError, OSError) as error:
             if len(jobs) == 1:
                 raise common.UserError(str(error)) from error
             print(f"skipped: {error}", file=sys.stderr)
-            skipped["exists" if isinstance(error, FileExistsError) else "not readable"] += 1
+            skipped[str(path)] = str(error)
     took = time.perf_counter() - start
     figures = {"files": len(done), "skipped": skipped, "seconds_of_audio": seconds, "model": denoiser.path}
-    figures |= {"real_time_factor": took / seconds if seconds else None, "seconds": took}
-    common.report(figures | {"output": output}, folder)
+    figures |= {"real_time_factor": took / seconds if seconds else None, "seconds": took, "output": output}
+    if input is not None and pathlib.Path(input).is_dir():
+        others = sum(path.is_file() for path in pathlib.Path(input).rglob("*")) - len(jobs)
+        common.report(figures | {"files_that_are_no_audio": others}, output)
+    else:
+        print(json.dumps(common.plain(figures)), flush=True)
 
 
-def planned(input, output, folder):
+def check_new(path, force):
+    """Raises a `FileExistsError` if there is such a file and `force` does not allow to replace it."""
+    if path.exists() and not force:
+        raise FileExistsError(f"{str(path)!r} exists; --force replaces it.")
+
+
+def planned(input, output):
     """Pairs of a file to read and one to write.
 
     Raises:
-        ValueError: if there is nothing to read, or a file would be written over what is read.
+        ValueError: if there is nothing to read, the format cannot be written, or a file would be written over what is
+            read, or twice.
     """
     if input is None:
-        return [(demonstration(folder), folder / "denoised.wav")]
+        return [(output / "noisy.wav", output / "denoised.wav")]
     input = pathlib.Path(input)
     if input.is_dir():
-        jobs = [(path, output / path.relative_to(input)) for path in audio.files(input)]
-    else:
+        # An output folder within the input folder holds what an earlier run has cleaned.
+        inside = output.resolve() != input.resolve() and output.resolve().is_relative_to(input.resolve())
+        paths = [
+            path for path in audio.files(input) if not (inside and path.resolve().is_relative_to(output.resolve()))
+        ]
+        jobs = [(path, output / path.relative_to(input)) for path in paths]
+    elif output.is_dir() or not output.suffix:
+        jobs = [(input, output / input.name)]
+    elif audio.writable(output):
         jobs = [(input, output)]
-    for path, target in jobs:
-        if path.resolve() == target.resolve():
-            raise ValueError(f"--output: {str(target)!r} is the recording itself. Write beside it.")
+    else:
+        raise ValueError(f"--output: expected a folder or a name in .wav, .flac or .ogg; received {str(output)!r}.")
     # Some formats can be read, but not written.
-    return [(path, target if audio.writable(target) else target.with_suffix(".wav")) for path, target in jobs]
+    jobs = [
+        (path, target if audio.writable(target) else target.with_name(f"{target.name}.wav")) for path, target in jobs
+    ]
+    read = {path.resolve() for path, _ in jobs}
+    for path, target in jobs:
+        if target.resolve() in read or (target.exists() and path.exists() and target.samefile(path)):
+            raise ValueError(f"--output: {str(target)!r} is the recording itself. Write beside it.")
+    if len({target for _, target in jobs}) < len(jobs):
+        raise ValueError(f"--input: several files of {str(input)!r} would be written to one name.")
+    return jobs
 
 
-def demonstration(folder):
-    """Writes an embedded sentence with embedded noise to `folder/noisy.wav`; returns its path."""
+def demonstration(path, force):
+    """Writes an embedded sentence with embedded noise to `path`."""
+    check_new(path, force)
     clean, noise = (audio.read(audio.files(each)[0])[0][:, 0] for each in speech.embedded())
     samples = min(len(clean), len(noise))
     noisy = speech.mix(clean[:samples], noise[:samples], _DEMONSTRATION_DB)
-    audio.write(folder / "noisy.wav", noisy / max(1.0, np.abs(noisy).max()), 16_000)
-    return folder / "noisy.wav"
+    audio.write(path, noisy / max(1.0, np.abs(noisy).max()), 16_000)
 
 
 def file(denoiser, path, target, progress):
@@ -120,11 +155,8 @@ def file(denoiser, path, target, progress):
                 bar.update(len(block) / denoiser.rate)
                 yield block
 
-        if denoiser.frame is None:
-            noisy, _ = audio.read(path, rate=denoiser.rate)
-            clean = iter([denoiser.denoise(np.ascontiguousarray(noisy.T)).T])
-        else:
-            clean = streamed(denoiser, audio.blocks(path, _SECONDS, rate=denoiser.rate), header.channels)
+        noisy = audio.blocks(path, _SECONDS, rate=denoiser.rate)
+        clean = windowed(denoiser, noisy) if denoiser.frame is None else streamed(denoiser, noisy, header.channels)
         clean = audio.resample_blocks(counted(clean), denoiser.rate, header.rate, header.frames)
         audio.write(target, clean, header.rate, audio.subtype(path, target))
     return seconds
@@ -151,14 +183,31 @@ def streamed(denoiser, blocks, channels):
             yield made
 
 
+def windowed(denoiser, blocks):
+    """Clean blocks `(t, C)` of noisy ones, window by window with a margin, by a model that sees the future."""
+    x, before = next(blocks), 0
+    for block in itertools.chain(blocks, [None]):
+        x = x if block is None else np.concatenate([x, block])
+        while len(x) >= before + _WINDOW + _MARGIN or (block is None and len(x) > before):
+            made = denoiser.denoise(np.ascontiguousarray(x[: before + _WINDOW + _MARGIN].T)).T
+            yield made[before : before + _WINDOW]
+            x, before = x[max(0, before + _WINDOW - _MARGIN) :], _MARGIN
+
+
+def pipe_delay(denoiser, rate):
+    """Milliseconds by which `pipe` is late at most: a whole frame, and the resampling on either side."""
+    resampling = 0.0 if rate == denoiser.rate else 2 * audio.PROMPT_DELAY
+    return 1000 * ((denoiser.frame + denoiser.delay) / denoiser.rate + resampling)
+
+
 def pipe(denoiser, source, sink, rate, channels):
-    """Denoises raw samples from one binary stream to another as they come; returns their seconds.
+    """Denoises raw samples from one binary stream to another as they come, as many; returns their seconds.
 
     Raises:
         ValueError: if the rate is none that audio has, the model does not stream, or the last sample is cut in two.
     """
     audio.check_rate(rate)
-    width, rest, frames = 2 * channels, b"", 0
+    width, rest, frames, written = 2 * channels, b"", 0, 0
 
     def blocks():
         nonlocal rest, frames
@@ -170,11 +219,16 @@ def pipe(denoiser, source, sink, rate, channels):
             if whole:
                 yield (np.frombuffer(data, "<i2").reshape(-1, channels) / np.float32(1 << 15)).astype("float32")
 
-    noisy = audio.resample_blocks(blocks(), rate, denoiser.rate)
-    for block in audio.resample_blocks(streamed(denoiser, noisy, channels), denoiser.rate, rate):
+    noisy = audio.resample_blocks(blocks(), rate, denoiser.rate, prompt=True)
+    clean = audio.resample_blocks(streamed(denoiser, noisy, channels), denoiser.rate, rate, prompt=True)
+    for block in clean:
+        block = block[: frames - written]  # rounded twice, there may be a sample too many, or too few
+        written += len(block)
         samples = np.clip(np.round(block * (1 << 15)), -(1 << 15), (1 << 15) - 1)
         sink.write(samples.astype("<i2").tobytes())
         sink.flush()
+    sink.write(bytes(width * (frames - written)))
+    sink.flush()
     if rest:
         raise ValueError(
             f"--input=-: the last {len(rest)} bytes are no whole sample of {channels} channels of 16 bits."

@@ -7,6 +7,8 @@ Recordings are compared at 16 kHz, the mean of their channels. A file `log_tests
 VoiceBank-DEMAND has it, says which noise at which SNR each recording has; figures for each are then in the report.
 """
 
+import contextlib
+import functools
 import pathlib
 import sys
 import time
@@ -25,6 +27,8 @@ from keras_ae.evaluation.speech import measures
 RATE = 16_000
 # Each embedded sentence has one of the embedded noises at one of these.
 EMBEDDED_DB = (2.5, 7.5, 12.5, 17.5)
+# The figure shows the first recording of this length.
+_SHOWN_SECONDS = 1.0
 
 
 def define_flags():
@@ -64,41 +68,62 @@ def run(model, clean_dir, noisy_dir, output, seed):
             skipped[name] = str(error)
             continue
         found.append({"recording": name, **labels, "measures": each})
-        shown = shown or {"clean": clean, "noisy": noisy, "denoised": made["model"]}
+        if shown is None and len(clean) >= _SHOWN_SECONDS * RATE:
+            shown = {"clean": clean, "noisy": noisy, "denoised": made["model"]}
     if not found:
         raise common.UserError(f"No recording could be measured: {skipped}.")
     methods = {way: averages([each["measures"][way] for each in found]) for way in ways}
     figures = methods["model"] | {f"noisy_{name}": value for name, value in methods["noisy"].items()}
     figures |= {"methods": methods, "by_noise": grouped(found, "noise"), "by_snr": grouped(found, "snr")}
     path = folder / "denoising.png"
-    plots.spectrograms(shown, RATE).savefig(path)
+    if shown:
+        plots.spectrograms(shown, RATE).savefig(path)
     print(table(methods), file=sys.stderr)
     figures |= {"recordings": len(found), "skipped": skipped, "each": found}
-    figures |= {"model": denoiser.path, "seed": seed, "figure": path, "seconds": time.perf_counter() - start}
+    figures |= {"model": denoiser.path, "seed": seed, "figure": shown and path, "seconds": time.perf_counter() - start}
     common.report(figures, folder)
 
 
 def recordings(clean_dir, noisy_dir):
     """Triples of a name, a function that reads (clean, noisy) `(T,)` at 16 kHz, and labels `{"noise": , "snr": }`.
 
+    The function raises a `ValueError` if a file has no partner of its name, or cannot be read.
+
     Raises:
-        ValueError: if one folder is missing, a file has no partner, or those of a pair differ in length.
+        ValueError: if a folder is missing, or no file has a partner.
     """
     if clean_dir is None or noisy_dir is None:
         raise ValueError("Expected --clean_dir and --noisy_dir together, or neither.")
     labels = logged(pathlib.Path(noisy_dir).resolve().parent / "log_testset.txt")
-    return [
-        (clean.stem, lambda clean=clean, noisy=noisy: (mono(clean), mono(noisy)), labels.get(clean.stem, {}))
-        for clean, noisy in speech.pairs(clean_dir, noisy_dir)
-    ]
+    clean, noisy = (
+        {path.relative_to(each).as_posix(): path for path in audio.files(each)} for each in (clean_dir, noisy_dir)
+    )
+    if not clean.keys() & noisy.keys():
+        raise ValueError(f"No file of {clean_dir!r} has the name of one of {noisy_dir!r}.")
+
+    def load(name):
+        if name not in clean or name not in noisy:
+            raise ValueError(f"{name!r} is in one of the two folders alone.")
+        pair = mono(clean[name]), mono(noisy[name])
+        if len(pair[0]) != len(pair[1]):
+            raise ValueError(f"{name!r}: clean and noisy have {len(pair[0])} and {len(pair[1])} samples at {RATE} Hz.")
+        return pair
+
+    names = sorted(clean.keys() | noisy.keys())
+    stems = {name: pathlib.PurePath(name).stem for name in names}
+    return [(stems[name], functools.partial(load, name), labels.get(stems[name], {})) for name in names]
 
 
 def logged(path):
     """Noise and SNR by recording, of a log of lines `name noise ... snr`; empty where there is none."""
     if not path.exists():
         return {}
-    lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return {pathlib.Path(each[0]).stem: {"noise": each[1], "snr": float(each[-1])} for each in lines if len(each) > 2}
+    found = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):  # a heading, or a line of something else
+            name, noise, *_, snr = line.split()
+            found[pathlib.Path(name).stem] = {"noise": noise, "snr": float(snr)}
+    return found
 
 
 def embedded(seed):

@@ -12,15 +12,26 @@ def denoising(model):
     """The function of `serving_default`: audio `(B, T)` and lengths `(B,)` to audio `(B, T)` and which rows are valid.
 
     What lies beyond a row's length counts as silence, and is silence in the answer; a row with NaN, infinity or an
-    impossible length is answered with silence.
+    impossible length, or whose answer would not be finite, is answered with silence.
     """
+
+    def one(row):
+        audio, length = row
+        clean = model.call(audio[None, :length])[0]
+        return tf.pad(clean, [[0, tf.size(audio) - length]])
 
     def denoise(audio, length):
         size = tf.shape(audio)[1]
         inside = tf.sequence_mask(length, size)
         audio = tf.where(inside, audio, 0.0)
         valid = serving.finite(audio) & (length >= 0) & (length <= size)
-        clean = model.call(tf.where(valid[:, None], audio, 0.0))
+        audio = tf.where(valid[:, None], audio, 0.0)
+        if hasattr(model.generator, "go_on"):
+            clean = model.call(audio)
+        else:  # it sees the future, and would see whether silence follows or nothing: row by row
+            lengths = tf.where(valid, length, 0)
+            clean = tf.map_fn(one, (audio, lengths), fn_output_signature=tf.TensorSpec([None], tf.float32))
+        valid &= serving.finite(clean)
         return {"audio": tf.where(inside & valid[:, None], clean, 0.0), "valid": valid}
 
     return denoise
@@ -31,14 +42,26 @@ def streaming(model):
 
     That of `stream_blocks`, too, where N may be any number of frames: fewer calls, where nobody waits for them.
 
-    A frame with NaN or infinity is answered as silence would be; a broken state begins anew, from zeros.
+    A frame with NaN or infinity is answered as silence would be; a broken state begins anew, from zeros, and so does
+    one that is about to break.
+
+    Raises:
+        ValueError: if the model emphasises its input, for which a state has no place.
     """
+    if model.preemphasis:
+        raise ValueError(f"preemphasis: a model that streams has none; received {model.preemphasis}.")
+    hop = model.generator.hop
 
     def stream(frame, state):
+        size = tf.shape(frame)[1]
+        whole = tf.debugging.Assert((size > 0) & (size % hop == 0), [f"frame: expected frames of {hop} samples", size])
         valid, known = serving.finite(frame), serving.finite(state)
-        frame = tf.where(valid[:, None], frame, 0.0)
+        with tf.control_dependencies([whole]):
+            frame = tf.where(valid[:, None], frame, 0.0)
         made, state = model.generator.go_on(frame, tf.where(known[:, None], state, 0.0))
-        return {"frame": made, "state": state, "valid": valid & known}
+        valid &= known & serving.finite(made) & serving.finite(state)
+        finite = (serving.finite(made) & serving.finite(state))[:, None]
+        return {"frame": tf.where(finite, made, 0.0), "state": tf.where(finite, state, 0.0), "valid": valid}
 
     return stream
 

@@ -2,7 +2,7 @@
 
 SHARED = {
     "rate": 16_000,  # Hz, of the models and of PESQ's wide band
-    "epochs": 200,  # each of `batches`; the rate falls to 0 by their end, or by that of --max_minutes
+    "epochs": 200,  # each of `batches`; a falling rate is 0 by their end, or by that of --max_minutes
     "batches": 100,  # of an epoch: mixtures never repeat, so that an epoch is what a log line covers
     "validation": 8,  # batches of fixed mixtures of files that training does not see
 }
@@ -11,8 +11,8 @@ METHODS = {
     # The default: a recurrent filter of spectra, causal.
     "causal": {
         "generator": "spectral",
-        "frame": 512,  # 32 ms: the delay
-        "hop": 256,  # half a frame; a quarter costs twice the time
+        "frame": 512,  # 32 ms: the algorithmic delay
+        "hop": 256,  # half of it; a quarter costs twice the time
         "units": 320,  # of each recurrent layer
         "depth": 2,
         "taps": 3,  # frames that a filter spans
@@ -21,6 +21,8 @@ METHODS = {
         "batch_size": 16,
         "optimizer": "Adam",
         "learning_rate": 1e-3,
+        "decay": True,  # of the rate, to 0
+        "clipnorm": 5.0,
         "arguments": {"l1_weight": 10.0, "spectral_weight": 10.0, "preemphasis": 0.0},
     },
     # The SEGAN of record (Pascual 2017) at a quarter of its width, as its own would take weeks on a CPU.
@@ -33,6 +35,8 @@ METHODS = {
         "batch_size": 32,  # there 400 on four devices
         "optimizer": "RMSprop",  # as there
         "learning_rate": 2e-4,  # as there
+        "decay": False,  # as there
+        "clipnorm": None,  # as there
         "arguments": {},  # the class's defaults are the paper's
     },
 }

@@ -66,7 +66,8 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
         clean_dir, noise_dir = speech.embedded()
         chosen |= {"epochs": 2, "batches": 20}  # too little speech to learn more from
     with common.user_input():
-        data, validation = windows(clean_dir, noise_dir, noisy_dir, chosen, seed)
+        done = common.epochs_done(_checkpoints(checkpoint_dir)) if checkpoint_dir else 0
+        data, validation = windows(clean_dir, noise_dir, noisy_dir, chosen, seed, done)
     model, seconds = train(
         chosen, data, validation, seed=seed, strategy=strategy, max_minutes=max_minutes, checkpoint_dir=checkpoint_dir
     )
@@ -82,8 +83,8 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
     common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
 
 
-def windows(clean_dir, noise_dir, noisy_dir, chosen, seed):
-    """Data sets of (noisy, clean) windows for training and for validation.
+def windows(clean_dir, noise_dir, noisy_dir, chosen, seed, first_epoch=0):
+    """Data sets of (noisy, clean) windows for training, from its `first_epoch` on, and for validation.
 
     Raises:
         ValueError: if both of the last folders are given or neither is, or a folder has no files.
@@ -93,12 +94,12 @@ def windows(clean_dir, noise_dir, noisy_dir, chosen, seed):
     size = {"window": chosen["window"], "batch_size": chosen["batch_size"], "rate": chosen["rate"], "seed": seed}
     if noisy_dir is not None:
         parts = [speech.pairs(clean_dir, noisy_dir, split) for split in speech.SPLITS]
-        data = speech.windows(parts[0], hop=chosen["window"] // 2, **size)
+        data = speech.windows(parts[0], hop=chosen["window"] // 2, first_epoch=first_epoch, **size)
         return data, speech.windows(parts[1], shuffle=False, **size).take(chosen["validation"])
-    batches = (chosen["batches"], chosen["validation"])
+    counts = {"train": (chosen["batches"], first_epoch), "validation": (chosen["validation"], 0)}
     return tuple(
-        speech.mixtures(clean_dir, noise_dir, split=split, batches=count, **size)
-        for split, count in zip(speech.SPLITS, batches, strict=True)
+        speech.mixtures(clean_dir, noise_dir, split=split, batches=batches, first_epoch=first, **size)
+        for split, (batches, first) in counts.items()
     )
 
 
@@ -125,7 +126,11 @@ def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, ch
     steps = chosen["epochs"] * int(data.cardinality())
     with (strategy or tf.distribute.get_strategy()).scope():
         model = build(chosen, seed)
-        model.compile(getattr(keras.optimizers, chosen["optimizer"])(chosen["learning_rate"], clipnorm=5.0))
+        optimizer = getattr(keras.optimizers, chosen["optimizer"])
+        model.compile(optimizer(chosen["learning_rate"], clipnorm=chosen["clipnorm"]))
+    budget = common.TimeBudget(max_minutes)
+    if chosen["decay"]:
+        budget = common.CosineDecay(chosen["learning_rate"], steps, max_minutes)
     seconds = common.fit(
         model,
         data,
@@ -133,10 +138,14 @@ def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, ch
         epochs=chosen["epochs"],
         shuffle=False,  # mixtures are random already, and Keras would warn
         verbose=1 if sys.stdout.isatty() else 2,
-        budget=common.CosineDecay(chosen["learning_rate"], steps, max_minutes),
-        checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/audio_denoising",
+        budget=budget,
+        checkpoint_dir=checkpoint_dir and _checkpoints(checkpoint_dir),
     )
     return model, seconds
+
+
+def _checkpoints(checkpoint_dir):
+    return f"{checkpoint_dir}/audio_denoising"
 
 
 def validated(model, validation):

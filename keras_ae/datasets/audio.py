@@ -3,12 +3,14 @@
 import contextlib
 import importlib
 import itertools
+import math
 import os
 import pathlib
 import struct
 from collections import namedtuple
 
 import numpy as np
+from scipy import signal
 
 from keras_ae import files as whole_files
 
@@ -17,6 +19,9 @@ MAX_SAMPLES = 2**28
 
 RATES = (8000, 192000)
 """Lowest and highest sampling rate in Hz."""
+
+PROMPT_DELAY = 0.004
+"""Seconds that `resample_blocks(prompt=True)` keeps samples back, at most."""
 
 _SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus"}
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
@@ -143,7 +148,7 @@ def resample(x, own, rate):
     return y if len(y) else x[:1]
 
 
-def resample_blocks(blocks, own, rate, frames=None):
+def resample_blocks(blocks, own, rate, frames=None, prompt=False):
     """Resamples a signal that comes in blocks, as `resample` does the whole of it.
 
     Args:
@@ -152,6 +157,8 @@ def resample_blocks(blocks, own, rate, frames=None):
         rate: int, the new rate.
         frames: int, how many the blocks make in all: a sample too many is cut off, one too few is 0. None for as many
             as come.
+        prompt: bool; then a block's samples are not kept back for longer than `PROMPT_DELAY`, as a live stream asks,
+            and the filter is less steep. soxr keeps back up to 200 ms.
 
     Returns:
         Iterator of float32 `(t, channels)`, none of them empty.
@@ -160,7 +167,11 @@ def resample_blocks(blocks, own, rate, frames=None):
     first = next(blocks, None)
     if first is None:
         return
-    stream = None if own == rate else _library("soxr").ResampleStream(own, rate, first.shape[1], dtype="float32")
+    stream = None
+    if own != rate and prompt:
+        stream = _Polyphase(own, rate, first.shape[1])
+    elif own != rate:
+        stream = _library("soxr").ResampleStream(own, rate, first.shape[1], dtype="float32")
 
     def made():
         for block in itertools.chain([first], blocks):
@@ -178,6 +189,35 @@ def resample_blocks(blocks, own, rate, frames=None):
         yield first[:1]
     if frames is not None and (missing := frames - max(done, 1)):
         yield np.zeros((missing, first.shape[1]), "float32")
+
+
+class _Polyphase:
+    """A resampler with a short filter h for a signal in chunks: y[m] = sum_n h[m down - n up] x[n]."""
+
+    def __init__(self, own, rate, channels):
+        shared = math.gcd(own, rate)
+        self.up, self.down = rate // shared, own // shared
+        longest = max(self.up, self.down)
+        self.half = int(PROMPT_DELAY * RATES[0]) * longest
+        h = self.up * signal.firwin(2 * self.half + 1, 0.92 / longest, window=("kaiser", 8.0))
+        # `upfirdn` counts from the first coefficient: its y is late by whole samples when zeros lead.
+        self.late = -(-self.half // self.down)
+        self.h = np.pad(h, (self.late * self.down - self.half, 0)).astype("float32")
+        self.kept = np.zeros((0, channels), "float32")
+        self.first = self.done = 0  # the number of kept's first sample, a multiple of down; how many y were given
+
+    def resample_chunk(self, x, last=False):
+        x = np.concatenate([self.kept, x])
+        end = self.first + len(x)
+        ready = round(end * self.up / self.down) if last else ((end - 1) * self.up - self.half) // self.down + 1
+        ready = max(ready, self.done)
+        before = self.late - self.first // self.down * self.up
+        y = x[:0] if ready == self.done else signal.upfirdn(self.h, x, self.up, self.down, axis=0)
+        y = y[before + self.done : before + ready] if len(y) else y
+        needed = (ready * self.down - self.half) // self.up
+        dropped = max(0, needed // self.down * self.down - self.first)
+        self.kept, self.first, self.done = x[dropped:], self.first + dropped, ready
+        return y.astype("float32")
 
 
 def subtype(path, target):

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import pathlib
+import warnings
 from collections import namedtuple
 
 import numpy as np
@@ -128,11 +129,12 @@ def mixtures(
     *,
     rate=16000,
     snr=(-5.0, 20.0),
-    level=(-40.0, -15.0),
+    level=(-40.0, -10.0),
     augmentation=AUGMENTATION,
     split=None,
     batches=None,
     fixed=None,
+    first_epoch=0,
 ):
     """Batches of noisy windows, mixed from files of clean speech and of noise, and the clean speech in them.
 
@@ -176,13 +178,15 @@ def mixtures(
         batches: int, batches an epoch. Defaults to as many as the seconds of clean speech fill, but 1 at least.
         fixed: bool, whether all epochs are alike. Defaults to True for `"validation"` alone: equal mixtures make epochs
             comparable.
+        first_epoch: int, epochs that a training which goes on has behind it.
 
     Returns:
         `tf.data.Dataset` of `batches` pairs (noisy, clean), float32 `(batch_size, window)` in [-1, 1].
 
     Raises:
-        ValueError: if an argument or the header of a file is not as above, or a split has no files. Damaged files raise
-            when a crop meets the damage, then as TensorFlow's `InvalidArgumentError` that names the file.
+        ValueError: if an argument is not as above, or a split has no files that can be read. Files whose header cannot
+            be read are left out with a warning, and a crop that meets damage is drawn anew; where one after the other
+            does, TensorFlow's `InvalidArgumentError` names the last.
 
     Example:
 
@@ -200,7 +204,7 @@ def mixtures(
     fixed = split == "validation" if fixed is None else fixed
     mixer = _Mixer(clean, noise, window, rate, snr, level, _augmentation(augmentation))
     # Splits of one seed must not share their draws.
-    epochs, key = itertools.count(), (seed, SPLITS.index(split) if split else len(SPLITS))
+    epochs, key = itertools.count(first_epoch), (seed, SPLITS.index(split) if split else len(SPLITS))
 
     def generate():
         rng = np.random.default_rng([*key, 0 if fixed else next(epochs)])
@@ -246,7 +250,7 @@ def pairs(clean_dir, noisy_dir, split=None):
     return found
 
 
-def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=True):
+def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=True, first_epoch=0):
     """Batches of all windows of pairs of files, each once an epoch.
 
     A file's windows begin every `hop` samples, and the last ends where the file does; a file shorter than a window is
@@ -260,6 +264,7 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
         hop: int, samples. Defaults to `window`.
         rate: int, Hz; files of other rates are resampled, and channels averaged.
         shuffle: bool, whether the order is random, anew at each epoch.
+        first_epoch: int, epochs that a training which goes on has behind it.
 
     Returns:
         `tf.data.Dataset` of pairs (noisy, clean), float32 `(B, window)` in [-1, 1].
@@ -280,7 +285,7 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
     clips = [_paired(pair) for pair in pairs]
     lengths = [math.ceil(clean.frames * rate / clean.rate) for clean, _ in clips]
     ends = np.cumsum([1 + math.ceil(max(0, length - window) / hop) for length in lengths])
-    epochs = itertools.count()
+    epochs = itertools.count(first_epoch)
 
     def row(number):
         i = np.searchsorted(ends, number, side="right")
@@ -339,8 +344,17 @@ def _paired(pair):
 
 
 def _clips(folder, split):
-    named = _named(folder)
-    return [_clip(named[name]) for name in _of_split(named, folder, split)]
+    named, found, unreadable = _named(folder), [], []
+    for name in _of_split(named, folder, split):
+        try:
+            found.append(_clip(named[name]))
+        except ValueError as error:
+            unreadable.append(str(error))
+    if not found:
+        raise ValueError(f"None of the {len(unreadable)} files of {os.fspath(folder)!r} can be read: {unreadable[0]}")
+    if unreadable:
+        warnings.warn(f"{len(unreadable)} files are left out, such as: {unreadable[0]}", stacklevel=3)
+    return found
 
 
 def _read(clip, start, frames, loop):
@@ -428,10 +442,15 @@ class _Mixer:
 
     def _draw(self, rng, draw, band, floor):
         for _ in range(_DRAWS):
-            x, path = draw(rng, band)
+            try:
+                x, path = draw(rng, band)
+            except ValueError as error:  # the file is damaged here
+                reason = str(error)
+                continue
             if _rms(x) > floor:
                 return x
-        raise ValueError(f"{_DRAWS} crops, the last of {path!r}, were silent: below {20 * math.log10(floor):.0f} dBFS.")
+            reason = f"of {path!r}, which is silent there: below {20 * math.log10(floor):.0f} dBFS"
+        raise ValueError(f"{_DRAWS} crops could not be used; the last: {reason}.")
 
     def _speech(self, rng, band):
         return self._recorded(rng, self.clean, band, loop=False)

@@ -13,8 +13,14 @@ VERSIONED = {"date": "2026-01-02", "versions": {"python": "3.11"}}
 def test_rows_hold_the_default_to_its_marks_and_nothing_else():
     figures = {key: 2.0 for name in benchmark.METRICS for key in (name, f"{name}_standard_error")}
     evaluated = {"recordings": 80, "methods": dict.fromkeys(("model", *benchmark.BESIDE), figures)}
-    report = {"evaluate": evaluated, "train": {"train_seconds": 60.0, "seed": 0}, "clean": [3.0, 4.0]} | VERSIONED
-    speed = {"offline": 0.01, "stream": 0.1, "hour_over_minute_bytes": 2e6}
+    report = {
+        "evaluate": evaluated,
+        "train": {"train_seconds": 60.0, "seed": 0},
+        "clean": [3.0, 4.0],
+        "clean_seconds": 5.0,
+    }
+    report |= VERSIONED
+    speed = {"offline": 0.01, "stream": 0.1, "hour_over_minute_bytes": 2e6, "seconds": 7.0}
     made = benchmark.rows(dict.fromkeys(benchmark.METHODS, report), speed)
     rows = {(row["claim"], row["metric"]): row for row in made}
     assert len(rows) == len(made)

@@ -34,8 +34,8 @@ def test_the_critic_of_least_squares_settles_at_the_share_of_real_rows():
 
 
 def test_terms_are_their_formulas(waves):
-    model = build(spectral_weight=2.0)
-    x, y = (tf.constant(each[:3]) for each in waves)
+    model = build(window=1024, spectral_weight=2.0)
+    x, y = (tf.constant(each[:48].reshape(3, 1024)) for each in waves)
     model.compile("adam")
     noise = []
     model.generator = _Recorded(model.generator, noise)
@@ -50,6 +50,7 @@ def test_terms_are_their_formulas(waves):
     np.testing.assert_allclose(terms["adversarial"], 0.5 * (made - 1) ** 2, rtol=1e-4)
     np.testing.assert_allclose(terms["l1"], np.abs(fake - ye).mean(axis=1), rtol=1e-4)
     np.testing.assert_allclose(terms["spectral"], spectral.distance(fake, ye), rtol=1e-4)
+    assert all(np.isfinite(each).all() and np.abs(each).min() > 0 for each in terms.values())
     assert np.abs(noise[0] - noise[1]).max() > 0
 
 
@@ -123,6 +124,10 @@ def test_refuses_data(waves):
         model.fit(noisy, clean[:-1], verbose=0)
     with pytest.raises(ValueError, match="multiple of 4 samples, received 63"):
         model.fit(noisy[:, :63], clean[:, :63], verbose=0)
+    spectra = build(spectral_weight=1.0)
+    spectra.compile("adam")
+    with pytest.raises(ValueError, match="expected 1024 samples or more"):
+        spectra.fit(noisy, clean, verbose=0)
     broken = noisy.copy()
     broken[3, 5] = np.nan
     with pytest.raises(ValueError, match="NaN"):
