@@ -40,7 +40,7 @@ def export(model, directory, *, endpoints=None, lookups=(), half=False, card=Non
         card: dict of JSON values for the model card (data, licence, seed, command, numbers); NaN becomes null.
 
     Raises:
-        ValueError: if the model has networks that were never built, or `card` is not JSON.
+        ValueError: if the model has networks that were never built, or no endpoints of its own, or `card` is not JSON.
         OSError: if the directory cannot be written, or the disk is full; nothing is left behind.
 
     Example:
@@ -52,7 +52,10 @@ def export(model, directory, *, endpoints=None, lookups=(), half=False, card=Non
     model.require_built()
     if "://" in str(directory):
         raise ValueError(f"directory: expected a local path, received {directory!r}. Export here, then copy.")
-    endpoints = endpoints or model_endpoints(model)
+    if endpoints is None:
+        if not hasattr(model, "encode"):
+            raise ValueError(f"endpoints: {type(model).__name__} has none of its own, as it has no codes. Give some.")
+        endpoints = model_endpoints(model)
     card = _card(model, endpoints, card or {})
     if half:
         endpoints = _halved(endpoints, model.variables)

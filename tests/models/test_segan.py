@@ -114,6 +114,11 @@ def test_refuses_arguments(arguments, message):
         build(**arguments)
 
 
+def test_it_is_exported_with_given_endpoints_alone(tmp_path):
+    with pytest.raises(ValueError, match="endpoints: SEGAN has none of its own"):
+        ka.export(build(), tmp_path)
+
+
 def test_refuses_data(waves):
     model = build()
     model.compile("adam")
