@@ -89,29 +89,33 @@ class SpectralGenerator(keras.Model):
     """Recurrent layers that see the spectrum up to now, and filter it: causal, with little delay.
 
         X = stft(x), centred,    h = elu(V features(X)),    h += U_l recurrent_l(h), l = 1 ... depth
-        Y_t,f = sum_k W_t,k,f X_t-k,f,    y = inverse_stft(Y)
+        Y_t-ahead,f = sum_k W_t,k,f X_t-k,f, k = 0 ... taps - 1,    y = inverse_stft(Y)
 
-    W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself and
-    0 for the others, which leaves x as it is, without its offset.
+    W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself,
+    k = ahead, and 0 for the others, which leaves x as it is, without its offset.
 
     Args:
-        frame: int, samples of a frame, even: a sample waits for so many at most, the algorithmic delay.
+        frame: int, samples of a frame, even.
         hop: int, samples from frame to frame; frame is a multiple of it.
         units: int, of each recurrent layer.
         depth: int, number of recurrent layers, each added to what it sees, normalised before.
-        taps: int, frames that a filter spans.
+        taps: int, frames that a filter spans, the last ones.
+        ahead: int, how many of these come after the frame that is made, below taps. So a sample waits for
+            `frame + ahead hop` at most: the algorithmic delay.
         exponent: float, of the magnitudes' compression in the features.
 
     Source: Braun & Tashev 2021 for recurrent layers on compressed spectra, Bradbury 2017 for quasi-recurrent ones,
     Mack & Habets 2020 for filters over frames. See also: `WaveformGenerator`, which sees the future as well.
     """
 
-    def __init__(self, frame=512, hop=256, units=256, depth=2, taps=3, exponent=0.3, **kwargs):
+    def __init__(self, frame=512, hop=256, units=256, depth=2, taps=3, ahead=0, exponent=0.3, **kwargs):
         super().__init__(**kwargs)
         if frame % hop or frame % 2:
             raise ValueError(f"frame and hop: expected an even multiple of hop; received {frame} and {hop}.")
+        if not 0 <= ahead < taps:
+            raise ValueError(f"ahead: expected 0 to taps - 1 = {taps - 1}; received {ahead}.")
         self.frame, self.hop, self.units, self.depth = frame, hop, units, depth
-        self.taps, self.exponent = taps, exponent
+        self.taps, self.ahead, self.exponent = taps, ahead, exponent
         self.bins, self.multiple = frame // 2 + 1, hop
         self.enter = layers.Dense(units, activation="elu")
         self.norms = [layers.LayerNormalization() for _ in range(depth)]
@@ -136,7 +140,7 @@ class SpectralGenerator(keras.Model):
     @property
     def delay(self):
         """int, samples by which the output of `go_on` lags behind its input; `call` takes them out."""
-        return self.frame - self.hop
+        return self.frame - self.hop + self.ahead * self.hop
 
     def call(self, x):
         """Waveforms `(B, T)`, T a multiple of hop, without the delay."""
@@ -186,7 +190,7 @@ class SpectralGenerator(keras.Model):
             h, new = h + merge(out), [*new, last]
         raw = tf.reshape(self.leave(h), [*_sizes(X)[:2], 2, self.taps, self.bins])
         itself = np.zeros((self.taps, 1), "float32")
-        itself[0] = 1.0
+        itself[self.ahead] = 1.0
         return tf.complex(raw[:, :, 0] + itself, raw[:, :, 1]), tf.concat(new, axis=1)
 
     def build(self, input_shape=None):
@@ -194,7 +198,7 @@ class SpectralGenerator(keras.Model):
         self.built = True
 
     def get_config(self):
-        names = ("frame", "hop", "units", "depth", "taps", "exponent")
+        names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 

@@ -8,11 +8,11 @@ import tensorflow as tf
 from keras_ae import speech_networks
 
 
-@pytest.fixture(scope="module")
-def generator():
+@pytest.fixture(scope="module", params=[0, 2])
+def generator(request):
     """A small causal generator whose filters are far from the identity that they start at."""
     keras.utils.set_random_seed(0)
-    made = speech_networks.SpectralGenerator(frame=64, hop=16, units=12, depth=2, taps=3)
+    made = speech_networks.SpectralGenerator(frame=64, hop=16, units=12, depth=2, taps=3, ahead=request.param)
     made.build()
     rng = np.random.default_rng(0)
     made.set_weights([w + 0.2 * rng.normal(size=w.shape) for w in made.get_weights()])
@@ -21,8 +21,9 @@ def generator():
 
 def test_a_fresh_generator_changes_little(rng):
     x = 0.1 * rng.normal(size=(2, 2048)).astype("float32")
-    y = speech_networks.SpectralGenerator(frame=256, hop=128)(x).numpy()
-    assert np.abs(y - x).max() < 0.03
+    for ahead in (0, 1):
+        y = speech_networks.SpectralGenerator(frame=256, hop=128, ahead=ahead)(x).numpy()
+        assert np.abs(y - x).max() < 0.03
 
 
 @pytest.mark.parametrize("hops", [[1] * 20, [3, 7, 10], [20]])
@@ -45,7 +46,8 @@ def test_the_future_beyond_a_frame_does_not_matter(generator, rng):
     other = x.copy()
     other[:, 160:] = rng.normal(size=160)
     before, after = generator(x).numpy()[0], generator(other).numpy()[0]
-    seen = 160 - generator.frame + 1  # what a frame with sample 160 in it reaches back to
+    # What a frame with sample 160 in it reaches back to.
+    seen = 160 - generator.frame - generator.ahead * generator.hop + 1
     np.testing.assert_allclose(before[:seen], after[:seen], atol=1e-6)
     assert np.abs(before[160:] - after[160:]).max() > 0.01
 
@@ -64,6 +66,8 @@ def test_silence_stays_silence(generator):
 def test_frames_that_hops_do_not_fill_are_refused():
     with pytest.raises(ValueError, match="frame and hop"):
         speech_networks.SpectralGenerator(frame=500, hop=150)
+    with pytest.raises(ValueError, match="ahead: expected 0 to taps - 1 = 2; received 3"):
+        speech_networks.SpectralGenerator(taps=3, ahead=3)
 
 
 def test_the_waveform_generator_has_the_sizes_of_the_paper(rng):

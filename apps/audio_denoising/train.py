@@ -106,7 +106,7 @@ def windows(clean_dir, noise_dir, noisy_dir, chosen, seed, first_epoch=0):
 def build(chosen, seed):
     """An untrained model."""
     if chosen["generator"] == "spectral":
-        names = ("frame", "hop", "units", "depth", "taps")
+        names = ("frame", "hop", "units", "depth", "taps", "ahead")
         generator = ka.speech_networks.SpectralGenerator(**{name: chosen[name] for name in names})
     else:
         generator = ka.speech_networks.WaveformGenerator(chosen["filters"], chosen["kernel_size"])
@@ -182,7 +182,7 @@ def export(model, chosen, directory, card):
             "state": generator.state_size,
             "start": "zeros",
             "delay_samples": generator.delay,
-            "algorithmic_delay_ms": 1000 * generator.frame / chosen["rate"],
+            "algorithmic_delay_ms": 1000 * (generator.hop + generator.delay) / chosen["rate"],
         }
     return ka.export(model, directory, endpoints=endpoints, card=card)
 

@@ -61,7 +61,7 @@ def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, caps
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == report
     assert report["steps"] == 6 and np.isfinite(report["validation_si_sdr"])
     card = served.Denoiser(tmp_path / "export").card
-    assert card["stream"]["frame"] == 64 and card["stream"]["algorithmic_delay_ms"] == 8.0 and card["licence"]
+    assert card["stream"]["frame"] == 64 and card["stream"]["algorithmic_delay_ms"] == 12.0 and card["licence"]
 
 
 def test_a_critic_and_pairs_of_files_train_as_well(tmp_path):
