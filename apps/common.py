@@ -142,20 +142,22 @@ class TimeBudget(keras.callbacks.Callback):
         max_minutes: float, or None for no limit.
     """
 
+    clock = staticmethod(time.monotonic)  # seconds
+
     def __init__(self, max_minutes):
         super().__init__()
         self.max_minutes = max_minutes
 
     def on_train_begin(self, logs=None):
-        self.start = time.monotonic()
+        self.start = self.clock()
 
     def on_train_batch_end(self, batch, logs=None):
         if self.max_minutes is not None and self._minutes() >= self.max_minutes:
             self.model.stop_training = True
 
     def seconds(self):
-        """Seconds of wall clock since training began, those of a killed run that it goes on from among them."""
-        return time.monotonic() - self.start
+        """Seconds since training began, those of a killed run that it goes on from among them."""
+        return self.clock() - self.start
 
     def go_on(self, seconds):
         """Counts the seconds of a killed run as spent."""

@@ -31,8 +31,8 @@ def row(**fields):
 
     Args:
         **fields: `claim`, `data`, `metric` (with its unit), `better` ("lower" or "higher"), `ours`, `seeds`,
-            `seconds` (of wall time), `command`; optionally `paper`, `least`, `goal`, `standard_error`, and
-            `versions` and `date`, which `write` fills otherwise.
+            `seconds` (of wall time, or of `runs.ProcessorTime`), `command`; optionally `paper`, `least`, `goal`,
+            `standard_error`, and `versions` and `date`, which `write` fills otherwise.
     """
     missing = [key for key in REQUIRED if key not in fields]
     if missing:

@@ -1,5 +1,7 @@
 """The benchmarks of the variational family: what they train on and what their tables are made from, untrained."""
 
+import time
+
 import numpy as np
 import pytest
 from absl import flags
@@ -102,6 +104,15 @@ def test_importance_weighted_runs_go_on_where_they_were_killed(mnist, tmp_path, 
 
     monkeypatch.setattr(runs.common, "fit", train)
     assert importance_weighted.measure("iwae50", tmp_path / "run") == first
+
+
+def test_time_in_which_others_work_is_not_trained_away():
+    start, waited = runs.ProcessorTime.clock(), time.monotonic()
+    time.sleep(0.3)
+    assert runs.ProcessorTime.clock() - start < 0.2 < time.monotonic() - waited
+    while time.process_time() < 0.2:
+        pass
+    assert runs.ProcessorTime.clock() > start
 
 
 def test_every_importance_weighted_model_begins_at_the_mean_image(mnist):
