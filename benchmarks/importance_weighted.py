@@ -2,7 +2,7 @@
 
 One stochastic layer: 784-200-200-50 and back, tanh; pixels drawn anew at every visit. Where the paper takes 3,280
 passes in batches of 20 with a falling rate, these runs take the minutes of `MODELS`, in batches of 100 with a cosine.
-A pass with k = 50 takes six times as long as one with k = 5, so that model begins with 5 samples.
+A pass with k = 50 draws ten times as many samples as one with k = 5, so that model begins with 5.
 The likelihood is estimated with 5,000 samples on all test images, each binarised once.
 
 Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.

@@ -68,10 +68,11 @@ class ProcessorTime(common.CosineDecay):
         return time.process_time() / len(os.sched_getaffinity(0))
 
 
-def train(model, batches, rate, minutes, folder):
+def train(model, batches, rate, minutes, folder, settings=None):
     """Trains a model with Adam for a given time, the rate falling to 0 in a cosine; a killed run goes on from `folder`.
 
-    A model that was trained there before gets its weights. Time is `ProcessorTime`.
+    A model that was trained there before, with this rate, these minutes and what else `settings` holds, gets its
+    weights. Time is `ProcessorTime`.
 
     Returns:
         dict: `train_seconds`; `passes` over the batches; the `history` of Keras, `{name: a float an epoch}`.
@@ -89,7 +90,7 @@ def train(model, batches, rate, minutes, folder):
         passes = int(model.optimizer.iterations) / len(batches)
         return {"train_seconds": seconds, "passes": passes, "history": model.history.history}
 
-    made = kept(folder, "training", fit, {"rate": rate, "minutes": minutes})
+    made = kept(folder, "training", fit, {"rate": rate, "minutes": minutes} | (settings or {}))
     model.load_weights(weights)
     return {key: made[key] for key in ("train_seconds", "passes", "history")}
 

@@ -87,7 +87,7 @@ def run(model, input, output, force, rate, channels):
     figures = {"files": len(done), "skipped": skipped, "seconds_of_audio": seconds, "model": denoiser.path}
     figures |= {"real_time_factor": took / seconds if seconds else None, "seconds": took, "output": output}
     if input is not None and pathlib.Path(input).is_dir():
-        others = sum(path.is_file() for path in pathlib.Path(input).rglob("*")) - len(jobs)
+        others = sum(path.is_file() for path in pathlib.Path(input).rglob("*")) - len(audio.files(input))
         common.report(figures | {"files_that_are_no_audio": others}, output)
     else:
         print(json.dumps(common.plain(figures)), flush=True)

@@ -1,5 +1,6 @@
 """The benchmarks of the variational family: what they train on and what their tables are made from, untrained."""
 
+import os
 import time
 
 import numpy as np
@@ -110,9 +111,10 @@ def test_time_in_which_others_work_is_not_trained_away():
     start, waited = runs.ProcessorTime.clock(), time.monotonic()
     time.sleep(0.3)
     assert runs.ProcessorTime.clock() - start < 0.2 < time.monotonic() - waited
-    while time.process_time() < 0.2:
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
         pass
-    assert runs.ProcessorTime.clock() > start
+    assert runs.ProcessorTime.clock() - start >= 0.2 / os.cpu_count()
 
 
 def test_every_importance_weighted_model_begins_at_the_mean_image(mnist):
@@ -137,6 +139,8 @@ def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, tmp_path, monkeypat
     again, same = semi_supervised.train_m1(parts, tmp_path / "m1")
     assert report == same
     np.testing.assert_array_equal(again.encode(parts["test"][0]), m1.encode(parts["test"][0]))
+    monkeypatch.setitem(semi_supervised.SETTINGS["m1"], "batch", 50)
+    assert semi_supervised.train_m1(parts, tmp_path / "m1")[1] != report  # not what other settings made
     monkeypatch.setattr(type(m1), "units", lambda *_: [0, 1, 2])  # untrained, it has none
     errors = semi_supervised.classify(parts, m1, 50, 0)
     assert set(errors) == set(semi_supervised.CLASSIFIERS) and all(0 <= error <= 100 for error in errors.values())
