@@ -1,6 +1,7 @@
-"""Rewrites the tables of README.md from benchmarks/results: `python -m benchmarks.report [--check]`.
+"""Rewrites README.md's tables and docs/figures.md from benchmarks/results: `python -m benchmarks.report [--check]`.
 
-A region between `<!-- table: name -->` and `<!-- end: name -->` is made from `benchmarks/results/name.json`.
+A region between `<!-- table: name -->` and `<!-- end: name -->` is made from `benchmarks/results/name.json`. It has the
+rows that were asked for or are in a paper, and what stands beside them; docs/figures.md has all rows of all results.
 """
 
 import math
@@ -13,9 +14,10 @@ from absl import app, flags
 from benchmarks import results
 from keras_ae import files
 
-_CHECK = flags.DEFINE_bool("check", False, "Write nothing; exit with 1 if README.md is out of date.")
+_CHECK = flags.DEFINE_bool("check", False, "Write nothing; exit with 1 if a page is out of date.")
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
+FIGURES = README.parent / "docs" / "figures.md"
 
 COLUMNS = ("claim", "data", "metric", "paper", "least", "goal", "ours ± s.e.", "reached")
 RIGHT = ("paper", "least", "goal", "ours ± s.e.")
@@ -26,9 +28,23 @@ def render(text, directory=results.DIRECTORY):
     """Returns `text` with the region of every marker replaced by the table of its results."""
     parts, position = [], 0
     for opening, closing in _regions(text):
-        parts += [text[position : opening.end()], "\n\n", table(results.read(opening[2], directory)), "\n"]
+        parts += [text[position : opening.end()], "\n\n", table(marked(results.read(opening[2], directory))), "\n"]
         position = closing.start()
     return "".join([*parts, text[position:]])
+
+
+def figures(directory=results.DIRECTORY):
+    """Returns the page of all results."""
+    names = sorted(path.stem for path in directory.glob("*.json"))
+    tables = (f"## {name.replace('_', ' ').capitalize()}\n\n{table(results.read(name, directory))}" for name in names)
+    return "\n".join(["# All figures\n\nWritten by `python -m benchmarks.report`.\n", *tables])
+
+
+def marked(rows):
+    """Returns the rows that have a mark, and those of the same metric on the same data; all rows if none has one."""
+    marks = ("paper", "least", "goal")
+    beside = {(row["data"], row["metric"]) for row in rows if any(row[mark] is not None for mark in marks)}
+    return [row for row in rows if (row["data"], row["metric"]) in beside] or rows
 
 
 def table(rows):
@@ -81,17 +97,19 @@ def _magnitude(value):
 
 
 def main(_):
-    if not README.exists():
-        sys.exit(f"There is no {README}.")
-    old = README.read_text(encoding="utf-8")
+    stale = []
     try:
-        new = render(old)
+        for path, make in ((README, lambda: render(README.read_text(encoding="utf-8"))), (FIGURES, figures)):
+            new = make()
+            if not path.exists() or path.read_text(encoding="utf-8") != new:
+                stale.append((path, new))
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
-    if _CHECK.value and new != old:
-        sys.exit("README.md differs from benchmarks/results: run `python -m benchmarks.report`.")
-    if new != old:
-        files.write_text(README, new)
+    if _CHECK.value and stale:
+        names = ", ".join(path.name for path, _ in stale)
+        sys.exit(f"{names}: not what benchmarks/results say. Run `python -m benchmarks.report`.")
+    for path, new in stale:
+        files.write_text(path, new)
 
 
 if __name__ == "__main__":

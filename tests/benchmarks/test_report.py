@@ -20,9 +20,20 @@ FIELDS = {
 }
 
 
-def test_readme_agrees_with_the_results():
+def test_pages_agree_with_the_results():
     readme = report.README.read_text(encoding="utf-8")
     assert report.render(readme) == readme
+    assert report.FIGURES.read_text(encoding="utf-8") == report.figures()
+
+
+def test_the_readme_has_marked_rows_and_what_stands_beside_them(tmp_path):
+    beside, other = FIELDS | {"claim": "beside"}, FIELDS | {"claim": "other", "metric": "seconds"}
+    rows = [results.row(**FIELDS, least=13.0), results.row(**beside), results.row(**other)]
+    assert [row["claim"] for row in report.marked(rows)] == ["reconstructs", "beside"]
+    assert report.marked(rows[1:]) == rows[1:]
+    results.write("toy_rows", rows, tmp_path)
+    page = report.figures(tmp_path)
+    assert "## Toy rows\n" in page and all(f"| {row['claim']} |" in page for row in rows)
 
 
 def test_row_has_every_key_in_order():
