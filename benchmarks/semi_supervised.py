@@ -76,6 +76,13 @@ def build_m1(seed=0):
     return ka.M1(dense(shape, latent, chosen, parameters=2), decoder, seed=seed)
 
 
+def classifier(shape, chosen):
+    """Logits from rows of `shape`: a dense network, or of images, where `filters` are chosen, a convolutional one."""
+    if filters := chosen.get("filters"):
+        return ka.networks.conv_encoder(shape, CLASSES, filters, (128,), name="classifier")
+    return dense(shape, CLASSES, chosen, name="classifier")
+
+
 def build_m2(chosen, shape, likelihood, seed):
     """An M2 of x of `shape`, one hidden layer in each network."""
     parameters = 2 if likelihood == "gaussian_per_dimension" else 1
@@ -85,7 +92,7 @@ def build_m2(chosen, shape, likelihood, seed):
         ka.networks.mlp_decoder(
             chosen["latent"], shape, chosen["hidden"], parameters, activation="softplus", **condition
         ),
-        dense(shape, CLASSES, chosen, name="classifier"),
+        classifier(shape, chosen),
         CLASSES,
         likelihood,
         classification_weight=chosen["weight"],

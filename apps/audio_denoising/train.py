@@ -149,10 +149,13 @@ def _checkpoints(checkpoint_dir):
 
 
 def validated(model, validation):
-    """Mean SI-SDR in dB of windows of files that training has not seen, before and after."""
+    """Mean SI-SDR in dB of windows of files that training has not seen, before and after.
+
+    Those with speech and noise: without speech there is no ratio, and 120 dB without noise would hide the others.
+    """
     noisy, clean = arrays(validation)
-    sounds = np.abs(clean).max(axis=1) > 0  # of silence there is no ratio
-    noisy, clean = noisy[sounds], clean[sounds]
+    both = np.abs(clean).max(axis=1) * np.abs(noisy - clean).max(axis=1) > 0
+    noisy, clean = noisy[both], clean[both]
     made = model.denoise(noisy)
     before, after = (np.mean([si_sdr(c, x) for c, x in zip(clean, each, strict=True)]) for each in (noisy, made))
     return {"validation_noisy_si_sdr": before, "validation_si_sdr": after}

@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -62,6 +63,15 @@ def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, caps
     assert report["steps"] == 6 and np.isfinite(report["validation_si_sdr"])
     card = served.Denoiser(tmp_path / "export").card
     assert card["stream"]["frame"] == 64 and card["stream"]["algorithmic_delay_ms"] == 12.0 and card["licence"]
+
+
+def test_validation_asks_only_windows_with_speech_and_noise():
+    clean = np.stack([tone(0.1, 16_000, noise=0.0)[:, 0]] * 3)
+    noisy = np.stack([tone(0.1, 16_000)[:, 0]] * 3)
+    clean[1], noisy[2] = 0.0, clean[2]  # noise alone, and speech alone
+    passing = types.SimpleNamespace(denoise=lambda x: x)
+    found = train.validated(passing, tf.data.Dataset.from_tensors((noisy, clean)))
+    assert found["validation_noisy_si_sdr"] == found["validation_si_sdr"] == si_sdr(clean[0], noisy[0])
 
 
 def test_a_critic_and_pairs_of_files_train_as_well(tmp_path):
