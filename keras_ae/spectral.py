@@ -53,7 +53,8 @@ def compressed(spectra, exponent=0.3):
     C = |X|^exponent X / |X|
     """
     power = tf.math.real(spectra) ** 2 + tf.math.imag(spectra) ** 2 + FLOOR
-    return spectra * tf.cast(power ** ((exponent - 1) / 2), spectra.dtype)
+    gain = power ** ((exponent - 1) / 2)
+    return spectra * tf.complex(gain, tf.zeros_like(gain))  # the gradient of a cast would warn at every start
 
 
 def distance(x, y, frames=(256, 512, 1024), exponent=0.3, phase=0.3):
