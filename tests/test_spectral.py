@@ -69,6 +69,17 @@ def test_the_distance_is_its_formula(rng):
     np.testing.assert_allclose(spectral.distance(x, y, frames=(16, 32)), [expected], rtol=1e-3)
 
 
+def test_removal_counts_only_where_something_lacks(rng):
+    y = rng.normal(size=(2, 2048)).astype("float32")
+
+    def distance(scale, removal):
+        return spectral.distance(scale * y, y, phase=0.0, removal=removal).numpy()
+
+    # All magnitudes are below those of y, or all above.
+    np.testing.assert_allclose(distance(0.5, removal=2.0), 3 * distance(0.5, removal=0.0), rtol=1e-5)
+    np.testing.assert_allclose(distance(2.0, removal=2.0), distance(2.0, removal=0.0), rtol=1e-5)
+
+
 def test_only_the_phase_term_hears_a_change_of_sign(rng):
     y = rng.normal(size=(2, 2048)).astype("float32")
     np.testing.assert_allclose(spectral.distance(-y, y, phase=0.0), 0, atol=1e-6)

@@ -16,7 +16,7 @@ class SEGAN(ObjectiveModel):
         discrimination = 1/2 (D(y, x) - 1)^2 + 1/2 D(G(x, z), x)^2
         adversarial = 1/2 (D(G(x, z), x) - 1)^2
         l1 = mean_t |G(x, z)_t - y_t|
-        spectral = spectral.distance(G(x, z), y)
+        spectral = spectral.distance(G(x, z), y, removal=removal)
         loss = adversarial + l1_weight l1 + spectral_weight spectral
 
     x is noisy and y clean speech, both with their high frequencies raised: x_t - preemphasis x_t-1. Terms are means
@@ -29,6 +29,7 @@ class SEGAN(ObjectiveModel):
         l1_weight: float.
         spectral_weight: float; at 0 the term is left out.
         preemphasis: float, 0 to below 1.
+        removal: float, how much more speech that is taken away counts in `spectral` than noise that is left.
         seed: int or None, of all randomness in training.
 
     In `fit(x, y)`, x is noisy and y the clean speech, float32 `(B, T)`, in [-1, 1].
@@ -51,16 +52,24 @@ class SEGAN(ObjectiveModel):
     terms = ("l1",)
 
     def __init__(
-        self, generator, critic=None, l1_weight=100.0, spectral_weight=0.0, preemphasis=0.95, *, seed=None, **kwargs
+        self,
+        generator,
+        critic=None,
+        l1_weight=100.0,
+        spectral_weight=0.0,
+        preemphasis=0.95,
+        removal=0.0,
+        *,
+        seed=None,
+        **kwargs,
     ):
         super().__init__(seed=seed, **kwargs)
-        if l1_weight < 0 or spectral_weight < 0 or not 0 <= preemphasis < 1:
-            raise ValueError(
-                "l1_weight, spectral_weight and preemphasis: expected 0 or more, twice, and 0 to below 1; received "
-                f"{l1_weight}, {spectral_weight} and {preemphasis}."
-            )
-        self.generator, self.critic = generator, critic
-        self.l1_weight, self.spectral_weight, self.preemphasis = l1_weight, spectral_weight, preemphasis
+        if not 0 <= preemphasis < 1:
+            raise ValueError(f"preemphasis: expected 0 to below 1; received {preemphasis}.")
+        self.generator, self.critic, self.preemphasis = generator, critic, preemphasis
+        self.l1_weight = checks.not_negative("l1_weight", l1_weight)
+        self.spectral_weight = checks.not_negative("spectral_weight", spectral_weight)
+        self.removal = checks.not_negative("removal", removal)
         self.terms = (
             *(("discrimination", "adversarial") if critic is not None else ()),
             "l1",
@@ -85,7 +94,7 @@ class SEGAN(ObjectiveModel):
         if self.critic is not None:
             terms["adversarial"] = _mean(LEAST_SQUARES.generator(self.critic([made, x], training=training)))
         if self.spectral_weight:
-            terms["spectral"] = spectral.distance(made, y)
+            terms["spectral"] = spectral.distance(made, y, removal=self.removal)
         return terms
 
     @in_batches

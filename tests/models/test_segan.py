@@ -34,7 +34,7 @@ def test_the_critic_of_least_squares_settles_at_the_share_of_real_rows():
 
 
 def test_terms_are_their_formulas(waves):
-    model = build(window=1024, spectral_weight=2.0)
+    model = build(window=1024, spectral_weight=2.0, removal=0.5)
     x, y = (tf.constant(each[:48].reshape(3, 1024)) for each in waves)
     model.compile("adam")
     noise = []
@@ -49,7 +49,7 @@ def test_terms_are_their_formulas(waves):
     made = model.critic([fake, xe]).numpy()[:, 0]
     np.testing.assert_allclose(terms["adversarial"], 0.5 * (made - 1) ** 2, rtol=1e-4)
     np.testing.assert_allclose(terms["l1"], np.abs(fake - ye).mean(axis=1), rtol=1e-4)
-    np.testing.assert_allclose(terms["spectral"], spectral.distance(fake, ye), rtol=1e-4)
+    np.testing.assert_allclose(terms["spectral"], spectral.distance(fake, ye, removal=0.5), rtol=1e-4)
     assert all(np.isfinite(each).all() and np.abs(each).min() > 0 for each in terms.values())
     assert np.abs(noise[0] - noise[1]).max() > 0
 
@@ -107,7 +107,10 @@ def test_saved_and_loaded_it_goes_on_as_if_nothing_had_happened(waves, tmp_path)
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"l1_weight": -1}, "l1_weight"), ({"preemphasis": 1.0}, "preemphasis"), ({"spectral_weight": -1}, "spectral")],
+    [
+        *(({"l1_weight": -1}, "l1_weight"), ({"preemphasis": 1.0}, "preemphasis")),
+        *(({"spectral_weight": -1}, "spectral_weight"), ({"removal": -0.5}, "removal")),
+    ],
 )
 def test_refuses_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
