@@ -47,7 +47,7 @@ METRICS = {
 }
 LIMITS = (
     "Speech of a few speakers in four languages, eight kinds of noise and synthetic ones; 16 kHz. Music, far or "
-    "overlapping speakers and echo were not trained on. Other voices than people's go as noise does."
+    "overlapping speakers and echo were not trained on. Of voices unlike those in training it may take parts away."
 )
 LICENCE = "trained on Asterisk core sounds, CC BY-SA 3.0, and noise of ESC-10 (Piczak 2015), CC BY 3.0"
 DOCS = results.DIRECTORY.parents[1] / "docs"
@@ -182,8 +182,7 @@ def page(evaluated):
         "# Speech denoising by noise and by SNR",
         "",
         f"The {evaluated['recordings']} test recordings, before and after; means ± standard errors. Written by",
-        f"`{COMMAND}`.",
-        "One of them, `it_tt-monkeys`, holds monkeys' voices, which are taken for noise.",
+        f"`{COMMAND} --publish`.",
     ]
     columns = ("pesq_wb", "stoi", "si_sdr")
     for label, groups in (("noise", evaluated["by_noise"]), ("SNR, dB", evaluated["by_snr"])):

@@ -2,11 +2,13 @@
 
 import os
 import time
+import types
 
 import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from sklearn.datasets import make_moons
 
 import keras_ae as ka
 from apps.quickstart import train as quickstart_train
@@ -115,6 +117,13 @@ def test_time_in_which_others_work_is_not_trained_away():
     while time.process_time() < end:
         pass
     assert runs.ProcessorTime.clock() - start >= 0.2 / os.cpu_count()
+
+
+def test_spreading_uses_the_images_without_labels():
+    x, y = make_moons(1_000, noise=0.05, random_state=0)  # of few labels the nearest is often the other class's
+    m1 = types.SimpleNamespace(units=lambda x: None, features=lambda x, units: x)
+    errors = semi_supervised.classify({"train": (x, y), "test": (x, y)}, m1, 10, 0)
+    assert errors["labels spread over 10 neighbours"] < 1 < errors["nearest neighbours"]
 
 
 def test_every_importance_weighted_model_begins_at_the_mean_image(mnist):
