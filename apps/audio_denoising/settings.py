@@ -24,7 +24,7 @@ METHODS = {
         "learning_rate": 2e-3,
         "decay": True,  # of the rate, to 0
         "clipnorm": 5.0,
-        "arguments": {"l1_weight": 10.0, "spectral_weight": 10.0, "preemphasis": 0.0},
+        "arguments": {"l1_weight": 10.0, "spectral_weight": 10.0, "preemphasis": 0.0, "removal": 1.0},
     },
     # The SEGAN of record (Pascual 2017) at a quarter of its width, as its own would take weeks on a CPU.
     "segan": {

@@ -18,7 +18,7 @@ from keras_ae.datasets import audio
 SPLITS = ("train", "validation")
 
 AUGMENTATION = {
-    "speed": (0.85, 1.15),  # of speech and of each noise, and so of pitch: other speakers, other machines
+    "speed": (0.8, 1.25),  # of speech and of each noise, and so of pitch: other speakers, other machines
     "tilt": 8.0,  # dB at most by which each of two shelves raises or lowers, for speech and each noise: microphones
     "band": 0.1,  # share of the windows without the highest and lowest frequencies, in the target too: telephones
     "second": 0.3,  # share of the noises that are a sum of two
