@@ -92,7 +92,12 @@ class SpectralGenerator(keras.Model):
         Y_t-ahead,f = sum_k W_t,k,f X_t-k,f, k = 0 ... taps - 1,    y = inverse_stft(Y)
 
     W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself,
-    k = ahead, and 0 for the others, which leaves x as it is, without its offset.
+    k = ahead, and 0 for the others, which leaves x as it is, without its offset. After training, a share of x stays,
+
+        Y'_t-ahead = (1 - floor) Y_t-ahead + floor X_t-ahead
+
+    so that what is taken for noise goes down by -20 log10 floor dB and no more: if it was speech after all, of a voice
+    unlike those in training, it can still be heard.
 
     Args:
         frame: int, samples of a frame, even.
@@ -103,19 +108,23 @@ class SpectralGenerator(keras.Model):
         ahead: int, how many of these come after the frame that is made, below taps. So a sample waits for
             `frame + ahead hop` at most: the algorithmic delay.
         exponent: float, of the magnitudes' compression in the features.
+        floor: float, 0 to below 1, the share of x that stays.
 
     Source: Braun & Tashev 2021 for recurrent layers on compressed spectra, Bradbury 2017 for quasi-recurrent ones,
-    Mack & Habets 2020 for filters over frames. See also: `WaveformGenerator`, which sees the future as well.
+    Mack & Habets 2020 for filters over frames, Berouti 1979 for the floor. See also: `WaveformGenerator`, which sees
+    the future as well.
     """
 
-    def __init__(self, frame=512, hop=256, units=256, depth=2, taps=3, ahead=0, exponent=0.3, **kwargs):
+    def __init__(self, frame=512, hop=256, units=256, depth=2, taps=3, ahead=0, exponent=0.3, floor=0.0, **kwargs):
         super().__init__(**kwargs)
         if frame % hop or frame % 2:
             raise ValueError(f"frame and hop: expected an even multiple of hop; received {frame} and {hop}.")
         if not 0 <= ahead < taps:
             raise ValueError(f"ahead: expected 0 to taps - 1 = {taps - 1}; received {ahead}.")
         self.frame, self.hop, self.units, self.depth = frame, hop, units, depth
-        self.taps, self.ahead, self.exponent = taps, ahead, exponent
+        if not 0 <= floor < 1:
+            raise ValueError(f"floor: expected 0 to below 1; received {floor}.")
+        self.taps, self.ahead, self.exponent, self.floor = taps, ahead, exponent, floor
         self.bins, self.multiple = frame // 2 + 1, hop
         self.enter = layers.Dense(units, activation="elu")
         self.norms = [layers.LayerNormalization() for _ in range(depth)]
@@ -142,19 +151,20 @@ class SpectralGenerator(keras.Model):
         """int, samples by which the output of `go_on` lags behind its input; `call` takes them out."""
         return self.frame - self.hop + self.ahead * self.hop
 
-    def call(self, x):
+    def call(self, x, training=False):
         """Waveforms `(B, T)`, T a multiple of hop, without the delay."""
         rows, lag = tf.shape(x)[0], self.delay
         padded = tf.pad(x, [[0, 0], [0, lag]])
-        y, _ = self.go_on(padded, tf.zeros([rows, self.state_size]))
+        y, _ = self.go_on(padded, tf.zeros([rows, self.state_size]), training)
         return y[:, lag:]
 
-    def go_on(self, x, state):
+    def go_on(self, x, state, training=False):
         """Goes on from a state, zeros at the beginning, through any number of hops.
 
         Args:
             x: float32 `(B, n hop)`.
             state: float32 `(B, state_size)`.
+            training: bool, whether the floor is left out.
 
         Returns:
             y `(B, n hop)`, `delay` samples late, and the new state.
@@ -167,7 +177,10 @@ class SpectralGenerator(keras.Model):
         past = tf.complex(*(tf.reshape(part, shape) for part in tf.split(spectra, 2, axis=1)))
         X = tf.concat([past, X], axis=1)  # (B, taps - 1 + n, bins)
         W, recurrent = self._filters(X[:, self.taps - 1 :], recurrent)
-        Y = tf.add_n([W[..., k, :] * X[:, self.taps - 1 - k :][:, :n] for k in range(self.taps)])
+        seen = [X[:, self.taps - 1 - k :][:, :n] for k in range(self.taps)]
+        Y = tf.add_n([W[..., k, :] * seen[k] for k in range(self.taps)])
+        if self.floor and not training:
+            Y = (1.0 - self.floor) * Y + self.floor * seen[self.ahead]
         y = spectral.inverse_stft(Y, self.frame, self.hop)  # (B, (n - 1) hop + frame)
         y += tf.pad(overlap, [[0, 0], [0, n * self.hop]])
         spectra = X[:, n:]  # the last taps - 1
@@ -198,7 +211,7 @@ class SpectralGenerator(keras.Model):
         self.built = True
 
     def get_config(self):
-        names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent")
+        names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent", "floor")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 

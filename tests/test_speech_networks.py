@@ -12,7 +12,9 @@ from keras_ae import speech_networks
 def generator(request):
     """A small causal generator whose filters are far from the identity that they start at."""
     keras.utils.set_random_seed(0)
-    made = speech_networks.SpectralGenerator(frame=64, hop=16, units=12, depth=2, taps=3, ahead=request.param)
+    made = speech_networks.SpectralGenerator(
+        frame=64, hop=16, units=12, depth=2, taps=3, ahead=request.param, floor=0.1
+    )
     made.build()
     rng = np.random.default_rng(0)
     made.set_weights([w + 0.2 * rng.normal(size=w.shape) for w in made.get_weights()])
@@ -52,6 +54,16 @@ def test_the_future_beyond_a_frame_does_not_matter(generator, rng):
     assert np.abs(before[160:] - after[160:]).max() > 0.01
 
 
+def test_a_share_of_the_input_stays(generator, rng):
+    x = rng.normal(size=(2, 320)).astype("float32")
+    x -= x.mean(axis=1, keepdims=True)
+    learned, made = (generator(x, training=training).numpy() for training in (True, False))
+    identity = speech_networks.SpectralGenerator(frame=64, hop=16, units=12, ahead=generator.ahead)
+    identity.set_weights([np.zeros_like(w) for w in identity.get_weights()])
+    np.testing.assert_allclose(made, 0.9 * learned + 0.1 * identity(x), atol=1e-5)
+    assert np.abs(made - learned).max() > 0.1
+
+
 def test_a_fresh_generator_takes_an_offset_out(rng):
     x = 0.1 * rng.normal(size=(1, 4096)).astype("float32")
     before, after = (speech_networks.SpectralGenerator()(each).numpy()[0] for each in (x, x + 0.4))
@@ -68,6 +80,8 @@ def test_frames_that_hops_do_not_fill_are_refused():
         speech_networks.SpectralGenerator(frame=500, hop=150)
     with pytest.raises(ValueError, match="ahead: expected 0 to taps - 1 = 2; received 3"):
         speech_networks.SpectralGenerator(taps=3, ahead=3)
+    with pytest.raises(ValueError, match="floor: expected 0 to below 1"):
+        speech_networks.SpectralGenerator(floor=1.0)
 
 
 def test_the_waveform_generator_has_the_sizes_of_the_paper(rng):

@@ -17,6 +17,7 @@ METHODS = {
         "depth": 4,  # better than 320 units and 2, see benchmarks/NOTES.md
         "taps": 3,  # frames that a filter spans: the one before, the frame itself
         "ahead": 1,  # and one after it: an algorithmic delay of 48 ms
+        "floor": 0.05,  # noise goes down by 26 dB at most, see benchmarks/NOTES.md
         "critic": False,
         "window": 49_152,  # 3 s, over which the recurrent layers learn what is noise
         "batch_size": 16,

@@ -106,7 +106,7 @@ def windows(clean_dir, noise_dir, noisy_dir, chosen, seed, first_epoch=0):
 def build(chosen, seed):
     """An untrained model."""
     if chosen["generator"] == "spectral":
-        names = ("frame", "hop", "units", "depth", "taps", "ahead")
+        names = ("frame", "hop", "units", "depth", "taps", "ahead", "floor")
         generator = ka.speech_networks.SpectralGenerator(**{name: chosen[name] for name in names})
     else:
         generator = ka.speech_networks.WaveformGenerator(chosen["filters"], chosen["kernel_size"])
