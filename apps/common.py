@@ -98,7 +98,8 @@ def main(function):
             sys.exit("Interrupted.")
 
     # As an exception, so that no unfinished file stays behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("Terminated."))
     app.run(run)
 
 

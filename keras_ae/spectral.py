@@ -3,12 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
-# Below this power a spectrum counts as silence: 90 dB under a sine of full scale, and gradients of roots stay finite.
+# Below this power a spectrum counts as silence, and gradients of roots stay finite. A sine of full scale has
+# (frame / pi)^2: 124 dB more for 512 samples.
 FLOOR = 1e-8
 
 
 def window(frame):
-    """The square root of the periodic Hann window, `(frame,)` float32.
+    """The sine window, `(frame,)` float32: the root of a Hann window, its samples half a step beside the periodic's.
 
         w[n] = sin(pi (n + 1/2) / frame)
 

@@ -9,8 +9,11 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from keras_ae import spectral
-from keras_ae.recurrence import QuasiRecurrent
+from keras_ae import checks, spectral
+from keras_ae.recurrence import QuasiRecurrent, linear_recurrence
+
+# Power of a spectrum's bin below which it counts as silence, however loud or quiet the rest is.
+_SILENCE = 1e-12
 
 # The paper's eleven layers, each of stride 2: 16,384 samples become a code of 8 x 1,024.
 SEGAN_FILTERS = (16, 32, 32, 64, 64, 128, 128, 256, 256, 512, 1024)
@@ -88,11 +91,13 @@ def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"
 class SpectralGenerator(keras.Model):
     """Recurrent layers that see the spectrum up to now, and filter it: causal, with little delay.
 
-        X = stft(x), centred,    h = elu(V features(X)),    h += U_l recurrent_l(h), l = 1 ... depth
+        X = stft(x), centred,    s_t^2 = sum_i a^i mean_f |X_t-i,f|^2 / sum_i a^i,    a = 1 - 1 / memory
+        h = elu(V features(X / s)),    h += U_l recurrent_l(h), l = 1 ... depth
         Y_t-ahead,f = sum_k W_t,k,f X_t-k,f, k = 0 ... taps - 1,    y = inverse_stft(Y)
 
     W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself,
-    k = ahead, and 0 for the others, which leaves x as it is, without its offset. After training, a share of x stays,
+    k = ahead, and 0 for the others, which leaves x as it is, without its offset. As s is the level up to now, they do
+    not depend on how loud a recording is. After training, a share of x stays,
 
         Y'_t-ahead = (1 - floor) Y_t-ahead + floor X_t-ahead
 
@@ -108,6 +113,7 @@ class SpectralGenerator(keras.Model):
         ahead: int, how many of these come after the frame that is made, below taps. So a sample waits for
             `frame + ahead hop` at most: the algorithmic delay.
         exponent: float, of the magnitudes' compression in the features.
+        memory: int, frames after which the level has forgotten.
         floor: float, 0 to below 1, the share of x that stays.
 
     Source: Braun & Tashev 2021 for recurrent layers on compressed spectra, Bradbury 2017 for quasi-recurrent ones,
@@ -115,16 +121,34 @@ class SpectralGenerator(keras.Model):
     the future as well.
     """
 
-    def __init__(self, frame=512, hop=256, units=256, depth=2, taps=3, ahead=0, exponent=0.3, floor=0.0, **kwargs):
+    def __init__(
+        self,
+        frame=512,
+        hop=256,
+        units=256,
+        depth=2,
+        taps=3,
+        ahead=0,
+        exponent=0.3,
+        memory=250,
+        floor=0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        if frame % hop or frame % 2:
-            raise ValueError(f"frame and hop: expected an even multiple of hop; received {frame} and {hop}.")
+        sizes = {"frame": frame, "hop": hop, "units": units, "depth": depth, "taps": taps, "memory": memory}
+        for name, size in sizes.items():
+            checks.positive_int(name, size)
+        if frame % hop or frame % 2 or frame == hop:
+            raise ValueError(
+                f"frame and hop: expected an even frame of two or more whole hops; received {frame} and {hop}."
+            )
         if not 0 <= ahead < taps:
             raise ValueError(f"ahead: expected 0 to taps - 1 = {taps - 1}; received {ahead}.")
         self.frame, self.hop, self.units, self.depth = frame, hop, units, depth
         if not 0 <= floor < 1:
             raise ValueError(f"floor: expected 0 to below 1; received {floor}.")
-        self.taps, self.ahead, self.exponent, self.floor = taps, ahead, exponent, floor
+        self.taps, self.ahead, self.exponent = taps, ahead, exponent
+        self.memory, self.floor = memory, floor
         self.bins, self.multiple = frame // 2 + 1, hop
         self.enter = layers.Dense(units, activation="elu")
         self.norms = [layers.LayerNormalization() for _ in range(depth)]
@@ -133,13 +157,13 @@ class SpectralGenerator(keras.Model):
         self.leave = layers.Dense(2 * taps * self.bins, kernel_initializer=keras.initializers.RandomNormal(0.0, 1e-3))
         self.build()
 
-    # A state is the end of the input, the spectra that filters still see, the recurrent layers' states, and the
-    # overlap that the next frames complete.
+    # A state is the end of the input, the spectra that filters still see, the level's two sums, the recurrent layers'
+    # states, and the overlap that the next frames complete.
 
     @property
     def state_parts(self):
         """`{name: number of floats}` of a state, in its order."""
-        parts = {"input": self.frame - self.hop, "spectra": 2 * (self.taps - 1) * self.bins}
+        parts = {"input": self.frame - self.hop, "spectra": 2 * (self.taps - 1) * self.bins, "level": 2}
         return parts | {"recurrent": self.depth * self.units, "overlap": self.frame - self.hop}
 
     @property
@@ -170,13 +194,14 @@ class SpectralGenerator(keras.Model):
             y `(B, n hop)`, `delay` samples late, and the new state.
         """
         n = tf.shape(x)[1] // self.hop
-        before, spectra, recurrent, overlap = tf.split(state, list(self.state_parts.values()), axis=1)
+        before, spectra, level, recurrent, overlap = tf.split(state, list(self.state_parts.values()), axis=1)
         x = tf.concat([before, x], axis=1)
         X = spectral.stft(x, self.frame, self.hop, centred=True)  # (B, n, bins)
         shape = [-1, self.taps - 1, self.bins]
         past = tf.complex(*(tf.reshape(part, shape) for part in tf.split(spectra, 2, axis=1)))
         X = tf.concat([past, X], axis=1)  # (B, taps - 1 + n, bins)
-        W, recurrent = self._filters(X[:, self.taps - 1 :], recurrent)
+        features, level = self._features(X[:, self.taps - 1 :], level)
+        W, recurrent = self._filters(features, recurrent)
         seen = [X[:, self.taps - 1 - k :][:, :n] for k in range(self.taps)]
         Y = tf.add_n([W[..., k, :] * seen[k] for k in range(self.taps)])
         if self.floor and not training:
@@ -189,19 +214,28 @@ class SpectralGenerator(keras.Model):
             for part in (tf.math.real(spectra), tf.math.imag(spectra))
         ]
         kept = x[:, n * self.hop :]
-        state = tf.concat([kept, *spectra, recurrent, y[:, n * self.hop :]], axis=1)
+        state = tf.concat([kept, *spectra, level, recurrent, y[:, n * self.hop :]], axis=1)
         return y[:, : n * self.hop], state
 
-    def _filters(self, X, states):
-        """W `(B, n, taps, bins)` complex for spectra `(B, n, bins)`, and the recurrent layers' new states."""
-        compressed = spectral.compressed(X, self.exponent)
-        h = self.enter(tf.concat([tf.abs(compressed), tf.math.real(compressed), tf.math.imag(compressed)], axis=-1))
+    def _features(self, X, level):
+        """What the layers see of spectra `(B, n, bins)`, `(B, n, 3 bins)`, and the level's new sums `(B, 2)`."""
+        power = tf.reduce_mean(tf.math.real(X) ** 2 + tf.math.imag(X) ** 2, axis=-1, keepdims=True)
+        new = tf.concat([power, tf.ones_like(power)], axis=-1)
+        sums = linear_recurrence((1.0 - 1.0 / self.memory) * tf.ones_like(new), new, level)
+        scale = tf.math.rsqrt(sums[..., :1] / sums[..., 1:] + _SILENCE)
+        compressed = spectral.compressed(X * tf.complex(scale, tf.zeros_like(scale)), self.exponent)
+        features = [tf.abs(compressed), tf.math.real(compressed), tf.math.imag(compressed)]
+        return tf.concat(features, axis=-1), sums[:, -1]
+
+    def _filters(self, features, states):
+        """W `(B, n, taps, bins)` complex for features `(B, n, .)`, and the recurrent layers' new states."""
+        h = self.enter(features)
         new = []
         states = tf.split(states, self.depth, axis=1)
         for norm, recurrent, merge, state in zip(self.norms, self.recurrent, self.merges, states, strict=True):
             out, last = recurrent(norm(h), state)
             h, new = h + merge(out), [*new, last]
-        raw = tf.reshape(self.leave(h), [*_sizes(X)[:2], 2, self.taps, self.bins])
+        raw = tf.reshape(self.leave(h), [*_sizes(h)[:2], 2, self.taps, self.bins])
         itself = np.zeros((self.taps, 1), "float32")
         itself[self.ahead] = 1.0
         return tf.complex(raw[:, :, 0] + itself, raw[:, :, 1]), tf.concat(new, axis=1)
@@ -211,7 +245,7 @@ class SpectralGenerator(keras.Model):
         self.built = True
 
     def get_config(self):
-        names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent", "floor")
+        names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent", "memory", "floor")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 

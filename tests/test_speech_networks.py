@@ -54,6 +54,14 @@ def test_the_future_beyond_a_frame_does_not_matter(generator, rng):
     assert np.abs(before[160:] - after[160:]).max() > 0.01
 
 
+def test_quiet_speech_is_filtered_as_loud_speech_is(generator, rng):
+    x = rng.normal(size=(1, 640)).astype("float32")
+    x[:, :320] *= 0.1
+    loud = generator(x).numpy()
+    for gain in (1e-3, 30.0):
+        np.testing.assert_allclose(generator(gain * x) / gain, loud, atol=1e-3 * np.abs(loud).max())
+
+
 def test_a_share_of_the_input_stays(generator, rng):
     x = rng.normal(size=(2, 320)).astype("float32")
     x -= x.mean(axis=1, keepdims=True)
@@ -76,8 +84,12 @@ def test_silence_stays_silence(generator):
 
 
 def test_frames_that_hops_do_not_fill_are_refused():
-    with pytest.raises(ValueError, match="frame and hop"):
-        speech_networks.SpectralGenerator(frame=500, hop=150)
+    for frame, hop in ((500, 150), (256, 256), (75, 25)):
+        with pytest.raises(ValueError, match="frame and hop"):
+            speech_networks.SpectralGenerator(frame=frame, hop=hop)
+    for name in ("frame", "hop", "units", "depth", "taps", "memory"):
+        with pytest.raises(ValueError, match=f"{name}: expected a whole number, 1 or more; received 0"):
+            speech_networks.SpectralGenerator(**{name: 0})
     with pytest.raises(ValueError, match="ahead: expected 0 to taps - 1 = 2; received 3"):
         speech_networks.SpectralGenerator(taps=3, ahead=3)
     with pytest.raises(ValueError, match="floor: expected 0 to below 1"):

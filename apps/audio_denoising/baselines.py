@@ -19,14 +19,14 @@ _SMOOTHING = 0.98  # as in the paper
 _LEAST_GAIN = 0.2
 
 
-def spectral_gating(audio, rate, *, stationary=False):
+def spectral_gating(audio, rate):
     """Spectral gating by the library noisereduce, with its defaults: what falls below a threshold in its band is cut.
+
+    The threshold follows the band's level over 2 s.
 
     Args:
         audio: floats `(T,)`.
         rate: int, samples a second.
-        stationary: bool. The threshold of a band is 1.5 standard deviations above its mean level throughout, or else
-            follows its level over 2 s.
 
     Returns:
         floats `(T,)`, of audio's dtype; audio itself where it is silence or shorter than a window of 1,024 samples.
@@ -44,7 +44,7 @@ def spectral_gating(audio, rate, *, stationary=False):
         raise ImportError("Spectral gating is noisereduce's: pip install 'keras_ae[audio]'.") from error
     if not audio.any() or len(audio) < _GATING_WINDOW:
         return audio.copy()
-    return noisereduce.reduce_noise(audio, rate, stationary=stationary).astype(audio.dtype, copy=False)
+    return noisereduce.reduce_noise(audio, rate).astype(audio.dtype, copy=False)
 
 
 def wiener(audio, rate):

@@ -9,7 +9,7 @@ above 8 kHz is left out. Files that exist are left alone without --force; of a f
 skipped, and why.
 
 Of a pipe, input and output are samples of 16 bits, little-endian, channels interleaved, and as many; what comes out is
-late by no more than the delay in the report, which then goes to stderr.
+late by no more than the delay that stderr is told first, where the report goes as well.
 """
 
 import itertools
@@ -26,12 +26,15 @@ from apps import common
 from apps.audio_denoising import served
 from keras_ae.datasets import audio, speech
 
+OUTPUT = "runs/audio_denoising/denoise"
 # Of a file in one go.
 _SECONDS = 10.0
 # Samples of a window of a model that does not stream, and of what it sees on either side: SEGAN's eleven layers see
 # 62,000, and both are multiples of their stride.
 _WINDOW, _MARGIN = 2**18, 2**16
 _DEMONSTRATION_DB = 5.0
+# In a report of this app, and hardly in another file of that name.
+REPORT = '"real_time_factor"'
 
 
 def define_flags():
@@ -44,9 +47,9 @@ def define_flags():
         ),
         "output": flags.DEFINE_string(
             "output",
-            "runs/audio_denoising/denoise",
-            "File to write (.wav, .flac or .ogg), or a folder, for files under the names that they have; stdout for "
-            "--input=-.",
+            None,
+            f"File to write (.wav, .flac or .ogg), or a folder, for files under the names that they have; by default "
+            f"{OUTPUT}. None for --input=-, which goes to stdout.",
         ),
         "force": flags.DEFINE_bool("force", False, "Replaces files that exist, which are left alone otherwise."),
         "rate": flags.DEFINE_integer("rate", 16_000, "Hz, of the raw samples of --input=-.", lower_bound=1),
@@ -56,41 +59,69 @@ def define_flags():
 
 def run(model, input, output, force, rate, channels):
     """Denoises; prints and writes the report. Arguments: the flags."""
-    start = time.perf_counter()
     with common.user_input():
         denoiser = served.Denoiser(model)
+    start = time.perf_counter()
     if input == "-":
+        if output is not None:
+            raise common.UserError(f"--output: a pipe goes to stdout; received {output!r}. Leave it out.")
         with common.user_input():
+            stream = {"rate": rate, "channels": channels, "delay_ms": pipe_delay(denoiser, rate)}
+            print(json.dumps(stream), file=sys.stderr, flush=True)
             seconds = pipe(denoiser, sys.stdin.buffer, sys.stdout.buffer, rate, channels)
-        figures = {"seconds_of_audio": seconds, "delay_ms": pipe_delay(denoiser, rate), "rate": rate}
-        figures |= {"seconds": time.perf_counter() - start}
+        figures = stream | {"seconds_of_audio": seconds, "seconds": time.perf_counter() - start}
         print(json.dumps(common.plain(figures)), file=sys.stderr, flush=True)
         return
+    output = output or OUTPUT
     with common.user_input():
         jobs = planned(input, pathlib.Path(output))
         for folder in sorted({target.parent for _, target in jobs}):
             common.writable(folder)
         if input is None:
             demonstration(jobs[0][0], force)
-    skipped, seconds, done = {}, 0.0, []
-    for path, target in tqdm(jobs, "Denoising", unit=" files", disable=len(jobs) == 1):
+    is_folder = input is not None and pathlib.Path(input).is_dir()
+    if is_folder:
+        with common.user_input():
+            skipped, summary = not_read(input, output), pathlib.Path(output) / "report.json"
+            if summary.exists() and REPORT not in summary.read_text(errors="replace"):
+                check_new(summary, force)
+    else:
+        skipped = {}
+    seconds, done = 0.0, []
+    for path, target in tqdm(jobs, "Denoising", unit=" files", disable=not is_folder):
         try:
             check_new(target, force)
-            seconds += file(denoiser, path, target, progress=len(jobs) == 1)
+            seconds += file(denoiser, path, target, progress=not is_folder)
             done.append(target)
         except (ValueError, OSError) as error:
-            if len(jobs) == 1:
+            if not is_folder:
                 raise common.UserError(str(error)) from error
             print(f"skipped: {error}", file=sys.stderr)
             skipped[str(path)] = str(error)
     took = time.perf_counter() - start
     figures = {"files": len(done), "skipped": skipped, "seconds_of_audio": seconds, "model": denoiser.path}
     figures |= {"real_time_factor": took / seconds if seconds else None, "seconds": took, "output": output}
-    if input is not None and pathlib.Path(input).is_dir():
-        others = sum(path.is_file() for path in pathlib.Path(input).rglob("*")) - len(audio.files(input))
-        common.report(figures | {"files_that_are_no_audio": others}, output)
+    if is_folder:
+        common.report(figures, output)
     else:
         print(json.dumps(common.plain(figures)), flush=True)
+    if not done:
+        raise common.UserError(f"No file was written, {len(skipped)} were skipped.")
+
+
+def not_read(input, output):
+    """Why each file below a folder is skipped that has no suffix of `audio.files`: `{path: reason}`."""
+    inside = _inside(input, output)
+    others = set(pathlib.Path(input).rglob("*")) - set(audio.files(input))
+    others = sorted(path for path in others if path.is_file() and not inside(path))
+    return {str(path): "it is no WAV, FLAC or OGG file by its name" for path in others}
+
+
+def _inside(input, output):
+    """Tells of a path whether it lies in an output folder within the input folder: what an earlier run has made."""
+    input, output = pathlib.Path(input).resolve(), pathlib.Path(output).resolve()
+    within = output != input and output.is_relative_to(input)
+    return lambda path: within and path.resolve().is_relative_to(output)
 
 
 def check_new(path, force):
@@ -110,12 +141,8 @@ def planned(input, output):
         return [(output / "noisy.wav", output / "denoised.wav")]
     input = pathlib.Path(input)
     if input.is_dir():
-        # An output folder within the input folder holds what an earlier run has cleaned.
-        inside = output.resolve() != input.resolve() and output.resolve().is_relative_to(input.resolve())
-        paths = [
-            path for path in audio.files(input) if not (inside and path.resolve().is_relative_to(output.resolve()))
-        ]
-        jobs = [(path, output / path.relative_to(input)) for path in paths]
+        inside = _inside(input, output)
+        jobs = [(path, output / path.relative_to(input)) for path in audio.files(input) if not inside(path)]
     elif output.is_dir() or not output.suffix:
         jobs = [(input, output / input.name)]
     elif audio.writable(output):

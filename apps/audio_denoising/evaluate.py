@@ -50,6 +50,7 @@ def run(model, clean_dir, noisy_dir, output, seed):
     start = time.perf_counter()
     folder = common.writable(output)
     with common.user_input():
+        baselines.spectral_gating(np.zeros(RATE, "float32"), RATE)  # tells now if its library is missing
         denoiser = served.Denoiser(model)
         data = embedded(seed) if clean_dir is None and noisy_dir is None else recordings(clean_dir, noisy_dir)
     ways = {
@@ -66,19 +67,20 @@ def run(model, clean_dir, noisy_dir, output, seed):
             each = {way: measures(clean, processed, RATE) for way, processed in made.items()}
         except (ValueError, OSError) as error:
             skipped[name] = str(error)
+            print(f"skipped: {name}: {error}", file=sys.stderr)
             continue
         found.append({"recording": name, **labels, "measures": each})
         if shown is None and len(clean) >= _SHOWN_SECONDS * RATE:
             shown = {"clean": clean, "noisy": noisy, "denoised": made["model"]}
     if not found:
         raise common.UserError(f"No recording could be measured: {skipped}.")
-    methods = {way: averages([each["measures"][way] for each in found]) for way in ways}
+    methods = averages([each["measures"] for each in found])
     figures = methods["model"] | {f"noisy_{name}": value for name, value in methods["noisy"].items()}
     figures |= {"methods": methods, "by_noise": grouped(found, "noise"), "by_snr": grouped(found, "snr")}
     path = folder / "denoising.png"
     if shown:
         plots.spectrograms(shown, RATE).savefig(path)
-    print(table(methods), file=sys.stderr)
+    print(f"{len(found)} recordings\n{table(methods)}", file=sys.stderr)
     figures |= {"recordings": len(found), "skipped": skipped, "each": found}
     figures |= {"model": denoiser.path, "seed": seed, "figure": shown and path, "seconds": time.perf_counter() - start}
     common.report(figures, folder)
@@ -110,8 +112,7 @@ def recordings(clean_dir, noisy_dir):
         return pair
 
     names = sorted(clean.keys() | noisy.keys())
-    stems = {name: pathlib.PurePath(name).stem for name in names}
-    return [(stems[name], functools.partial(load, name), labels.get(stems[name], {})) for name in names]
+    return [(name, functools.partial(load, name), labels.get(pathlib.PurePath(name).stem, {})) for name in names]
 
 
 def logged(path):
@@ -151,15 +152,25 @@ def mono(path):
 
 
 def averages(measured):
-    """Means and standard errors over recordings; `undefined` counts the recordings that a measure refused."""
-    figures, undefined = {}, {}
-    for name in measured[0]:
-        values = np.array([each[name] for each in measured], dtype="float64")
-        undefined[name] = int(np.isnan(values).sum())
-        values = values[~np.isnan(values)]
-        figures[name] = values.mean() if len(values) else np.nan
-        figures[f"{name}_standard_error"] = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return figures | {"undefined": {name: count for name, count in undefined.items() if count}}
+    """Means and standard errors by method, over the recordings to which a measure gave a number under every one.
+
+    Args:
+        measured: list of `{method: {measure: float}}`, one a recording.
+
+    Returns:
+        `{method: {measure: mean, measure_standard_error: ...}}`; `undefined` counts the recordings that are left out.
+    """
+    found = {way: {"undefined": {}} for way in measured[0]}
+    for name in next(iter(measured[0].values())):
+        values = np.array([[each[way][name] for way in found] for each in measured], dtype="float64")  # (N, methods)
+        defined = values[~np.isnan(values).any(axis=1)]
+        for way, column in zip(found, defined.T, strict=True):
+            figures, n = found[way], len(column)
+            figures[name] = column.mean() if n else np.nan
+            figures[f"{name}_standard_error"] = column.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+            if n < len(measured):
+                figures["undefined"][name] = len(measured) - n
+    return found
 
 
 def grouped(found, label):
@@ -167,11 +178,8 @@ def grouped(found, label):
     groups = defaultdict(list)
     for each in found:
         if label in each:
-            groups[str(each[label])].append(each["measures"])
-    return {
-        value: {"recordings": len(group)} | {way: averages([m[way] for m in group]) for way in ("noisy", "model")}
-        for value, group in sorted(groups.items())
-    }
+            groups[str(each[label])].append({way: each["measures"][way] for way in ("noisy", "model")})
+    return {value: {"recordings": len(group)} | averages(group) for value, group in sorted(groups.items())}
 
 
 def table(methods):

@@ -40,7 +40,8 @@ def denoising(model):
 def streaming(model):
     """The function of `stream`: a frame `(B, N)` and a state `(B, S)` to the frame `delay_samples` late, and a state.
 
-    That of `stream_blocks`, too, where N may be any number of frames: fewer calls, where nobody waits for them.
+    That of `stream_blocks`, too, where N may be any number of frames: fewer calls, where nobody waits for them. It
+    takes one row: a server that fills up rows of different lengths would leave them in states of silence.
 
     A frame with NaN or infinity is answered as silence would be; a broken state begins anew, from zeros, and so does
     one that is about to break.
@@ -110,7 +111,9 @@ class Denoiser:
             ValueError: if the model does not stream.
         """
         if self._stream is None:
-            raise ValueError(f"{str(self.path)!r} has no endpoint 'stream': it sees the future of what it cleans.")
+            raise ValueError(
+                f"{str(self.path)!r} has no endpoint 'stream_blocks': it sees the future of what it cleans."
+            )
         size = self._stream.structured_input_signature[1]["state"].shape[1]
         return Stream(self._stream, channels, self.frame, size)
 
@@ -120,7 +123,7 @@ class Stream:
 
     def __init__(self, function, channels, frame, state):
         self._function, self._frame = function, frame
-        self._state = tf.zeros([channels, state])
+        self._states = [tf.zeros([1, state])] * channels
         self._rest = np.zeros((channels, 0), "float32")
 
     def feed(self, audio):
@@ -130,6 +133,7 @@ class Stream:
         self._rest = audio[:, whole:]
         if not whole:
             return audio[:, :0]
-        answer = self._function(frame=tf.constant(audio[:, :whole]), state=self._state)
-        self._state = answer["state"]
-        return answer["frame"].numpy()
+        rows = tf.split(audio[:, :whole], len(audio))
+        answers = [self._function(frame=row, state=state) for row, state in zip(rows, self._states, strict=True)]
+        self._states = [answer["state"] for answer in answers]
+        return np.concatenate([answer["frame"] for answer in answers])

@@ -46,9 +46,8 @@ METHODS = {
 # What a stream and the serving endpoint are tried on when a model is exported.
 EXAMPLE_SECONDS = 0.5
 
-LICENCES = {
-    "speech_sample": "keras_ae's own synthetic speech and noise: Apache License 2.0",
-}
+# Of the embedded speech and noise.
+LICENCE = "keras_ae's own synthetic speech and noise: Apache License 2.0"
 
 
 def of(method):

@@ -76,8 +76,9 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
     figures = {"train_seconds": seconds, "steps": int(model.optimizer.iterations), **validated(model, validation)}
     with common.user_input():
         name = pathlib.Path(clean_dir).resolve().name
-        name = "speech_sample" if clean_dir == speech.embedded()[0] else name
-        licence = settings.LICENCES.get(name, "not known to this program: the terms of the data's owner apply")
+        licence = "not known to this program: the terms of the data's owner apply"
+        if clean_dir == speech.embedded()[0]:
+            name, licence = "speech_sample", settings.LICENCE
         made_of = {"data": name, "licence": licence, "method": method, "seed": seed}
         path = export(model, chosen, export_dir, made_of | {"command": common.command(), "numbers": figures})
     common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
@@ -151,13 +152,15 @@ def _checkpoints(checkpoint_dir):
 def validated(model, validation):
     """Mean SI-SDR in dB of windows of files that training has not seen, before and after.
 
-    Those with speech and noise: without speech there is no ratio, and 120 dB without noise would hide the others.
+    Those with speech and noise: without speech there is no ratio, and 120 dB without noise would hide the others. NaN
+    where there are none.
     """
     noisy, clean = arrays(validation)
     both = np.abs(clean).max(axis=1) * np.abs(noisy - clean).max(axis=1) > 0
     noisy, clean = noisy[both], clean[both]
-    made = model.denoise(noisy)
-    before, after = (np.mean([si_sdr(c, x) for c, x in zip(clean, each, strict=True)]) for each in (noisy, made))
+    made = model.denoise(noisy) if len(noisy) else noisy
+    scores = [[si_sdr(c, x) for c, x in zip(clean, each, strict=True)] for each in (noisy, made)]
+    before, after = (np.mean(each) if each else np.nan for each in scores)
     return {"validation_noisy_si_sdr": before, "validation_si_sdr": after}
 
 
@@ -177,13 +180,14 @@ def export(model, chosen, directory, card):
         sizes = {"frame": generator.hop, "state": generator.state_size}
         inputs = [tf.TensorSpec([None, size], tf.float32, name=name) for name, size in sizes.items()]
         endpoints["stream"] = serving.Endpoint(served.streaming(model), inputs)
-        inputs = [tf.TensorSpec([None, None], tf.float32, name="frame"), inputs[1]]
+        inputs = [tf.TensorSpec([1, size], tf.float32, name=name) for name, size in (sizes | {"frame": None}).items()]
         example = {name: np.zeros([1, 4 * size if name == "frame" else size]) for name, size in sizes.items()}
         endpoints["stream_blocks"] = serving.Endpoint(served.streaming(model), inputs, example)
         card["stream"] = {
             "frame": generator.hop,
             "state": generator.state_size,
             "start": "zeros",
+            "stream_blocks": "the same for one row and any number of frames, for programs that hold the model",
             "delay_samples": generator.delay,
             "algorithmic_delay_ms": 1000 * (generator.hop + generator.delay) / chosen["rate"],
         }

@@ -24,6 +24,7 @@ PROMPT_DELAY = 0.004
 """Seconds that `resample_blocks(prompt=True)` keeps samples back, at most."""
 
 _SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus"}
+_FINER_THAN_24_BITS = ("PCM_32", "FLOAT", "DOUBLE")
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
 _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
 _MAX_CHANNELS = 64
@@ -32,6 +33,9 @@ _MAX_FRAMES_PER_BYTE = 8192
 # Peaks a little over 1 are usual, in floats and after lossy coding. 18 dB over it, the scale is another one.
 _MAX_PEAK = 8
 _MAX_CHUNKS = 4096
+# A program that writes to a pipe does not know the length when it writes the header: ffmpeg says 2^32 - 1, sox 2^31 - 1
+# less the header.
+_UNKNOWN_BYTES = 2**31 - 2**12
 _MAX_PAGE_BYTES = 27 + 255 + 255 * 255
 # libsndfile keeps a whole call to the Vorbis encoder on the stack.
 _WRITE_FRAMES = 2**14
@@ -221,12 +225,17 @@ class _Polyphase:
 
 
 def subtype(path, target):
-    """The coding of the samples of an audio file, such as `"PCM_24"`, if `target`'s format knows it; None otherwise."""
+    """The coding of the samples of an audio file, such as `"PCM_24"`, or the finest that `target`'s format has.
+
+    None where the finest is the format's default.
+    """
     soundfile = _library("soundfile")
     with _opened(path) as file:
         found = file.subtype
     kind = _WRITTEN.get(pathlib.Path(target).suffix.lower())
-    return found if kind and soundfile.check_format(kind, found) else None
+    if kind and soundfile.check_format(kind, found):
+        return found
+    return "PCM_24" if kind == "FLAC" and found in _FINER_THAN_24_BITS else None
 
 
 def writable(path):
@@ -239,7 +248,8 @@ def write(path, audio, rate, subtype=None):
 
     Args:
         path: the file; its suffix, `.wav`, `.flac` or `.ogg`, tells the format.
-        audio: floats `(T,)` or `(T, channels)`, or an iterable of such blocks. Beyond [-1, 1] they are clipped.
+        audio: floats `(T,)` or `(T, channels)`, or an iterable of such blocks. Beyond [-1, 1] all
+            codings but floats clip them.
         rate: int, Hz.
         subtype: str, soundfile's name of the coding, such as `"PCM_16"`, `"PCM_24"` or `"FLOAT"`; where None
             `"PCM_16"`, and `"VORBIS"` for `.ogg`.
@@ -396,6 +406,8 @@ def _lacks(raw, size):
         if name == b"data":
             promised = long_size if long_size is not None and length == 2**32 - 1 else length
             held = size - raw.tell()
+            if long_size is None and length >= _UNKNOWN_BYTES:
+                return None  # libsndfile reads to the end of the file
             return f"its header promises {promised} bytes of samples, it has {held}" if promised > held else None
         raw.seek(length + length % 2, os.SEEK_CUR)
     return None

@@ -54,7 +54,8 @@ def is_validation(name):
 
         int(sha1(name)[:8 hex digits], 16) % 10 == 0
 
-    The split depends on nothing but the name, so that files added later leave it as it was.
+    The split depends on nothing but the name, so that files added later leave it as it was. Of a folder in which all
+    files would be on one side, `mixtures` and `pairs` move one to the other.
 
     Args:
         name: str, the file's path below its folder, with `/`; hashed as UTF-8.
@@ -68,8 +69,12 @@ def is_validation(name):
     >>> is_validation("p226_001.wav"), is_validation("p226_002.wav")
     (True, False)
     """
+    return _hash(name) % 10 == 0
+
+
+def _hash(name):
     digest = hashlib.sha1(name.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
-    return int(digest[:8], 16) % 10 == 0
+    return int(digest[:8], 16)
 
 
 def embedded():
@@ -271,6 +276,7 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
 
     Raises:
         ValueError: if there are no pairs, those of one differ in length, or an argument or a header is not as above.
+            For a window that meets damage another is drawn, with a warning.
 
     Example:
 
@@ -293,12 +299,22 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
         clean, noisy = (_crop(clip, round(start * clip.rate / rate), window, clip.rate / rate) for clip in clips[i])
         return noisy, clean
 
+    def drawn(number, rng):
+        for _ in range(_DRAWS):
+            try:
+                return row(number)
+            except ValueError as error:  # the file is damaged here
+                reason = str(error)
+                warnings.warn(f"Another window stands in for one that cannot be read: {reason}", stacklevel=2)
+                number = rng.integers(ends[-1])
+        raise ValueError(f"{_DRAWS} windows could not be read; the last: {reason}")
+
     def generate():
-        order = np.arange(ends[-1])
+        order, rng = np.arange(ends[-1]), np.random.default_rng([seed, next(epochs) if shuffle else 0])
         if shuffle:
-            np.random.default_rng([seed, next(epochs)]).shuffle(order)
+            rng.shuffle(order)
         for start in range(0, len(order), batch_size):
-            rows = [row(number) for number in order[start : start + batch_size]]
+            rows = [drawn(number, rng) for number in order[start : start + batch_size]]
             yield tuple(np.stack(column) for column in zip(*rows, strict=True))
 
     return _dataset(generate, (None, window), math.ceil(ends[-1] / batch_size))
@@ -320,12 +336,17 @@ def _named(folder):
 def _of_split(names, folder, split):
     if split not in (None, *SPLITS):
         raise ValueError(f"`split` must be one of {SPLITS} or None, received {split!r}.")
-    kept = sorted(name for name in names if split is None or is_validation(name) == (split == "validation"))
-    if not kept:
+    if split is None:
+        return sorted(names)
+    if len(names) < 2:
         raise ValueError(
-            f"`split` {split!r} is empty: none of the {len(names)} files of {os.fspath(folder)!r} is in it."
+            f"{os.fspath(folder)!r} has one file, and of each folder some are kept apart for validation: expected two "
+            "or more. Cut a long one into parts."
         )
-    return kept
+    ordered = sorted(names, key=_hash)
+    held_out = [name for name in ordered if is_validation(name)] or ordered[:1]  # of few files there may be none
+    held_out = held_out[: len(names) - 1]
+    return sorted(held_out if split == "validation" else set(names) - set(held_out))
 
 
 def _clip(path):

@@ -72,6 +72,8 @@ def test_validation_asks_only_windows_with_speech_and_noise():
     passing = types.SimpleNamespace(denoise=lambda x: x)
     found = train.validated(passing, tf.data.Dataset.from_tensors((noisy, clean)))
     assert found["validation_noisy_si_sdr"] == found["validation_si_sdr"] == si_sdr(clean[0], noisy[0])
+    found = train.validated(passing, tf.data.Dataset.from_tensors((clean, clean)))  # a training is not lost for that
+    assert np.isnan(found["validation_si_sdr"])
 
 
 def test_a_critic_and_pairs_of_files_train_as_well(tmp_path):
@@ -86,7 +88,7 @@ def test_a_critic_and_pairs_of_files_train_as_well(tmp_path):
     path = train.export(model, chosen, tmp_path / "export", {})
     denoiser = served.Denoiser(pathlib.Path(path).parent)
     assert denoiser.frame is None
-    with pytest.raises(ValueError, match="no endpoint 'stream'"):
+    with pytest.raises(ValueError, match="no endpoint 'stream_blocks'"):
         denoiser.stream(1)
     # Whole files are denoised in one go instead.
     run_denoise(tmp_path / "export", input=str(tmp_path / "noisy" / "a.wav"), output=str(tmp_path / "a.flac"))
@@ -234,17 +236,25 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     (folder / "cut.wav").write_bytes((folder / "good.wav").read_bytes()[:3000])
     run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert report["files"] == 2 and report["files_that_are_no_audio"] == 1
-    assert {pathlib.Path(path).name for path in report["skipped"]} == {"text.wav", "empty.flac", "nan.wav", "cut.wav"}
+    broken = {"text.wav", "empty.flac", "nan.wav", "cut.wav"}
+    assert report["files"] == 2
+    assert {pathlib.Path(path).name for path in report["skipped"]} == {*broken, "notes.txt"}
     written = sorted(each.relative_to(tmp_path / "out").as_posix() for each in (tmp_path / "out").rglob("*.wav"))
     assert written == ["deep/one.wav", "good.wav"]
     assert audio.header(tmp_path / "out" / "deep" / "one.wav").frames == 1
     # Nothing is overwritten unasked.
     before = (tmp_path / "out" / "good.wav").stat().st_mtime_ns
-    run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
+    with pytest.raises(common.UserError, match="No file was written, 7 were skipped"):
+        run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
     skipped = json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"]
-    assert len(skipped) == 6 and sum("exists; --force" in reason for reason in skipped.values()) == 2
+    assert len(skipped) == 7 and sum("exists; --force" in reason for reason in skipped.values()) == 2
     assert (tmp_path / "out" / "good.wav").stat().st_mtime_ns == before
+    # Nor is a report that is somebody else's.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "report.json").write_text("precious")
+    with pytest.raises(common.UserError, match=r"report.json' exists; --force"):
+        run_denoise(path, input=str(folder), output=str(tmp_path / "other"))
+    assert (tmp_path / "other" / "report.json").read_text() == "precious"
 
 
 def test_a_single_bad_file_is_an_error(export, tmp_path):
@@ -284,7 +294,8 @@ def test_a_model_that_sees_the_future_is_served_row_by_row_and_window_by_window(
 
 def test_no_stream_answers_what_it_cannot(export, rng):
     path, model = export
-    stream = served.Denoiser(path)._stream
+    signatures = tf.saved_model.load(str(serving.newest(path))).signatures
+    stream, blocks = signatures["stream"], signatures["stream_blocks"]
     size, state = model.generator.hop, np.zeros((2, model.generator.state_size), "float32")
     frame = rng.normal(size=(2, size)).astype("float32")
     frame[1] = 3e38
@@ -293,7 +304,9 @@ def test_no_stream_answers_what_it_cannot(export, rng):
     assert np.isfinite(answer["frame"]).all() and not answer["state"].numpy()[1].any()
     for wrong in (0, size + 1):
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"expected frames of {size} samples"):
-            stream(frame=tf.zeros([2, wrong]), state=tf.constant(state))
+            blocks(frame=tf.zeros([1, wrong]), state=tf.constant(state[:1]))
+    with pytest.raises(tf.errors.InvalidArgumentError):  # as a server would join them, filled up to one length
+        blocks(frame=tf.zeros([2, size]), state=tf.constant(state))
     whole = served.Denoiser(path)._denoise(audio=tf.fill([1, 4 * size], 3e38), length=[4 * size])
     assert not whole["valid"].numpy().any() and not whole["audio"].numpy().any()
     emphasised = ka.SEGAN(model.generator, preemphasis=0.95)
@@ -417,16 +430,18 @@ def test_figures_of_pairs_with_a_log(export, tmp_path, capsys):
     (tmp_path / "log_testset.txt").write_text("file noise clip snr\n1 rain 7.5\n")
     evaluate.run(model=str(path), output=str(tmp_path / "out"), seed=0, **folders)
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert report["recordings"] == 1 and "one of the two" in report["skipped"]["alone"]
-    assert "100 samples" in report["skipped"]["0"] and set(report["by_snr"]) == {"7.5"}
+    assert report["recordings"] == 1 and "one of the two" in report["skipped"]["alone.wav"]
+    assert "100 samples" in report["skipped"]["0.wav"] and set(report["by_snr"]) == {"7.5"}
     with pytest.raises(common.UserError, match="together"):
         evaluate.run(model=str(path), output=str(tmp_path / "out"), seed=0, **folders | {"noisy_dir": None})
 
 
 def test_what_a_measure_refuses_is_counted_and_left_out():
-    figures = evaluate.averages([{"pesq_wb": 2.0}, {"pesq_wb": np.nan}, {"pesq_wb": 3.0}])
-    assert figures["pesq_wb"] == 2.5 and figures["undefined"] == {"pesq_wb": 1}
-    assert figures["pesq_wb_standard_error"] == pytest.approx(0.5)
+    measured = [(2.0, 1.0), (np.nan, 4.0), (3.0, 1.5)]  # all ways by the same recordings
+    figures = evaluate.averages([{"model": {"pesq_wb": a}, "noisy": {"pesq_wb": b}} for a, b in measured])
+    assert figures["model"]["pesq_wb"] == 2.5 and figures["noisy"]["pesq_wb"] == 1.25
+    assert figures["model"]["undefined"] == figures["noisy"]["undefined"] == {"pesq_wb": 1}
+    assert figures["model"]["pesq_wb_standard_error"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "denoise"])

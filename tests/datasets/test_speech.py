@@ -260,7 +260,6 @@ def test_all_augmentations_stay_in_range(folders):
         ({"snr": (5, 0)}, r"`snr` must be \(least, greatest\)"),
         ({"level": (0, float("nan"))}, r"`level` must be \(least, greatest\)"),
         ({"split": "test"}, "`split` must be one of"),
-        ({"split": "validation"}, "`split` 'validation' is empty: none of the 3 files"),
         ({"rate": 0}, "`rate` must be an integer of 8000 to 192000 Hz"),
         ({"window": 0}, "window: expected a whole number"),
         ({"batch_size": 0}, "batch_size: expected a whole number"),
@@ -293,6 +292,29 @@ def test_batches_of_an_epoch(folders):
     assert dataset.cardinality() == 9 * RATE // (WINDOW * 4) == len(list(dataset))
     assert [spec.shape.as_list() for spec in dataset.element_spec] == [[4, WINDOW]] * 2
     assert speech.mixtures(*folders, RATE, 64).cardinality() == 1
+
+
+def test_small_folders_have_both_splits(tmp_path):
+    for count in (2, 3):
+        for prefix in ("a", "b", "c"):  # whatever the names' hashes are
+            folder = tmp_path / f"{prefix}{count}"
+            write(folder, {f"{prefix}{i}.wav": 0.1 * np.ones(RATE) for i in range(count)})
+            first, second = (speech.pairs(folder, folder, split) for split in speech.SPLITS)
+            assert first and second and len(set(first) | set(second)) == len(first) + len(second) == count
+    alone = write(tmp_path / "alone", {"x.wav": 0.1 * np.ones(RATE)})
+    with pytest.raises(ValueError, match=r"has one file, .* expected two or more"):
+        speech.pairs(alone, alone, "train")
+    assert len(speech.pairs(alone, alone)) == 1
+
+
+def test_a_pair_that_is_damaged_is_replaced(tmp_path):
+    folder = write(tmp_path / "x", {"a.flac": noise_like(0), "b.flac": noise_like(1)})
+    pairs = speech.pairs(folder, folder)
+    content = (folder / "b.flac").read_bytes()
+    (folder / "b.flac").write_bytes(content[: len(content) // 2])
+    with pytest.warns(UserWarning, match="Another window stands in"):
+        noisy, _ = arrays(speech.windows(pairs, RATE, 8, shuffle=False))
+    assert noisy.shape == (6, RATE) and (np.abs(noisy).max(axis=1) > 0).all()
 
 
 def test_splits_share_no_file(tmp_path):
