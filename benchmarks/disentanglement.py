@@ -28,6 +28,7 @@ METRICS = {
     "dci": "DCI disentanglement",
     "sap": "SAP",
 }
+ABOVE = 1e-3  # a tie, as of scores at their ends, is none of the gains that are asked for
 COMMAND = "python -m benchmarks.disentanglement"
 
 
@@ -86,7 +87,7 @@ def rows(reports):
             made.append(results.row(**each, **_mean(values), **shared))
             if name != "vae":
                 gains = values - [reports[f"vae {seed}"][key] for seed in SEEDS]
-                each |= {"claim": f"{claim}, less the VAE's of the seed", "least": 0.0 if key in METRICS else None}
+                each |= {"claim": f"{claim}, less the VAE's of the seed", "least": ABOVE if key in METRICS else None}
                 made.append(results.row(**each, **_mean(gains), **shared))
     return made
 

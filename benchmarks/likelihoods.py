@@ -1,9 +1,10 @@
 """Estimates of log p(x) beside exact values: `python -m benchmarks.likelihoods`.
 
-Three models whose likelihood is known. The first two train on the embedded digits, binarised once:
+Four models whose likelihood is known. The first two train on the embedded digits, binarised once:
 
-  plane    VAE with two latent dimensions: the sum over a fine grid of the plane of codes, and
+  plane    VAE with two latent dimensions: the sum over a fine grid of the plane of codes;
   bits     binary code of ten bits: the sum over all 1,024 codes;
+  signs    VAE whose decoder, that of `bits`, sees the signs of ten dimensions alone: the same sum;
   linear   linear decoder with Gaussian noise: p(x) = N(b, W W^T + I), on rows drawn from the model.
 
 The figure is how far the mean over rows of the estimate is from that of the exact log p(x). Its standard error counts
@@ -65,6 +66,17 @@ def bits(seed):
     return model, x, log_sum(model, z, np.full(len(z), -BITS * np.log(2)), x)
 
 
+def signs(seed):
+    """A VAE whose decoder sees the signs of its codes alone, rows, and their exact log p(x), that of `bits`."""
+    model, x, exact = bits(seed)
+    z = keras.Input((BITS,))
+    decoder = keras.Model(z, model.decoder(0.5 + 0.5 * keras.ops.sign(z)))
+    row = keras.Input(model.event_shape)
+    mean = keras.ops.tanh(model.encoder(row))  # on the side of the likelier sign
+    encoder = keras.Model(row, keras.layers.Concatenate()([mean, keras.ops.zeros_like(mean)]))
+    return ka.VAE(encoder, decoder, seed=seed), x, exact
+
+
 def linear(seed):
     """A linear-Gaussian model with a poor encoder, rows drawn from it, and their exact log p(x)."""
     rng, width, latent = np.random.default_rng(seed), 8, 3
@@ -92,7 +104,7 @@ def main(_):
             likelihood.annealed_importance_sampling(model, x, CHAINS, TEMPERATURES, seed=options.SEED.value)
         ),
     }
-    for build in (plane, bits, linear):
+    for build in (plane, bits, signs, linear):
         model, x, exact = build(options.SEED.value)
         for name, estimate in ways.items():
             if build is bits and name.startswith("annealing"):

@@ -349,14 +349,11 @@ CONTESTANTS = {
 
 
 def contestants(workload):
-    """Returns the names of those that take part: layout is the convolutions' affair, the limit the MLP's.
-
-    A hook on z, which the doubly reparameterised gradient needs, cannot be compiled.
-    """
+    """Returns the names of those that take part: layout is the convolutions' affair, the limit the MLP's."""
     absent = {
         "mlp": ("channels last",),
         "conv": ("matrix products",),
-        "iwae": ("channels last", "matrix products", "torch.compile", PYTHAE),
+        "iwae": ("channels last", "matrix products", PYTHAE),
     }[workload]
     return [name for name in CONTESTANTS if not any(each in name for each in absent)]
 

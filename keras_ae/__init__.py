@@ -8,7 +8,18 @@ if keras.backend.backend() != "tensorflow":
         "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_ae import callbacks, datasets, likelihoods, networks, posteriors, priors, speech_networks, strategies, text
+from keras_ae import (
+    callbacks,
+    datasets,
+    likelihoods,
+    networks,
+    posteriors,
+    priors,
+    samplers,
+    speech_networks,
+    strategies,
+    text,
+)
 from keras_ae.models.autoencoder import Autoencoder
 from keras_ae.models.beta_tcvae import BetaTCVAE
 from keras_ae.models.beta_vae import BetaVAE
@@ -47,6 +58,7 @@ __all__ = [
     "networks",
     "posteriors",
     "priors",
+    "samplers",
     "speech_networks",
     "strategies",
     "text",

@@ -37,7 +37,7 @@ def in_batches(method):
             outputs.append(_call(self, method, signature, tensors, options, rows))
             rows += tensors[names[0]].shape[0]
         if not outputs:
-            raise ValueError(f"{method.__name__}: expected at least one row, received none.")
+            raise ValueError(f"{names[0]}: expected at least one row, received none.")
         return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 
     return batched

@@ -1,6 +1,10 @@
 """Keras callbacks for what changes during training."""
 
+import inspect
+
 import keras
+
+from keras_ae import checks
 
 
 class Annealing(keras.callbacks.Callback):
@@ -17,6 +21,9 @@ class Annealing(keras.callbacks.Callback):
         start, end: floats.
         weight: name of the model's property, `"beta"` for the KL term.
 
+    Raises:
+        ValueError: if `steps` is below 1, and when training begins if the model has no such weight.
+
     Example: `vae.fit(x, epochs=20, callbacks=[ka.callbacks.Annealing(steps=2_000)])`
 
     Source: Bowman 2016, section 3.1.
@@ -24,13 +31,22 @@ class Annealing(keras.callbacks.Callback):
 
     def __init__(self, steps, start=0.0, end=1.0, weight="beta"):
         super().__init__()
-        if steps < 1:
-            raise ValueError(f"steps: expected 1 or more, received {steps}.")
-        self.steps, self.start, self.end, self.weight = steps, start, end, weight
+        self.steps = checks.positive_int("steps", steps)
+        self.start, self.end, self.weight = start, end, weight
 
     def value(self, step):
         """The weight after `step` training steps."""
         return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
+
+    def set_model(self, model):
+        super().set_model(model)
+        properties = inspect.getmembers(type(model), lambda member: isinstance(member, property) and member.fset)
+        weights = [name for name, _ in properties if not hasattr(keras.Model, name)]
+        if self.weight not in weights:
+            raise ValueError(
+                f"weight: {type(model).__name__} has no {self.weight!r} that can be set during training; it has "
+                f"{', '.join(weights) or 'none'}."
+            )
 
     def _set(self, value):
         setattr(self.model, self.weight, value)

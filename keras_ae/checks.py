@@ -72,6 +72,9 @@ def check_labels(name, labels, num_classes, unknown=None):
         raise ValueError(
             f"{name}: expected integer labels, shape (B,); received {dtype} of shape {tuple(labels.shape)}."
         )
+    if np.ma.is_masked(labels):
+        hint = "" if unknown is None else f" Call filled({unknown}) on them: where a label is unknown it is {unknown}."
+        raise ValueError(f"{name}: expected a label for each row; received masked ones.{hint}")
     values = np.asarray(labels)
     wrong = values[(values >= num_classes) | ((values < 0) & (values != unknown))]
     if len(wrong):
@@ -91,8 +94,9 @@ def check_some_labels(y, rows, num_classes):
         raise ValueError(f"y: expected a label for each of the {rows} rows, received shape {tuple(y.shape)}.")
     counts = np.bincount(np.asarray(y)[np.asarray(y) >= 0], minlength=num_classes)
     if not counts.any():
+        rows = "all rows" if isinstance(y, np.ndarray) else "all rows of the first batch"
         raise ValueError(
-            "y: all rows are unlabelled (-1): nothing says what the classes are. Label some, and let each batch hold "
+            f"y: {rows} are unlabelled (-1): nothing says what the classes are. Label some, and let each batch hold "
             "some of them, as keras_ae.datasets.semi_supervised does."
         )
     if not counts.all() and isinstance(y, np.ndarray):

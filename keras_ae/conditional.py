@@ -1,9 +1,25 @@
 """What models with a condition share: labels, attributes or the part of an image that is seen, beside x and z."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
 from keras_ae import checks
+
+_MISSING = "y: {} is conditional. Give a condition for each row."
+
+
+def one_hot(labels, num_classes, unknown=None):
+    """A row of 0 and a single 1 for each label, `(B, num_classes)` float32; of an `unknown` one zeros.
+
+    A label that does not exist makes NaN, which stops training: a data set is checked by its first batch alone.
+    """
+    labels = tf.cast(labels, tf.int64)
+    exists = (labels >= 0) & (labels < num_classes)
+    if unknown is not None:
+        exists |= labels == unknown
+    return tf.where(exists[:, None], tf.one_hot(labels, num_classes), math.nan)
 
 
 class Conditional:
@@ -18,8 +34,10 @@ class Conditional:
 
     def condition(self, y):
         """What the networks receive for y: float32 `(B, ...)`."""
+        if y is None:
+            raise ValueError(_MISSING.format(type(self).__name__))
         if self.num_classes:
-            return tf.one_hot(y, self.num_classes)
+            return one_hot(y, self.num_classes)
         return tf.cast(y, tf.float32)
 
     @property
@@ -42,7 +60,19 @@ class Conditional:
         return tf.reduce_all(tf.math.is_finite(y), axis=tf.range(1, tf.rank(y)))
 
     def call_on(self, x, y):
+        for objective in self.objectives().values():
+            objective.terms(x, y, training=False)  # a prior's network or a classifier takes no part in a call
         return self((x, y))
+
+    def build(self, input_shape=None):
+        if input_shape is None:
+            return super().build()
+        if not all(isinstance(shape, tuple | list) for shape in input_shape):
+            raise ValueError(_MISSING.format(type(self).__name__))
+        x, y = (tuple(shape) for shape in input_shape)
+        if not self._networks_built():
+            self.call((tf.zeros([1, *x[1:]]), tf.zeros([1, *y[1:]], self.condition_dtype)))
+        return super().build(x)
 
     def check_conditions(self):
         """Raises a `ValueError` where networks of known shapes take no condition, or one of another shape."""
@@ -69,7 +99,7 @@ class Conditional:
 
     def _check_condition(self, x, y):
         if y is None:
-            raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
+            raise ValueError(_MISSING.format(type(self).__name__))
         y = y if hasattr(y, "shape") else np.asarray(y)
         if y.shape[0] != x.shape[0]:
             raise ValueError(f"y: expected a condition for each of the {x.shape[0]} rows, received shape {y.shape}.")

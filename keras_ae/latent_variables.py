@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_ae import hierarchy, importance, posteriors, priors, sampling
+from keras_ae import checks, hierarchy, importance, posteriors, priors, sampling
 from keras_ae.batching import in_batches
 from keras_ae.models.autoencoder import Autoencoder
 
@@ -55,7 +55,7 @@ class LatentVariableModel(Autoencoder):
 
     def sample(self, n, y=None, seed=0):
         """n means of p(x|z) for z from the prior, `(n, ...)`; row i depends on `seed + i`, y and the weights only."""
-        seeds = seed + tf.range(n, dtype=tf.int64)
+        seeds = seed + tf.range(checks.positive_int("n", n), dtype=tf.int64)
         return self.sample_at(seeds) if y is None else self.sample_at(seeds, y)
 
     @in_batches

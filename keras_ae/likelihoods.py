@@ -56,7 +56,24 @@ class Likelihood(keras.layers.Layer):
 class _FastBernoulli(tfd.Bernoulli):
     # TFP forms log p and log(1 - p) apart, two softplus and two masked products; x need not be 0 or 1 here either.
     def _log_prob(self, x):
-        return x * self.logits - tf.nn.softplus(self.logits)
+        return _log_bernoulli(tf.convert_to_tensor(x), tf.convert_to_tensor(self.logits))
+
+
+@tf.custom_gradient
+def _log_bernoulli(x, logits):
+    # The gradient that TensorFlow derives passes over the pixels more often; with many samples that is half of a step.
+    def gradient(g):
+        return _summed_to(x, g * logits), _summed_to(logits, g * (x - tf.sigmoid(logits)))
+
+    return x * logits - tf.nn.softplus(logits), gradient
+
+
+def _summed_to(tensor, gradient):
+    """The gradient of a tensor that was broadcast, of the tensor's own shape."""
+    if tensor.shape.is_fully_defined() and tensor.shape == gradient.shape:
+        return gradient
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(tensor), s1=tf.shape(gradient))
+    return tf.reshape(tf.reduce_sum(gradient, axes), tf.shape(tensor))
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -230,6 +247,11 @@ class Custom(Likelihood):
 
     def call(self, raw, event_rank=None):
         distribution = self.function(raw)
+        if _is_point(distribution):
+            raise ValueError(
+                "likelihood: p(x|z) is a point, and so gives x neither a probability nor a density. Choose a "
+                "distribution of some width, such as 'gaussian'."
+            )
         missing = (raw.shape.rank - 1 if event_rank is None else event_rank) - distribution.event_shape.rank
         if missing < 0:
             raise ValueError(
@@ -238,6 +260,13 @@ class Custom(Likelihood):
                 "reinterpreted_batch_ndims, as raw outputs may have several leading axes."
             )
         return tfd.Independent(distribution, missing) if missing else distribution
+
+
+def _is_point(distribution):
+    for wrapped in ("components_distribution", "distribution"):  # of a mixture; of what tfd wraps
+        if hasattr(distribution, wrapped):
+            return _is_point(getattr(distribution, wrapped))
+    return isinstance(distribution, tfd.Deterministic | tfd.VectorDeterministic)
 
 
 def get(likelihood):

@@ -91,11 +91,15 @@ def latent_scatter(z, labels=None, title=None):
     colours = _colours(len(classes))
     for colour, label in zip(colours, classes, strict=True):
         axes.scatter(*points[labels == label].T, color=colour, label=str(label), **style)
-    # The points' transparency and size would make the legend's marks faint.
+    _legend(axes)
+    return figure
+
+
+def _legend(axes):
+    """A legend of labels beside the axes, its marks as if the points were neither small nor transparent."""
     legend = axes.legend(title="label", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     for handle in legend.legend_handles:
         handle.set(alpha=1.0, sizes=[40])
-    return figure
 
 
 def latent_grid(decode, codes=None, size=15, title=None):
@@ -213,9 +217,7 @@ def latent_spaces(codes, labels, title=None):
         off, uneven, gaps = irregularity(z, labels)
         axes.set_xlabel(f"z 1\noff centre {off:.2f},  uneven areas {uneven:.1f},  gaps {gaps:.0%}")
         axes.set_ylabel("z 2")
-    legend = panels[0, -1].legend(title="label", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    for handle in legend.legend_handles:
-        handle.set(alpha=1.0, sizes=[40])
+    _legend(panels[0, -1])
     return figure
 
 

@@ -51,7 +51,7 @@ class BernoulliMixture(Prior):
 
     def __init__(self, latent_dim, components=20, **kwargs):
         super().__init__(latent_dim, **kwargs)
-        self.components = components
+        self.components = checks.positive_int("components", components)
         self.logits = self.add_weight(shape=(components,), initializer="zeros", name="logits")
         # Far enough apart to tell components from each other at the beginning, near enough to fair coins.
         spread = keras.initializers.RandomNormal(stddev=0.5)
@@ -149,7 +149,7 @@ class LearnedMixture(Prior):
 
     def __init__(self, latent_dim, components=10, **kwargs):
         super().__init__(latent_dim, **kwargs)
-        self.components = components
+        self.components = checks.positive_int("components", components)
         shape = (components, latent_dim)
         self.logits = self.add_weight(shape=(components,), initializer="zeros", name="logits")
         self.means = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(stddev=1.0), name="means")
@@ -237,7 +237,12 @@ class VampPrior(Prior):
         u = tf.convert_to_tensor(self.pseudo_inputs)
         if self._high is not None:
             u = self._low + (self._high - self._low) * u
-        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), self._posterior_of(u))
+        q = self._posterior_of(u)
+        if q.event_shape[-1] != self.latent_dim:
+            raise ValueError(
+                f"prior: its latent_dim is {self.latent_dim}, the encoder's codes have {q.event_shape[-1]}."
+            )
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
 
     def _into_range(self, values):
         # A projection after each step: under the paper's hard tanh, what has left the range gets no more gradient.
@@ -269,9 +274,9 @@ class NormalWeights(keras.regularizers.Regularizer):
     """
 
     def __init__(self, rows, scale=1.0):
-        self.rows, self.scale = checks.positive_int("rows", rows), scale
-        if scale <= 0:
-            raise ValueError(f"scale: expected a number above 0, received {scale}.")
+        self.rows, self.scale = checks.positive_int("rows", rows), checks.not_negative("scale", scale)
+        if not self.scale:
+            raise ValueError("scale: expected a number above 0, received 0.")
 
     def __call__(self, w):
         return keras.ops.sum(w**2) / (2 * self.scale**2 * self.rows)

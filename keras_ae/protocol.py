@@ -26,7 +26,7 @@ class EncoderDecoder(ObjectiveModel):
         self._likelihood = likelihoods.get(likelihood)
         code = _static_shape(decoder, "input_shape")
         self._posterior = posteriors.get(posterior or self.default_posterior, code and code[-1])
-        self._built_shape = None
+        self._built_shape, self._built_width = None, None
         self._check_networks()
 
     @property
@@ -39,6 +39,7 @@ class EncoderDecoder(ObjectiveModel):
     def posterior(self, x, y=None, *, training=False):
         """q(z|x), or q(z|x, y): a tfd, batch `(B,)`, event `(latent_dim,)`."""
         raw = self.encoder(self._given(self._likelihood.scaled(x), y), training=training)
+        self._built_width = raw.shape[-1]
         return self._posterior.call(tf.cast(raw, tf.float32))
 
     def likelihood(self, z, y=None, *, training=False):
@@ -90,9 +91,10 @@ class EncoderDecoder(ObjectiveModel):
 
     @property
     def latent_dim(self):
-        """int, size of a code; None while neither network has a static shape."""
-        width, code = _static_shape(self.encoder, "output_shape"), _static_shape(self.decoder, "input_shape")
-        return code[-1] if code else width and self._posterior.latent_dim_for(width[-1])
+        """int, size of a code; None while neither network has a static shape, nor was ever called."""
+        code, raw = _static_shape(self.decoder, "input_shape"), _static_shape(self.encoder, "output_shape")
+        width = raw[-1] if raw else self._built_width
+        return code[-1] if code else width and self._posterior.latent_dim_for(width)
 
     @property
     def event_shape(self):

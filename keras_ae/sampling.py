@@ -30,7 +30,8 @@ def draw_rows(distribution, seeds):
     """
     if distribution.batch_shape.rank:
         standard = tfd.MultivariateNormalDiag(tf.zeros(distribution.event_shape), tf.ones(distribution.event_shape))
-        return distribution.mean() + distribution.stddev() * draw_rows(standard, seeds)
+        z = distribution.mean() + distribution.stddev() * draw_rows(standard, seeds)
+        return tf.ensure_shape(z, [None, *distribution.event_shape])  # as in `draw`
 
     def one(seed):
         return draw(distribution, 1, tf.bitcast(seed, tf.int32))[0]

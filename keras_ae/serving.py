@@ -134,8 +134,9 @@ def model_endpoints(model):
     | `decode` | `z` | `x`, `valid` |
     | `score` | `x`, `seed` int64 | `score`, `valid`; the lowest float32 where not valid |
     | `sample` | `seed` int64 | `x` |
+    | `classify` | `x` | `probability` of each class, `valid` |
 
-    Those of conditional models take `condition` besides, and return `valid` from `sample` too.
+    Those of conditional models take `condition` besides, but for `classify`, and return `valid` from `sample` too.
 
     `valid` is false where a row holds NaN, infinity, or values outside the likelihood's range, or a label that does
     not exist, and where its answer would not be finite; its outputs are 0, its score the lowest float32.
@@ -153,6 +154,7 @@ def model_endpoints(model):
         "decode": ("decode", "x", [(z, finite), *condition], 0.0),
         "score": ("score_at", "score", [(x, model.valid), (seed, None), *condition], tf.float32.min),
         "sample": ("sample_at", "x", [(seed, None), *condition], 0.0),
+        "classify": ("predict_proba", "probability", [(x, model.valid)], 0.0),
     }
     made = {}
     for name, (method, output, inputs, otherwise) in parts.items():

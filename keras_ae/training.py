@@ -21,7 +21,8 @@ Objective.__doc__ = """One player of a model's game: `networks` minimise the wei
 
 Attributes:
     terms: function `(x, y, training) -> {name: tensor}`. A tensor has one value a row, `(B,)`, already summed over the
-        event, or is a scalar of the whole batch (MMD, batch-mean sparsity), which ignores `sample_weight`.
+        event; or is a pair of such a tensor and how much each row counts in its mean, `(B,)`, such as 0 where a label
+        is not known; or is a scalar of the whole batch (MMD, batch-mean sparsity), which ignores `sample_weight`.
     networks: Keras layers whose trainable variables this objective moves; their regularisers join its loss.
     weights: `{term name: float or scalar variable}`; 1 where absent.
     steps: int, moves of this objective in one training step.
@@ -266,15 +267,15 @@ class ObjectiveModel(keras.Model):
         rows = tf.cast(rows, tf.float32)
         sums = [[loss * rows, rows]]
         for name in self.terms:
-            term = terms[name]
+            term, counts = _with_counts(terms[name])
             if term.shape.rank > 1:
                 raise ValueError(f"The term {name} has shape {term.shape}: expected one value a row, or a scalar.")
+            weight = _product(counts, None if sample_weight is None else tf.cast(sample_weight, term.dtype))
             if not term.shape.rank:
                 sums.append([term * rows, rows])
-            elif sample_weight is None:
+            elif weight is None:
                 sums.append([tf.reduce_sum(term), rows])
             else:
-                weight = tf.cast(sample_weight, term.dtype)
                 sums.append([tf.reduce_sum(weight * term), tf.reduce_sum(weight)])
         return tf.convert_to_tensor(sums)
 
@@ -333,7 +334,8 @@ class ObjectiveModel(keras.Model):
             raise FloatingPointError(
                 f"Training stopped at step {int(self.optimizer.iterations.numpy())} of {type(self).__name__}: "
                 f"{', '.join(terms or broken)} became NaN or infinite. Usual causes: a learning rate that is too high "
-                "(lower it, or give the optimizer clipnorm=1.0), or inputs far outside [-1, 1]."
+                "(lower it, or give the optimizer clipnorm=1.0), inputs far outside [-1, 1], or, in a data set, values "
+                "or labels out of range: it is checked by its first batch alone."
             )
 
     # Keras's entry points
@@ -484,6 +486,7 @@ _PACKED = {"_x", "_sample_weight"}
 
 def _pack(x, y, sample_weight):
     """Weights travel inside x where y is absent: Keras drops the `sample_weight` of a y that is None."""
+    y = np.asarray(y) if isinstance(y, list) else y
     if sample_weight is not None:
         sample_weight = checks.check_weights(sample_weight, keras.tree.flatten(x)[0].shape[0])
     if y is None and sample_weight is not None:
@@ -502,10 +505,24 @@ def _loss(objective, terms, sample_weight):
     """The objective's weighted sum of its terms' batch means, plus its networks' regularisers; float32 scalar."""
     loss = tf.add_n([tf.zeros([])] + [tf.cast(r, tf.float32) for n in objective.networks for r in n.losses])
     for name, term in terms.items():
+        term, counts = _with_counts(term)
         if term.shape.rank and sample_weight is not None:
             term = term * tf.cast(sample_weight, term.dtype)
-        loss += tf.cast(objective.weights.get(name, 1.0), tf.float32) * tf.reduce_mean(term)
+        if counts is None:
+            mean = tf.reduce_mean(term)
+        else:
+            mean = tf.math.divide_no_nan(tf.reduce_sum(counts * term), tf.reduce_sum(counts))
+        loss += tf.cast(objective.weights.get(name, 1.0), tf.float32) * mean
     return loss
+
+
+def _with_counts(term):
+    """A term's values, and how much each row counts, None where all count alike."""
+    return term if isinstance(term, tuple) else (term, None)
+
+
+def _product(a, b):
+    return b if a is None else a if b is None else a * b
 
 
 def _trainable_variables(objective):

@@ -364,6 +364,15 @@ def test_annealing_moves_beta_and_validates_with_its_end():
     assert model.beta == 2.0
 
 
+def test_annealing_refuses_weights_that_a_model_lacks():
+    model = vae()
+    model.compile("adam")
+    for weight in ("capacity", "gamma", "trainable"):
+        with pytest.raises(ValueError, match=f"VAE has no '{weight}' that can be set during training; it has beta"):
+            model.fit(X, callbacks=[ka.callbacks.Annealing(5, weight=weight)], verbose=0)
+    assert not hasattr(model, "gamma")
+
+
 def test_assigning_beta_during_fit_acts_on_the_loss():
     model = vae()
     model.compile(keras.optimizers.SGD(0.0), jit_compile=False)

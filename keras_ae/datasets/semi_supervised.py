@@ -36,18 +36,18 @@ def keep_labels(y, count, seed=0):
     return kept
 
 
-def semi_supervised(x, y, batch_size, labelled, seed=0, *, num_classes=None):
+def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
     """Batches with a stated number of labelled rows: mixed at random, most batches of few labels would have none.
 
     Each epoch visits every unlabelled row once, in a new order, and the labelled ones, shuffled, again and again.
 
     Args:
         x: `(N, ...)` array.
-        y: `(N,)` integer labels, -1 where unknown.
+        y: `(N,)` integer labels, -1 or masked where unknown.
         batch_size: int, rows of a batch; the last of an epoch has fewer unlabelled ones.
         labelled: int, labelled rows of each batch, 1 to batch_size - 1.
+        num_classes: int, K, by which labels are checked; a class without a label is warned of.
         seed: int, of the order.
-        num_classes: int, K, for the warning of a class without a label; by default the largest label and one.
 
     Returns:
         `tf.data.Dataset` of (x, y), labelled rows first; y int32.
@@ -57,15 +57,16 @@ def semi_supervised(x, y, batch_size, labelled, seed=0, *, num_classes=None):
 
     Example:
 
-        batches = semi_supervised(x, keep_labels(y, 100), batch_size=200, labelled=100)
+        batches = semi_supervised(x, keep_labels(y, 100), batch_size=200, labelled=100, num_classes=10)
         model.fit(batches, epochs=50)
     """
-    x, y = np.asarray(x), np.asarray(y)
+    y = np.asarray(y) if not np.ma.is_masked(y) else y.astype("int64").filled(UNKNOWN)
+    x = np.asarray(x)
     if len(x) != len(y):
         raise ValueError(f"y: expected a label for each of the {len(x)} rows, received {len(y)}.")
     known = np.flatnonzero(y != UNKNOWN)
     unknown = np.flatnonzero(y == UNKNOWN)
-    checks.check_some_labels(y, len(x), num_classes or int(y.max()) + 1)
+    checks.check_some_labels(y, len(x), num_classes)
     if len(unknown) == 0:
         raise ValueError("y: all rows are labelled; expected -1 where a label is unknown. A classifier needs no more.")
     if not 1 <= labelled < batch_size:

@@ -126,13 +126,17 @@ def irregularity(z, labels, *, seed=0):
         `Irregularity`.
 
     Raises:
-        ValueError: if z is no finite `(N, D)` or a class has no more than D codes.
+        ValueError: if z is no finite `(N, D)`, all codes are one, labels are not `(N,)`, or a class has no more than D.
 
     Example: `irregularity(autoencoder.encode(x), y)`
     """
     from scipy.spatial import KDTree
 
     z, labels = _check_points("z", z), np.asarray(labels)
+    if labels.shape != z.shape[:1]:
+        raise ValueError(f"labels: expected shape {z.shape[:1]}, one for each code; received {labels.shape}.")
+    if not np.ptp(z, axis=0).any():
+        raise ValueError("z: all codes are one point, which has no spread to compare with.")
     mean, spread = z.mean(axis=0), np.sqrt(z.var(axis=0).mean())
     areas = []
     for label in np.unique(labels):

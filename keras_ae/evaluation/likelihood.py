@@ -21,8 +21,6 @@ _FAULTS = {
     "whole. Binarise x, or train with likelihood='continuous_bernoulli'.",
     2: "x: this likelihood is a probability of whole counts only; received other values. Give the counts, such as "
     "those of words, or compare models by model.log_prob on the same weights.",
-    3: "likelihood: p(x|z) is a point, and so gives x neither a probability nor a density. Choose a distribution of "
-    "some width, such as 'gaussian'.",
 }
 _COUNTS = (tfd.Multinomial, tfd.Poisson, tfd.Binomial, tfd.NegativeBinomial, tfd.Geometric)
 # Distances that a block of the Parzen estimate may hold: 32 MB of float64.
@@ -181,8 +179,7 @@ def annealed_importance_sampling(
     if initial not in ("prior", "posterior"):
         raise ValueError(f"Unknown initial {initial!r}: expected 'prior' or 'posterior'.")
     _check_probability(model, x, y)
-    codes = np.asarray(model.conditional_prior(None if y is None else y[:1]).sample(8, seed=0))
-    if np.array_equal(codes, np.round(codes)):
+    if _have_whole_codes(model, x, y).all():
         raise ValueError(
             f"{type(model).__name__} has discrete codes, along which nothing moves in small steps: expected a prior "
             "with a density. Use negative_log_likelihood."
@@ -389,11 +386,17 @@ def _faults(self, x, y=None):
         fault, good = 1, (x == 0) | (x == 1)
     elif isinstance(p, _COUNTS):
         fault, good = 2, (x >= 0) & (x == tf.round(x))
-    elif isinstance(p, tfd.Deterministic | tfd.VectorDeterministic):
-        fault, good = 3, tf.zeros_like(x, bool)
     else:
         fault, good = 0, tf.ones_like(x, bool)
     return tf.where(tf.reduce_all(good, axis=tf.range(1, tf.rank(x))), 0, fault)
+
+
+@in_batches
+def _have_whole_codes(self, x, y=None):
+    """Whether a few draws of each row's code hold whole numbers alone, `(B,)` bool."""
+    z = self.conditional_prior(y).sample(8, seed=0)
+    whole = tf.reduce_all(z == tf.round(z), axis=(0, -1))  # of each row, or of the one prior of all
+    return tf.broadcast_to(whole, tf.shape(x)[:1])
 
 
 @tf.function(reduce_retracing=True)

@@ -30,6 +30,7 @@ class BetaVAE(VAE):
 
         model = ka.BetaVAE(encoder, decoder, beta=4.0)
         narrow = ka.BetaVAE(encoder, decoder, beta=100.0, capacity=0.0)
+        narrow.compile("adam")
         narrow.fit(x, epochs=30, callbacks=[ka.callbacks.Annealing(10_000, 0.0, 25.0, weight="capacity")])
 
     Source: Higgins 2017, equation 4; Burgess 2018, equation 8. See also: `BetaTCVAE`, which weighs only that part of

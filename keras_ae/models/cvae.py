@@ -71,7 +71,7 @@ class CVAE(Conditional, VAE):
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
         if prior is not None and prior_network is not None:
             raise ValueError("prior and prior_network: expected one of them at most; received both.")
-        self.num_classes = num_classes
+        self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
         self.prior_network = prior_network
         self.check_conditions()
         if prior_network is not None and self.latent_dim:

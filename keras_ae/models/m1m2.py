@@ -1,11 +1,14 @@
 """M1+M2: a semi-supervised model of the codes of a VAE."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ae import checks, sampling
 from keras_ae.batching import in_batches
 from keras_ae.conditional import Conditional
+from keras_ae.models.m2 import M2
+from keras_ae.models.vae import VAE
 from keras_ae.protocol import EncoderDecoder
 from keras_ae.training import Objective
 
@@ -30,8 +33,8 @@ class M1M2(Conditional, EncoderDecoder):
     In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
 
     Raises:
-        ValueError: if the width of M2's input is not that of M1's code, its likelihood is none of codes, a unit does
-            not exist, labels are outside of the range, or no row is labelled.
+        ValueError: if `m1` or `m2` is of another kind, the width of M2's input is not that of M1's code, its likelihood
+            is none of codes, a unit does not exist, labels are outside of the range, or no row is labelled.
 
     Example:
 
@@ -42,18 +45,25 @@ class M1M2(Conditional, EncoderDecoder):
         m2 = ka.M2(encoder, decoder, classifier, num_classes=10, likelihood="gaussian_per_dimension")
         model = ka.M1M2(m1, m2, units)
         model.compile("adam")
-        model.fit(ka.datasets.semi_supervised(x, y, batch_size=200, labelled=100), epochs=100)
+        model.fit(ka.datasets.semi_supervised(x, y, batch_size=200, labelled=100, num_classes=10), epochs=100)
         model.predict_proba(x_test)    # (B, 10)
 
     Source: Kingma 2014, section 2.3. See also: `M2`, on x itself.
     """
 
     def __init__(self, m1, m2, units=None, *, seed=None, **kwargs):
+        if not isinstance(m1, VAE) or m1.conditional:
+            raise ValueError(f"m1: expected an M1 or a VAE of x alone; received {type(m1).__name__}.")
+        if not isinstance(m2, M2):
+            raise ValueError(f"m2: expected an M2, which sums out labels; received {type(m2).__name__}.")
         super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, seed=seed, **kwargs)
         self.m1, self.m2 = m1, m2
-        self.units = list(range(m1.latent_dim)) if units is None else [int(unit) for unit in units]
-        if outside := [unit for unit in self.units if not 0 <= unit < m1.latent_dim]:
-            raise ValueError(f"units: expected 0 to {m1.latent_dim - 1}, dimensions of M1's code; received {outside}.")
+        self.units = list(range(m1.latent_dim)) if units is None else np.asarray(units).tolist()
+        if len(set(self.units)) < len(self.units) or any(not _is_unit(unit, m1.latent_dim) for unit in self.units):
+            raise ValueError(
+                f"units: expected different ones of 0 to {m1.latent_dim - 1}, dimensions of M1's code; received "
+                f"{self.units}."
+            )
         if m2.event_shape != (len(self.units),):
             raise ValueError(
                 f"m2: expected a model of {len(self.units)} units of M1's code, received one of rows of shape "
@@ -88,12 +98,12 @@ class M1M2(Conditional, EncoderDecoder):
         """q(y|z_1) at the mean z_1 of q(z_1|x), how likely each class is: `(B, K)`."""
         return tf.exp(self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean())))
 
-    def sample(self, n, y, seed=0):
+    def sample(self, n, y=None, seed=0):
         """n means of p(x|y), `(n, ...)`, y labels `(n,)`; row i depends on `seed + i`, its label and the weights."""
-        return self.sample_at(seed + tf.range(n, dtype=tf.int64), y)
+        return self.sample_at(seed + tf.range(checks.positive_int("n", n), dtype=tf.int64), y)
 
     @in_batches
-    def sample_at(self, seeds, y):
+    def sample_at(self, seeds, y=None):
         """One mean of p(x|y) for each of the int64 seeds `(B,)`."""
         return self.m1.likelihood(self._whole(self.m2.sample_at(seeds, y))).mean()
 
@@ -106,3 +116,7 @@ class M1M2(Conditional, EncoderDecoder):
 
     def _whole(self, features):
         return tf.matmul(features, tf.one_hot(self.units, self.m1.latent_dim))
+
+
+def _is_unit(unit, latent_dim):
+    return isinstance(unit, int) and not isinstance(unit, bool) and 0 <= unit < latent_dim

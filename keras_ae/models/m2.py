@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_ae import checks
 from keras_ae.batching import in_batches
+from keras_ae.conditional import one_hot
 from keras_ae.models.cvae import CVAE
 
 
@@ -23,8 +24,8 @@ class M2(CVAE):
         label = sum_y w_y (log w_y - log p(y)),    classification = -log q(y|x) over the labelled rows
         loss = reconstruction + kl + label + classification_weight classification
 
-    The term `classification` is the mean over the labelled rows of a batch, 0 where there are none: those of
-    `datasets.semi_supervised` have a stated number of them. The other terms are means over all rows, so a
+    The term `classification` is a mean over the labelled rows, in the loss over those of the batch, 0 where there are
+    none; those of `datasets.semi_supervised` have a stated number. The other terms are means over all rows, so a
     `classification_weight` of 0.1 is the paper's alpha = 0.1 N; and where a batch holds a larger share of labelled rows
     than the data does, their L(x, y) counts more than in the paper's sum over the data.
 
@@ -47,7 +48,7 @@ class M2(CVAE):
     Example:
 
         some = ka.datasets.keep_labels(y, 100, seed=0)                 # -1 but for 10 of each class
-        batches = ka.datasets.semi_supervised(x, some, batch_size=200, labelled=100)
+        batches = ka.datasets.semi_supervised(x, some, batch_size=200, labelled=100, num_classes=10)
         model = ka.M2(encoder, decoder, classifier, num_classes=10)
         model.compile("adam")
         model.fit(batches, epochs=50)
@@ -73,7 +74,11 @@ class M2(CVAE):
         seed=None,
         **kwargs,
     ):
-        options = {"num_classes": num_classes, "num_samples": num_samples, "posterior": posterior}
+        options = {
+            "num_classes": checks.positive_int("num_classes", num_classes),
+            "num_samples": num_samples,
+            "posterior": posterior,
+        }
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
         checks.check_width("classifier", classifier, num_classes, "logits, one a class")
         self.classifier = classifier
@@ -90,14 +95,11 @@ class M2(CVAE):
         x = tf.cast(x, tf.float32)
         log_q = self.log_label_posterior(x, training)  # (B, K)
         known = tf.cast(y >= 0, tf.float32)
-        labels = tf.one_hot(y, self.num_classes)  # of unknown ones: zeros
+        labels = one_hot(y, self.num_classes, unknown=-1)
         w = labels + (1 - known)[:, None] * tf.exp(log_q)
         terms = {name: tf.reduce_sum(w * each, -1) for name, each in self.terms_by_label(x, training).items()}
         terms["label"] = math.log(self.num_classes) + (1 - known) * tf.reduce_sum(tf.exp(log_q) * log_q, -1)
-        # Scaled so that the mean over all rows is that over the labelled ones.
-        share = tf.math.divide_no_nan(1.0, tf.reduce_mean(known))
-        terms["classification"] = -share * tf.reduce_sum(labels * log_q, -1)
-        return terms
+        return terms | {"classification": (-tf.reduce_sum(labels * log_q, -1), known)}
 
     def terms_by_label(self, x, training):
         """The bound's terms under each of the K labels: `{name: (B, K)}`."""

@@ -38,16 +38,27 @@ def test_a_class_beyond_the_largest_label_is_missed_where_their_number_is_known(
         semi_supervised(x, y, batch_size=3, labelled=1, num_classes=3)
 
 
+def test_masked_labels_are_unknown_ones():
+    y = np.ma.array([0, 1, 1, 0], mask=[False, False, True, True], dtype="uint8")
+    ((_, labels),) = semi_supervised(np.zeros((4, 1)), y, batch_size=4, labelled=2, num_classes=2)
+    assert sorted(labels.numpy()) == [-1, -1, 0, 1]
+
+
+def test_labels_beyond_the_classes_are_refused():
+    with pytest.raises(ValueError, match="labels 0 to 2, or -1 where unknown; received 3"):
+        semi_supervised(np.zeros((4, 1)), np.array([0, 3, -1, -1]), batch_size=3, labelled=1, num_classes=3)
+
+
 def test_every_batch_has_its_labelled_rows_and_an_epoch_all_unlabelled_ones():
     y = np.full(103, -1)
-    y[::10] = 5  # eleven labelled rows
+    y[::10] = 0  # eleven labelled rows
     x = np.arange(103.0)[:, None].astype("float32")
-    data = semi_supervised(x, y, batch_size=30, labelled=7)
+    data = semi_supervised(x, y, batch_size=30, labelled=7, num_classes=1)
     assert int(data.cardinality()) == 4  # 92 unlabelled rows, 23 a batch
     epochs = [[(rows.ravel(), labels) for rows, labels in data.as_numpy_iterator()] for _ in range(2)]
     for epoch in epochs:
         for rows, labels in epoch:
-            assert (labels[:7] == 5).all() and (labels[7:] == -1).all()
+            assert (labels[:7] == 0).all() and (labels[7:] == -1).all()
             np.testing.assert_array_equal(y[rows.astype(int)], labels)
         unlabelled = np.concatenate([rows[7:] for rows, _ in epoch])
         np.testing.assert_array_equal(np.sort(unlabelled), x[y == -1, 0])
@@ -67,4 +78,4 @@ def test_every_batch_has_its_labelled_rows_and_an_epoch_all_unlabelled_ones():
 )
 def test_refuses_data(y, labelled, message):
     with pytest.raises(ValueError, match=message):
-        semi_supervised(np.zeros((10, 1)), y, batch_size=5, labelled=labelled)
+        semi_supervised(np.zeros((10, 1)), y, batch_size=5, labelled=labelled, num_classes=2)

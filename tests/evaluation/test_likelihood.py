@@ -1,8 +1,10 @@
 """Likelihoods against exact ones: linear-Gaussian models, quadrature, enumeration, and known densities."""
 
+import functools
 import itertools
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -208,6 +210,24 @@ class Conditional:
         return tfd.MultivariateNormalDiag(tf.linalg.matmul(z, self.w))
 
 
+def test_enumeration_importance_sampling_and_annealing_agree(rng):
+    # A decoder that sees the signs of its codes alone: the likelihood is a mean over eight of them.
+    bits, pixels = 3, 4
+    z, signs = keras.Input((bits,)), np.array(list(itertools.product([-1, 1], repeat=bits)), "float32")
+    kernel, bias = 1.5 * rng.normal(size=(bits, pixels)), rng.normal(size=pixels)
+    dense = keras.layers.Dense(pixels)
+    decoder = keras.Model(z, dense(keras.ops.sign(z)))
+    dense.set_weights([kernel, bias])
+    encoder = ka.networks.mlp_encoder((pixels,), bits, hidden=(), parameters=2)
+    encoder.set_weights([0.1 * w for w in encoder.get_weights()])
+    model, x = ka.VAE(encoder, decoder, seed=0), all_bits(pixels)
+    logits = signs @ kernel + bias
+    exact = logsumexp(x @ logits.T - np.logaddexp(0, logits).sum(1), axis=1) - bits * math.log(2)
+    assert np.exp(exact).sum() == pytest.approx(1)
+    assert_agrees(negative_log_likelihood(model, x, num_samples=5000), exact)
+    assert_agrees(annealed_importance_sampling(model, x, num_chains=64, num_temperatures=100), exact)
+
+
 def test_the_likelihood_under_a_condition(rng):
     model = Conditional(rng)
     y = rng.normal(size=(20, 3)).astype("float32")
@@ -230,6 +250,8 @@ def test_a_prior_that_depends_on_the_condition_is_measured_under_it(rng):
     model = ka.CVAE(encoder, decoder, "gaussian", prior_network=prior_network, seed=0)
     x, y = rng.normal(size=(6, D)).astype("float32"), rng.normal(size=(6, 3)).astype("float32")
     found = negative_log_likelihood(model, x, 2000, y=y).log_prob
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    assert np.isfinite(annealed_importance_sampling(model, rows, 2, 2, 1).log_prob).all()
     np.testing.assert_allclose(found, model.log_prob(x, y, num_samples=2000), atol=0.2)
     np.testing.assert_allclose(annealed_importance_sampling(model, x, 200, 20, 2, y=y).log_prob, found, atol=0.3)
 
@@ -237,12 +259,14 @@ def test_a_prior_that_depends_on_the_condition_is_measured_under_it(rng):
 def test_a_likelihood_without_a_density_is_refused(rng):
     encoder, decoder = ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_decoder(K, (D,))
     x = rng.random((4, D)).astype("float32")
-    for message, p in (
-        ("neither a probability nor a density", lambda raw: tfd.Independent(tfd.Deterministic(raw), 1)),
-        ("whole counts", lambda raw: tfd.Independent(tfd.Poisson(log_rate=raw), 1)),
-    ):
-        with pytest.raises(ValueError, match=message):
-            negative_log_likelihood(ka.VAE(encoder, decoder, p, seed=0), x)
+    point = ka.VAE(encoder, decoder, lambda raw: tfd.Independent(tfd.Deterministic(raw), 1), seed=0)
+    point.compile("adam")
+    for method in (point.fit, point.log_prob, functools.partial(negative_log_likelihood, point)):
+        with pytest.raises(ValueError, match="neither a probability nor a density"):
+            method(x)
+    counts = ka.VAE(encoder, decoder, lambda raw: tfd.Independent(tfd.Poisson(log_rate=raw), 1), seed=0)
+    with pytest.raises(ValueError, match="whole counts"):
+        negative_log_likelihood(counts, x)
 
 
 def test_word_counts_have_a_likelihood_and_weights_have_none(rng):

@@ -109,6 +109,16 @@ def test_images_are_completed_from_the_part_that_is_seen(rng):
         model.fit(x, x, verbose=0)
 
 
+def test_codes_of_one_dimension_under_their_own_prior(rng, tmp_path):
+    encoder = ka.networks.mlp_encoder((D,), 1, parameters=2, condition_shape=(C,))
+    prior_network = ka.networks.mlp_encoder((C,), 1, parameters=2)
+    model = ka.CVAE(encoder, ka.networks.mlp_decoder(1, (D,), condition_shape=(C,)), prior_network=prior_network)
+    condition = rng.normal(size=(5, C)).astype("float32")
+    exported = tf.saved_model.load(str(ka.export(model, tmp_path))).signatures["sample"]
+    served = exported(seed=tf.range(5, dtype=tf.int64), condition=tf.constant(condition))["x"]
+    np.testing.assert_allclose(served, model.sample(5, condition), atol=1e-6)
+
+
 def test_refusals(rng):
     model, _ = linear(rng)
     with pytest.raises(ValueError, match="one of them at most"):
@@ -138,5 +148,9 @@ def test_refusals(rng):
             labelled.encode(x, np.array(y))
     with pytest.raises(ValueError, match="as many rows as x"):
         labelled.encode(x, np.zeros(3, int))
+    with pytest.raises(ValueError, match="y: CVAE is conditional"):
+        labelled.predict(x, verbose=0)
+    with pytest.raises(ValueError, match="num_classes: expected a whole number"):
+        ka.CVAE(encoder, labelled.decoder, num_classes=0)
     inside = tf.function(lambda y: labelled.sample_at(tf.range(2, dtype=tf.int64), y), autograph=False)
     assert inside(tf.constant([1, 2])).shape == (2, D)

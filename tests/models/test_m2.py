@@ -51,18 +51,21 @@ def test_a_known_label_leaves_the_other_classes_out(rng):
     np.testing.assert_allclose(terms["reconstruction"], -log_p[np.arange(8), y], rtol=1e-4)
     np.testing.assert_allclose(terms["label"], np.log(K), rtol=1e-5)
     log_q = log_softmax(model.classifier(x), axis=1)
-    np.testing.assert_allclose(terms["classification"], -log_q[np.arange(8), y], rtol=1e-4)
+    np.testing.assert_allclose(terms["classification"][0], -log_q[np.arange(8), y], rtol=1e-4)
 
 
 def test_classification_is_the_mean_over_the_labelled_rows(rng):
     model, x, _ = without_style(rng)
     y = np.array([2, 0, 1, -1, -1, -1, -1, -1])
     log_q = log_softmax(model.classifier(x), axis=1)
-    terms = model.autoencode(x, tf.constant(y), False)
-    assert float(tf.reduce_mean(terms["classification"])) == pytest.approx(-log_q[range(3), y[:3]].mean(), rel=1e-4)
-    assert not terms["classification"].numpy()[3:].any()
+    right = -log_q[range(3), y[:3]]
     model.compile("adam", jit_compile=False)
-    logs = model.evaluate(x, y, batch_size=8, return_dict=True, verbose=0)
+    for size in (2, 8):
+        logs = model.evaluate(x, y, batch_size=size, return_dict=True, verbose=0)
+        assert logs["classification"] == pytest.approx(right.mean(), rel=1e-4)
+    weights = np.float32([3, 1, 0, 5, 5, 0, 0, 0])
+    weighted = model.evaluate(x, y, batch_size=2, sample_weight=weights, return_dict=True, verbose=0)
+    assert weighted["classification"] == pytest.approx((3 * right[0] + right[1]) / 4, rel=1e-4)
     expected = sum(logs[name] for name in ("reconstruction", "kl", "label")) + 50 * logs["classification"]
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
@@ -80,7 +83,12 @@ def test_one_label_a_class_names_the_clusters(rng):
     keras.utils.set_random_seed(0)
     model = m2((12,), hidden=(32,), classification_weight=5.0)
     model.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
-    model.fit(ka.datasets.semi_supervised(x, some, batch_size=63, labelled=3), epochs=60, verbose=0, shuffle=False)
+    model.fit(
+        ka.datasets.semi_supervised(x, some, batch_size=63, labelled=3, num_classes=3),
+        epochs=60,
+        verbose=0,
+        shuffle=False,
+    )
     found = model.predict_proba(x)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
     # The nearest of the three labelled rows is right for about three quarters.
@@ -101,7 +109,12 @@ def test_m1_finds_its_units_and_m1m2_learns_on_them(rng):
     before = m1.get_weights()
     model = ka.M1M2(m1, m2((len(units),), "gaussian", (32,), classification_weight=5.0), units, seed=0)
     model.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
-    model.fit(ka.datasets.semi_supervised(x, some, batch_size=63, labelled=3), epochs=40, verbose=0, shuffle=False)
+    model.fit(
+        ka.datasets.semi_supervised(x, some, batch_size=63, labelled=3, num_classes=3),
+        epochs=40,
+        verbose=0,
+        shuffle=False,
+    )
     assert (model.predict_proba(x).argmax(1) == y).mean() > 0.85
     for mine, old in zip(m1.get_weights(), before, strict=True):
         np.testing.assert_array_equal(mine, old)
@@ -136,11 +149,49 @@ def test_labels_that_do_not_suit(rng):
         ka.M1M2(ka.M1(*_m1()), model)
     with pytest.raises(ValueError, match="m2: expected a likelihood of any numbers"):
         ka.M1M2(ka.M1(*_m1()), m2((2,)))
-    with pytest.raises(ValueError, match=r"units: expected 0 to 1, .* received \[7\]"):
-        ka.M1M2(ka.M1(*_m1()), m2((2,), "gaussian"), [0, 7])
+    for units in ([0, 7], [0, 0], [0.5, 1], np.array([True, False])):
+        with pytest.raises(ValueError, match="units: expected different ones of 0 to 1"):
+            ka.M1M2(ka.M1(*_m1()), m2((2,), "gaussian"), units)
+    with pytest.raises(ValueError, match="m1: expected an M1 or a VAE of x alone; received M2"):
+        ka.M1M2(model, m2((2,), "gaussian"))
+    with pytest.raises(ValueError, match="m2: expected an M2, which sums out labels; received M1"):
+        ka.M1M2(ka.M1(*_m1()), ka.M1(*_m1()))
+    with pytest.raises(ValueError, match="masked"):
+        model.fit(x, np.ma.array(np.arange(8) % 3, mask=True), verbose=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.check_data(x, np.array([0, 1, 2, -1, -1, -1, -1, -1]))
+
+
+def test_a_label_that_does_not_exist_stops_training_in_a_later_batch(rng):
+    model, x, _ = without_style(rng)
+    model.compile("adam", jit_compile=False, steps_per_execution=1)
+    for wrong in (K, -2):
+        batches = tf.data.Dataset.from_tensor_slices((x, np.array([0, 1, 2, -1, -1, -1, -1, wrong]))).batch(4)
+        with pytest.raises(FloatingPointError, match="labels out of range"):
+            model.fit(batches, verbose=0)
+
+
+def test_labels_of_any_integer_dtype_and_networks_that_are_not_built(rng):
+    x, y = rng.integers(2, size=(8, D)).astype("float32"), np.array([0, 1, 2, -1] * 2)
+
+    for dtype in ("int8", "int16", "int64"):
+        model = ka.M2(Joined(2 * Z), Joined(D), keras.Sequential([keras.layers.Dense(K)]), K, seed=0)
+        model.compile("adam", jit_compile=False)
+        assert np.isfinite(model.fit(x, y.astype(dtype), verbose=0).history["loss"]).all()
+        assert model.latent_dim == Z and model.predict_proba(x).shape == (8, K)
+        assert model.sample(2, np.array([0, 1])).shape == (2, D)
+
+
+class Joined(keras.Model):
+    """A user's network of two inputs whose shapes nobody knows before the first batch."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.join, self.dense = keras.layers.Concatenate(), keras.layers.Dense(width)
+
+    def call(self, inputs):
+        return self.dense(self.join(inputs))
 
 
 def _m1():
