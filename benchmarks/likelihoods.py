@@ -72,8 +72,8 @@ def signs(seed):
     z = keras.Input((BITS,))
     decoder = keras.Model(z, model.decoder(0.5 + 0.5 * keras.ops.sign(z)))
     row = keras.Input(model.event_shape)
-    mean = keras.ops.tanh(model.encoder(row))  # on the side of the likelier sign
-    encoder = keras.Model(row, keras.layers.Concatenate()([mean, keras.ops.zeros_like(mean)]))
+    mean = 0.7 * keras.ops.tanh(model.encoder(row))  # on the side of the likelier sign, and as wide as the prior
+    encoder = keras.Model(row, keras.layers.Concatenate()([mean, keras.ops.full_like(mean, np.log(np.expm1(1.0)))]))
     return ka.VAE(encoder, decoder, seed=seed), x, exact
 
 
