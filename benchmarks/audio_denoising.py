@@ -159,7 +159,7 @@ def rows(reports, figures):
                 marks = {"least": least, "goal": goal} if way == "model" and method == "causal" else {}
                 made.append(results.row(**each, **marks, **shared))
         for way in ("wiener", "spectral_gating"):
-            for name in ("pesq_wb", "stoi", "si_sdr"):
+            for name in (name for name, (_, least, _) in METRICS.items() if least):
                 gain = evaluated["methods"]["model"][name] - evaluated["methods"][way][name]
                 each = {"claim": f"{CLAIMS[method]}: above the {BESIDE[way]}", "data": data, "ours": gain}
                 each |= {"metric": METRICS[name][0], "least": 0.0 if method == "causal" else None}

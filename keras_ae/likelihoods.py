@@ -61,7 +61,7 @@ class _FastBernoulli(tfd.Bernoulli):
 
 @tf.custom_gradient
 def _log_bernoulli(x, logits):
-    # The gradient that TensorFlow derives passes over the pixels more often; with many samples that is half of a step.
+    # The gradient that TensorFlow derives passes over the pixels more often: see benchmarks/NOTES.md, IWAE.
     def gradient(g):
         return _summed_to(x, g * logits), _summed_to(logits, g * (x - tf.sigmoid(logits)))
 

@@ -52,10 +52,10 @@ class BernoulliMixture(Prior):
     def __init__(self, latent_dim, components=20, **kwargs):
         super().__init__(latent_dim, **kwargs)
         self.components = checks.positive_int("components", components)
-        self.logits = self.add_weight(shape=(components,), initializer="zeros", name="logits")
+        self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits")
         # Far enough apart to tell components from each other at the beginning, near enough to fair coins.
         spread = keras.initializers.RandomNormal(stddev=0.5)
-        self.bit_logits = self.add_weight(shape=(components, latent_dim), initializer=spread, name="bit_logits")
+        self.bit_logits = self.add_weight(shape=(self.components, latent_dim), initializer=spread, name="bit_logits")
 
     def call(self):
         bits = tfd.Bernoulli(logits=tf.convert_to_tensor(self.bit_logits), dtype=tf.float32)
@@ -150,8 +150,8 @@ class LearnedMixture(Prior):
     def __init__(self, latent_dim, components=10, **kwargs):
         super().__init__(latent_dim, **kwargs)
         self.components = checks.positive_int("components", components)
-        shape = (components, latent_dim)
-        self.logits = self.add_weight(shape=(components,), initializer="zeros", name="logits")
+        shape = (self.components, latent_dim)
+        self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits")
         self.means = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(stddev=1.0), name="means")
         # softplus(0.54) = 1: every component starts as wide as the standard normal.
         self.raw_scales = self.add_weight(

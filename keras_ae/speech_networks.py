@@ -144,9 +144,9 @@ class SpectralGenerator(keras.Model):
             )
         if not 0 <= ahead < taps:
             raise ValueError(f"ahead: expected 0 to taps - 1 = {taps - 1}; received {ahead}.")
-        self.frame, self.hop, self.units, self.depth = frame, hop, units, depth
         if not 0 <= floor < 1:
             raise ValueError(f"floor: expected 0 to below 1; received {floor}.")
+        self.frame, self.hop, self.units, self.depth = frame, hop, units, depth
         self.taps, self.ahead, self.exponent = taps, ahead, exponent
         self.memory, self.floor = memory, floor
         self.bins, self.multiple = frame // 2 + 1, hop

@@ -82,6 +82,19 @@ def test_categorical_sums_to_one_over_levels_and_its_mean_is_in_the_unit_interva
     np.testing.assert_allclose(layer.scaled(levels), np.arange(256) / 255, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shapes", [((4, 3), (4, 3)), ((4, 3), (5, 4, 3)), ((5, 4, 3), (1, 3))])
+def test_the_gradient_of_the_bernoulli_is_that_of_its_formula(shapes):
+    rng = np.random.default_rng(0)
+    x, logits = (tf.constant(rng.normal(size=shape), tf.float32) for shape in shapes)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, logits])
+        found = tf.cos(likelihoods.get("bernoulli").call(logits, event_rank=0).log_prob(x))
+        expected = tf.cos(x * logits - tf.nn.softplus(logits))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    for variable in (x, logits):
+        np.testing.assert_allclose(tape.gradient(found, variable), tape.gradient(expected, variable), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name not in ("categorical", "multinomial")])
 @pytest.mark.parametrize("hard", [-50.0, 0.0, 50.0])
 def test_gradients_are_finite_at_hard_points(name, hard):

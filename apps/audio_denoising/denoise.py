@@ -34,7 +34,7 @@ _SECONDS = 10.0
 _WINDOW, _MARGIN = 2**18, 2**16
 _DEMONSTRATION_DB = 5.0
 # In a report of this app, and hardly in another file of that name.
-REPORT = '"real_time_factor"'
+_REPORT = '"real_time_factor"'
 
 
 def define_flags():
@@ -83,7 +83,7 @@ def run(model, input, output, force, rate, channels):
     if is_folder:
         with common.user_input():
             skipped, summary = not_read(input, output), pathlib.Path(output) / "report.json"
-            if summary.exists() and REPORT not in summary.read_text(errors="replace"):
+            if summary.exists() and _REPORT not in summary.read_text(errors="replace"):
                 check_new(summary, force)
     else:
         skipped = {}

@@ -79,7 +79,7 @@ def test_a_beta_vae_is_measured_against_the_vae_of_its_seed():
     assert rows["beta-VAE, beta 4", "mutual information gap"]["ours"] == pytest.approx(0.4)
     gain = rows["beta-VAE, beta 4, less the VAE's of the seed", "mutual information gap"]
     assert gain["ours"] == pytest.approx(0.3) and gain["standard_error"] == pytest.approx(0.0, abs=1e-9)
-    assert gain["least"] == 0.0 and rows["VAE", "mutual information gap"]["least"] is None
+    assert gain["least"] > 0 and rows["VAE", "mutual information gap"]["least"] is None
     assert rows["beta-VAE, beta 4, less the VAE's of the seed", "reconstruction, nats"]["least"] is None
 
 
