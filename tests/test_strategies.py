@@ -18,7 +18,7 @@ import keras_ae as ka  # noqa: F401  load_model finds its classes
 from keras_ae import strategies
 
 HERE = pathlib.Path(__file__).parent
-TIME_LIMIT = 180  # seconds; alone on two cores a process needs about 30
+TIME_LIMIT = 300  # seconds, after which it hangs; alone on two cores a process needs about 30
 
 
 def run_processes(task, folder, environments):
