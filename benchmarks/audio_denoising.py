@@ -69,7 +69,7 @@ def measure(method, folder):
 
     found = {"train": runs.kept(folder, "training", trained, {"minutes": minutes})}
     flags = {"clean_dir": str(data / "clean_testset_wav"), "noisy_dir": str(data / "noisy_testset_wav")}
-    evaluate.run(model=str(export(folder)), output=str(folder / "evaluate"), seed=0, **flags)
+    evaluate.run(model=str(export(folder)), output=str(folder / "evaluate"), **flags)
     found["evaluate"] = json.loads((folder / "evaluate" / "report.json").read_text())
     found["evaluate"].pop("each")
     denoiser, scores, start = served.Denoiser(export(folder)), [], time.perf_counter()

@@ -4,6 +4,9 @@ import warnings
 
 import numpy as np
 
+MAX_PEAK = 8
+"""Peaks of samples a little over 1 are usual, in floats and after lossy coding. 18 dB over it, the scale is another."""
+
 _LOOKS_AT_MOST = 1 << 24  # values looked at in one go, so that a check never copies a large array
 
 
@@ -43,6 +46,18 @@ def check_array(name, array, shape, likelihood):
         raise ValueError(
             f"{name}: the likelihood {likelihood.name} expects whole levels 0..{likelihood.levels - 1}, received "
             "fractions. Give it the uint8 pixels themselves."
+        )
+
+
+def check_waveforms(name, array):
+    """Raises a `ValueError` unless `array` holds finite float samples `(B, T)` about [-1, 1]: peaks up to 8."""
+    check_array(name, array, (None,), None)
+    dtype = np.dtype(getattr(array.dtype, "as_numpy_dtype", array.dtype))
+    low, high = _extremes(array)
+    if dtype.kind != "f" or max(-low, high) > MAX_PEAK:
+        raise ValueError(
+            f"{name}: expected float samples in [-1, 1], received {dtype} in [{low:.4g}, {high:.4g}]. Divide by their "
+            "full scale: 32,768 for 16 bits."
         )
 
 

@@ -5,6 +5,8 @@ import os
 import pathlib
 import uuid
 
+_SUFFIX = 16  # characters
+
 
 @contextlib.contextmanager
 def replacing(path):
@@ -13,7 +15,9 @@ def replacing(path):
     It ends in the last two suffixes of `path`, by which Keras tells formats apart.
     """
     path = pathlib.Path(path)
-    beside = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes[-2:])}")
+    # Of a name such as "1. A long title.wav" the title is no suffix.
+    suffixes = [suffix for suffix in path.suffixes[-2:] if len(suffix) <= _SUFFIX]
+    beside = path.with_name(f".{uuid.uuid4().hex}{''.join(suffixes)}")
     try:
         yield beside
         os.replace(beside, path)

@@ -69,6 +69,11 @@ class QuasiRecurrent(layers.Layer):
 
     Called on `(B, n, .)` and the state c_0 `(B, D)`; returns y `(B, n, D)` and c_n.
 
+    Example:
+
+        layer = QuasiRecurrent(64)
+        y, state = layer(x, tf.zeros([len(x), 64]))
+
     Source: Bradbury 2017, equation 4 (fo-pooling), of width 1; biases after Tallec & Ollivier 2018.
     See also: `keras.layers.GRU`, whose gates also see the last output.
     """

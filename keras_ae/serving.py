@@ -289,7 +289,7 @@ def _publish(beside, directory):
 
 
 def _describe(endpoint):
-    shapes = {s.name: ", ".join(map(str, ["B", *s.shape[1:]])) for s in endpoint.inputs}
+    shapes = {s.name: ", ".join(map(str, [s.shape[0] or "B", *s.shape[1:]])) for s in endpoint.inputs}
     return {s.name: f"{s.dtype.name} [{shapes[s.name]}]" for s in endpoint.inputs}
 
 

@@ -29,6 +29,8 @@ def stft(x, frame, hop, centred=False):
         frame: int, samples of a frame, even.
         hop: int, samples from one frame to the next.
         centred: bool; an offset of x leaves no trace then, and what is over two periods a frame hardly changes.
+
+    Example: `X = spectral.stft(x, frame=512, hop=256)    # (B, N, 257)`
     """
     w = window(frame)
     frames = tf.signal.frame(x, frame, hop)
@@ -43,6 +45,8 @@ def inverse_stft(spectra, frame, hop):
         y[n] = 2 hop / frame sum_t w[n - t hop] irfft(Y[t])[n - t hop]
 
     The inverse of `stft` where all of the `frame / hop` frames that reach a sample are there.
+
+    Example: `y = spectral.inverse_stft(X, frame=512, hop=256)`
     """
     frames = tf.signal.irfft(spectra, [frame]) * window(frame) * (2 * hop / frame)
     return tf.signal.overlap_and_add(frames, hop)
@@ -51,7 +55,9 @@ def inverse_stft(spectra, frame, hop):
 def compressed(spectra, exponent=0.3):
     """Spectra with their magnitudes raised to a power, which hears loudness more as ears do: complex, same shape.
 
-    C = |X|^exponent X / |X|
+        C = |X|^exponent X / |X|
+
+    Example: `C = spectral.compressed(spectral.stft(x, 512, 256))`
     """
     power = tf.math.real(spectra) ** 2 + tf.math.imag(spectra) ** 2 + FLOOR
     gain = power ** ((exponent - 1) / 2)
@@ -73,6 +79,8 @@ def distance(x, y, frames=(256, 512, 1024), exponent=0.3, phase=0.3, removal=0.0
 
     Raises:
         ValueError: if T is known and shorter than the longest frame.
+
+    Example: `spectral.distance(denoised, clean, removal=1.0)    # (B,)`
 
     Source: Braun & Tashev 2021 for the compressed terms; Yamamoto 2020 for several resolutions; Wang 2020
     (VoiceFilter-Lite) for what is removed.

@@ -29,14 +29,24 @@ class WaveformGenerator(keras.Model):
         filters: ints, channels of each stage of stride 2; the code has the last of them.
         kernel_size: int, samples at the rate of each stage.
 
-    Called on x, or on `[x, z]` with noise z `(B, T / multiple, filters[-1])`; without it z is 0.
+    Called on x `(B, T)`, or on `[x, z]` with noise z `(B, T / multiple, filters[-1])`; without it z is 0. Returns
+    `(B, T)` in (-1, 1).
 
-    Source: Pascual 2017, section 4.2. See also: `SpectralGenerator`.
+    Raises:
+        ValueError: if an argument is not positive, or T is known and no multiple of `multiple`.
+
+    Example:
+
+        generator = ka.speech_networks.WaveformGenerator(filters=(16, 32, 64, 128))
+        generator(tf.zeros([2, 16_384]))    # (2, 16384)
+
+    Source: Pascual 2017, section 4.2. See also: `SpectralGenerator`, which is causal and works on spectra.
     """
 
     def __init__(self, filters=SEGAN_FILTERS, kernel_size=31, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.kernel_size = tuple(filters), kernel_size
+        self.filters = _checked_filters(filters)
+        self.kernel_size = checks.positive_int("kernel_size", kernel_size)
         options = {"kernel_size": kernel_size, "strides": 2, "padding": "same"}
         self.down = [layers.Conv1D(channels, **options) for channels in self.filters]
         self.up = [layers.Conv1DTranspose(channels, **options) for channels in (*self.filters[-2::-1], 1)]
@@ -50,6 +60,7 @@ class WaveformGenerator(keras.Model):
 
     def call(self, inputs):
         x, z = inputs if isinstance(inputs, list | tuple) else (inputs, None)
+        _check_whole(x, self.multiple)
         h, skips, bends = x[..., None], [], iter(self.bends)
         for conv in self.down:
             linear = conv(h)
@@ -73,11 +84,35 @@ class WaveformGenerator(keras.Model):
 
 
 def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"):
-    """Scores `(B, 1)` of `[waveforms, noisy waveforms]`, each `(B, window)`: the generator's way down, and a dense end.
+    """A critic that looks at a waveform beside the noisy one: the generator's way down, and a dense end.
+
+        h = [w, x],    h = leaky_relu(normalised(conv_k(h))), k = 1 ... K,    D(w, x) = dense(conv(h))
 
     Layers are normalised over the time of each row: the paper's virtual batch normalisation needs a reference batch at
-    hand, and plain batch normalisation mixes real and generated rows (Pascual 2017, section 4.2).
+    hand, and plain batch normalisation mixes real and generated rows.
+
+    Args:
+        window: int, samples T of a waveform.
+        filters: ints, channels of each stage of stride 2.
+        kernel_size: int, samples at the rate of each stage.
+        name: str.
+
+    Returns:
+        Keras model from `[w, x]`, each `(B, T)`, to scores `(B, 1)`.
+
+    Raises:
+        ValueError: if an argument is not positive, or so many stages leave less than two samples: normalised, one is 0.
+
+    Example: `critic = speech_networks.waveform_critic(16_384, filters=(16, 32, 64, 128))`
+
+    Source: Pascual 2017, section 4.2. See also: `WaveformGenerator`.
     """
+    window, filters = checks.positive_int("window", window), _checked_filters(filters)
+    kernel_size = checks.positive_int("kernel_size", kernel_size)
+    if window < 2 ** (len(filters) + 1):
+        raise ValueError(
+            f"window: expected {2 ** (len(filters) + 1)} samples or more for {len(filters)} stages; received {window}."
+        )
     inputs = [keras.Input((window,), name=each) for each in ("waveform", "noisy")]
     x = layers.Concatenate()([layers.Reshape((window, 1))(each) for each in inputs])
     for channels in filters:
@@ -115,6 +150,18 @@ class SpectralGenerator(keras.Model):
         exponent: float, of the magnitudes' compression in the features.
         memory: int, frames after which the level has forgotten.
         floor: float, 0 to below 1, the share of x that stays.
+
+    Called on x `(B, T)`; returns `(B, T)`.
+
+    Raises:
+        ValueError: if an argument is out of range, or T is known and no multiple of `hop`.
+
+    Example:
+
+        generator = ka.speech_networks.SpectralGenerator(frame=512, hop=256, units=256, ahead=1)
+        whole = generator(x)                              # (B, T), T a multiple of 256
+        state = tf.zeros([1, generator.state_size])
+        frame, state = generator.go_on(x[:1, :256], state)    # `generator.delay` samples late
 
     Source: Braun & Tashev 2021 for recurrent layers on compressed spectra, Bradbury 2017 for quasi-recurrent ones,
     Mack & Habets 2020 for filters over frames, Berouti 1979 for the floor. See also: `WaveformGenerator`, which sees
@@ -177,6 +224,7 @@ class SpectralGenerator(keras.Model):
 
     def call(self, x, training=False):
         """Waveforms `(B, T)`, T a multiple of hop, without the delay."""
+        _check_whole(x, self.hop)
         rows, lag = tf.shape(x)[0], self.delay
         padded = tf.pad(x, [[0, 0], [0, lag]])
         y, _ = self.go_on(padded, tf.zeros([rows, self.state_size]), training)
@@ -193,6 +241,7 @@ class SpectralGenerator(keras.Model):
         Returns:
             y `(B, n hop)`, `delay` samples late, and the new state.
         """
+        _check_whole(x, self.hop)
         n = tf.shape(x)[1] // self.hop
         before, spectra, level, recurrent, overlap = tf.split(state, list(self.state_parts.values()), axis=1)
         x = tf.concat([before, x], axis=1)
@@ -247,6 +296,18 @@ class SpectralGenerator(keras.Model):
     def get_config(self):
         names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent", "memory", "floor")
         return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+def _checked_filters(filters):
+    if not len(filters):
+        raise ValueError("filters: expected one stage or more, received none.")
+    return tuple(checks.positive_int("filters", channels) for channels in filters)
+
+
+def _check_whole(x, step):
+    size = x.shape[1]
+    if size is not None and size % step:
+        raise ValueError(f"x: expected a multiple of {step} samples, received {size}.")
 
 
 def _sizes(tensor):

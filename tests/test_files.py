@@ -20,3 +20,9 @@ def test_the_temporary_name_keeps_the_suffixes_that_keras_reads(tmp_path):
         with files.replacing(tmp_path / name) as beside:
             assert beside.name.endswith(name[1:])
             beside.touch()
+
+
+def test_a_long_name_with_dots_can_be_written(tmp_path):
+    path = tmp_path / ("1. " + 110 * "я" + ".wav")
+    files.write_text(path, "new")
+    assert path.read_text() == "new" and len(list(tmp_path.iterdir())) == 1

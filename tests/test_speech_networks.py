@@ -96,6 +96,20 @@ def test_frames_that_hops_do_not_fill_are_refused():
         speech_networks.SpectralGenerator(floor=1.0)
 
 
+def test_lengths_and_sizes_that_do_not_fit_are_refused(generator):
+    for call in (generator, lambda x: generator.go_on(x, tf.zeros([1, generator.state_size]))):
+        with pytest.raises(ValueError, match="expected a multiple of 16 samples, received 100"):
+            call(tf.zeros([1, 100]))
+    with pytest.raises(ValueError, match="expected a multiple of 4 samples, received 63"):
+        speech_networks.WaveformGenerator((4, 8), 5)(tf.zeros([1, 63]))
+    for make in (speech_networks.WaveformGenerator, lambda *sizes: speech_networks.waveform_critic(64, *sizes)):
+        for sizes, name in (((), "filters"), ((4, 0), "filters"), ((4,), "kernel_size")):
+            with pytest.raises(ValueError, match=f"{name}: expected"):
+                make(sizes, 0)
+    with pytest.raises(ValueError, match="window: expected 8 samples or more for 2 stages; received 4"):
+        speech_networks.waveform_critic(4, (4, 8), 5)
+
+
 def test_the_waveform_generator_has_the_sizes_of_the_paper(rng):
     made = speech_networks.WaveformGenerator(filters=(4, 8, 16), kernel_size=5)
     x = rng.normal(size=(2, 64)).astype("float32")
@@ -105,7 +119,8 @@ def test_the_waveform_generator_has_the_sizes_of_the_paper(rng):
     # Noise beside the code is heard.
     z = rng.normal(size=(2, 8, 16))
     assert np.abs(made([x, z]) - made(x)).max() > 0
-    assert len(speech_networks.SEGAN_FILTERS) == 11
+    # 16,384 samples to 8 x 1,024 (section 4.2).
+    assert 16_384 / 2 ** len(speech_networks.SEGAN_FILTERS) == 8 and speech_networks.SEGAN_FILTERS[-1] == 1024
     # Five-tap convolutions: 1-4-8-16 down; 32 (code and noise), then 16 and 8 (with skips) up; biases; PReLUs.
     down, up = 5 * (4 + 32 + 128) + 28, 5 * (32 * 8 + 16 * 4 + 8) + 13
     assert made.count_params() == down + up + (4 + 8 + 16) + (8 + 4)

@@ -6,7 +6,7 @@ arecord -f S16_LE -r 16000 -t raw | python -m apps.audio_denoising.denoise --inp
 
 Rate, channels, length and level of a recording stay. The model works on each channel by itself and at 16 kHz: what is
 above 8 kHz is left out. Files that exist are left alone without --force; of a folder, the report says which files were
-skipped, and why.
+skipped, and why. `report.json` stands beside what was written, unless another program's file of that name is there.
 
 Of a pipe, input and output are samples of 16 bits, little-endian, channels interleaved, and as many; what comes out is
 late by no more than the delay that stderr is told first, where the report goes as well.
@@ -80,13 +80,13 @@ def run(model, input, output, force, rate, channels):
         if input is None:
             demonstration(jobs[0][0], force)
     is_folder = input is not None and pathlib.Path(input).is_dir()
-    if is_folder:
-        with common.user_input():
-            skipped, summary = not_read(input, output), pathlib.Path(output) / "report.json"
-            if summary.exists() and _REPORT not in summary.read_text(errors="replace"):
+    skipped, summary = {}, pathlib.Path(output if is_folder else jobs[0][1].parent) / "report.json"
+    with common.user_input():
+        is_foreign = summary.exists() and _REPORT not in summary.read_text(errors="replace")
+        if is_folder:
+            skipped = not_read(input, output)
+            if is_foreign:
                 check_new(summary, force)
-    else:
-        skipped = {}
     seconds, done = 0.0, []
     for path, target in tqdm(jobs, "Denoising", unit=" files", disable=not is_folder):
         try:
@@ -101,20 +101,27 @@ def run(model, input, output, force, rate, channels):
     took = time.perf_counter() - start
     figures = {"files": len(done), "skipped": skipped, "seconds_of_audio": seconds, "model": denoiser.path}
     figures |= {"real_time_factor": took / seconds if seconds else None, "seconds": took, "output": output}
-    if is_folder:
-        common.report(figures, output)
-    else:
+    if is_foreign and not force:
+        print(f"not written: {str(summary)!r}, which is no report of this program.", file=sys.stderr)
         print(json.dumps(common.plain(figures)), flush=True)
+    else:
+        common.report(figures, summary.parent)
     if not done:
         raise common.UserError(f"No file was written, {len(skipped)} were skipped.")
 
 
 def not_read(input, output):
-    """Why each file below a folder is skipped that has no suffix of `audio.files`: `{path: reason}`."""
+    """Why each file below a folder is skipped that is not among `audio.files`: `{path: reason}`."""
     inside = _inside(input, output)
     others = set(pathlib.Path(input).rglob("*")) - set(audio.files(input))
-    others = sorted(path for path in others if path.is_file() and not inside(path))
-    return {str(path): "it is no WAV, FLAC or OGG file by its name" for path in others}
+    reasons = {}
+    for path in sorted(path for path in others if not inside(path)):
+        if path.is_symlink() and not path.exists():
+            reasons[str(path)] = "it is a link to nothing"
+        elif path.is_file():
+            is_hidden = any(part.startswith(".") for part in path.relative_to(input).parts)
+            reasons[str(path)] = "it is hidden" if is_hidden else "it is no WAV, FLAC or OGG file by its name"
+    return reasons
 
 
 def _inside(input, output):
@@ -134,12 +141,15 @@ def planned(input, output):
     """Pairs of a file to read and one to write.
 
     Raises:
+        FileNotFoundError: if there is no such input.
         ValueError: if there is nothing to read, the format cannot be written, or a file would be written over what is
             read, or twice.
     """
     if input is None:
         return [(output / "noisy.wav", output / "denoised.wav")]
     input = pathlib.Path(input)
+    if not input.exists():
+        raise FileNotFoundError(f"{str(input)!r} does not exist.")
     if input.is_dir():
         inside = _inside(input, output)
         jobs = [(path, output / path.relative_to(input)) for path in audio.files(input) if not inside(path)]
@@ -182,10 +192,10 @@ def file(denoiser, path, target, progress):
                 bar.update(len(block) / denoiser.rate)
                 yield block
 
-        noisy = audio.blocks(path, _SECONDS, rate=denoiser.rate)
+        noisy = audio.blocks(path, _SECONDS, rate=denoiser.rate, clip=False)
         clean = windowed(denoiser, noisy) if denoiser.frame is None else streamed(denoiser, noisy, header.channels)
         clean = audio.resample_blocks(counted(clean), denoiser.rate, header.rate, header.frames)
-        audio.write(target, clean, header.rate, audio.subtype(path, target))
+        audio.write(target, clean, header.rate, audio.subtype(path, target), header.frames)
     return seconds
 
 
@@ -222,8 +232,13 @@ def windowed(denoiser, blocks):
 
 
 def pipe_delay(denoiser, rate):
-    """Milliseconds by which `pipe` is late at most: a whole frame, and the resampling on either side."""
-    resampling = 0.0 if rate == denoiser.rate else 2 * audio.PROMPT_DELAY
+    """Milliseconds by which `pipe` is late at most: a whole frame, and the resampling on either side.
+
+    Raises:
+        ValueError: as `pipe`, but for the last sample.
+    """
+    denoiser.check_streams()
+    resampling = 2 * audio.prompt_delay(rate, denoiser.rate)
     return 1000 * ((denoiser.frame + denoiser.delay) / denoiser.rate + resampling)
 
 
@@ -231,9 +246,10 @@ def pipe(denoiser, source, sink, rate, channels):
     """Denoises raw samples from one binary stream to another as they come, as many; returns their seconds.
 
     Raises:
-        ValueError: if the rate is none that audio has, the model does not stream, or the last sample is cut in two.
+        ValueError: if the model does not stream, the rate is none that audio has or has a ratio to the model's for
+            which a live stream has no time (`audio.prompt_delay`), or the last sample is cut in two.
     """
-    audio.check_rate(rate)
+    pipe_delay(denoiser, rate)
     width, rest, frames, written = 2 * channels, b"", 0, 0
 
     def blocks():

@@ -25,7 +25,7 @@ from keras_ae.datasets import audio, speech
 from keras_ae.evaluation.speech import measures
 
 RATE = 16_000
-# Each embedded sentence has one of the embedded noises at one of these.
+# Each embedded sentence and noise that `train` keeps apart meet at each of these.
 EMBEDDED_DB = (2.5, 7.5, 12.5, 17.5)
 # The figure shows the first recording of this length.
 _SHOWN_SECONDS = 1.0
@@ -36,23 +36,24 @@ def define_flags():
         "model": flags.DEFINE_string(
             "model", served.EXPORT_DIR, "Export folder of the model; its newest version is what users are served."
         ),
-        "clean_dir": flags.DEFINE_string("clean_dir", None, "Clean recordings. By default embedded ones, with noise."),
+        "clean_dir": flags.DEFINE_string(
+            "clean_dir", None, "Clean recordings. By default the embedded ones that are not trained on, with noise."
+        ),
         "noisy_dir": flags.DEFINE_string("noisy_dir", None, "The same recordings with noise, under the same names."),
         "output": flags.DEFINE_string(
             "output", "runs/audio_denoising/evaluate", "Folder of report.json and the figure, apart from the model."
         ),
-        "seed": common.define_seed(),
     }
 
 
-def run(model, clean_dir, noisy_dir, output, seed):
+def run(model, clean_dir, noisy_dir, output):
     """Measures, draws, prints and writes the report. Arguments: the flags."""
     start = time.perf_counter()
     folder = common.writable(output)
     with common.user_input():
         baselines.spectral_gating(np.zeros(RATE, "float32"), RATE)  # tells now if its library is missing
         denoiser = served.Denoiser(model)
-        data = embedded(seed) if clean_dir is None and noisy_dir is None else recordings(clean_dir, noisy_dir)
+        data = embedded() if clean_dir is None and noisy_dir is None else recordings(clean_dir, noisy_dir)
     ways = {
         "noisy": lambda noisy: noisy,
         "model": lambda noisy: denoiser.denoise(noisy[None])[0],
@@ -82,7 +83,7 @@ def run(model, clean_dir, noisy_dir, output, seed):
         plots.spectrograms(shown, RATE).savefig(path)
     print(f"{len(found)} recordings\n{table(methods)}", file=sys.stderr)
     figures |= {"recordings": len(found), "skipped": skipped, "each": found}
-    figures |= {"model": denoiser.path, "seed": seed, "figure": shown and path, "seconds": time.perf_counter() - start}
+    figures |= {"model": denoiser.path, "figure": shown and path, "seconds": time.perf_counter() - start}
     common.report(figures, folder)
 
 
@@ -127,15 +128,15 @@ def logged(path):
     return found
 
 
-def embedded(seed):
-    """As `recordings`, of every embedded sentence with one of the embedded noises."""
-    clean, noise = (audio.files(folder) for folder in speech.embedded())
-    rng = np.random.default_rng(seed)
-    made = []
-    for path in clean:
-        other, snr = noise[rng.integers(len(noise))], float(rng.choice(EMBEDDED_DB))
-        made.append((path.stem, lambda a=path, b=other, db=snr: mixed(a, b, db), {"noise": other.stem, "snr": snr}))
-    return made
+def embedded():
+    """As `recordings`, of the embedded sentences and noises that training has not heard, each with each."""
+    clean, noise = ([f for f in audio.files(each) if speech.is_validation(f.name)] for each in speech.embedded())
+    return [
+        (f"{a.stem}, {b.stem}, {snr} dB", functools.partial(mixed, a, b, snr), {"noise": b.stem, "snr": snr})
+        for a in clean
+        for b in noise
+        for snr in EMBEDDED_DB
+    ]
 
 
 def mixed(clean, noise, snr):

@@ -17,7 +17,8 @@ def denoising(model):
 
     def one(row):
         audio, length = row
-        clean = model.call(audio[None, :length])[0]
+        # One sample at least: strided layers fail at none, and with them the whole batch.
+        clean = model.call(tf.pad(audio, [[0, 1]])[None, : tf.maximum(length, 1)])[0, :length]
         return tf.pad(clean, [[0, tf.size(audio) - length]])
 
     def denoise(audio, length):
@@ -90,6 +91,11 @@ class Denoiser:
     """
 
     def __init__(self, export_dir):
+        if not serving.versions(export_dir):
+            raise ValueError(
+                f"No export found under {str(export_dir)!r}: make one with python -m apps.audio_denoising.train, or "
+                "take --model=saved_models/audio_denoising."
+            )
         self.path, self._model, self.card = serving.load(export_dir)
         self._denoise = self._model.signatures.get("serving_default")
         if self._denoise is None or set(self._denoise.structured_outputs) != {"audio", "valid"}:
@@ -104,16 +110,20 @@ class Denoiser:
         length = tf.fill([audio.shape[0]], audio.shape[1])
         return self._denoise(audio=tf.constant(audio), length=length)["audio"].numpy()
 
+    def check_streams(self):
+        """Raises a `ValueError` unless the model goes on from a state."""
+        if self._stream is None:
+            raise ValueError(
+                f"{str(self.path)!r} has no endpoint 'stream_blocks': it sees the future of what it cleans."
+            )
+
     def stream(self, channels):
         """A `Stream` of a number of channels.
 
         Raises:
             ValueError: if the model does not stream.
         """
-        if self._stream is None:
-            raise ValueError(
-                f"{str(self.path)!r} has no endpoint 'stream_blocks': it sees the future of what it cleans."
-            )
+        self.check_streams()
         size = self._stream.structured_input_signature[1]["state"].shape[1]
         return Stream(self._stream, channels, self.frame, size)
 

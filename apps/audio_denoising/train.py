@@ -7,7 +7,9 @@ python -m apps.audio_denoising.train --clean_dir=clean_trainset_28spk_wav --nois
 A hash of a file's name keeps one in ten out of training, for validation.
 """
 
+import contextlib
 import pathlib
+import re
 import sys
 import time
 
@@ -68,9 +70,16 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
     with common.user_input():
         done = common.epochs_done(_checkpoints(checkpoint_dir)) if checkpoint_dir else 0
         data, validation = windows(clean_dir, noise_dir, noisy_dir, chosen, seed, done)
-    model, seconds = train(
-        chosen, data, validation, seed=seed, strategy=strategy, max_minutes=max_minutes, checkpoint_dir=checkpoint_dir
-    )
+    with _readable():
+        model, seconds = train(
+            chosen,
+            data,
+            validation,
+            seed=seed,
+            strategy=strategy,
+            max_minutes=max_minutes,
+            checkpoint_dir=checkpoint_dir,
+        )
     if not strategies.is_chief(strategy):
         return  # of several workers one writes and prints
     figures = {"train_seconds": seconds, "steps": int(model.optimizer.iterations), **validated(model, validation)}
@@ -82,6 +91,18 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
         made_of = {"data": name, "licence": licence, "method": method, "seed": seed}
         path = export(model, chosen, export_dir, made_of | {"command": common.command(), "numbers": figures})
     common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
+
+
+@contextlib.contextmanager
+def _readable():
+    """Marks errors of reading the data, which TensorFlow passes on with a traceback in their text."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"^ValueError: (.*)", error.message, re.MULTILINE)
+        if found is None:
+            raise
+        raise common.UserError(found[1]) from error
 
 
 def windows(clean_dir, noise_dir, noisy_dir, chosen, seed, first_epoch=0):

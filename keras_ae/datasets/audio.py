@@ -12,6 +12,7 @@ from collections import namedtuple
 import numpy as np
 from scipy import signal
 
+from keras_ae import checks
 from keras_ae import files as whole_files
 
 MAX_SAMPLES = 2**28
@@ -20,9 +21,6 @@ MAX_SAMPLES = 2**28
 RATES = (8000, 192000)
 """Lowest and highest sampling rate in Hz."""
 
-PROMPT_DELAY = 0.004
-"""Seconds that `resample_blocks(prompt=True)` keeps samples back, at most."""
-
 _SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus"}
 _FINER_THAN_24_BITS = ("PCM_32", "FLOAT", "DOUBLE")
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
@@ -30,12 +28,16 @@ _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
 _MAX_CHANNELS = 64
 # FLAC packs 65,535 frames of silence into 11 bytes; Vorbis and Opus stay below that ratio.
 _MAX_FRAMES_PER_BYTE = 8192
-# Peaks a little over 1 are usual, in floats and after lossy coding. 18 dB over it, the scale is another one.
-_MAX_PEAK = 8
 _MAX_CHUNKS = 4096
+# Seconds that a prompt resampler keeps samples back; of ratios of larger numbers its filter is too long for real time.
+_PROMPT_DELAY = 0.004
+_PROMPT_RATIO = 1000
 # A program that writes to a pipe does not know the length when it writes the header: ffmpeg says 2^32 - 1, sox 2^31 - 1
 # less the header.
 _UNKNOWN_BYTES = 2**31 - 2**12
+# What the header of a WAV file can say, and room for itself and for a last call to the encoder.
+_WAV_BYTES, _WAV_ROOM = 2**32, 2**24
+_BYTES = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
 _MAX_PAGE_BYTES = 27 + 255 + 255 * 255
 # libsndfile keeps a whole call to the Vorbis encoder on the stack.
 _WRITE_FRAMES = 2**14
@@ -96,11 +98,15 @@ def read(path, rate=None, *, start=0, frames=None):
         if rate is not None:
             check_rate(rate)
             _check_size(path, frames * rate // own, file.channels)
+        if start:
+            _seek(file, path, start)
         x = _decode(file, path, start, frames)
-    return (x, own) if rate in (None, own) else (np.clip(resample(x, own, rate), -1, 1), rate)
+    if rate not in (None, own):
+        x = resample(x, own, rate)
+    return np.clip(x, -1, 1, out=x), rate or own
 
 
-def blocks(path, seconds=10.0, rate=None):
+def blocks(path, seconds=10.0, rate=None, clip=True):
     """Reads an audio file block by block, in memory that does not grow with its length.
 
     The blocks after one another are what `read` returns; resampled, the filter goes on across their borders.
@@ -109,9 +115,10 @@ def blocks(path, seconds=10.0, rate=None):
         path: as in `read`.
         seconds: float, length of a block; the last may be shorter, and resampled ones may differ by some samples.
         rate: as in `read`.
+        clip: bool; False leaves samples that are louder than full scale, which floats may be, as they are.
 
     Returns:
-        Iterator of float32 `(t, channels)` in [-1, 1].
+        Iterator of float32 `(t, channels)`, in [-1, 1] where clipped.
 
     Raises:
         FileNotFoundError, ValueError: as `read` does; at once where the header tells, damage when it is reached.
@@ -128,11 +135,10 @@ def blocks(path, seconds=10.0, rate=None):
     # Compared as floats: seconds may be infinite.
     _check_size(path, min(seconds * max(own.rate, rate or 0), own.frames), own.channels)
     frames = max(1, round(min(seconds * own.rate, own.frames)))
-    decoded = _blocks(path, frames)
-    if rate in (None, own.rate):
-        return decoded
-    made = resample_blocks(decoded, own.rate, rate, max(1, round(own.frames * rate / own.rate)))
-    return (np.clip(block, -1, 1) for block in made)
+    made = _blocks(path, frames)
+    if rate not in (None, own.rate):
+        made = resample_blocks(made, own.rate, rate, max(1, round(own.frames * rate / own.rate)))
+    return (np.clip(block, -1, 1) for block in made) if clip else made
 
 
 def resample(x, own, rate):
@@ -161,11 +167,14 @@ def resample_blocks(blocks, own, rate, frames=None, prompt=False):
         rate: int, the new rate.
         frames: int, how many the blocks make in all: a sample too many is cut off, one too few is 0. None for as many
             as come.
-        prompt: bool; then a block's samples are not kept back for longer than `PROMPT_DELAY`, as a live stream asks,
+        prompt: bool; then a block's samples are not kept back for longer than `prompt_delay`, as a live stream asks,
             and the filter is less steep. soxr keeps back up to 200 ms.
 
     Returns:
         Iterator of float32 `(t, channels)`, none of them empty.
+
+    Raises:
+        ValueError: as `prompt_delay` where `prompt`.
     """
     blocks = iter(blocks)
     first = next(blocks, None)
@@ -195,14 +204,39 @@ def resample_blocks(blocks, own, rate, frames=None, prompt=False):
         yield np.zeros((missing, first.shape[1]), "float32")
 
 
+def prompt_delay(own, rate):
+    """Seconds that `resample_blocks(prompt=True)` keeps samples back, at most.
+
+    Args:
+        own: int, Hz, the rate of the blocks.
+        rate: int, Hz, the new rate.
+
+    Raises:
+        ValueError: if a rate is none that audio has, or their ratio is one of numbers over 1,000, such as 44,101 Hz to
+            16,000: the filter would take longer than the sound lasts.
+
+    Example: `audio.prompt_delay(48_000, 16_000)    # 0.004`
+    """
+    check_rate(own)
+    check_rate(rate)
+    if own == rate:
+        return 0.0
+    if max(own, rate) // math.gcd(own, rate) > _PROMPT_RATIO:
+        raise ValueError(
+            f"rate: {own} Hz to {rate} Hz takes too long for a live stream; expected a ratio of whole numbers up to "
+            f"{_PROMPT_RATIO}. Write a file instead."
+        )
+    return _PROMPT_DELAY
+
+
 class _Polyphase:
     """A resampler with a short filter h for a signal in chunks: y[m] = sum_n h[m down - n up] x[n]."""
 
     def __init__(self, own, rate, channels):
-        shared = math.gcd(own, rate)
+        delay, shared = prompt_delay(own, rate), math.gcd(own, rate)
         self.up, self.down = rate // shared, own // shared
         longest = max(self.up, self.down)
-        self.half = int(PROMPT_DELAY * RATES[0]) * longest
+        self.half = int(delay * RATES[0]) * longest
         h = self.up * signal.firwin(2 * self.half + 1, 0.92 / longest, window=("kaiser", 8.0))
         # `upfirdn` counts from the first coefficient: its y is late by whole samples when zeros lead.
         self.late = -(-self.half // self.down)
@@ -243,7 +277,7 @@ def writable(path):
     return pathlib.Path(path).suffix.lower() in _WRITTEN
 
 
-def write(path, audio, rate, subtype=None):
+def write(path, audio, rate, subtype=None, frames=None):
     """Writes an audio file that appears whole or not at all, making its folder.
 
     Args:
@@ -253,10 +287,11 @@ def write(path, audio, rate, subtype=None):
         rate: int, Hz.
         subtype: str, soundfile's name of the coding, such as `"PCM_16"`, `"PCM_24"` or `"FLOAT"`; where None
             `"PCM_16"`, and `"VORBIS"` for `.ogg`.
+        frames: int, T where it is known: a WAV file of over 4 GB gets a header of 64 bits then (RF64).
 
     Raises:
         ValueError: if suffix and subtype do not go together, `audio` is empty, of integers, not finite or changes its
-            channels, or a WAV file would be longer than 4 GB, which its header cannot say.
+            channels, or a WAV file grows beyond 4 GB unannounced.
         OSError: if the file cannot be written.
 
     Example:
@@ -278,6 +313,8 @@ def write(path, audio, rate, subtype=None):
     if first is None:
         raise ValueError(f"`audio` must have samples, received none for {os.fspath(path)!r}.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "WAV" and (frames or 0) * first.shape[1] * _BYTES.get(subtype, 8) >= _WAV_BYTES - _WAV_ROOM:
+        kind = "RF64"
     with (
         whole_files.replacing(path) as beside,
         _writing(path),
@@ -288,8 +325,10 @@ def write(path, audio, rate, subtype=None):
             if piece.shape[1] != first.shape[1]:
                 raise ValueError(f"`audio` has blocks of {first.shape[1]} and of {piece.shape[1]} channels.")
             file.write(piece)
-            if kind == "WAV" and os.path.getsize(beside) + piece.nbytes >= 2**32:
-                raise ValueError(f"{os.fspath(path)!r} would be over 4 GB: write FLAC, or several files.")
+            if kind == "WAV" and os.path.getsize(beside) + piece.nbytes >= _WAV_BYTES:
+                raise ValueError(
+                    f"{os.fspath(path)!r} would be over 4 GB: say how many `frames` it has, or write FLAC."
+                )
 
 
 def files(folder):
@@ -414,10 +453,9 @@ def _lacks(raw, size):
 
 
 def _decode(file, path, start, frames):
+    """The next frames of a file, which is at `start`."""
     soundfile, path = _library("soundfile"), os.fspath(path)
     try:
-        if file.tell() != start:
-            file.seek(start)
         x = file.read(frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ValueError(
@@ -430,11 +468,21 @@ def _decode(file, path, start, frames):
     if not np.isfinite(peak):
         frame = start + int(np.argmin(np.isfinite(x).all(axis=1)))
         raise ValueError(f"{path!r} has NaN or infinite samples, the first at frame {frame}.")
-    if peak > _MAX_PEAK:
+    if peak > checks.MAX_PEAK:
         raise ValueError(
             f"{path!r} must have samples in [-1, 1], received {peak:.4g}; divide floats by their full scale."
         )
-    return np.clip(x, -1, 1, out=x) if peak > 1 else x
+    return x
+
+
+def _seek(file, path, start):
+    try:
+        file.seek(start)
+    except _library("soundfile").LibsndfileError as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} is damaged or cut short, or of a coding that is read from its beginning alone: no "
+            f"way to frame {start} ({error})"
+        ) from error
 
 
 def _blocks(path, frames):

@@ -4,6 +4,7 @@ Signals are arrays of floats `(T,)` at 16 kHz, clean and processed of equal leng
 NaN where it has no answer; wrong arguments are a `ValueError`.
 """
 
+import contextlib
 import importlib
 import warnings
 
@@ -34,6 +35,11 @@ _WIDTHS = np.array([  # Hz
 # fmt: on
 # PESQ writes past its memory where it hears more than 50 utterances. One takes more than 0.2 s, and so does a pause.
 _PESQ_SECONDS = 20
+# The raw score -0.5, where P.862's scale begins, as P.862.2 and P.862.1 map it: for speech of which nothing is left.
+_PESQ_LEAST = {
+    "wb": 0.999 + 4 / (1 + np.exp(1.3669 * 0.5 + 3.8224)),
+    "nb": 0.999 + 4 / (1 + np.exp(1.4945 * 0.5 + 4.6607)),
+}
 _SI_SDR_BOUND = 120.0  # dB
 _STOI_LEAST = 6349  # samples: 30 frames of 25.6 ms, half of which the next one shares
 
@@ -77,15 +83,15 @@ def measures(clean, processed, rate):
 def pesq_wb(clean, processed):
     """Perceptual evaluation of speech quality, wide band (ITU-T P.862.2): the opinion that listeners would have.
 
-    PESQ is made for up to 20 s: longer signals are cut into equal parts of at most that, and the score is the mean
-    over the parts that have one.
+    PESQ is made for up to 20 s: longer signals are cut into equal parts of at most that, each levelled by itself, and
+    the score is the mean over the parts with speech. A part of which nothing audible is left has 1.04.
 
     Args:
         clean: floats `(T,)` at 16 kHz.
         processed: floats `(T,)`. PESQ aligns levels and delays of its own accord.
 
     Returns:
-        float, MOS-LQO from about 1.02 to 4.64; NaN where PESQ refuses: silence, no utterance, less than 1/4 s.
+        float, MOS-LQO from about 1.02 to 4.64; NaN where PESQ refuses clean: silence, no utterance, less than 1/4 s.
 
     Raises:
         ValueError: if the signals are no float arrays `(T,)` of equal length without NaN.
@@ -174,7 +180,8 @@ def si_sdr(clean, processed):
         return np.nan
     if _silent(processed):
         return -_SI_SDR_BOUND
-    s, x = clean - clean.mean(), processed - processed.mean()
+    # Scaled, as squares of the faintest would be 0.
+    s, x = (each / np.abs(each).max() for each in (clean - clean.mean(), processed - processed.mean()))
     target = np.dot(x, s) / np.dot(s, s) * s
     error = x - target
     with np.errstate(divide="ignore"):
@@ -358,12 +365,22 @@ def _pesq(clean, processed, mode):
     pesq = _library("pesq")
     parts = -(-len(clean) // (_PESQ_SECONDS * RATE))
     scores = []
+    # ValueError: the part is too faint to have a level in float32.
+    refused = pesq.BufferTooShortError, pesq.NoUtterancesError, ValueError
+
+    def score(s, x):
+        with contextlib.suppress(*refused):
+            return pesq.pesq(RATE, s, x, mode)
+        return None
+
     for s, x in zip(np.array_split(clean, parts), np.array_split(processed, parts), strict=True):
-        if not (_silent(s) or _silent(x)):
-            try:
-                scores.append(pesq.pesq(RATE, s, x, mode))
-            except (pesq.BufferTooShortError, pesq.NoUtterancesError, ValueError):
-                continue  # ValueError: the processed part is too faint to have a level in float32
+        if _silent(s):
+            continue
+        found = None if _silent(x) else score(s, x)
+        if found is None and score(s, s) is not None:
+            found = _PESQ_LEAST[mode]  # of the speech that was there
+        if found is not None:
+            scores.append(found)
     return float(np.mean(scores)) if scores else np.nan
 
 

@@ -32,10 +32,11 @@ class SEGAN(ObjectiveModel):
         removal: float, how much more speech that is taken away counts in `spectral` than noise that is left.
         seed: int or None, of all randomness in training.
 
-    In `fit(x, y)`, x is noisy and y the clean speech, float32 `(B, T)`, in [-1, 1].
+    In `fit(x, y)`, x is noisy and y the clean speech, float32 `(B, T)`, in [-1, 1]; without y, x itself.
 
     Raises:
-        ValueError: if an argument is out of range, y is missing or of another shape than x, or a sample is not finite.
+        ValueError: if an argument is out of range, y is of another shape than x, or samples are integers, not finite
+            or far outside [-1, 1].
 
     Example:
 
@@ -46,7 +47,7 @@ class SEGAN(ObjectiveModel):
         model.fit(noisy, clean, batch_size=16, epochs=80)
         model.denoise(noisy)    # (B, T)
 
-    Source: Pascual 2017, equations 3 and 4. See also: `Autoencoder`, with a target y, a code and no adversary.
+    Source: Pascual 2017, equations 3 to 5. See also: `Autoencoder`, with a target y, a code and no adversary.
     """
 
     terms = ("l1",)
@@ -82,13 +83,13 @@ class SEGAN(ObjectiveModel):
         return players | {"generator": Objective(self.generate, [self.generator], weights)}
 
     def discriminate(self, x, y, training):
-        x, y = self._emphasised(x), self._emphasised(y)
+        x, y = self._emphasised(x), self._emphasised(x if y is None else y)
         fake = tf.stop_gradient(self._generated(x, training))
         scores = (self.critic([each, x], training=training) for each in (y, fake))
         return {"discrimination": _mean(LEAST_SQUARES.critic(*scores))}
 
     def generate(self, x, y, training):
-        x, y = self._emphasised(x), self._emphasised(y)
+        x, y = self._emphasised(x), self._emphasised(x if y is None else y)
         made = self._generated(x, training)
         terms = {"l1": tf.reduce_mean(tf.abs(made - y), axis=1)}
         if self.critic is not None:
@@ -125,20 +126,19 @@ class SEGAN(ObjectiveModel):
         return (None,)
 
     def check_data(self, x, y):
-        checks.check_array("x", x, self.event_shape, None)
+        checks.check_waveforms("x", x)
         multiple = getattr(self.generator, "multiple", 1)
         if x.shape[1] % multiple:
             raise ValueError(
                 f"x: the generator trains on windows of a multiple of {multiple} samples, received {x.shape[1]}."
             )
-        if y is None:
-            raise ValueError("y: SEGAN learns from pairs. Give the clean speech of each x.")
-        if tuple(y.shape) != tuple(x.shape):
+        if y is not None and tuple(y.shape) != tuple(x.shape):
             raise ValueError(f"y: expected clean speech of x's shape {tuple(x.shape)}, received {tuple(y.shape)}.")
-        checks.check_array("y", y, self.event_shape, None)
+        if y is not None:
+            checks.check_waveforms("y", y)
 
     def check_inputs(self, x=None):
-        checks.check_array("x", x, self.event_shape, None)
+        checks.check_waveforms("x", x)
 
 
 def _mean(scores):

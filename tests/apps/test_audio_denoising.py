@@ -35,6 +35,18 @@ def export(tmp_path_factory):
     return pathlib.Path(path).parent, model
 
 
+@pytest.fixture(scope="module")
+def segan(tmp_path_factory):
+    """An export of a small untrained SEGAN, and the model."""
+    keras.utils.set_random_seed(0)
+    chosen = settings.of("segan") | {"filters": (4, 8), "kernel_size": 5, "window": 64}
+    model = train.build(chosen, seed=0)
+    rng = np.random.default_rng(0)
+    model.generator.set_weights([w + 0.1 * rng.normal(size=w.shape) for w in model.generator.get_weights()])
+    path = train.export(model, chosen, tmp_path_factory.mktemp("segan"), {"data": "none"})
+    return pathlib.Path(path).parent, model
+
+
 def tone(seconds, rate, channels=1, noise=0.05):
     rng = np.random.default_rng(1)
     t = np.arange(round(seconds * rate)) / rate
@@ -57,7 +69,9 @@ def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, caps
         monkeypatch.setitem(settings.SHARED, name, value)
     flags = {"noisy_dir": None, "method": "causal", "max_minutes": None, "seed": 0, "strategy": "default"}
     flags |= {"checkpoint_dir": str(tmp_path / "checkpoint"), "export_dir": str(tmp_path / "export")}
-    train.run(clean_dir=str(clean), noise_dir=str(noise), **flags)
+    train.run(clean_dir=str(clean), noise_dir=str(noise), **flags | {"max_minutes": 1e-9})
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 3  # an epoch, and the time is over
+    train.run(clean_dir=str(clean), noise_dir=str(noise), **flags)  # goes on
     report = json.loads((tmp_path / "report.json").read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == report
     assert report["steps"] == 6 and np.isfinite(report["validation_si_sdr"])
@@ -95,6 +109,16 @@ def test_a_critic_and_pairs_of_files_train_as_well(tmp_path):
     assert audio.header(tmp_path / "a.flac").frames == 1600
 
 
+def test_data_that_cannot_be_drawn_from_are_an_error_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setitem(settings.METHODS, "causal", settings.METHODS["causal"] | SMALL)
+    for name in "abcd":
+        audio.write(tmp_path / "clean" / f"{name}.wav", 1e-4 * tone(0.5, 16_000), 16_000, "FLOAT")
+    flags = {"noisy_dir": None, "method": "causal", "max_minutes": None, "seed": 0, "strategy": "default"}
+    flags |= {"checkpoint_dir": None, "export_dir": str(tmp_path / "export")}
+    with pytest.raises(common.UserError, match=r"^100 crops could not be used.*silent there: below -50 dBFS\.$"):
+        train.run(clean_dir=str(tmp_path / "clean"), noise_dir=str(speech.embedded()[1]), **flags)
+
+
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
@@ -111,29 +135,50 @@ def test_refuses_folders(folders, message):
 # The export.
 
 
-def test_the_export_answers_without_the_package(export, tmp_path, rng):
-    path, model = export
-    x = 0.1 * rng.normal(size=(3, 1000)).astype("float32")
-    code = (
-        "import sys, numpy as np, tensorflow as tf\n"
-        "sys.modules['keras_ae'] = None\n"
-        "served = tf.saved_model.load(sys.argv[1])\n"
-        "x = np.load(sys.argv[2])\n"
-        "answer = served.signatures['serving_default'](audio=x, length=[1000, 1000, 400])\n"
-        "np.save(sys.argv[3], answer['audio'])\n"
-    )
+ALONE = """
+import sys, numpy as np, tensorflow as tf
+sys.modules["keras_ae"] = None
+for method in ("causal", "segan"):
+    served = tf.saved_model.load(f"{method}/export/1")
+    x, made = np.load("x.npy"), {}
+    for rows in (1, 3, 64):
+        answer = served.signatures["serving_default"](audio=x[:rows], length=[1000, 400, *[1000] * 62][:rows])
+        made[f"audio{rows}"] = answer["audio"]
+    if "stream" in served.signatures:
+        size = served.signatures["stream"].structured_input_signature[1]["state"].shape[1]
+        answer = served.signatures["stream"](frame=x[:, :64], state=np.zeros([len(x), size], "float32"))
+        made |= {"frame": answer["frame"], "state": answer["state"]}
+    np.savez(f"{method}.npz", **made)
+"""
+
+
+def test_the_exports_answer_without_the_package(export, segan, tmp_path, rng):
+    x = 0.1 * rng.normal(size=(64, 1000)).astype("float32")
     np.save(tmp_path / "x.npy", x)
-    arguments = [serving.newest(path), tmp_path / "x.npy", tmp_path / "y.npy"]
-    subprocess.run([sys.executable, "-c", code, *map(str, arguments)], cwd=tmp_path, check=True, capture_output=True)
-    found = np.load(tmp_path / "y.npy")
-    np.testing.assert_allclose(found[:2], model.denoise(x[:2]), atol=1e-5)
-    # Padding does not change the valid part, and is silence.
-    np.testing.assert_allclose(found[2, :400], model.denoise(x[2:, :400])[0], atol=1e-5)
-    assert not found[2, 400:].any() and np.abs(found[2, :400]).max() > 0
+    models = {"causal": export, "segan": segan}
+    for method, (path, _) in models.items():
+        (tmp_path / method).mkdir()
+        (tmp_path / method / "export").symlink_to(path)
+    subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True, capture_output=True)
+    for method, (path, model) in models.items():
+        made, close = np.load(tmp_path / f"{method}.npz"), {"rtol": 1e-5, "atol": 1e-5}
+        expected = model.denoise(x)
+        expected[1] = np.pad(model.denoise(x[1:2, :400])[0], [0, 600])  # padding changes nothing, and is silence
+        for rows in (1, 3, 64):
+            np.testing.assert_allclose(made[f"audio{rows}"], expected[:rows], **close)
+        weights = sum(4 * np.prod(w.shape) for w in model.generator.weights)
+        found = sum(f.stat().st_size for f in (pathlib.Path(serving.newest(path)) / "variables").iterdir())
+        assert weights < found < 1.2 * weights + 20_000
+    _, model = export
+    frame, state = model.generator.go_on(tf.constant(x[:, :64]), tf.zeros([64, model.generator.state_size]))
+    made = np.load(tmp_path / "causal.npz")
+    np.testing.assert_allclose(made["frame"], frame, **close)
+    np.testing.assert_allclose(made["state"], state, rtol=1e-5, atol=1e-4)
 
 
-def test_bad_rows_do_not_harm_their_neighbours(export, rng):
-    path, model = export
+@pytest.mark.parametrize("name", ["export", "segan"])
+def test_bad_rows_do_not_harm_their_neighbours(name, request, rng):
+    path, model = request.getfixturevalue(name)
     default = tf.saved_model.load(str(serving.newest(path))).signatures["serving_default"]
     x = 0.1 * rng.normal(size=(4, 640)).astype("float32")
     broken = x.copy()
@@ -142,6 +187,7 @@ def test_bad_rows_do_not_harm_their_neighbours(export, rng):
     assert answer["valid"].numpy().tolist() == [True, False, False, True]
     np.testing.assert_allclose(answer["audio"][0], model.denoise(x[:1])[0], atol=1e-5)
     assert not answer["audio"].numpy()[1:].any()
+    assert default(audio=tf.zeros([2, 0]), length=[0, 0])["audio"].shape == (2, 0)
 
 
 def test_a_stream_of_frames_is_the_whole_late_by_the_delay(export, rng):
@@ -229,6 +275,8 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     (folder / "text.wav").write_text("not audio")
     (folder / "empty.flac").write_bytes(b"")
     (folder / "notes.txt").write_text("not audio")
+    (folder / "._good.wav").write_text("not audio")
+    (folder / "gone.wav").symlink_to(folder / "nowhere.wav")
     audio.write(folder / "nan.wav", tone(0.2, 16_000), 16_000, "FLOAT")
     content = bytearray((folder / "nan.wav").read_bytes())
     content[-4:] = np.float32(np.nan).tobytes()
@@ -238,16 +286,18 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     broken = {"text.wav", "empty.flac", "nan.wav", "cut.wav"}
     assert report["files"] == 2
-    assert {pathlib.Path(path).name for path in report["skipped"]} == {*broken, "notes.txt"}
+    others = {"notes.txt": "by its name", "._good.wav": "hidden", "gone.wav": "a link to nothing"}
+    reasons = {pathlib.Path(path).name: reason for path, reason in report["skipped"].items()}
+    assert reasons.keys() == {*broken, *others} and all(others[name] in reasons[name] for name in others)
     written = sorted(each.relative_to(tmp_path / "out").as_posix() for each in (tmp_path / "out").rglob("*.wav"))
     assert written == ["deep/one.wav", "good.wav"]
     assert audio.header(tmp_path / "out" / "deep" / "one.wav").frames == 1
     # Nothing is overwritten unasked.
     before = (tmp_path / "out" / "good.wav").stat().st_mtime_ns
-    with pytest.raises(common.UserError, match="No file was written, 7 were skipped"):
+    with pytest.raises(common.UserError, match="No file was written, 9 were skipped"):
         run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
     skipped = json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"]
-    assert len(skipped) == 7 and sum("exists; --force" in reason for reason in skipped.values()) == 2
+    assert len(skipped) == 9 and sum("exists; --force" in reason for reason in skipped.values()) == 2
     assert (tmp_path / "out" / "good.wav").stat().st_mtime_ns == before
     # Nor is a report that is somebody else's.
     (tmp_path / "other").mkdir()
@@ -255,6 +305,16 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     with pytest.raises(common.UserError, match=r"report.json' exists; --force"):
         run_denoise(path, input=str(folder), output=str(tmp_path / "other"))
     assert (tmp_path / "other" / "report.json").read_text() == "precious"
+
+
+def test_samples_beyond_full_scale_stay(tmp_path, export):
+    path, model = export
+    x = 4 * tone(0.3, 16_000)
+    audio.write(tmp_path / "loud.wav", x, 16_000, "FLOAT")
+    run_denoise(path, input=str(tmp_path / "loud.wav"), output=str(tmp_path / "out.wav"))
+    made = np.concatenate(list(audio.blocks(tmp_path / "out.wav", clip=False)))
+    assert np.abs(made).max() > 1
+    np.testing.assert_allclose(made[:, 0], model.denoise(x.T)[0], atol=1e-4)
 
 
 def test_a_single_bad_file_is_an_error(export, tmp_path):
@@ -274,11 +334,11 @@ def test_a_single_bad_file_is_an_error(export, tmp_path):
         run_denoise(tmp_path, input=str(tmp_path / "good.wav"), output=str(tmp_path / "out.wav"))
 
 
-def test_a_model_that_sees_the_future_is_served_row_by_row_and_window_by_window(tmp_path, monkeypatch, rng):
-    chosen = settings.of("segan") | {"filters": (4, 8), "kernel_size": 5, "window": 64}
-    model = train.build(chosen, seed=0)
-    model.generator.set_weights([w + 0.1 * rng.normal(size=w.shape) for w in model.generator.get_weights()])
-    denoiser = served.Denoiser(pathlib.Path(train.export(model, chosen, tmp_path, {})).parent)
+def test_a_model_that_sees_the_future_is_served_row_by_row_and_window_by_window(segan, tmp_path, monkeypatch, rng):
+    path, _ = segan
+    denoiser = served.Denoiser(path)
+    with pytest.raises(common.UserError, match="has no endpoint 'stream_blocks'"):
+        run_denoise(path, input="-")
     x = rng.uniform(-0.5, 0.5, (1, 3000)).astype("float32")
     alone = denoiser.denoise(x)
     beside = denoiser._denoise(audio=tf.constant(np.pad(x, [[0, 0], [0, 300]])), length=[3000])["audio"].numpy()
@@ -329,7 +389,14 @@ def test_no_file_is_lost_to_another(export, tmp_path, capsys):
     # A name without a format is a folder, an unknown format an error; the report of another program stays.
     (tmp_path / "report.json").write_text("precious")
     run_denoise(path, input=str(folder / "a.wav"), output=str(tmp_path / "single"))
-    assert (tmp_path / "single" / "a.wav").exists() and (tmp_path / "report.json").read_text() == "precious"
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (tmp_path / "single" / "a.wav").exists()
+    assert report == json.loads((tmp_path / "single" / "report.json").read_text())
+    run_denoise(path, input=str(folder / "a.wav"), output=str(tmp_path / "a.wav"))
+    shown = capsys.readouterr()
+    assert "report.json', which is no report of this program" in shown.err
+    assert json.loads(shown.out.splitlines()[-1])["files"] == 1
+    assert (tmp_path / "report.json").read_text() == "precious"
     (tmp_path / "link.wav").symlink_to(folder / "a.wav")
     for flags, message in (
         ({"output": str(folder / "a.mp3")}, "expected a folder or a name in .wav, .flac or .ogg"),
@@ -405,6 +472,16 @@ class _Trickle(io.RawIOBase):
         return len(piece)
 
 
+def test_a_trained_model_leaves_no_clicks_where_frames_meet(rng):
+    denoiser = served.Denoiser(ROOT / "saved_models" / "audio_denoising")
+    t = np.arange(2 * 16_000) / 16_000
+    for x in (0.3 * np.sin(2 * np.pi * 440 * t), 0.1 * rng.normal(size=t.shape)):
+        made = np.concatenate(list(denoise.streamed(denoiser, np.split(x.astype("float32")[:, None], 5), 1)))[:, 0]
+        steps = np.abs(np.diff(made))[2000:-2000]  # from one sample to the next
+        at_borders = (np.arange(len(steps)) + 2001) % denoiser.frame == 0
+        assert 0 < steps[at_borders].max() <= 1.1 * steps[~at_borders].max()
+
+
 # Evaluation.
 
 
@@ -417,7 +494,7 @@ def test_figures_of_pairs_with_a_log(export, tmp_path, capsys):
         audio.write(tmp_path / "noisy" / f"{i}.wav", y, 16_000)
     (tmp_path / "log_testset.txt").write_text("0.wav hum clip 5\n1 rain 7.5\n")
     folders = {"clean_dir": str(tmp_path / "clean"), "noisy_dir": str(tmp_path / "noisy")}
-    evaluate.run(model=str(path), output=str(tmp_path / "out"), seed=0, **folders)
+    evaluate.run(model=str(path), output=str(tmp_path / "out"), **folders)
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
     for name in ("pesq_wb", "pesq_nb", "stoi", "si_sdr", "ssnr", "csig", "cbak", "covl"):
@@ -428,12 +505,12 @@ def test_figures_of_pairs_with_a_log(export, tmp_path, capsys):
     audio.write(tmp_path / "noisy" / "0.wav", np.zeros((100, 1)), 16_000)
     (tmp_path / "clean" / "alone.wav").write_text("not audio")
     (tmp_path / "log_testset.txt").write_text("file noise clip snr\n1 rain 7.5\n")
-    evaluate.run(model=str(path), output=str(tmp_path / "out"), seed=0, **folders)
+    evaluate.run(model=str(path), output=str(tmp_path / "out"), **folders)
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["recordings"] == 1 and "one of the two" in report["skipped"]["alone.wav"]
     assert "100 samples" in report["skipped"]["0.wav"] and set(report["by_snr"]) == {"7.5"}
     with pytest.raises(common.UserError, match="together"):
-        evaluate.run(model=str(path), output=str(tmp_path / "out"), seed=0, **folders | {"noisy_dir": None})
+        evaluate.run(model=str(path), output=str(tmp_path / "out"), **folders | {"noisy_dir": None})
 
 
 def test_what_a_measure_refuses_is_counted_and_left_out():
@@ -445,7 +522,7 @@ def test_what_a_measure_refuses_is_counted_and_left_out():
 
 
 @pytest.mark.parametrize("script", ["train", "evaluate", "denoise"])
-def test_scripts_have_ten_flags_at_most_with_reasons(script):
+def test_scripts_have_ten_flags_at_most(script):
     command = [sys.executable, "-m", f"apps.audio_denoising.{script}", "--help"]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
     own = [line for line in shown.splitlines() if line.startswith("  --")]

@@ -63,6 +63,25 @@ def test_read_resamples(tmp_path, rate, channels):
     np.testing.assert_allclose(y[500:-500], tone(channels=channels)[500:-500], atol=1e-3)
 
 
+@pytest.mark.parametrize("own, rate", [(8_000, 16_000), (44_100, 16_000), (16_000, 48_000), (16_000, 22_050)])
+def test_a_prompt_resampler_makes_what_soxr_makes(own, rate, rng):
+    t = np.arange(own // 2) / own
+    x = np.stack([np.sin(2 * np.pi * f * t + f) for f in (440, 2_500)], axis=1).astype("float32")
+    borders = np.sort(rng.integers(0, len(x), 20))
+    made = np.concatenate(list(audio.resample_blocks(np.split(x, borders), own, rate, prompt=True)))
+    expected = audio.resample(x, own, rate)
+    inside = slice(rate // 50, -rate // 50)
+    assert len(made) == len(expected)
+    np.testing.assert_allclose(made[inside], expected[inside], atol=1e-3)
+
+
+def test_a_ratio_for_which_a_live_stream_has_no_time_is_refused():
+    assert audio.prompt_delay(16_000, 16_000) == 0 < audio.prompt_delay(11_025, 16_000)
+    for rates, message in (((44_101, 16_000), "takes too long for a live stream"), ((7_000, 16_000), "8000 to 192000")):
+        with pytest.raises(ValueError, match=message):
+            audio.prompt_delay(*rates)
+
+
 def test_read_takes_a_part(tmp_path):
     for suffix in (".wav", ".flac"):
         path = save(tmp_path / f"x{suffix}", tone())
@@ -263,6 +282,33 @@ def test_write_then_read(tmp_path, suffix, subtype):
 def test_write_clips_and_takes_one_axis(tmp_path):
     audio.write(tmp_path / "x.wav", np.array([0.5, 2, -2], np.float16), RATE)
     np.testing.assert_allclose(audio.read(tmp_path / "x.wav")[0], [[0.5], [1], [-1]], atol=2**-14)
+
+
+def test_a_wav_file_beyond_its_header_gets_a_longer_one(tmp_path, monkeypatch, rng):
+    import soundfile
+
+    monkeypatch.setattr(audio, "_WAV_BYTES", 30_000)
+    monkeypatch.setattr(audio, "_WAV_ROOM", 1_000)
+    x = rng.uniform(-1, 1, size=(9_000, 2)).astype("float32")
+    blocks = list(np.split(x, 9))
+    with pytest.raises(ValueError, match="say how many `frames`"):
+        audio.write(tmp_path / "x.wav", blocks, 16_000)
+    assert not list(tmp_path.iterdir())
+    audio.write(tmp_path / "x.wav", blocks, 16_000, frames=9_000)
+    assert soundfile.info(tmp_path / "x.wav").format == "RF64"
+    np.testing.assert_allclose(audio.read(tmp_path / "x.wav")[0], x, atol=2**-15)
+    audio.write(tmp_path / "x.wav", blocks[:5], 16_000, frames=5_000)
+    assert soundfile.info(tmp_path / "x.wav").format == "WAV"
+
+
+def test_a_coding_without_places_is_read_from_its_beginning(tmp_path, rng):
+    import soundfile
+
+    soundfile.write(tmp_path / "x.wav", 0.1 * rng.normal(size=8_000), 8_000, "GSM610")
+    whole, _ = audio.read(tmp_path / "x.wav")
+    np.testing.assert_array_equal(np.concatenate(list(audio.blocks(tmp_path / "x.wav", 0.3))), whole)
+    with pytest.raises(ValueError, match="of a coding that is read from its beginning alone: no way to frame 100"):
+        audio.read(tmp_path / "x.wav", start=100)
 
 
 def test_nothing_remains_of_a_write_that_fails(tmp_path):

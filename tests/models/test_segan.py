@@ -66,13 +66,23 @@ class _Recorded:
 
 
 def test_each_player_moves_its_own_network(waves):
-    model = build()
-    model.compile({"critic": keras.optimizers.SGD(0.0), "generator": keras.optimizers.SGD(1e-2)})
-    before = [w.copy() for w in model.critic.get_weights()], [w.copy() for w in model.generator.get_weights()]
-    model.fit(*waves, batch_size=32, epochs=1, verbose=0)
-    for old, new in zip(before[0], model.critic.get_weights(), strict=True):
-        np.testing.assert_array_equal(old, new)
-    assert any(np.abs(a - b).max() > 0 for a, b in zip(before[1], model.generator.get_weights(), strict=True))
+    for resting, moving in (("critic", "generator"), ("generator", "critic")):
+        model = build()
+        model.compile({resting: keras.optimizers.SGD(0.0), moving: keras.optimizers.SGD(1e-2)})
+        before = {name: [w.copy() for w in getattr(model, name).get_weights()] for name in (resting, moving)}
+        model.fit(*waves, batch_size=32, epochs=1, verbose=0)
+        for old, new in zip(before[resting], getattr(model, resting).get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        after = getattr(model, moving).get_weights()
+        assert any(np.abs(a - b).max() > 0 for a, b in zip(before[moving], after, strict=True))
+
+
+def test_without_a_target_it_learns_its_input(waves):
+    model = build(preemphasis=0.0)
+    model.compile("adam")
+    alone, given = (model.evaluate(*each, verbose=0, return_dict=True)["l1"] for each in ((waves[0],), waves[:1] * 2))
+    assert alone == pytest.approx(given, rel=0.02)  # the noise beside the code differs
+    assert alone != pytest.approx(model.evaluate(*waves, verbose=0, return_dict=True)["l1"], rel=0.02)
 
 
 def test_it_learns_to_take_noise_away(waves):
@@ -126,8 +136,12 @@ def test_refuses_data(waves):
     model = build()
     model.compile("adam")
     noisy, clean = waves
-    with pytest.raises(ValueError, match="learns from pairs"):
-        model.fit(noisy, verbose=0)
+    for x, y in ((32_768 * noisy, clean), (noisy, 32_768 * clean)):
+        for dtype in ("int16", "float32"):
+            with pytest.raises(ValueError, match=r"expected float samples in \[-1, 1\].*32,768 for 16 bits"):
+                model.fit(x.astype(dtype) if x is not noisy else x, y.astype(dtype) if y is not clean else y, verbose=0)
+    with pytest.raises(ValueError, match="expected float samples"):
+        model.denoise((32_768 * noisy).astype("int16"))
     with pytest.raises(ValueError, match="x's shape"):
         model.fit(noisy, clean[:-1], verbose=0)
     with pytest.raises(ValueError, match="multiple of 4 samples, received 63"):
