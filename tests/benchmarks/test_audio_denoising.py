@@ -83,6 +83,6 @@ def test_speed_and_memory_are_those_of_an_export(tmp_path):
     export = str(pathlib.Path(train.export(train.build(chosen, 0), chosen, tmp_path, {})).parent)
     factors = benchmark.one_core(benchmark.real_time_factors, export)
     assert 0 < factors["offline"] < factors["stream"] < 1
-    # Five more minutes of samples are 19 MB: read whole, and copied a few times on the way, they would show.
-    long, short = (benchmark.one_core(benchmark.memory, export, seconds) for seconds in (320, 20))
-    assert long - short < 50e6
+    # Ten more minutes of samples are 38 MB, going in and coming out: held whole, they would show.
+    long, short = (benchmark.one_core(benchmark.memory, export, seconds) for seconds in (620, 20))
+    assert long - short < 30e6
