@@ -3,7 +3,8 @@
 One, two or three quadrants are seen: the lower left, the left half, all but the lower right (Sohn 2015, section 5.1);
 the others are predicted, as Bernoulli pixels. Pixels are drawn anew at every visit in training; each test image is
 binarised once. The conditional log-likelihood of the predicted pixels is estimated with 5,000 samples on all test
-images.
+images; no setting was chosen by it. Otherwise than in the paper, the prior's network gets no guess of a network that
+predicts the pixels at once, codes have 50 dimensions, and no validation stops the training.
 
 Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
 """
@@ -18,7 +19,7 @@ import keras_ae as ka
 from benchmarks import options, results, runs
 from keras_ae.evaluation import likelihood
 
-HIDDEN, LATENT, BATCH, SEED, RATE, MINUTES = (500, 500), 50, 100, 0, 1e-3, 15.0
+HIDDEN, LATENT, BATCH, SEED, RATE, MINUTES = (500, 500), 50, 100, 0, 1e-3, 10.0
 SAMPLES = 5_000
 MARKS = {"1": (63.91, 70.0), "2": (44.73, 48.0), "3": (20.95, 23.0)}  # the paper's, and what was asked of this project
 COMMAND = "python -m benchmarks.conditional --data=mnist.npz"
@@ -82,7 +83,7 @@ def rows(reports):
 
 
 def main(_):
-    settings = {"hidden": HIDDEN, "latent": LATENT, "rate": RATE, "batch": BATCH}
+    settings = {"hidden": HIDDEN, "latent": LATENT, "rate": RATE, "batch": BATCH, "samples": SAMPLES, "seed": SEED}
     settings["minutes"] = options.MINUTES.value or MINUTES
     reports = runs.reports("conditional", MARKS, measure, settings)
     if len(reports) == len(MARKS):

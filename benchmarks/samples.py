@@ -14,7 +14,6 @@ import functools
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import app
 
 import keras_ae as ka
@@ -25,6 +24,7 @@ from keras_ae.evaluation import likelihood, samples
 LATENT, FILTERS, HIDDEN, BATCH, RATE, MINUTES, SEED = 16, (32, 64), (256,), 128, 1e-3, 6.0, 0
 TRAIN, VALID = 50_000, 1_000  # the second for sigma of the Parzen windows, of those after the first
 SAMPLES, COVERED = 10_000, 5_000  # the second for precision and recall, which compare all pairs
+EPOCHS, WEIGHTS = 5, "classifier.weights.h5"
 HELD_OUT = "held-out training images"
 MODELS = {"autoencoder": ka.Autoencoder, "VAE": ka.VAE}
 SAMPLERS = {
@@ -58,17 +58,31 @@ def compared(real, fake):
     return {"frechet": samples.frechet_distance(real, fake), "precision": precision, "recall": recall}
 
 
+def trained_features(x, y, folder):
+    """The classifier's features, those of one training for all models: distances in others do not compare."""
+
+    def make(own):
+        keras.utils.set_random_seed(SEED)
+        own.mkdir(parents=True, exist_ok=True)
+        samples.train_features(x, y, epochs=EPOCHS).classifier.save_weights(own / WEIGHTS)
+        return {}
+
+    runs.kept(folder, "features", make, {"rows": len(x), "epochs": EPOCHS, "seed": SEED})
+    features = samples.train_features(x[:BATCH], y[:BATCH], epochs=1)
+    features.classifier.load_weights(folder / "features" / WEIGHTS)
+    return features
+
+
 def measure(name, folder):
     """Trains a model and fits the samplers; returns the scores of each, and of real images."""
     keras.utils.set_random_seed(SEED)
     (x, y), (x_test, _) = digits("train"), digits("test")
     (x, held_out), y = np.split(x, [TRAIN]), y[:TRAIN]
-    features = samples.train_features(x, y, epochs=5)
+    features = trained_features(x, y, folder.parent)
     real = features(x_test)
     found = {HELD_OUT: compared(real, features(held_out))}
     model = build(name)
-    batches = tf.data.Dataset.from_tensor_slices(x).shuffle(len(x), seed=SEED).batch(BATCH)
-    trained = runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
+    trained = runs.train(model, runs.batches(x, BATCH, SEED), RATE, options.MINUTES.value or MINUTES, folder)
     for way, sampler in SAMPLERS.items():
         if way != "prior" or hasattr(model, "prior"):
             images = np.asarray(sampler(model).fit(x).sample(SAMPLES, seed=SEED))
@@ -105,6 +119,7 @@ def rows(reports):
 
 def main(_):
     settings = {"latent": LATENT, "filters": FILTERS, "hidden": HIDDEN, "batch": BATCH, "rate": RATE}
+    settings |= {"train": TRAIN, "valid": VALID, "samples": SAMPLES, "covered": COVERED, "epochs": EPOCHS, "seed": SEED}
     settings["minutes"] = options.MINUTES.value or MINUTES
     reports = runs.reports("samples", MODELS, measure, settings)
     if len(reports) == len(MODELS):

@@ -97,16 +97,21 @@ def check_labels(name, labels, num_classes, unknown=None):
         raise ValueError(f"{name}: expected labels 0 to {num_classes - 1}{or_unknown}; received {wrong[0]}.")
 
 
-def check_some_labels(y, rows, num_classes):
-    """Raises a `ValueError` unless y are labels, -1 where unknown, of so many rows and some are known.
-
-    Warns of a class without any in an array; a tensor is a batch of a data set, which need not show every class.
-    """
+def check_partial_labels(y, rows, num_classes):
+    """Raises a `ValueError` unless y are labels of so many rows, -1 where unknown."""
     if y is None:
         raise ValueError("y: expected integer labels, -1 where unknown; received none.")
     check_labels("y", y, num_classes, unknown=-1)
     if y.shape[0] != rows:
         raise ValueError(f"y: expected a label for each of the {rows} rows, received shape {tuple(y.shape)}.")
+
+
+def check_some_labels(y, rows, num_classes):
+    """Raises a `ValueError` as `check_partial_labels`, and where no label is known.
+
+    Warns of a class without any in an array; a tensor is a batch of a data set, which need not show every class.
+    """
+    check_partial_labels(y, rows, num_classes)
     counts = np.bincount(np.asarray(y)[np.asarray(y) >= 0], minlength=num_classes)
     if not counts.any():
         rows = "all rows" if isinstance(y, np.ndarray) else "all rows of the first batch"

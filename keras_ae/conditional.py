@@ -31,6 +31,7 @@ class Conditional:
 
     conditional = True
     num_classes = None
+    _built_condition = None
 
     def condition(self, y):
         """What the networks receive for y: float32 `(B, ...)`."""
@@ -46,7 +47,7 @@ class Conditional:
         if self.num_classes:
             return ()
         shapes = getattr(self.encoder, "input_shape", None)
-        return tuple(shapes[1][1:]) if isinstance(shapes, list) else None
+        return tuple(shapes[1][1:]) if isinstance(shapes, list) else self._built_condition
 
     @property
     def condition_dtype(self):
@@ -72,6 +73,7 @@ class Conditional:
         x, y = (tuple(shape) for shape in input_shape)
         if not self._networks_built():
             self.call((tf.zeros([1, *x[1:]]), tf.zeros([1, *y[1:]], self.condition_dtype)))
+        self._built_condition = y[1:]
         return super().build(x)
 
     def check_conditions(self):

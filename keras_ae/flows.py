@@ -182,6 +182,8 @@ class Density(ObjectiveModel):
         model.compile("adam")
         model.fit(z, epochs=50)    # z (N, 2)
         model.predict(z)           # (N,) nats: log p(z)
+
+    See also: `samplers.FlowSampler`, which fits one to the codes of a model; `priors`, learned together with a model.
     """
 
     terms = ("nll",)

@@ -70,6 +70,8 @@ class LatentVariableModel(Autoencoder):
             log p(x) ~ log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x),    z_s ~ q(z|x)
 
         Works through the samples in chunks, so that memory does not grow with their number (Burda 2016, equation 8).
+        A Bernoulli's value at fractions of 0 and 1 is returned as it is, though it is neither a probability nor a
+        density: `evaluation.likelihood.negative_log_likelihood` refuses it.
         """
         return importance.log_marginal(self, x, y, num_samples, seed)
 

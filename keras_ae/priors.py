@@ -100,6 +100,10 @@ class Ring(_Planar):
         p(z) = 1/10 sum_k N(z; 4 u_k, diag(1, 0.25)^2 in the axes of u_k),    u_k at angle 2 pi k / 10
 
     Two-dimensional codes only.
+
+    Example: `vae = ka.VAE(encoder, decoder, prior="ring")`
+
+    See also: `SwissRoll`.
     """
 
     components = 10
@@ -117,7 +121,11 @@ class SwissRoll(_Planar):
     """A spiral of two turns, even along its length, with normal noise across it (Makhzani 2015, figure 4).
 
     The density is that of 200 Gaussians strung along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, each as long as the
-    distance to its neighbours and 0.1 wide.
+    distance to its neighbours and 0.1 wide. Two-dimensional codes only.
+
+    Example: `vae = ka.VAE(encoder, decoder, prior="swiss_roll")`
+
+    See also: `Ring`.
     """
 
     components = 200
@@ -145,6 +153,18 @@ class LearnedMixture(Prior):
         p(z) = sum_k w_k N(z; m_k, diag(s_k)^2)
 
     Starts near the standard normal; the KL to it is a Monte Carlo estimate.
+
+    Args:
+        latent_dim: int, D.
+        components: int, K.
+
+    Raises:
+        ValueError: if a size is no whole number, 1 or more.
+
+    Example: `vae = ka.VAE(encoder, decoder, prior=ka.priors.LearnedMixture(32, components=20))`
+
+    Source: Dilokthanakul 2016, section 3, without the labels' network. See also: `VampPrior`, whose components are the
+    model's own posteriors.
     """
 
     def __init__(self, latent_dim, components=10, **kwargs):
@@ -174,8 +194,8 @@ class VampPrior(Prior):
 
     v_k are the weights `pseudo_inputs`, which the optimizer's steps keep in [0, 1], and low to high is the likelihood's
     range of x; where that has no upper end, u_k = v_k. The encoder is the model's own: the model binds the prior to it,
-    and is saved with one encoder. Each step of training passes K more rows through it. The KL is a Monte Carlo
-    estimate.
+    and is saved with one encoder. Each step of training passes K more rows through it, as in inference: without
+    dropout, and with the moving averages of batch normalisation. The KL is a Monte Carlo estimate.
 
     Args:
         latent_dim: int, D.

@@ -59,7 +59,11 @@ class EncoderDecoder(ObjectiveModel):
 
     @in_batches
     def encode(self, x, y=None):
-        """Codes of x, the posterior means: `(B, latent_dim)` float32."""
+        """Codes of x, the posterior means: `(B, latent_dim)` float32.
+
+        Of a posterior that has none in closed form, an autoregressive one or that of several layers, what the means of
+        its parts are mapped to.
+        """
         return self.posterior(x, y).mean()
 
     @in_batches

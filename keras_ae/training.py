@@ -81,6 +81,10 @@ class ObjectiveModel(keras.Model):
     def check_data(self, x, y):
         """Hook: raises a `ValueError` where `x` or `y`, whole arrays or a first batch, do not suit the model."""
 
+    def check_measured(self, x, y):
+        """Hook: as `check_data`, of what is evaluated and not trained on."""
+        self.check_data(x, y)
+
     def call_on(self, x, y):
         """Hook: calls the model on what `fit` received, so that its networks are built; y may be None."""
         return self(x)
@@ -344,10 +348,10 @@ class ObjectiveModel(keras.Model):
         """Trains the model; arguments as in `keras.Model.fit`. Checks the data first, see `check_data`."""
         self._assert_compile_called("fit")
         strategies.check_scope(self.distribute_strategy, self.variables)
-        first = self._check_source(x, y)
+        first = self._check_source(x, y, self.check_data)
         if kwargs.get("validation_data") is not None:
             validation = keras.utils.unpack_x_y_sample_weight(kwargs["validation_data"])
-            self._check_source(*validation[:2])
+            self._check_source(*validation[:2], self.check_measured)
             kwargs["validation_data"] = _pack(*validation)
         if self._requested_steps == "auto" and first is not None:
             self._set_steps(first, x, batch_size or 32, kwargs.get("steps_per_epoch"))
@@ -368,18 +372,18 @@ class ObjectiveModel(keras.Model):
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
         """The loss and terms on given data; arguments as in `keras.Model.evaluate`."""
         if not kwargs.get("_use_cached_eval_dataset"):  # then `fit` has checked and packed them
-            self._check_source(x, y)
+            self._check_source(x, y, self.check_measured)
             x, y, sample_weight = _pack(x, y, sample_weight)
         return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """One training step on one batch; arguments as in `keras.Model.train_on_batch`."""
-        self._check_source(x, y)
+        self._check_source(x, y, self.check_data)
         return super().train_on_batch(*_pack(x, y, sample_weight), **kwargs)
 
     def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
         """The terms of one batch; arguments as in `keras.Model.test_on_batch`."""
-        self._check_source(x, y)
+        self._check_source(x, y, self.check_measured)
         return super().test_on_batch(*_pack(x, y, sample_weight), **kwargs)
 
     def predict(self, x, *args, **kwargs):
@@ -391,7 +395,7 @@ class ObjectiveModel(keras.Model):
         finally:
             self.steps_per_execution = steps
 
-    def _check_source(self, x, y):
+    def _check_source(self, x, y, check):
         """Checks arrays whole, a data set by its first batch; returns that batch (generators stay unread: None)."""
         if isinstance(x, tf.data.Dataset):
             first = next(iter(x.take(1)), None)
@@ -409,7 +413,7 @@ class ObjectiveModel(keras.Model):
             first = keras.tree.map_structure(lambda array: array[:1], (x,) if y is None else (x, y))
         else:
             return None
-        self.check_data(x, y)
+        check(x, y)
         if not self.built:
             with self.distribute_strategy.scope():
                 self.call_on(*keras.tree.map_structure(lambda a: None if a is None else a[:1], (x, y)))

@@ -20,6 +20,8 @@ def keep_labels(y, count, seed=0):
         ValueError: if `count` is no multiple of the number of classes, or a class has fewer rows than that needs.
 
     Example: `keep_labels(y_train, 100, seed=0)`    # 10 of each digit
+
+    See also: `semi_supervised`, which takes what this returns.
     """
     y = np.asarray(y)
     count = checks.positive_int("count", count)

@@ -18,7 +18,8 @@ def active_units(model, x, threshold=1e-2):
         A_j = Var_x(E_q[z_j | x]),    active units = #{j: A_j > threshold}
 
     A dimension whose posterior mean is the same for every x has collapsed to the prior. The variance is the
-    population's (divided by N), over the rows of x.
+    population's (divided by N), over the rows of x. Where `encode` gives no mean, as for an autoregressive posterior or
+    the upper of several layers, it is that of the codes which it gives instead.
 
     Args:
         model: a model with `encode`, whose codes are posterior means `(N, latent_dim)`.
@@ -33,7 +34,7 @@ def active_units(model, x, threshold=1e-2):
 
     Example: `active_units(vae, x_test)`
 
-    Source: Burda 2016, table 1.
+    Source: Burda 2016, table 1. See also: `aggregate_posterior_distance`, of all dimensions together.
     """
     means = np.asarray(model.encode(x), dtype="float64")  # (N, latent_dim)
     if len(means) < 2:

@@ -271,7 +271,11 @@ def bits_per_dimension(nats, x_shape, levels=256):
     Raises:
         ValueError: if `x_shape` or `levels` has a number below 1.
 
-    Example: `bits_per_dimension(vae.log_prob(dequantise(x, seed=0)), x.shape[1:]).mean()`
+    Example:
+
+        vae = ka.VAE(encoder, decoder, likelihood="continuous_bernoulli")    # a density; fitted to dequantise(x, epoch)
+        found = negative_log_likelihood(vae, dequantise(x, seed=0))          # refuses what is none
+        bits_per_dimension(found.log_prob, x.shape[1:]).mean()
 
     Source: Theis 2016, section 3.1.
     """

@@ -30,10 +30,28 @@ class M1(VAE):
     """
 
     def units(self, x, threshold=0.1, batch_size=128):
-        """The dimensions of the code that tell rows of x apart: int `(U,)`; the others only repeat the prior's mean."""
+        """The dimensions of the code that tell rows of x apart: int `(U,)`; the others only repeat the prior's mean.
+
+        Args:
+            x: array or `tf.data.Dataset`.
+            threshold: float, least standard deviation of a dimension's posterior means.
+            batch_size: int.
+
+        Raises:
+            ValueError: if x does not suit the model.
+        """
         return np.flatnonzero(self.encode(x, batch_size=batch_size).std(axis=0) > threshold)
 
     def features(self, x, units=None, batch_size=128):
-        """Posterior means of x, `(N, U)` float32: of all dimensions, or of `units`."""
+        """Posterior means of x, `(N, U)` float32: of all dimensions, or of `units`.
+
+        Args:
+            x: array or `tf.data.Dataset`.
+            units: ints, as of `units`; None for all.
+            batch_size: int.
+
+        Raises:
+            ValueError: if x does not suit the model.
+        """
         z = self.encode(x, batch_size=batch_size)
         return z if units is None else z[:, units]

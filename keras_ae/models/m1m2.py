@@ -111,6 +111,10 @@ class M1M2(Conditional, EncoderDecoder):
         checks.check_array("x", x, self.event_shape, self._likelihood)
         checks.check_some_labels(y, x.shape[0], self.num_classes)
 
+    def check_measured(self, x, y):
+        checks.check_array("x", x, self.event_shape, self._likelihood)
+        checks.check_partial_labels(y, x.shape[0], self.num_classes)
+
     def _seen(self, z):
         return tf.gather(z, self.units, axis=-1)
 

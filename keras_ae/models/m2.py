@@ -39,7 +39,8 @@ class M2(CVAE):
         classification_weight: float.
         likelihood, prior, posterior, num_samples, seed: as in `VAE`.
 
-    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
+    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown. A class without a label is warned of in arrays, and
+    by `datasets.semi_supervised`; another data set is looked at by its first batch alone.
 
     Raises:
         ValueError: if the networks do not fit, an argument is unknown or out of range, labels are outside of the range,
@@ -116,9 +117,17 @@ class M2(CVAE):
 
     @in_batches
     def predict_proba(self, x):
-        """q(y|x), how likely each class is: `(B, K)`."""
+        """q(y|x), how likely each class is: `(B, K)`.
+
+        Raises:
+            ValueError: if x does not suit the model.
+        """
         return tf.exp(self.log_label_posterior(x))
 
     def check_data(self, x, y):
         checks.check_array("x", x, self.event_shape, self._likelihood)
         checks.check_some_labels(y, x.shape[0], self.num_classes)
+
+    def check_measured(self, x, y):
+        checks.check_array("x", x, self.event_shape, self._likelihood)
+        checks.check_partial_labels(y, x.shape[0], self.num_classes)

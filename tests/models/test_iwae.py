@@ -59,9 +59,8 @@ def test_independent_bounds_are_averaged(rng, gradient):
     assert np.std(one, axis=0).mean() / np.std(many, axis=0).mean() == pytest.approx(4, rel=0.2)  # sqrt(16)
 
 
-def gradients(model, x, draws):
-    """`(draws, 2)` lists of the gradients of encoder and decoder, flattened."""
-    networks = (model.encoder, model.decoder)
+def gradients(model, networks, x, draws):
+    """Gradients of each network, flattened, `(draws, .)`."""
 
     @tf.function(autograph=False)
     def one():
@@ -79,7 +78,7 @@ def test_both_gradients_have_one_mean_and_the_double_less_noise(rng):
     for gradient in ("reparameterised", "doubly_reparameterised"):
         model, exact = linear(np.random.default_rng(0), importance_samples=20, gradient=gradient)
         x = exact.rvs(8, random_state=1).astype("float32") if x is None else x
-        found[gradient] = gradients(model, x, 3000)
+        found[gradient] = gradients(model, (model.encoder, model.decoder), x, 3000)
     for i, network in enumerate(("encoder", "decoder")):
         plain, double = (found[name][i] for name in ("reparameterised", "doubly_reparameterised"))
         error = np.sqrt(plain.var(0) / len(plain) + double.var(0) / len(double))
@@ -109,6 +108,20 @@ def two_layers(rng, sizes=(3, 2)):
     )
     inner = w2.T @ w2 + scale**2 * np.eye(first)
     return encoders, decoders, multivariate_normal(b2 @ w1 + b1, w1.T @ inner @ w1 + np.eye(D))
+
+
+def test_both_gradients_have_one_mean_with_two_layers_and_several_bounds():
+    found = {}
+    for gradient in ("reparameterised", "doubly_reparameterised"):
+        encoders, decoders, exact = two_layers(np.random.default_rng(0))
+        options = {"importance_samples": 5, "num_samples": 2, "gradient": gradient}
+        model = ka.IWAE(encoders, decoders, "gaussian", seed=0, **options)
+        x = exact.rvs(8, random_state=1).astype("float32")
+        found[gradient] = gradients(model, (*encoders, *decoders), x, 2000)
+    for plain, double in zip(*found.values(), strict=True):
+        error = np.sqrt(plain.var(0) / len(plain) + double.var(0) / len(double))
+        assert (np.abs(plain.mean(0) - double.mean(0)) < 4.5 * error + 1e-6).all()
+        assert np.abs(plain.mean(0)).max() > 20 * error[error > 0].min()  # there is a mean to compare
 
 
 @pytest.mark.parametrize("model_class", [ka.IWAE, ka.VAE])

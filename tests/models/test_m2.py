@@ -141,6 +141,12 @@ def test_labels_that_do_not_suit(rng):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a data set this is one batch
         model.check_data(tf.constant(x[:2]), tf.constant([0, -1]))
+        # What is measured and not learned from may lack labels.
+        for y in (np.full(8, -1), np.array([0, 1, -1, -1, -1, -1, -1, -1])):
+            assert np.isfinite(model.evaluate(x, y, verbose=0, return_dict=True)["loss"])
+        model.fit(x, np.arange(8) % 3, validation_data=(x, np.full(8, -1)), verbose=0)
+    with pytest.raises(ValueError, match="received 3"):
+        model.evaluate(x, np.full(8, 3), verbose=0)
     with pytest.raises(ValueError, match="classifier: expected 3 logits"):
         ka.M2(model.encoder, model.decoder, ka.networks.mlp_encoder((D,), 4), 3)
     with pytest.raises(ValueError, match="classification_weight"):
@@ -181,6 +187,16 @@ def test_labels_of_any_integer_dtype_and_networks_that_are_not_built(rng):
         assert np.isfinite(model.fit(x, y.astype(dtype), verbose=0).history["loss"]).all()
         assert model.latent_dim == Z and model.predict_proba(x).shape == (8, K)
         assert model.sample(2, np.array([0, 1])).shape == (2, D)
+
+
+def test_a_condition_of_another_width_than_at_fit_is_refused_by_networks_that_were_not_built(rng):
+    x, y = rng.integers(2, size=(8, D)).astype("float32"), rng.normal(size=(8, 3)).astype("float32")
+    model = ka.CVAE(Joined(2 * Z), Joined(D), seed=0)
+    model.compile("adam", jit_compile=False)
+    model.fit(x, y, verbose=0)
+    for method in (model.encode, model.evaluate, model.log_prob):
+        with pytest.raises(ValueError, match=r"y: expected rows of shape \(3,\), received \(2,\)"):
+            method(x, y[:, :2])
 
 
 class Joined(keras.Model):
