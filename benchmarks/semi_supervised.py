@@ -1,7 +1,7 @@
 """Digits from a few labels, M1, M2 and M1+M2 on MNIST: `python -m benchmarks.semi_supervised --data=<mnist.npz>`.
 
 The first 50,000 training images, of which 100, 600, 1,000 or 3,000 keep their labels, as many of each class. The last
-10,000 are for validation, by which the settings were chosen on a draw of labels that the table has not; errors are
+10,000 are for validation: `--trial` measures settings on them, on a draw of labels that the table has not. Errors are
 those of the 10,000 test images. With 100 labels the mean of five draws of labels, with more one draw.
 
 M1 trains once, without labels. On its features of the labelled images stand nearest neighbours and a support vector
