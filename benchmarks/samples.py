@@ -24,7 +24,7 @@ from keras_ae.evaluation import likelihood, samples
 LATENT, FILTERS, HIDDEN, BATCH, RATE, MINUTES, SEED = 16, (32, 64), (256,), 128, 1e-3, 6.0, 0
 TRAIN, VALID = 50_000, 1_000  # the second for sigma of the Parzen windows, of those after the first
 SAMPLES, COVERED = 10_000, 5_000  # the second for precision and recall, which compare all pairs
-EPOCHS, WEIGHTS = 5, "classifier.weights.h5"
+EPOCHS, CLASSIFIER = 5, "classifier.keras"
 HELD_OUT = "held-out training images"
 MODELS = {"autoencoder": ka.Autoencoder, "VAE": ka.VAE}
 SAMPLERS = {
@@ -64,13 +64,11 @@ def trained_features(x, y, folder):
     def make(own):
         keras.utils.set_random_seed(SEED)
         own.mkdir(parents=True, exist_ok=True)
-        samples.train_features(x, y, epochs=EPOCHS).classifier.save_weights(own / WEIGHTS)
+        samples.train_features(x, y, epochs=EPOCHS).classifier.save(own / CLASSIFIER)
         return {}
 
     runs.kept(folder, "features", make, {"rows": len(x), "epochs": EPOCHS, "seed": SEED})
-    features = samples.train_features(x[:BATCH], y[:BATCH], epochs=1)
-    features.classifier.load_weights(folder / "features" / WEIGHTS)
-    return features
+    return samples.features_of(keras.saving.load_model(folder / "features" / CLASSIFIER))
 
 
 def measure(name, folder):

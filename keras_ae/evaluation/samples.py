@@ -129,15 +129,39 @@ def train_features(images, labels, *, size=64, filters=(32, 64), hidden=(128,), 
     else:
         body = networks.mlp_encoder(shape, size, hidden)
     last = keras.layers.Activation("relu")(body.output)
-    network = keras.Model(body.input, last, name="features")
     logits = keras.layers.Dense(int(labels.max()) + 1)(last)
     classifier = keras.Model(body.input, logits, name="classifier")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     classifier.compile("adam", loss, metrics=["accuracy"])
     classifier.fit(images, labels, batch_size=batch_size, epochs=epochs, verbose=verbose)
+    return features_of(classifier)
+
+
+def features_of(classifier):
+    """What a classifier's last layer receives, as a function of images.
+
+        class logits = W features(image) + b
+
+    Distances in the features of two trainings do not compare; those in the features of one that was saved do.
+
+    Args:
+        classifier: Keras model of one input and one output, such as that of `train_features`, maybe loaded from a file.
+
+    Returns:
+        as of `train_features`.
+
+    Raises:
+        ValueError: from the function, for images of another shape, or with values that are not finite.
+
+    Example:
+
+        train_features(x_train, y_train).classifier.save("classifier.keras")
+        features = features_of(keras.saving.load_model("classifier.keras"))
+    """
+    network = keras.Model(classifier.input, classifier.layers[-1].input, name="features")
 
     def features(images):
-        return network.predict(_images(images, shape), batch_size=batch_size, verbose=0)
+        return network.predict(_images(images, classifier.input_shape[1:]), verbose=0)
 
     features.classifier = classifier
     return features

@@ -193,21 +193,11 @@ def test_samples_are_compared_with_held_out_images(mnist, tmp_path, monkeypatch)
     prior = {"prior": samples.SAMPLERS["prior"]}
     monkeypatch.setattr(samples, "SAMPLERS", prior)
     report = samples.measure("VAE", tmp_path / "run") | VERSIONED
-    monkeypatch.setattr(samples.samples, "train_features", _untrained(samples.samples.train_features))
+    monkeypatch.delattr(samples.samples, "train_features")  # the second time, those that were kept
     again = samples.trained_features(*[each[:300] for each in samples.digits("train")], tmp_path)
-    x = samples.digits("test")[0]
-    assert np.abs(again(x)).max() > 0  # those that were kept, or there would be none
+    assert again(samples.digits("test")[0]).shape == (100, 64)
     claims = {row["claim"] for row in samples.rows({"VAE": report})}
     assert claims == {samples.HELD_OUT, "VAE, codes of the prior", "VAE, samples of its prior", "training images"}
-
-
-def _untrained(train_features):
-    def zero(*arguments, **options):
-        features = train_features(*arguments, **options)
-        features.classifier.set_weights([0 * w for w in features.classifier.get_weights()])
-        return features
-
-    return zero
 
 
 def test_pictures_of_latent_spaces_are_drawn_from_kept_runs(mnist, tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def test_frechet_distance_of_singular_covariances(rng):
 
 
 @pytest.mark.parametrize("flat", [False, True])
-def test_features_of_a_classifier_tell_classes_apart(flat):
+def test_features_of_a_classifier_tell_classes_apart(flat, tmp_path):
     data = load_digits()
     images = (data.images / 16).astype("float32")[..., None]
     images = images.reshape(-1, 64) if flat else images
@@ -105,6 +105,9 @@ def test_features_of_a_classifier_tell_classes_apart(flat):
     np.testing.assert_allclose(
         out @ kernel + bias, features.classifier.predict(images[1200:], verbose=0), rtol=1e-3, atol=1e-3
     )
+    features.classifier.save(tmp_path / "classifier.keras")
+    again = samples.features_of(keras.saving.load_model(tmp_path / "classifier.keras"))
+    np.testing.assert_array_equal(again(images[1200:]), out)
     # A dropped class is missed in this space as well.
     train = features(images[:1200])
     full = samples.frechet_distance(out, train)
