@@ -53,7 +53,7 @@ def data(split, **arguments):
 
 
 def stage(k):
-    """Batch, rate and minutes of training with k samples."""
+    """Batch, rate and minutes of training with k samples; `--minutes` are those of each stage."""
     return STAGES[k] | {"minutes": options.MINUTES.value or STAGES[k]["minutes"]}
 
 

@@ -117,6 +117,23 @@ def test_importance_weighted_runs_go_on_where_they_were_killed(mnist, tmp_path, 
     assert importance_weighted.measure("vae", tmp_path / "vae")["passes"] == {1: first["passes"][1]}  # its first stage
 
 
+def test_stages_share_networks_which_begin_with_the_seed(mnist, tmp_path, monkeypatch):
+    begun = []
+
+    def train(model, *_):
+        begun.append((model, model.encoder.get_weights()))
+        return {"passes": 1.0, "train_seconds": 1.0}
+
+    monkeypatch.setattr(importance_weighted, "SAMPLES", 2)
+    monkeypatch.setattr(runs, "train", train)
+    for name in ("iwae5", "vae"):
+        importance_weighted.measure(name, tmp_path / name)
+    (first, weights), (second, _), (_, again) = begun
+    assert first.encoder is second.encoder and first.decoder is second.decoder
+    for mine, other in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
 def test_batches_hold_each_row_once_in_new_orders(rng):
     x = rng.normal(size=(10, 3)).astype("float32")
     batches = runs.batches(x, 4, 0)
@@ -195,7 +212,8 @@ def test_samples_are_compared_with_held_out_images(mnist, tmp_path, monkeypatch)
     report = samples.measure("VAE", tmp_path / "run") | VERSIONED
     monkeypatch.delattr(samples.samples, "train_features")  # the second time, those that were kept
     again = samples.trained_features(*[each[:300] for each in samples.digits("train")], tmp_path)
-    assert again(samples.digits("test")[0]).shape == (100, 64)
+    real, held_out = again(samples.digits("test")[0]), again(samples.digits("train")[0][300:])
+    assert samples.compared(real, held_out) == pytest.approx(report["scores"][samples.HELD_OUT], rel=1e-4)
     claims = {row["claim"] for row in samples.rows({"VAE": report})}
     assert claims == {samples.HELD_OUT, "VAE, codes of the prior", "VAE, samples of its prior", "training images"}
 
