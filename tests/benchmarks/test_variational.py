@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 from sklearn.datasets import make_moons
@@ -57,10 +58,15 @@ def test_errors_of_draws_are_averaged_with_their_standard_error():
     def draws(*errors):
         return [{"error": error, "train_seconds": 1.0} | VERSIONED for error in errors]
 
-    several, one, svm = semi_supervised.rows(
-        {("M2", 100): draws(7, 8, 9, 8, 8), ("M1, SVM", 600): draws(5), ("M1, SVM", 100): draws(9, 9)}
+    several, one, svm, alone = semi_supervised.rows(
+        {
+            ("M2", 100): draws(7, 8, 9, 8, 8),
+            ("M1, SVM", 600): draws(5),
+            ("M1, SVM", 100): draws(9, 9),
+            (semi_supervised.ALONE, 100): draws(9, 9),
+        }
     )
-    assert svm["least"] == 12.0
+    assert svm["least"] == 12.0 and (alone["least"], alone["paper"]) == (None, None)
     assert several["ours"] == 8.0 and several["standard_error"] == pytest.approx(np.sqrt(0.5 / 5))
     assert (several["least"], several["paper"], several["seeds"]) == (8.0, 11.97, [0, 1, 2, 3, 4])
     assert several["seconds"] == 5.0 and several["date"] == VERSIONED["date"]
@@ -158,7 +164,7 @@ def test_spreading_uses_the_images_without_labels():
     x, y = make_moons(1_000, noise=0.05, random_state=0)  # of few labels the nearest is often the other class's
     m1 = types.SimpleNamespace(units=lambda x: None, features=lambda x, units: x)
     errors = semi_supervised.classify({"train": (x, y), "test": (x, y)}, m1, 10, 0)
-    assert errors["labels spread over 10 neighbours"] < 1 < errors["nearest neighbours"]
+    assert errors["M1, labels spread over 10 neighbours"] < 1 < errors["M1, nearest neighbours"]
 
 
 def test_every_importance_weighted_model_begins_at_the_mean_image(mnist):
@@ -186,10 +192,25 @@ def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, tmp_path, monkeypat
     monkeypatch.setitem(semi_supervised.SETTINGS["m1"], "batch", 50)
     assert semi_supervised.train_m1(parts, tmp_path / "m1")[1] != report  # not what other settings made
     monkeypatch.setattr(type(m1), "units", lambda *_: [0, 1, 2])  # untrained, it has none
-    errors = semi_supervised.classify(parts, m1, 50, 0)
-    assert set(errors) == set(semi_supervised.CLASSIFIERS) and all(0 <= error <= 100 for error in errors.values())
-    for name in ("m2", "m1m2"):
-        assert 0 <= semi_supervised.train_m2(parts, name, m1, 50, 0, tmp_path / name)["error"] <= 100
+    monkeypatch.setitem(semi_supervised.SETTINGS["alone"], "steps", 1)
+    claims, seconds = set(), {}
+    for name in semi_supervised.SETTINGS:
+        found = semi_supervised.measure(parts, name, (m1, {"train_seconds": 100.0}), 50, 0, tmp_path / name)
+        assert all(0 <= error <= 100 for error in found["errors"].values())
+        claims |= set(found["errors"])
+        seconds[name] = found["train_seconds"]
+    assert claims == {"M2", "M1+M2", semi_supervised.ALONE} | {f"M1, {each}" for each in semi_supervised.CLASSIFIERS}
+    assert seconds["m1"] == 100.0 < seconds["m1m2"] and max(seconds["m2"], seconds["alone"]) < 100.0
+
+
+def test_pixels_are_drawn_anew_and_labels_stay():
+    x, y = np.full((1, 400, 10), 0.25, "float32"), np.array([3])
+    batches = semi_supervised.binarized(tf.data.Dataset.from_tensors((x, y)), 0)
+    (first, label), (second, _) = (next(batches.as_numpy_iterator()) for _ in range(2))
+    assert set(np.unique(first)) == {0.0, 1.0} and np.mean(first) == pytest.approx(0.25, abs=0.03)
+    assert (first != second).any() and label == y
+    (alone,) = semi_supervised.binarized(tf.data.Dataset.from_tensors(x), 0)
+    assert alone.shape == x.shape
 
 
 def test_disentanglement_is_scored_on_pictures_that_no_training_saw(mnist, tmp_path, monkeypatch):
