@@ -36,7 +36,8 @@ class M2(CVAE):
         decoder: Keras model from `[z, one-hot y]` to the likelihood's raw outputs.
         classifier: Keras model from x to logits `(B, num_classes)`.
         num_classes: int, K.
-        classification_weight: float.
+        classification_weight: float; by default 50, with which ten equally likely classes cost as much as the pixels of
+            an MNIST image.
         likelihood, prior, posterior, num_samples, seed: as in `VAE`.
 
     In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown. A class without a label is warned of in arrays, and
