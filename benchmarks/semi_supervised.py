@@ -54,7 +54,7 @@ SETTINGS = {
     },
     "m1m2": {
         **{"hidden": (300,), "activation": "relu", "filters": (), "units": 500, "dropout": 0.0},
-        **{"latent": 5, "rate": 3e-3, "batch": 50, "labelled": 5, "weight": 50.0, "minutes": 4.0},
+        **{"latent": 5, "rate": 3e-3, "batch": 50, "labelled": 5, "weight": 50.0, "minutes": 6.0},
     },
     "alone": {"filters": (16, 32), "units": 128, "dropout": 0.7, "rate": 1e-3, "batch": 100, "steps": 1_500},
 }
