@@ -10,9 +10,9 @@ machine, whose settings a cross-validation among these images picks. On the feat
 neighbour to neighbour, which uses the other images as the paper's transductive SVM does. M1+M2 stands on the same M1.
 M2's classifier trained on the labelled images alone shows what the others are worth.
 
-Otherwise than in the paper, the style z of M2 and M1+M2 has 5 dimensions instead of 50, which leave the decoder no need
-of the label in so short a time; the classifier of M2 has convolutions and dropout; hidden layers are narrower, with
-other activations; batches are of 50 rows, 5 of them labelled; and training takes minutes instead of 3,000 passes.
+Otherwise than in the paper, the style z of M2 and M1+M2 has 5 dimensions instead of 50; the classifier of M2 has
+convolutions and dropout; hidden layers are narrower, with other activations; batches are of 50 rows, 5 of them
+labelled; and training takes minutes instead of 3,000 passes. What each of these gave is in NOTES.md.
 
 Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
 """
@@ -45,18 +45,14 @@ TRAIN = 50_000
 CLASSES = 10
 DRAWS = {100: (0, 1, 2, 3, 4), 600: (0,), 1_000: (0,), 3_000: (0,)}
 TRIAL_DRAW = 100
-# `hidden`, `activation`: of encoders and decoders; `filters`, `units`, `dropout`: of classifiers.
+STYLE = {"hidden": (300,), "activation": "relu", "latent": 5}  # of the encoders and decoders of M2 and M1+M2
+MIXED = {"batch": 50, "labelled": 5, "weight": 50.0}  # batches of theirs, and the weight of the classifier term
+CLASSIFIER = {"filters": (16, 32), "units": 128, "dropout": 0.7}  # of images
 SETTINGS = {
     "m1": {"hidden": (300, 300), "activation": "tanh", "latent": 50, "rate": 1e-3, "batch": 100, "minutes": 10.0},
-    "m2": {
-        **{"hidden": (300,), "activation": "relu", "filters": (16, 32), "units": 128, "dropout": 0.7},
-        **{"latent": 5, "rate": 2e-3, "batch": 50, "labelled": 5, "weight": 50.0, "minutes": 4.0},
-    },
-    "m1m2": {
-        **{"hidden": (300,), "activation": "relu", "filters": (), "units": 500, "dropout": 0.0},
-        **{"latent": 5, "rate": 3e-3, "batch": 50, "labelled": 5, "weight": 50.0, "minutes": 6.0},
-    },
-    "alone": {"filters": (16, 32), "units": 128, "dropout": 0.7, "rate": 1e-3, "batch": 100, "steps": 1_500},
+    "m2": STYLE | MIXED | CLASSIFIER | {"rate": 2e-3, "minutes": 4.0},
+    "m1m2": STYLE | MIXED | {"filters": (), "units": 500, "dropout": 0.0, "rate": 3e-3, "minutes": 6.0},
+    "alone": CLASSIFIER | {"rate": 1e-3, "batch": 100, "steps": 1_500},
 }
 # Errors in percent: of the paper (M1 with a transductive SVM), and what was asked of this project with 100 labels.
 PAPER = {
@@ -219,7 +215,7 @@ def measure(parts, name, m1, count, draw, folder, part="test"):
         errors, trained = train_m2(parts, name, model, count, draw, folder, part)
         found = {"errors": errors} | trained
     if name != "m2":
-        found["train_seconds"] += report["train_seconds"] / len(DRAWS.get(count, (draw,)))  # of M1, once for all draws
+        found["train_seconds"] += report["train_seconds"] / len(DRAWS[count])  # of M1, once for all draws
     return found
 
 
