@@ -29,7 +29,7 @@ class LatentVariableModel(Autoencoder):
         super().__init__(encoder, decoder, likelihood, posterior=posterior, seed=seed, **kwargs)
         posteriors.check_has_density(self._posterior, self.default_posterior)
         if hasattr(prior, "bind"):
-            prior.bind(self.posterior, self._likelihood)
+            prior.bind(self.posterior, self._likelihood, self.event_shape)
         # The standard normal is made when it is asked for: the size of a code may not be known yet.
         self._prior = None if prior is None else priors.get(prior, self.latent_dim)
         if prior is not None and not layers:

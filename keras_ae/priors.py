@@ -206,8 +206,8 @@ class VampPrior(Prior):
 
     Raises:
         ValueError: if a size is no whole number, 1 or more, or `initial` is not finite or has another shape; when a
-            model binds it, if `initial` is out of x's range or another model has the prior; and when the density is
-            asked for, if no model has.
+            model binds it, if x has another shape, `initial` is out of x's range or another model has the prior; and
+            when the density is asked for, if no model has.
 
     Example:
 
@@ -237,12 +237,14 @@ class VampPrior(Prior):
         if initial is not None:
             self.pseudo_inputs.assign(initial)
 
-    def bind(self, posterior, likelihood):
-        """Takes the model's function from x to q(z|x), and the likelihood that knows x's range."""
+    def bind(self, posterior, likelihood, event_shape):
+        """Takes the model's function from x to q(z|x), the likelihood that knows x's range, and x's shape or None."""
         if self._posterior_of == posterior:
             return
         if self._posterior_of is not None:
             raise ValueError("prior: this VampPrior belongs to another model already. Make one for each model.")
+        if event_shape and not checks.fits(self.event_shape, event_shape):
+            raise ValueError(f"prior: its input_shape is {self.event_shape}, the encoder's x has {event_shape}.")
         self._posterior_of, self._low, self._high = posterior, likelihood.low, likelihood.high
         if self._initial is not None:
             checks.check_array("initial", self._initial, self.event_shape, likelihood)

@@ -163,4 +163,6 @@ def test_vamp_prior_refuses():
         priors.VampPrior(2, (5,)).call()
     vae = vamp_model(components=3)
     with pytest.raises(ValueError, match="belongs to another model"):
-        vae._prior.bind(lambda x: None, likelihoods.Bernoulli())
+        vae._prior.bind(lambda x: None, likelihoods.Bernoulli(), (5,))
+    with pytest.raises(ValueError, match=r"input_shape is \(4,\), the encoder's x has \(5,\)"):
+        ka.VAE(vae.encoder, vae.decoder, prior=priors.VampPrior(2, (4,)))
