@@ -5,6 +5,7 @@ an `Optional`. Here the batches of one execution are stacked first and the steps
 XLA can compile as a whole: weights and optimizer slots stay in place between the steps.
 """
 
+import contextvars
 import functools
 
 import keras
@@ -31,6 +32,13 @@ _CONVOLUTIONS = (
 )
 # XLA's random numbers for these take 200 ns each on a CPU (measured: 50 times as long as TensorFlow's).
 _NOISE = (keras.layers.Dropout, keras.layers.AlphaDropout, keras.layers.GaussianDropout, keras.layers.GaussianNoise)
+
+_for_xla = contextvars.ContextVar("for_xla", default=False)
+
+
+def for_xla():
+    """Whether the operations that are made now belong to a loop that XLA compiles: other ones are fast there."""
+    return _for_xla.get()
 
 
 def xla_pays(layers):
@@ -129,7 +137,11 @@ def make_loop(train, record, summary_shape, steps, jit_compile):
             total += train(rows(keras.tree.map_structure(lambda batch: batch[i], batches), arrays))
             return i + 1, total, tf.reduce_all(tf.math.is_finite(total))
 
-        return tf.while_loop(lambda i, total, finite: (i < count) & finite, body, (0, nothing(), True))[1]
+        outside = _for_xla.set(bool(jit_compile))
+        try:
+            return tf.while_loop(lambda i, total, finite: (i < count) & finite, body, (0, nothing(), True))[1]
+        finally:
+            _for_xla.reset(outside)
 
     compiled = tf.function(run, jit_compile=jit_compile, autograph=False, reduce_retracing=True)
 

@@ -3,20 +3,23 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae import execution
+
 tfd = tfp.distributions
 
 
 def draw(distribution, n, seed):
     """`n` samples, `(n, *batch, *event)`, that follow from the int32 seed `(2,)`.
 
-    Gaussians with diagonal covariance are reparameterised here, `m + s e`, with Philox for e: the algorithm that XLA
+    Gaussians with diagonal covariance are reparameterised here, `m + s e`, with named algorithms for e: what XLA
     chooses for TFP's sampler took a quarter of a small VAE's training step. XLA's numbers differ from TensorFlow's.
     """
     if not isinstance(distribution, tfd.MultivariateNormalDiag):
         return distribution.sample(n, seed=seed)
     mean = distribution.mean()
     shape = tf.concat([[n], tf.shape(mean)], axis=0)
-    e = tf.random.stateless_normal(shape, seed, alg="philox")
+    # TensorFlow has no Threefry on CPUs; XLA makes Philox's numbers on one thread.
+    e = tf.random.stateless_normal(shape, seed, alg="threefry" if execution.for_xla() else "philox")
     # Codes of a single dimension lose their static size where TFP broadcasts them.
     return tf.ensure_shape(
         mean + distribution.stddev() * e, [None, *distribution.batch_shape, *distribution.event_shape]

@@ -9,7 +9,7 @@ import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ae import likelihoods
+from keras_ae import execution, likelihoods
 
 RAW = np.linspace(-3, 3, 12, dtype="float32").reshape(2, 3, 2)
 
@@ -163,3 +163,20 @@ def test_multinomial_is_scipy_s_without_the_number_of_orders(rng):
 def test_multinomial_is_for_rows_of_words():
     with pytest.raises(ValueError, match=r"shape \(V,\)"):
         likelihoods.get("multinomial").raw_shape((28, 28, 1))
+
+
+@pytest.mark.parametrize("xla", [True, False])
+def test_softplus_in_a_training_loop_is_that_of_float64(xla):
+    logits = np.concatenate([np.linspace(-80, 80, 20_001), [-1e30, 1e30, np.inf, -np.inf]]).astype("float32")
+    seen = []
+
+    def train(batch):
+        seen.append(execution.for_xla())
+        return likelihoods.softplus(batch)
+
+    # The loop sums over two batches, the softplus of the second one being 0.
+    batches = tf.data.Dataset.from_tensor_slices([logits, np.full_like(logits, -1e30)])
+    loop = execution.make_loop(train, lambda summary: summary, logits.shape, steps=4, jit_compile=xla)
+    found = loop(iter(batches), None)
+    np.testing.assert_allclose(found, np.logaddexp(0, logits.astype("float64")), rtol=5e-7, atol=1e-38)
+    assert xla in seen and False in seen and not execution.for_xla()
