@@ -185,7 +185,7 @@ def train_m2(parts, name, m1, count, draw, folder, part="test"):
     else:
         units = m1.units(x)
         m2 = build_m2(chosen, (len(units),), "gaussian_per_dimension", draw)
-        model = ka.M1M2(m1, m2, units, seed=draw)
+        model = ka.M1M2(m1, m2, units)
     some = ka.datasets.keep_labels(y, count, draw)
     batches = ka.datasets.semi_supervised(x, some, chosen["batch"], chosen["labelled"], CLASSES, seed=draw)
     trained = runs.train(model, binarized(batches, draw), chosen["rate"], settings(name)[name]["minutes"], folder)

@@ -46,8 +46,12 @@ def xla_pays(layers):
     layers = list(layers)
     if not all(getattr(layer, "supports_jit", True) for layer in layers):
         return False
-    slow = any(isinstance(layer, _CONVOLUTIONS + _NOISE) for layer in layers)
+    slow = any(isinstance(layer, _CONVOLUTIONS) or (isinstance(layer, _NOISE) and _is_noisy(layer)) for layer in layers)
     return bool(tf.config.list_physical_devices("GPU")) or not slow
+
+
+def _is_noisy(layer):
+    return bool(getattr(layer, "rate", 0.0) or getattr(layer, "stddev", 0.0))
 
 
 def steps_that_fit(batch, steps_in_epoch, steps_per_epoch):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ae as ka
+from keras_ae import execution
 from keras_ae.training import Objective
 
 X = (np.random.default_rng(0).random((64, 6)) > 0.5).astype("float32")
@@ -221,6 +222,14 @@ def test_defaults_choose_xla_without_convolutions():
     )
     convolutional.compile("adam")
     assert not convolutional.jit_compile
+
+
+@pytest.mark.parametrize(
+    "layer", [keras.layers.Dropout, keras.layers.AlphaDropout, keras.layers.GaussianDropout, keras.layers.GaussianNoise]
+)
+def test_noise_layers_are_slow_under_xla_unless_they_make_none(layer):
+    assert execution.xla_pays([keras.layers.Dense(2), layer(0.0)])
+    assert not execution.xla_pays([keras.layers.Dense(2), layer(0.1)])
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])

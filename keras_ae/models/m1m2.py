@@ -28,9 +28,8 @@ class M1M2(Conditional, EncoderDecoder):
         m2: `M2` of M1's codes, its likelihood a Gaussian one.
         units: ints, the dimensions of M1's code that M2 sees, such as `m1.units(x)`; None for all. The others are 0,
             their prior's mean, when codes are decoded.
-        seed: int or None, of all randomness in training.
 
-    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
+    Randomness in training is that of `m2`'s seed. In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
 
     Raises:
         ValueError: if `m1` or `m2` is of another kind, the width of M2's input is not that of M1's code, its likelihood
@@ -51,12 +50,12 @@ class M1M2(Conditional, EncoderDecoder):
     Source: Kingma 2014, section 2.3. See also: `M2`, on x itself.
     """
 
-    def __init__(self, m1, m2, units=None, *, seed=None, **kwargs):
+    def __init__(self, m1, m2, units=None, **kwargs):
         if not isinstance(m1, VAE) or m1.conditional:
             raise ValueError(f"m1: expected an M1 or a VAE of x alone; received {type(m1).__name__}.")
         if not isinstance(m2, M2):
             raise ValueError(f"m2: expected an M2, which sums out labels; received {type(m2).__name__}.")
-        super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, seed=seed, **kwargs)
+        super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, seed=None, **kwargs)
         self.m1, self.m2 = m1, m2
         self.units = list(range(m1.latent_dim)) if units is None else np.asarray(units).tolist()
         if len(set(self.units)) < len(self.units) or any(not _is_unit(unit, m1.latent_dim) for unit in self.units):
@@ -80,7 +79,8 @@ class M1M2(Conditional, EncoderDecoder):
         return {"autoencoder": Objective(self.autoencode, self.m2.networks, self.m2.term_weights())}
 
     def autoencode(self, x, y, training):
-        z = sampling.draw(self.m1.posterior(x), 1, self.next_seed())[0]
+        # One stream for both draws: two of equal seeds would give M2's code the noise of M1's.
+        z = sampling.draw(self.m1.posterior(x), 1, self.m2.next_seed())[0]
         return self.m2.autoencode(self._seen(z), y, training)
 
     def posterior(self, x, y=None, *, training=False):

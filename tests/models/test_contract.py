@@ -57,7 +57,7 @@ def m2(shape=SHAPE, likelihood="bernoulli"):
 def m1m2():
     m1 = ka.M1(*networks(2), seed=1)
     m1.trainable = False
-    return ka.M1M2(m1, m2((2,), "gaussian"), units=[0, 2], seed=1)
+    return ka.M1M2(m1, m2((2,), "gaussian"), units=[0, 2])
 
 
 MODELS = {

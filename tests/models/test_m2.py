@@ -107,7 +107,7 @@ def test_m1_finds_its_units_and_m1m2_learns_on_them(rng):
     assert 2 <= len(units) < 6  # three clusters take two dimensions; the others collapse
     assert m1.features(x, units).shape == (600, len(units))
     before = m1.get_weights()
-    model = ka.M1M2(m1, m2((len(units),), "gaussian", (32,), classification_weight=5.0), units, seed=0)
+    model = ka.M1M2(m1, m2((len(units),), "gaussian", (32,), classification_weight=5.0), units)
     model.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
     model.fit(
         ka.datasets.semi_supervised(x, some, batch_size=63, labelled=3, num_classes=3),
@@ -119,6 +119,19 @@ def test_m1_finds_its_units_and_m1m2_learns_on_them(rng):
     for mine, old in zip(m1.get_weights(), before, strict=True):
         np.testing.assert_array_equal(mine, old)
     assert model.sample(4, np.array([0, 1, 2, 0])).shape == (4, 12)
+
+
+def test_both_codes_of_m1m2_draw_from_one_stream_that_m2_seeds(rng, monkeypatch):
+    seeds, draw = [], ka.sampling.draw
+    monkeypatch.setattr(ka.sampling, "draw", lambda q, n, seed: seeds.append(tuple(seed.numpy())) or draw(q, n, seed))
+    x, y = rng.random((5, 12)).astype("float32"), tf.constant([0, 1, 2, -1, -1])
+    m1 = ka.M1(ka.networks.mlp_encoder((12,), Z, (), parameters=2), ka.networks.mlp_decoder(Z, (12,), ()), seed=0)
+    for _ in range(2):
+        ka.M1M2(m1, m2((Z,), "gaussian")).autoencode(x, y, True)
+    first, second, *again = seeds
+    assert first != second and again == [first, second]
+    with pytest.raises(TypeError, match="seed"):
+        ka.M1M2(m1, m2((Z,), "gaussian"), seed=0)
 
 
 def test_labels_that_do_not_suit(rng):
