@@ -64,7 +64,7 @@ class ObjectiveModel(keras.Model):
         extra = arguments.pop("kwargs", {})
         # A mapping proxy, because Keras would track, and save a second time, what it finds in a dict.
         vars(model)["_arguments"] = types.MappingProxyType(
-            {name: value for name, value in (arguments | extra).items() if value is not model}
+            {name: _plain(value) for name, value in (arguments | extra).items() if value is not model}
         )
         return model
 
@@ -359,8 +359,9 @@ class ObjectiveModel(keras.Model):
         if self._loops() and execution.are_arrays(data) and not kwargs.get("validation_split"):
             # Keras iterates over row numbers; the loop gathers the rows, without an input pipeline to wait for.
             self._resident = execution.resident(data)
-            rows, shuffle = keras.tree.flatten(x)[0].shape[0], kwargs.pop("shuffle", True)
-            data = execution.row_numbers(rows, batch_size or 32, shuffle), None, None
+            rows = keras.tree.flatten(x)[0].shape[0]
+            data = execution.row_numbers(rows, batch_size or 32, kwargs.get("shuffle", True)), None, None
+            kwargs["shuffle"] = False  # Keras warns that it cannot shuffle a data set, which has shuffled already
             kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
             batch_size = None
         try:
@@ -409,7 +410,7 @@ class ObjectiveModel(keras.Model):
             first = x[0]
             x, y, _ = keras.utils.unpack_x_y_sample_weight(first)
         elif all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
-            y = np.asarray(y) if isinstance(y, list) else y
+            y = np.asarray(y) if isinstance(y, list | tf.Tensor) else y
             first = keras.tree.map_structure(lambda array: array[:1], (x,) if y is None else (x, y))
         else:
             return None
@@ -541,6 +542,11 @@ def _copy(optimizer):
 def _check_free(filepath, overwrite):
     if not overwrite and os.path.exists(filepath):
         raise FileExistsError(f"{filepath} exists: expected a new path, or overwrite=True.")
+
+
+def _plain(value):
+    """NumPy's numbers and arrays as those of Python, which a file can hold."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def _check_serializable(model, name, value):

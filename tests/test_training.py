@@ -1,5 +1,7 @@
 """The training step: objectives, optimizers, weights, reductions, precision, failures, callbacks."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -99,6 +101,22 @@ def test_one_instance_for_two_objectives_is_copied():
 def test_missing_and_unknown_optimizers_raise(names):
     with pytest.raises(ValueError, match="'critic', 'autoencoder'"):
         adversarial().compile(names)
+
+
+def test_numbers_of_numpy_survive_saving(tmp_path):
+    model = vae(beta=np.float32(0.5), num_samples=np.int64(3))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.beta == 0.5 and again.num_samples == 3
+
+
+def test_arrays_are_shuffled_without_a_warning_that_they_are_not():
+    model = vae()
+    model.compile("adam", jit_compile=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.fit(X, batch_size=16, epochs=2, verbose=0)
+    assert model.steps_per_execution > 1
 
 
 def test_every_optimizers_state_survives_saving(tmp_path):
