@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ae import checks
+
 
 def in_batches(method):
     """Makes a method of tensors work in batches on arrays and `tf.data.Dataset`s, returning NumPy.
@@ -29,6 +31,7 @@ def in_batches(method):
         del options["self"]
         rows, outputs = 0, []
         conditional = getattr(self, "conditional", False)  # samplers, too, have such methods
+        batch_size = checks.positive_int("batch_size", batch_size)
         for batch in _batches(arrays, batch_size, [name for name in names if name != "y" or conditional]):
             if conditional and "y" in names and "y" not in batch:
                 raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")

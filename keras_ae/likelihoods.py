@@ -281,10 +281,15 @@ class Custom(Likelihood):
 
 
 def _is_point(distribution):
-    for wrapped in ("components_distribution", "distribution"):  # of a mixture; of what tfd wraps
+    return isinstance(innermost(distribution), tfd.Deterministic | tfd.VectorDeterministic)
+
+
+def innermost(distribution):
+    """The distribution of single values within what tfd mixes and wraps."""
+    for wrapped in ("components_distribution", "distribution"):  # of a mixture; of the rest
         if hasattr(distribution, wrapped):
-            return _is_point(getattr(distribution, wrapped))
-    return isinstance(distribution, tfd.Deterministic | tfd.VectorDeterministic)
+            return innermost(getattr(distribution, wrapped))
+    return distribution
 
 
 def get(likelihood):

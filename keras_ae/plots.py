@@ -166,6 +166,8 @@ def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
         raise ValueError(f"codes: expected (N, D), at least one; received {codes.shape}.")
     if units is None:
         units = np.argsort(-codes.var(axis=0), kind="stable")[:10]
+    if not np.isin(units, np.arange(codes.shape[1])).all():
+        raise ValueError(f"units: expected dimensions of the code, 0 to {codes.shape[1] - 1}; received {list(units)}.")
     values = np.linspace(-span, span, steps, dtype="float32")
     z = np.tile(codes.mean(axis=0), (len(units), steps, 1))
     for row, unit in enumerate(units):

@@ -118,10 +118,10 @@ class Ring(_Planar):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class SwissRoll(_Planar):
-    """A spiral of two turns, even along its length, with normal noise across it (Makhzani 2015, figure 4).
+    """A spiral of nearly two turns, even along its length, with normal noise across it (Makhzani 2015, figure 4).
 
-    The density is that of 200 Gaussians strung along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, each as long as the
-    distance to its neighbours and 0.1 wide. Two-dimensional codes only.
+    The density is that of 200 Gaussians strung along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, t from 0.1 to 1,
+    each as long as the distance to its neighbours and 0.1 wide. Two-dimensional codes only.
 
     Example: `vae = ka.VAE(encoder, decoder, prior="swiss_roll")`
 
@@ -152,7 +152,7 @@ class LearnedMixture(Prior):
 
         p(z) = sum_k w_k N(z; m_k, diag(s_k)^2)
 
-    Starts near the standard normal; the KL to it is a Monte Carlo estimate.
+    Starts as Gaussians of scale 1 around draws of the standard normal; the KL to it is a Monte Carlo estimate.
 
     Args:
         latent_dim: int, D.

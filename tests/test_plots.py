@@ -196,6 +196,12 @@ def test_traversals_move_one_unit_at_a_time(rng):
         plots.traversals(decode, codes[0])
 
 
+def test_traversals_of_a_unit_that_does_not_exist_are_refused(rng):
+    for units in ([2], [-1], [0.5]):
+        with pytest.raises(ValueError, match="units: expected dimensions of the code, 0 to 1"):
+            plots.traversals(lambda z: np.zeros((len(z), 4, 4, 1)), rng.normal(size=(5, 2)), units=units)
+
+
 def test_latent_spaces_stand_side_by_side(rng):
     labels = np.arange(300) % 3
     figure = plots.latent_spaces({"AE": rng.normal(size=(300, 2)) + 4, "VAE": rng.normal(size=(300, 2))}, labels, "t")

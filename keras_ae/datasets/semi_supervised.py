@@ -12,20 +12,23 @@ def keep_labels(y, count, seed=0):
     """Hides all but `count` labels, as many of each class: int64 `(N,)`, -1 where hidden.
 
     Args:
-        y: `(N,)` integer labels, 0 to K - 1, or -1 where there is none.
+        y: `(N,)` integer labels, 0 to K - 1, -1 or masked where there is none.
         count: int, labels to keep, a multiple of K.
         seed: int, of which rows keep theirs.
 
     Raises:
-        ValueError: if `count` is no multiple of the number of classes, or a class has fewer rows than that needs.
+        ValueError: if no label is known, `count` is no multiple of the number of classes, or a class has fewer rows
+            than that needs.
 
     Example: `keep_labels(y_train, 100, seed=0)`    # 10 of each digit
 
     See also: `semi_supervised`, which takes what this returns.
     """
-    y = np.asarray(y)
+    y = _unmasked(y)
     count = checks.positive_int("count", count)
     classes = np.unique(y[y != UNKNOWN])
+    if len(classes) == 0:
+        raise ValueError("y: all rows are unlabelled (-1), so there are no labels to keep.")
     each, rest = divmod(count, len(classes))
     if rest or each < 1:
         raise ValueError(f"count: expected a multiple of the {len(classes)} classes, received {count}.")
@@ -55,15 +58,15 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
         `tf.data.Dataset` of (x, y), labelled rows first; y int32.
 
     Raises:
-        ValueError: if no row is labelled, or all are, or `labelled` is out of range.
+        ValueError: if x and y differ in length, no row is labelled, or all are, labels are outside of the range, or
+            `labelled` is.
 
     Example:
 
         batches = semi_supervised(x, keep_labels(y, 100), batch_size=200, labelled=100, num_classes=10)
         model.fit(batches, epochs=50)
     """
-    y = np.asarray(y) if not np.ma.is_masked(y) else y.astype("int64").filled(UNKNOWN)
-    x = np.asarray(x)
+    x, y = np.asarray(x), _unmasked(y)
     if len(x) != len(y):
         raise ValueError(f"y: expected a label for each of the {len(x)} rows, received {len(y)}.")
     known = np.flatnonzero(y != UNKNOWN)
@@ -82,3 +85,7 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
     batches = rows.map(lambda i: (tf.gather(images, i), tf.gather(labels, i))).prefetch(tf.data.AUTOTUNE)
     steps = -(-len(unknown) // (batch_size - labelled))
     return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def _unmasked(y):
+    return y.astype("int64").filled(UNKNOWN) if np.ma.is_masked(y) else np.asarray(y)

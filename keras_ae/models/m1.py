@@ -10,7 +10,7 @@ from keras_ae.models.vae import VAE
 class M1(VAE):
     """A `VAE` for semi-supervised learning: it trains without labels, and a classifier on its codes with a few.
 
-        features(x) = (E_q[z_j | x])_j over the units j with std_x(E_q[z_j | x]) > 0.1
+        features(x, units) = (E_q[z_j | x])_j over j in units,    units: all j with std_x(E_q[z_j | x]) > 0.1
 
     Args: as in `VAE`.
 

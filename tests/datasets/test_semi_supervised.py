@@ -23,6 +23,8 @@ def test_as_many_labels_of_each_class_stay_by_the_seed():
 def test_refuses_counts(count, message):
     with pytest.raises(ValueError, match=message):
         keep_labels(np.repeat([0, 1, 2, 3], [40, 20, 10, 30]), count)
+    with pytest.raises(ValueError, match="all rows are unlabelled"):
+        keep_labels(np.full(5, -1), 2)
 
 
 def test_labels_of_any_integer_dtype_are_kept_and_unknown_ones_stay_so():
@@ -42,6 +44,7 @@ def test_masked_labels_are_unknown_ones():
     y = np.ma.array([0, 1, 1, 0], mask=[False, False, True, True], dtype="uint8")
     ((_, labels),) = semi_supervised(np.zeros((4, 1)), y, batch_size=4, labelled=2, num_classes=2)
     assert sorted(labels.numpy()) == [-1, -1, 0, 1]
+    np.testing.assert_array_equal(keep_labels(y, 2), [0, 1, -1, -1])
 
 
 def test_labels_beyond_the_classes_are_refused():

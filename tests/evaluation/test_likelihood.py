@@ -271,8 +271,18 @@ def test_a_likelihood_without_a_density_is_refused(rng):
         with pytest.raises(ValueError, match="neither a probability nor a density"):
             method(x)
     counts = ka.VAE(encoder, decoder, lambda raw: tfd.Independent(tfd.Poisson(log_rate=raw), 1), seed=0)
-    with pytest.raises(ValueError, match="whole counts"):
+    with pytest.raises(ValueError, match="whole numbers"):
         negative_log_likelihood(counts, x)
+
+    def coins(raw):
+        flips = tfd.Independent(tfd.Bernoulli(logits=tf.stack([raw, -raw], -2), dtype=tf.float32), 1)
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(2)), flips)
+
+    with pytest.raises(ValueError, match="0 and 1 only"):
+        negative_log_likelihood(ka.VAE(encoder, decoder, coins, seed=0), x)
+    for batch_size in (0, -1):
+        with pytest.raises(ValueError, match="batch_size: expected a whole number"):
+            negative_log_likelihood(counts, x.round(), batch_size=batch_size)
 
 
 def test_word_counts_have_a_likelihood_and_weights_have_none(rng):
@@ -280,7 +290,7 @@ def test_word_counts_have_a_likelihood_and_weights_have_none(rng):
     model = ka.SemanticHashing(encoder, decoder, seed=0)
     counts = rng.integers(5, size=(4, 6)).astype("float32")
     assert np.isfinite(negative_log_likelihood(model, counts, num_samples=10).log_prob).all()
-    with pytest.raises(ValueError, match="whole counts"):
+    with pytest.raises(ValueError, match="whole numbers"):
         negative_log_likelihood(model, counts / 3)
 
 
