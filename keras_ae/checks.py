@@ -124,11 +124,17 @@ def check_some_labels(y, rows, num_classes):
         warnings.warn(f"y: no row is labelled with class {missing}: the model cannot learn it.", stacklevel=2)
 
 
-def check_width(name, network, width, what):
-    """Raises a `ValueError` where a built network does not give `width` values a row; `what` says what they are."""
-    have = getattr(network, "output_shape", (None, width))[-1]
-    if have != width:
-        raise ValueError(f"{name}: expected {width} {what}; it gives {have}.")
+def refuse(options, others, model, reason):
+    """Raises a `ValueError` where `options` has some that only a relative of the model takes: `others`."""
+    given = sorted(others & set(options))
+    if given:
+        raise ValueError(f"{model} takes no {', '.join(given)}: {reason}.")
+
+
+def check_width(name, shape, width, what):
+    """Raises a `ValueError` where `shape`, of a network's output or None, is not that of `width` values a row."""
+    if shape is not None and shape[-1] != width:
+        raise ValueError(f"{name}: expected {width} {what}; it gives {shape[-1]}.")
 
 
 def check_weights(sample_weight, rows):
@@ -141,6 +147,17 @@ def check_weights(sample_weight, rows):
     if not np.isfinite(np.asarray(sample_weight)).all():
         raise ValueError("sample_weight holds NaN or infinity: expected finite numbers.")
     return sample_weight[:, 0] if len(shape) == 2 else sample_weight
+
+
+def static_shape(network, attribute):
+    """A network's input or output shape without the batch axis, or None before it has one."""
+    try:
+        shape = getattr(network, attribute, None)
+    except (AttributeError, ValueError):  # what Keras raises differs between kinds of models
+        return None
+    if isinstance(shape, list):  # of a network that receives a condition, too
+        shape = shape[0]
+    return None if shape is None else tuple(shape[1:])
 
 
 def fits(have, want):

@@ -79,16 +79,19 @@ class Conditional:
     def check_conditions(self):
         """Raises a `ValueError` where networks of known shapes take no condition, or one of another shape."""
         found = {"num_classes": (self.num_classes,)} if self.num_classes else {}
-        for name in ("encoder", "decoder"):
+        for name in ("encoder", "decoder", "prior_network"):
             try:
                 shapes = getattr(self, name).input_shape
-            except (AttributeError, ValueError):  # not known before the network is built
+            except (AttributeError, ValueError):  # no such network, or not known before it is built
+                continue
+            if name == "prior_network":
+                found[name] = tuple(shapes[1:])
                 continue
             if not isinstance(shapes, list) or len(shapes) != 2:
                 raise ValueError(f"{name}: expected a network of two inputs, the second one the condition.")
             found[name] = tuple(shapes[1][1:])
         if len(set(found.values())) > 1:
-            raise ValueError(f"encoder and decoder: expected conditions of one shape; received {found}.")
+            raise ValueError(f"networks: expected conditions of one shape; received {found}.")
 
     def check_data(self, x, y):
         checks.check_array("x", x, self.event_shape, self._likelihood)
@@ -117,3 +120,15 @@ class Conditional:
         ones = tf.ones(condition.shape.rank - 1, tf.int32)
         tiled = tf.tile(condition, tf.concat([[repeats], ones], axis=0))
         return [values, tf.ensure_shape(tiled, [None, *condition.shape[1:]])]
+
+
+class PartlyLabelled(Conditional):
+    """Mixin of conditional models that learn from labels of some rows; y is -1 where it is unknown."""
+
+    def check_data(self, x, y):
+        checks.check_array("x", x, self.event_shape, self._likelihood)
+        checks.check_some_labels(y, x.shape[0], self.num_classes)
+
+    def check_measured(self, x, y):
+        checks.check_array("x", x, self.event_shape, self._likelihood)
+        checks.check_partial_labels(y, x.shape[0], self.num_classes)

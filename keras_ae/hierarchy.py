@@ -3,14 +3,15 @@
     q(z|x) = q(h_1|x) prod_t q(h_t+1|h_t),    p(z) = p(h_T) prod_t p(h_t|h_t+1),    p(x|z) = p(x|h_1)
 
 So a model of several layers differs from one of a single layer by its posterior, its prior, and by what its decoder
-sees of z, and by nothing else. The KL is a Monte Carlo estimate.
+sees of z, and by nothing else. The KL is a Monte Carlo estimate. In training too, the networks between
+two layers of codes work as in inference: without dropout, and with the moving averages of batch normalisation.
 """
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ae import posteriors, priors, sampling
+from keras_ae import checks, posteriors, priors, sampling
 
 tfd = tfp.distributions
 
@@ -32,7 +33,13 @@ def compose(encoders, decoders):
         raise ValueError(
             f"encoder and decoder: expected lists of equal length, received {len(encoders)} and {len(decoders)} models."
         )
+    for network in (*encoders, *decoders):
+        if checks.static_shape(network, "input_shape") is None:
+            raise ValueError(f"{network.name}: expected networks of known shapes. Give each a keras.Input.")
     sizes = [network.input_shape[-1] for network in decoders]
+    wrong = [e.name for e, size in zip(encoders[1:], sizes, strict=False) if e.input_shape[-1] != size]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: expected codes of the layer below, of sizes {sizes[:-1]}.")
     pairs = [*zip(encoders, sizes, strict=True), *zip(decoders[1:], sizes, strict=False)]
     for network, size in pairs:
         if network.output_shape[-1] != 2 * size:

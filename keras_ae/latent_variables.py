@@ -29,6 +29,11 @@ class LatentVariableModel(Autoencoder):
         super().__init__(encoder, decoder, likelihood, posterior=posterior, seed=seed, **kwargs)
         posteriors.check_has_density(self._posterior, self.default_posterior)
         if hasattr(prior, "bind"):
+            if isinstance(self._posterior, posteriors.InverseAutoregressive):
+                raise ValueError(
+                    f"prior: {type(prior).__name__} asks for the posteriors' density at codes of other rows, which an "
+                    "inverse autoregressive one does not give. Expected a Gaussian posterior."
+                )
             prior.bind(self.posterior, self._likelihood, self.event_shape)
         # The standard normal is made when it is asked for: the size of a code may not be known yet.
         self._prior = None if prior is None else priors.get(prior, self.latent_dim)
@@ -45,7 +50,7 @@ class LatentVariableModel(Autoencoder):
         """p(z): a tfd with event `(latent_dim,)`."""
         return priors.distribution(self._prior or self._default_prior(self.latent_dim))
 
-    def conditional_prior(self, y=None):
+    def conditional_prior(self, y=None, *, training=False):
         """p(z|y), the prior itself where codes do not depend on a condition."""
         return self.prior
 
@@ -54,7 +59,11 @@ class LatentVariableModel(Autoencoder):
         return sampling.draw(q, num_samples, seed)
 
     def sample(self, n, y=None, seed=0):
-        """n means of p(x|z) for z from the prior, `(n, ...)`; row i depends on `seed + i`, y and the weights only."""
+        """n means of p(x|z) for z from the prior, `(n, ...)`; row i depends on `seed + i`, y and the weights only.
+
+        Raises:
+            ValueError: if n is no whole number, 1 or more, or y does not suit the model.
+        """
         seeds = seed + tf.range(checks.positive_int("n", n), dtype=tf.int64)
         return self.sample_at(seeds) if y is None else self.sample_at(seeds, y)
 
@@ -72,6 +81,11 @@ class LatentVariableModel(Autoencoder):
         Works through the samples in chunks, so that memory does not grow with their number (Burda 2016, equation 8).
         A Bernoulli's value at fractions of 0 and 1 is returned as it is, though it is neither a probability nor a
         density: `evaluation.likelihood.negative_log_likelihood` refuses it.
+
+        Raises:
+            ValueError: if x or y does not suit the model, or `num_samples` is no whole number, 1 or more.
+
+        Example: `vae.log_prob(x_test, num_samples=5000).mean()`
         """
         return importance.log_marginal(self, x, y, num_samples, seed)
 

@@ -242,6 +242,12 @@ def check_has_density(posterior, default):
         raise ValueError(f"posterior: expected {expected}; received {posterior.name}.")
 
 
+def check_is_diagonal(posterior, option):
+    """Raises a `ValueError` unless dimensions of q(z|x) are independent, as `option` of a model asks."""
+    if not isinstance(posterior, Diagonal):
+        raise ValueError(f"{option}: expected a diagonal Gaussian posterior; received {posterior.name}.")
+
+
 def get(posterior, latent_dim):
     """The `Posterior` layer for a name or a layer; `latent_dim` None where it is not known yet.
 

@@ -24,7 +24,7 @@ class EncoderDecoder(ObjectiveModel):
         self.encoder = encoder
         self.decoder = decoder
         self._likelihood = likelihoods.get(likelihood)
-        code = _static_shape(decoder, "input_shape")
+        code = checks.static_shape(decoder, "input_shape")
         self._posterior = posteriors.get(posterior or self.default_posterior, code and code[-1])
         self._built_shape, self._built_width = None, None
         self._check_networks()
@@ -96,19 +96,19 @@ class EncoderDecoder(ObjectiveModel):
     @property
     def latent_dim(self):
         """int, size of a code; None while neither network has a static shape, nor was ever called."""
-        code, raw = _static_shape(self.decoder, "input_shape"), _static_shape(self.encoder, "output_shape")
+        code, raw = checks.static_shape(self.decoder, "input_shape"), checks.static_shape(self.encoder, "output_shape")
         width = raw[-1] if raw else self._built_width
         return code[-1] if code else width and self._posterior.latent_dim_for(width)
 
     @property
     def event_shape(self):
         """Shape of one x, None along axes of any size; None while the encoder was never built."""
-        return _static_shape(self.encoder, "input_shape") or self._built_shape
+        return checks.static_shape(self.encoder, "input_shape") or self._built_shape
 
     @property
     def raw_size(self):
         """int, the decoder's raw outputs for one x: what a sample of p(x|z) takes in memory."""
-        return math.prod(_static_shape(self.decoder, "output_shape") or self.event_shape)
+        return math.prod(checks.static_shape(self.decoder, "output_shape") or self.event_shape)
 
     def build(self, input_shape=None):
         if input_shape is not None:
@@ -120,14 +120,17 @@ class EncoderDecoder(ObjectiveModel):
 
     def _check_networks(self):
         """Raises unless encoder, decoder and likelihood fit; those without a static shape are checked once built."""
-        width, code = _static_shape(self.encoder, "output_shape"), _static_shape(self.decoder, "input_shape")
+        width, code = (
+            checks.static_shape(self.encoder, "output_shape"),
+            checks.static_shape(self.decoder, "input_shape"),
+        )
         expected = self._posterior.parameters_for(code[-1]) if code else None
         if width and code and width[-1] != expected:
             raise ValueError(
                 f"encoder: {type(self).__name__} with a decoder of {code[-1]}-dimensional codes expects {expected} raw "
                 f"parameters from its encoder (posterior {self._posterior.name}), received {width[-1]}."
             )
-        raw = _static_shape(self.decoder, "output_shape")
+        raw = checks.static_shape(self.decoder, "output_shape")
         expected = self._likelihood.raw_shape(self.event_shape) if self.event_shape else None
         if expected and raw and not checks.fits(raw, expected):
             raise ValueError(
@@ -170,14 +173,3 @@ class EncoderDecoder(ObjectiveModel):
     def card(self):
         """Facts for the model card, beside those every model has."""
         return {"latent_dim": self.latent_dim, "likelihood": self._likelihood.name}
-
-
-def _static_shape(network, attribute):
-    """A network's input or output shape without the batch axis, or None before it has one."""
-    try:
-        shape = getattr(network, attribute, None)
-    except (AttributeError, ValueError):  # what Keras raises differs between kinds of models
-        return None
-    if isinstance(shape, list):  # of a network that receives a condition, too
-        shape = shape[0]
-    return None if shape is None else tuple(shape[1:])

@@ -166,3 +166,6 @@ def test_vamp_prior_refuses():
         vae._prior.bind(lambda x: None, likelihoods.Bernoulli(), (5,))
     with pytest.raises(ValueError, match=r"input_shape is \(4,\), the encoder's x has \(5,\)"):
         ka.VAE(vae.encoder, vae.decoder, prior=priors.VampPrior(2, (4,)))
+    bent = ka.networks.mlp_encoder((5,), ka.posteriors.InverseAutoregressive(2).parameters_for(2))
+    with pytest.raises(ValueError, match="inverse autoregressive"):
+        ka.VAE(bent, vae.decoder, prior=priors.VampPrior(2, (5,)), posterior="inverse_autoregressive")

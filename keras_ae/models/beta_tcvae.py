@@ -40,10 +40,9 @@ class BetaTCVAE(VAE):
     terms = ("reconstruction", "mutual_information", "total_correlation", "dimension_kl")
 
     def __init__(self, encoder, decoder, rows, likelihood="bernoulli", prior=None, beta=6.0, *, seed=None, **kwargs):
-        refused = {"posterior", "num_samples", "free_bits"} & set(kwargs)
-        if refused or isinstance(encoder, list | tuple):
-            what = ", ".join(sorted(refused)) or "lists of networks"
-            raise ValueError(f"BetaTCVAE takes no {what}: its parts are those of one diagonal Gaussian and one sample.")
+        given = kwargs | ({"lists of networks": None} if isinstance(encoder, list | tuple) else {})
+        others = {"posterior", "num_samples", "free_bits", "lists of networks"}
+        checks.refuse(given, others, "BetaTCVAE", "its parts are those of one diagonal Gaussian and one sample")
         super().__init__(encoder, decoder, likelihood, prior, beta=beta, seed=seed, **kwargs)
         self.rows = checks.positive_int("rows", rows)
 

@@ -51,6 +51,7 @@ class BetaVAE(VAE):
         seed=None,
         **kwargs,
     ):
+        checks.refuse(kwargs, {"free_bits"}, "BetaVAE", "its KL has a weight, or a capacity, already")
         options = {"num_samples": num_samples, "posterior": posterior}
         super().__init__(encoder, decoder, likelihood, prior, beta, **options, seed=seed, **kwargs)
         self._capacity = None

@@ -75,7 +75,7 @@ class CVAE(Conditional, VAE):
         self.prior_network = prior_network
         self.check_conditions()
         if prior_network is not None and self.latent_dim:
-            checks.check_width("prior_network", prior_network, 2 * self.latent_dim, "raw values, [mean | raw scale]")
+            self._check_prior_width(checks.static_shape(prior_network, "output_shape"))
 
     @property
     def networks(self):
@@ -95,8 +95,13 @@ class CVAE(Conditional, VAE):
             raise ValueError("prior: this model has p(z|y), not p(z). Use conditional_prior(y).")
         return super().prior
 
-    def conditional_prior(self, y):
+    def conditional_prior(self, y, *, training=False):
         """p(z|y): a tfd, batch `(B,)` where it depends on y and `()` otherwise, event `(latent_dim,)`."""
         if self.prior_network is None:
             return self.prior
-        return posteriors.Diagonal().call(tf.cast(self.prior_network(self.condition(y)), tf.float32))
+        raw = self.prior_network(self.condition(y), training=training)
+        self._check_prior_width(raw.shape)
+        return posteriors.Diagonal().call(tf.cast(raw, tf.float32))
+
+    def _check_prior_width(self, shape):
+        checks.check_width("prior_network", shape, 2 * self.latent_dim, "raw values, [mean | raw scale]")

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_ae import checks, sampling
 from keras_ae.batching import in_batches
-from keras_ae.conditional import Conditional
+from keras_ae.conditional import PartlyLabelled
 from keras_ae.models.m2 import M2
 from keras_ae.models.vae import VAE
 from keras_ae.protocol import EncoderDecoder
@@ -14,7 +14,7 @@ from keras_ae.training import Objective
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class M1M2(Conditional, EncoderDecoder):
+class M1M2(PartlyLabelled, EncoderDecoder):
     """An `M2` over codes that a trained `M1` draws from its posterior, anew at every step; M1 stays as it is.
 
         p(x, y, z_2, z_1) = p(y) p(z_2) p(z_1|y, z_2) p(x|z_1)
@@ -27,7 +27,7 @@ class M1M2(Conditional, EncoderDecoder):
         m1: trained `M1` or `VAE` of x.
         m2: `M2` of M1's codes, its likelihood a Gaussian one.
         units: ints, the dimensions of M1's code that M2 sees, such as `m1.units(x)`; None for all. The others are 0,
-            their prior's mean, when codes are decoded.
+            a standard normal prior's mean, when codes are decoded.
 
     Randomness in training is that of `m2`'s seed. In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
 
@@ -95,25 +95,24 @@ class M1M2(Conditional, EncoderDecoder):
 
     @in_batches
     def predict_proba(self, x):
-        """q(y|z_1) at the mean z_1 of q(z_1|x), how likely each class is: `(B, K)`."""
+        """q(y|z_1) at the mean z_1 of q(z_1|x), how likely each class is: `(B, K)`.
+
+        Raises:
+            ValueError: if x does not suit the model.
+        """
         return tf.exp(self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean())))
 
     def sample(self, n, y=None, seed=0):
-        """n means of p(x|y), `(n, ...)`, y labels `(n,)`; row i depends on `seed + i`, its label and the weights."""
+        """n means of p(x|z_1), `(n, ...)`, at M2's samples of z_1 under the labels y `(n,)`, their means given z_2.
+
+        Row i depends on `seed + i`, its label and the weights.
+        """
         return self.sample_at(seed + tf.range(checks.positive_int("n", n), dtype=tf.int64), y)
 
     @in_batches
     def sample_at(self, seeds, y=None):
-        """One mean of p(x|y) for each of the int64 seeds `(B,)`."""
+        """One mean of p(x|z_1), as of `sample`, for each of the int64 seeds `(B,)`."""
         return self.m1.likelihood(self._whole(self.m2.sample_at(seeds, y))).mean()
-
-    def check_data(self, x, y):
-        checks.check_array("x", x, self.event_shape, self._likelihood)
-        checks.check_some_labels(y, x.shape[0], self.num_classes)
-
-    def check_measured(self, x, y):
-        checks.check_array("x", x, self.event_shape, self._likelihood)
-        checks.check_partial_labels(y, x.shape[0], self.num_classes)
 
     def _seen(self, z):
         return tf.gather(z, self.units, axis=-1)

@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from keras_ae import checks
 from keras_ae.batching import in_batches
-from keras_ae.conditional import one_hot
+from keras_ae.conditional import PartlyLabelled, one_hot
 from keras_ae.models.cvae import CVAE
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class M2(CVAE):
+class M2(PartlyLabelled, CVAE):
     """A class y and a style z make x; a classifier q(y|x) guesses y where it is not known.
 
         log p(x, y) >= -L(x, y) = E_q[log p(x|z, y)] - KL(q(z|x, y) || p(z)) + log p(y),    p(y) = 1/K
@@ -76,14 +76,15 @@ class M2(CVAE):
         seed=None,
         **kwargs,
     ):
+        checks.refuse(kwargs, {"beta", "free_bits", "prior_network"}, "M2", "y is summed out of the plain bound")
         options = {
             "num_classes": checks.positive_int("num_classes", num_classes),
             "num_samples": num_samples,
             "posterior": posterior,
         }
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
-        checks.check_width("classifier", classifier, num_classes, "logits, one a class")
         self.classifier = classifier
+        self._check_classifier_width(checks.static_shape(classifier, "output_shape"))
         self.classification_weight = checks.not_negative("classification_weight", classification_weight)
 
     @property
@@ -114,7 +115,11 @@ class M2(CVAE):
     def log_label_posterior(self, x, training=False):
         """log q(y|x): `(B, K)`."""
         logits = self.classifier(self._likelihood.scaled(x), training=training)
+        self._check_classifier_width(logits.shape)
         return tf.nn.log_softmax(tf.cast(logits, tf.float32))
+
+    def _check_classifier_width(self, shape):
+        checks.check_width("classifier", shape, self.num_classes, "logits, one a class")
 
     @in_batches
     def predict_proba(self, x):
@@ -124,11 +129,3 @@ class M2(CVAE):
             ValueError: if x does not suit the model.
         """
         return tf.exp(self.log_label_posterior(x))
-
-    def check_data(self, x, y):
-        checks.check_array("x", x, self.event_shape, self._likelihood)
-        checks.check_some_labels(y, x.shape[0], self.num_classes)
-
-    def check_measured(self, x, y):
-        checks.check_array("x", x, self.event_shape, self._likelihood)
-        checks.check_partial_labels(y, x.shape[0], self.num_classes)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_ae import checks, divergences
+from keras_ae import checks, divergences, posteriors
 from keras_ae.latent_variables import LatentVariableModel
 from keras_ae.models.autoencoder import target
 from keras_ae.training import Objective
@@ -73,6 +73,7 @@ class VAE(LatentVariableModel):
             shape=(), initializer=keras.initializers.Constant(beta), trainable=False, name="beta"
         )
         if free_bits:
+            posteriors.check_is_diagonal(self._posterior, "free_bits")
             if self._prior is not None:
                 divergences.kl_per_dimension(self.prior, self.prior)  # raises where there is no such thing
             self.terms = (*self.terms, "free_bits")
@@ -89,7 +90,8 @@ class VAE(LatentVariableModel):
 
     def elbo_terms(self, q, x, y=None, *, training):
         """Minus the bound on log p(x), or log p(x|y), in its parts, z drawn from q: `{name: (B,)}`."""
-        p, z = self.conditional_prior(y), self.draw(q, self.num_samples, self.next_seed())  # z (L, B, D)
+        p = self.conditional_prior(y, training=training)
+        z = self.draw(q, self.num_samples, self.next_seed())  # (L, B, D)
         log_likelihood = self.likelihood(z, y, training=training).log_prob(x)  # (L, B)
         terms = {"reconstruction": -tf.reduce_mean(log_likelihood, axis=0), "kl": divergences.kl(q, p, z)}
         if self.free_bits:
@@ -99,7 +101,7 @@ class VAE(LatentVariableModel):
 
     @property
     def beta(self):
-        """Weight of the KL in the loss; assigning acts at once, also during `fit`."""
+        """The argument `beta`; assigning acts at once, also during `fit`."""
         return float(self._beta.numpy())
 
     @beta.setter

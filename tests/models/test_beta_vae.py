@@ -79,6 +79,8 @@ def test_refusals():
     for arguments in ({"capacity": -1.0}, {"beta": -1.0}, {"num_samples": 0}):
         with pytest.raises(ValueError, match=next(iter(arguments))):
             ka.BetaVAE(*networks(), **arguments)
+    with pytest.raises(ValueError, match="BetaVAE takes no free_bits"):
+        ka.BetaVAE(*networks(), capacity=0.0, free_bits=0.5)
     model = ka.BetaVAE(*networks())
     with pytest.raises(ValueError, match="capacity: this model has none"):
         model.capacity = 1.0

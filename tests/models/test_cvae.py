@@ -135,6 +135,11 @@ def test_refusals(rng):
             (model.encoder, model.decoder),
             {"prior_network": ka.networks.mlp_encoder((C,), K)},
         ),
+        (
+            "expected conditions of one shape",
+            (model.encoder, model.decoder),
+            {"prior_network": ka.networks.mlp_encoder((C + 1,), K, parameters=2)},
+        ),
         ("take no condition", ([model.encoder], [model.decoder]), {}),
         ("take no condition", (model.encoder, model.decoder), {"prior": ka.priors.VampPrior(K, (D,))}),
     ):
@@ -154,3 +159,20 @@ def test_refusals(rng):
         ka.CVAE(encoder, labelled.decoder, num_classes=0)
     inside = tf.function(lambda y: labelled.sample_at(tf.range(2, dtype=tf.int64), y), autograph=False)
     assert inside(tf.constant([1, 2])).shape == (2, D)
+
+
+def test_a_prior_network_works_in_training_mode_and_is_checked_once_it_is_built(rng):
+    model, _ = linear(rng)
+    x, y = rng.normal(size=(6, D)).astype("float32"), rng.normal(size=(6, C)).astype("float32")
+    dropping = keras.Sequential([keras.Input((C,)), keras.layers.Dropout(0.9), keras.layers.Dense(2 * K)])
+    dropped = ka.CVAE(model.encoder, model.decoder, "gaussian", prior_network=dropping, seed=0)
+    means = [dropped.conditional_prior(y, training=training).mean().numpy() for training in (False, False, True)]
+    np.testing.assert_array_equal(means[0], means[1])
+    assert np.abs(means[2] - means[0]).max() > 0.1
+    q = dropped.posterior(x, y)
+    kl = [dropped.elbo_terms(q, x, y, training=training)["kl"].numpy() for training in (False, True)]
+    assert np.abs(kl[1] - kl[0]).max() > 0.1
+    for width in (1, 2 * K + 2):
+        late = ka.CVAE(model.encoder, model.decoder, prior_network=keras.Sequential([keras.layers.Dense(width)]))
+        with pytest.raises(ValueError, match=f"prior_network: expected {2 * K} raw values.* it gives {width}"):
+            late.conditional_prior(y)

@@ -1,5 +1,6 @@
 """Importance-weighted bounds, their two gradients, and several stochastic layers against exact likelihoods."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -168,5 +169,20 @@ def test_refusals(rng):
             ka.IWAE(*networks)
     with pytest.raises(ValueError, match=r"decoder: expected 4 raw values"):
         ka.IWAE([encoder, ka.networks.mlp_encoder((K,), 3, parameters=2)], [decoder, ka.networks.mlp_decoder(3, (K,))])
+    upper = ka.networks.mlp_encoder((K + 1,), 3, parameters=2, name="upper")
+    with pytest.raises(ValueError, match=r"upper: expected codes of the layer below, of sizes \[2\]"):
+        ka.IWAE([encoder, upper], [decoder, ka.networks.mlp_decoder(3, (2 * K,))])
+    late = keras.Sequential([keras.layers.Dense(2 * K)], name="late")
+    with pytest.raises(ValueError, match="late: expected networks of known shapes"):
+        ka.IWAE([late], [decoder])
     with pytest.raises(ValueError, match="leave both out"):
         ka.IWAE([encoder], [decoder], prior="mixture")
+
+
+def test_the_double_gradient_of_an_autoregressive_posterior_trains_on_every_batch(rng):
+    posterior = ka.posteriors.InverseAutoregressive(K, context=2, steps=1, hidden=(4,))
+    encoder, decoder = ka.networks.mlp_encoder((D,), posterior.parameters_for(K)), ka.networks.mlp_decoder(K, (D,))
+    model = ka.IWAE(encoder, decoder, posterior=posterior, importance_samples=2, seed=0)
+    model.compile("adam")
+    history = model.fit(rng.random((24, D)).round().astype("float32"), batch_size=8, verbose=0).history
+    assert int(model.optimizer.iterations) == 3 and np.isfinite(history["loss"]).all()

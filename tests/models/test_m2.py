@@ -151,6 +151,8 @@ def test_labels_that_do_not_suit(rng):
         model.fit(x, verbose=0)
     with pytest.warns(UserWarning, match="class 2"):
         model.check_data(x, np.array([0, 1, -1, -1, -1, -1, -1, -1]))
+    with pytest.warns(UserWarning, match="class 2"):
+        model.fit(tf.constant(x), tf.constant([0, 1, -1, -1, -1, -1, -1, -1]), verbose=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a data set this is one batch
         model.check_data(tf.constant(x[:2]), tf.constant([0, -1]))
@@ -162,6 +164,9 @@ def test_labels_that_do_not_suit(rng):
         model.evaluate(x, np.full(8, 3), verbose=0)
     with pytest.raises(ValueError, match="classifier: expected 3 logits"):
         ka.M2(model.encoder, model.decoder, ka.networks.mlp_encoder((D,), 4), 3)
+    for option in ("beta", "free_bits", "prior_network"):
+        with pytest.raises(ValueError, match=f"M2 takes no {option}"):
+            m2(**{option: 1.0})
     with pytest.raises(ValueError, match="classification_weight"):
         m2(classification_weight=-1.0)
     with pytest.raises(ValueError, match=r"expected a model of 2 units .* received one of rows of shape \(6,\)"):
@@ -225,3 +230,23 @@ class Joined(keras.Model):
 
 def _m1():
     return ka.networks.mlp_encoder((12,), 2, parameters=2), ka.networks.mlp_decoder(2, (12,))
+
+
+@pytest.mark.parametrize("width", [1, K + 1])
+def test_a_classifier_of_another_width_is_refused_once_it_is_built(rng, width):
+    x = rng.integers(2, size=(8, D)).astype("float32")
+    model = ka.M2(Joined(2 * Z), Joined(D), keras.Sequential([keras.layers.Dense(width)]), K, seed=0)
+    model.compile("adam", jit_compile=False)
+    with pytest.raises(ValueError, match=f"classifier: expected 3 logits, one a class; it gives {width}"):
+        model.fit(x, np.arange(8) % K, verbose=0)
+
+
+def test_m1m2_of_units_as_m1_finds_them_is_saved(rng, tmp_path):
+    x = rng.random((20, 12)).astype("float32")
+    m1 = ka.M1(ka.networks.mlp_encoder((12,), 3, (), parameters=2), ka.networks.mlp_decoder(3, (12,), ()), seed=0)
+    units = m1.units(x, threshold=0.0)[:2]
+    model = ka.M1M2(m1, m2((2,), "gaussian"), units)
+    model.save(tmp_path / "m1m2.keras")
+    again = keras.saving.load_model(tmp_path / "m1m2.keras")
+    assert again.units == units.tolist()
+    np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))

@@ -180,6 +180,8 @@ def test_refusals():
     for posterior in ("point", "bits"):
         with pytest.raises(ValueError, match=f"posterior: expected a density .* received {posterior}"):
             ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder, posterior=posterior)
+    with pytest.raises(ValueError, match="free_bits: expected a diagonal Gaussian posterior; received full_covariance"):
+        ka.VAE(ka.networks.mlp_encoder((6,), 5), decoder, posterior="full_covariance", free_bits=0.1)
     with pytest.raises(ValueError, match=r"expects 4 raw parameters.*received 2"):
         ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder)
     with pytest.raises(ValueError, match=r"decoder: .*expects raw outputs of shape \(6,\), received \(7,\)"):
