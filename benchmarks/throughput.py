@@ -99,9 +99,8 @@ def keras_ae(workload, **compile_arguments):
         options = {"hidden": (200, 200), "activation": "tanh"}
         encoder = networks.mlp_encoder(input_shape=shape, latent_dim=50, parameters=2, **options)
         decoder = networks.mlp_decoder(latent_dim=50, output_shape=shape, **options)
-    model = ka.VAE(encoder, decoder)
-    if workload == "iwae":
-        model = ka.IWAE(encoder, decoder, importance_samples=IMPORTANCE_SAMPLES)
+    weighted = {"importance_samples": IMPORTANCE_SAMPLES}
+    model = ka.IWAE(encoder, decoder, **weighted) if workload == "iwae" else ka.VAE(encoder, decoder)
     model.compile("adam", **compile_arguments)
     x = images(IMAGES[workload])
 
@@ -210,7 +209,7 @@ def pythae(workload):
 
 
 def torch_networks(workload):
-    """Returns (encoder, decoder) as torch modules: (B, 1, 28, 28) -> (B, 2 * 32), (B, 32) -> logits."""
+    """Returns (encoder, decoder) as torch modules: (B, 1, 28, 28) -> (B, 2 * D), (B, D) -> logits; D 50 for iwae."""
     from torch import nn
 
     if workload == "mlp":
