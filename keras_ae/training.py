@@ -319,7 +319,11 @@ class ObjectiveModel(keras.Model):
             except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
                 if not self.jit_compile or self._compile_arguments["jit_compile"] != "auto" or "XLA" not in str(error):
                     raise
-                warnings.warn(f"Going on without XLA, which cannot compile this model: {error.message}", stacklevel=2)
+                warnings.warn(
+                    "Going on without XLA, which cannot compile this model. The batches of the first call, up to "
+                    f"{self.steps_per_execution}, are lost; compile(jit_compile=False) loses none: {error.message}",
+                    stacklevel=2,
+                )
                 self.jit_compile, self.test_function = False, None
                 return self.make_train_function(force=True)(iterator)
             self._check_finite(logs)
