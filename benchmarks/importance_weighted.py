@@ -101,7 +101,7 @@ def rows(reports):
         shared |= {"command": "python -m benchmarks.importance_weighted --data=mnist.npz"}
         nll = {"metric": "NLL, 5,000 samples, nats", "better": "lower", "ours": report["nll"]}
         nll |= {"standard_error": report["standard_error"], "paper": asked["paper"], "least": asked["least"]}
-        effective = {"metric": "effective samples of these, mean", "ours": report["effective_sample_size"]}
+        effective = {"metric": "effective samples of 5,000, mean", "ours": report["effective_sample_size"]}
         effective["better"] = "higher"
         units = {"metric": "active units", "better": "higher", "ours": report["active_units"], "paper": asked["units"]}
         units["least"] = None if below is None else below + 1  # they rise with k

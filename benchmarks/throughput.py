@@ -99,8 +99,10 @@ def keras_ae(workload, **compile_arguments):
         options = {"hidden": (200, 200), "activation": "tanh"}
         encoder = networks.mlp_encoder(input_shape=shape, latent_dim=50, parameters=2, **options)
         decoder = networks.mlp_decoder(latent_dim=50, output_shape=shape, **options)
-    weighted = {"importance_samples": IMPORTANCE_SAMPLES}
-    model = ka.IWAE(encoder, decoder, **weighted) if workload == "iwae" else ka.VAE(encoder, decoder)
+    if workload == "iwae":
+        model = ka.IWAE(encoder, decoder, importance_samples=IMPORTANCE_SAMPLES)
+    else:
+        model = ka.VAE(encoder, decoder)
     model.compile("adam", **compile_arguments)
     x = images(IMAGES[workload])
 

@@ -76,16 +76,17 @@ class Conditional:
         self._built_condition = y[1:]
         return super().build(x)
 
-    def check_conditions(self):
-        """Raises a `ValueError` where networks of known shapes take no condition, or one of another shape."""
-        found = {"num_classes": (self.num_classes,)} if self.num_classes else {}
-        for name in ("encoder", "decoder", "prior_network"):
+    def check_conditions(self, **others):
+        """Raises a `ValueError` where networks of known shapes take no condition, or one of another shape.
+
+        `others` are the shapes of a condition for further networks, by name; None where not known.
+        """
+        found = {name: shape for name, shape in others.items() if shape is not None}
+        found |= {"num_classes": (self.num_classes,)} if self.num_classes else {}
+        for name in ("encoder", "decoder"):
             try:
                 shapes = getattr(self, name).input_shape
-            except (AttributeError, ValueError):  # no such network, or not known before it is built
-                continue
-            if name == "prior_network":
-                found[name] = tuple(shapes[1:])
+            except (AttributeError, ValueError):  # not known before the network is built
                 continue
             if not isinstance(shapes, list) or len(shapes) != 2:
                 raise ValueError(f"{name}: expected a network of two inputs, the second one the condition.")

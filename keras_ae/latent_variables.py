@@ -29,10 +29,10 @@ class LatentVariableModel(Autoencoder):
         super().__init__(encoder, decoder, likelihood, posterior=posterior, seed=seed, **kwargs)
         posteriors.check_has_density(self._posterior, self.default_posterior)
         if hasattr(prior, "bind"):
-            if isinstance(self._posterior, posteriors.InverseAutoregressive):
+            if self._posterior.knows_own_samples_only:
                 raise ValueError(
-                    f"prior: {type(prior).__name__} asks for the posteriors' density at codes of other rows, which an "
-                    "inverse autoregressive one does not give. Expected a Gaussian posterior."
+                    f"prior: {type(prior).__name__} asks for the posteriors' density at codes of other rows, which "
+                    f"{self._posterior.name} does not give. Expected a Gaussian posterior."
                 )
             prior.bind(self.posterior, self._likelihood, self.event_shape)
         # The standard normal is made when it is asked for: the size of a code may not be known yet.

@@ -20,7 +20,13 @@ tfd = tfp.distributions
 
 
 class Posterior(keras.layers.Layer):
-    """Base of the posteriors: says how wide the encoder's output is and makes the distribution."""
+    """Base of the posteriors: says how wide the encoder's output is and makes the distribution.
+
+    Attributes:
+        knows_own_samples_only: bool, whether q has a fast density, of any shape, for its own samples alone.
+    """
+
+    knows_own_samples_only = False
 
     def __init__(self, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
@@ -161,6 +167,8 @@ class InverseAutoregressive(Posterior):
     Source: Kingma 2016, equations 10 to 14. See also: `flows.Flow`, the same map the other way, whose densities are
     fast for any z.
     """
+
+    knows_own_samples_only = True
 
     def __init__(self, latent_dim, context=32, steps=2, hidden=(64, 64), activation="relu", **kwargs):
         super().__init__(**kwargs)

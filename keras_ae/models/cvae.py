@@ -73,7 +73,7 @@ class CVAE(Conditional, VAE):
             raise ValueError("prior and prior_network: expected one of them at most; received both.")
         self.num_classes = None if num_classes is None else checks.positive_int("num_classes", num_classes)
         self.prior_network = prior_network
-        self.check_conditions()
+        self.check_conditions(prior_network=checks.static_shape(prior_network, "input_shape"))
         if prior_network is not None and self.latent_dim:
             self._check_prior_width(checks.static_shape(prior_network, "output_shape"))
 

@@ -6,7 +6,6 @@ import tensorflow as tf
 from keras_ae import checks, importance
 from keras_ae.latent_variables import LatentVariableModel
 from keras_ae.models.autoencoder import target
-from keras_ae.posteriors import InverseAutoregressive
 from keras_ae.training import Objective
 
 
@@ -69,8 +68,8 @@ class IWAE(LatentVariableModel):
                 f"gradient: expected 'doubly_reparameterised' or 'reparameterised'; received {gradient!r}."
             )
         self.gradient = gradient
-        if gradient == "doubly_reparameterised" and isinstance(self._posterior, InverseAutoregressive):
-            self.supports_jit = False  # XLA cannot compile the gradient of the flow's inverse
+        if gradient == "doubly_reparameterised" and self._posterior.knows_own_samples_only:
+            self.supports_jit = False  # XLA cannot compile the gradient of the other densities
 
     def objectives(self):
         return {"autoencoder": Objective(self.autoencode, self.networks)}
