@@ -59,7 +59,7 @@ RATE, SECONDS = 16_000, 60
 def measure(method, folder):
     """Runs `train` and `evaluate` of the app; returns what they report, and how clean speech fares."""
     data = pathlib.Path(options.data())
-    minutes = options.MINUTES.value or METHODS[method]
+    minutes = options.minutes(METHODS[method])
 
     def trained(own):
         flags = {"clean_dir": str(data / "clean_trainset"), "noise_dir": str(data / "noise_trainset"), "method": method}
@@ -216,7 +216,7 @@ def main(_):
     folder, reports = options.runs("audio_denoising"), {}
     for method in options.only(METHODS):
         of = settings.of(method) | {"augmentation": speech_data.AUGMENTATION, "seed": options.SEED.value}
-        of |= {"minutes": options.MINUTES.value or METHODS[method]}
+        of |= {"minutes": options.minutes(METHODS[method])}
         reports[method] = runs.kept(folder, method, functools.partial(measure, method), of)
     if len(reports) < len(METHODS):
         return

@@ -63,7 +63,7 @@ def measure(name, folder):
     keras.utils.set_random_seed(SEED)
     model = build(quadrants)
     batches = data("train", binarize="dynamic", batch_size=BATCH).map(functools.partial(parts, quadrants=quadrants))
-    trained = runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
+    trained = runs.train(model, batches, RATE, options.minutes(MINUTES), folder)
     x, y = (np.asarray(each) for each in parts(ka.datasets.arrays(data("test", binarize="static")), quadrants))
     found = likelihood.negative_log_likelihood(model, x, SAMPLES, SEED, y=y)
     return {"nll": found.nll, "standard_error": found.standard_error, **trained}
@@ -84,10 +84,8 @@ def rows(reports):
 
 def main(_):
     settings = {"hidden": HIDDEN, "latent": LATENT, "rate": RATE, "batch": BATCH, "samples": SAMPLES, "seed": SEED}
-    settings["minutes"] = options.MINUTES.value or MINUTES
-    reports = runs.reports("conditional", MARKS, measure, settings)
-    if len(reports) == len(MARKS):
-        results.write("conditional", rows(reports))
+    settings["minutes"] = options.minutes(MINUTES)
+    runs.publish_table("conditional", dict.fromkeys(MARKS, settings), measure, rows)
 
 
 if __name__ == "__main__":

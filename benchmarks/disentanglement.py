@@ -54,7 +54,7 @@ def measure(run, folder):
     x = shapes.images(shapes.rows(order[:PICTURES]))
     batches = runs.batches(x, BATCH, seed).map(lambda each: tf.cast(each, tf.float32) / 255)
     model = build(name, seed)
-    trained = runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
+    trained = runs.train(model, batches, RATE, options.minutes(MINUTES), folder)
     factors = shapes.rows(order[-SCORED:])
     x = shapes.images(factors)
     z = model.encode(x / np.float32(255))
@@ -101,12 +101,9 @@ def _mean(values):
 
 def main(_):
     settings = {"latent": LATENT, "filters": FILTERS, "hidden": HIDDEN, "batch": BATCH, "rate": RATE}
-    settings |= {"pictures": PICTURES, "scored": SCORED}
-    settings["minutes"] = options.MINUTES.value or MINUTES
+    settings |= {"pictures": PICTURES, "scored": SCORED, "minutes": options.minutes(MINUTES)}
     names = [f"{name} {seed}" for name in MODELS for seed in SEEDS]
-    reports = runs.reports("disentanglement", names, measure, settings)
-    if len(reports) == len(names):
-        results.write("disentanglement", rows(reports))
+    runs.publish_table("disentanglement", dict.fromkeys(names, settings), measure, rows)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ The likelihood is estimated with 5,000 samples on all test images, each binarise
 Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
 """
 
-import functools
-
 import keras
 from absl import app
 
@@ -54,7 +52,7 @@ def data(split, **arguments):
 
 def stage(k):
     """Batch, rate and minutes of training with k samples; `--minutes` are those of each stage."""
-    return STAGES[k] | {"minutes": options.MINUTES.value or STAGES[k]["minutes"]}
+    return STAGES[k] | {"minutes": options.minutes(STAGES[k]["minutes"])}
 
 
 def settings(name):
@@ -111,12 +109,7 @@ def rows(reports):
 
 
 def main(_):
-    folder = options.runs("importance_weighted")
-    reports = {
-        name: runs.kept(folder, name, functools.partial(measure, name), settings(name)) for name in options.only(MODELS)
-    }
-    if len(reports) == len(MODELS):
-        results.write("importance_weighted", rows(reports))
+    runs.publish_table("importance_weighted", {name: settings(name) for name in MODELS}, measure, rows)
 
 
 if __name__ == "__main__":

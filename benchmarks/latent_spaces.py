@@ -49,7 +49,7 @@ def trained(name, folder):
     batches = ka.datasets.load(
         "mnist", data=options.data(), labels=name == "CVAE", binarize="dynamic", batch_size=BATCH, seed=SEED
     )
-    return model, runs.train(model, batches, RATE, options.MINUTES.value or MINUTES, folder)
+    return model, runs.train(model, batches, RATE, options.minutes(MINUTES), folder)
 
 
 def measure(name, folder):
@@ -91,11 +91,13 @@ def rows(reports):
 
 
 def main(_):
-    settings = {"hidden": HIDDEN, "batch": BATCH, "rate": RATE, "minutes": options.MINUTES.value or MINUTES}
-    reports = runs.reports("latent_spaces", LATENT, measure, settings)
-    if len(reports) == len(LATENT):
+    settings = {"hidden": HIDDEN, "batch": BATCH, "rate": RATE, "minutes": options.minutes(MINUTES)}
+
+    def drawn(reports):
         draw(options.runs("latent_spaces"))
-        results.write("latent_spaces", rows(reports))
+        return rows(reports)
+
+    runs.publish_table("latent_spaces", dict.fromkeys(LATENT, settings), measure, drawn)
 
 
 if __name__ == "__main__":

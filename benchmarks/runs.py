@@ -44,17 +44,21 @@ def kept(folder, name, make, settings):
     return made
 
 
-def reports(benchmark, names, measure, settings):
-    """The reports of a benchmark's runs by name, those that are not kept made now; `--only` leaves others out.
+def publish_table(benchmark, settings, measure, rows):
+    """Makes the runs of a benchmark that are not kept, and writes its table once all are there.
 
     Args:
-        benchmark: str, name of the folder under `--runs`.
-        names: strs.
+        benchmark: str, name of the folder under `--runs` and of the table.
+        settings: `{name of a run: dict, as of kept}`; `--only` leaves runs out.
         measure: function of a name and the run's folder, as `make` of `kept`.
-        settings: dict, as of `kept`, for all runs.
+        rows: function of the reports by name, returns the rows of the table.
     """
     folder = options.runs(benchmark)
-    return {name: kept(folder, name, functools.partial(measure, name), settings) for name in options.only(names)}
+    reports = {
+        name: kept(folder, name, functools.partial(measure, name), settings[name]) for name in options.only(settings)
+    }
+    if len(reports) == len(settings):
+        results.write(benchmark, rows(reports))
 
 
 class ProcessorTime(common.CosineDecay):

@@ -80,7 +80,7 @@ def measure(name, folder):
     real = features(x_test)
     found = {HELD_OUT: compared(real, features(held_out))}
     model = build(name)
-    trained = runs.train(model, runs.batches(x, BATCH, SEED), RATE, options.MINUTES.value or MINUTES, folder)
+    trained = runs.train(model, runs.batches(x, BATCH, SEED), RATE, options.minutes(MINUTES), folder)
     for way, sampler in SAMPLERS.items():
         if way != "prior" or hasattr(model, "prior"):
             images = np.asarray(sampler(model).fit(x).sample(SAMPLES, seed=SEED))
@@ -118,10 +118,8 @@ def rows(reports):
 def main(_):
     settings = {"latent": LATENT, "filters": FILTERS, "hidden": HIDDEN, "batch": BATCH, "rate": RATE}
     settings |= {"train": TRAIN, "valid": VALID, "samples": SAMPLES, "covered": COVERED, "epochs": EPOCHS, "seed": SEED}
-    settings["minutes"] = options.MINUTES.value or MINUTES
-    reports = runs.reports("samples", MODELS, measure, settings)
-    if len(reports) == len(MODELS):
-        results.write("samples", rows(reports))
+    settings["minutes"] = options.minutes(MINUTES)
+    runs.publish_table("samples", dict.fromkeys(MODELS, settings), measure, rows)
 
 
 if __name__ == "__main__":

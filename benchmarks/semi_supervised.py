@@ -158,7 +158,7 @@ def settings(name):
     chosen = {key: dict(SETTINGS[key]) for key in {"m1": ("m1",), "m1m2": ("m1", "m1m2")}.get(name, (name,))}
     for each in chosen.values():
         if "minutes" in each:
-            each["minutes"] = options.MINUTES.value or each["minutes"]
+            each["minutes"] = options.minutes(each["minutes"])
     return chosen | ({"by": str(CLASSIFIERS)} if name == "m1" else {})
 
 

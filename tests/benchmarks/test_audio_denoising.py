@@ -10,7 +10,6 @@ from absl.testing import flagsaver
 from apps import common
 from apps.audio_denoising import evaluate, served, settings, train
 from benchmarks import audio_denoising as benchmark
-from benchmarks import options
 from keras_ae.datasets import audio, speech
 
 VERSIONED = {"date": "2026-01-02", "versions": {"python": "3.11"}}
@@ -69,7 +68,7 @@ def test_a_run_trains_once_and_measures_what_it_trained(tmp_path, monkeypatch):
     audio.write(data / "noisy_testset_wav" / "a.wav", y, 16_000)
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["test"])
-    with flagsaver.flagsaver((options.DATA, str(data)), (options.MINUTES, 1.0)):
+    with flagsaver.flagsaver(data=str(data), minutes=1.0):
         found = benchmark.measure("causal", tmp_path / "run")
         monkeypatch.setattr(benchmark.train, "run", None)  # not a second time
         again = benchmark.measure("causal", tmp_path / "run")

@@ -1,5 +1,6 @@
 """The benchmarks of the variational family: what they train on and what their tables are made from, untrained."""
 
+import json
 import os
 import time
 import types
@@ -19,7 +20,6 @@ from benchmarks import (
     importance_weighted,
     latent_spaces,
     likelihoods,
-    options,
     runs,
     samples,
     semi_supervised,
@@ -106,7 +106,7 @@ def mnist(tmp_path, rng):
     np.savez(path, **arrays)
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["test"])
-    with flagsaver.flagsaver((options.DATA, str(path)), (options.MINUTES, 1e-3)):
+    with flagsaver.flagsaver(data=str(path), minutes=1e-3):
         yield path
 
 
@@ -148,6 +148,28 @@ def test_batches_hold_each_row_once_in_new_orders(rng):
     for found in (first, second):
         np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(x, axis=0))
     assert (first != second).any() and (first != x).any()
+
+
+def test_a_table_is_written_once_all_of_its_runs_are_there(tmp_path, monkeypatch):
+    written, made = [], []
+    monkeypatch.setattr(runs.results, "write", lambda name, rows: written.append((name, rows)))
+    monkeypatch.setattr(runs.options, "runs", tmp_path.joinpath)
+
+    def publish(*only):
+        monkeypatch.setattr(runs.options, "only", lambda names: [name for name in names if name in only])
+        runs.publish_table(
+            "table",
+            {"a": {"rate": 1}, "b": {"rate": 2}},
+            lambda name, folder: made.append(folder) or {"of": name},
+            lambda reports: [report["of"] for report in reports.values()],
+        )
+
+    publish("b")
+    assert not written
+    publish("a", "b")
+    assert written == [("table", ["a", "b"])]
+    assert made == [tmp_path / "table" / "b", tmp_path / "table" / "a"]
+    assert json.loads((tmp_path / "table" / "b.json").read_text())["settings"] == {"rate": 2}
 
 
 def test_time_in_which_others_work_is_not_trained_away():
