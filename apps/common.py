@@ -247,7 +247,7 @@ def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), **kwargs):
     last.
 
     Returns:
-        float, seconds it took, those of killed runs that it went on from among them.
+        float, seconds it took by the budget's clock, those of killed runs that it went on from among them.
     """
     callbacks = [*callbacks, budget]
     if checkpoint_dir:

@@ -8,7 +8,7 @@ Four models whose likelihood is known. The first two train on the embedded digit
   linear   linear decoder with Gaussian noise: p(x) = N(b, W W^T + I), on rows drawn from the model.
 
 The figure is how far the mean over rows of the estimate is from that of the exact log p(x). Its standard error counts
-the samples' noise alone; three of them are what is asked of it.
+the samples' noise alone; three of them are what is asked of it, 0.02 nats at the most.
 """
 
 import itertools
@@ -25,6 +25,7 @@ from benchmarks import options, results
 from keras_ae.evaluation import likelihood
 
 ROWS, SAMPLES, CHAINS, TEMPERATURES = 200, 20_000, 64, 500
+ABSOLUTE = 0.02  # nats, of which no noise of the estimate excuses more
 BITS = 10
 AXIS = np.linspace(-8, 8, 640)  # cells of 1/40, which a posterior of the digits is several of wide
 COMMAND = "python -m benchmarks.likelihoods"
@@ -120,7 +121,7 @@ def main(_):
                     better="lower",
                     ours=abs(float(np.mean(found.log_prob - exact))),
                     standard_error=error,
-                    least=3 * error,
+                    least=min(3 * error, ABSOLUTE),
                     seeds=[options.SEED.value],
                     seconds=time.perf_counter() - start,
                     command=COMMAND,

@@ -13,13 +13,17 @@ _MISSING = "y: {} is conditional. Give a condition for each row."
 def one_hot(labels, num_classes, unknown=None):
     """A row of 0 and a single 1 for each label, `(B, num_classes)` float32; of an `unknown` one zeros.
 
-    A label that does not exist makes NaN, which stops training: a data set is checked by its first batch alone.
+    A label that does not exist makes NaN, as no row of numbers would be right; training stops at it by `valid_rows`.
     """
+    rows = tf.one_hot(tf.cast(labels, tf.int64), num_classes)
+    return tf.where(exists(labels, num_classes, unknown)[:, None], rows, math.nan)
+
+
+def exists(labels, num_classes, unknown=None):
+    """Which of the labels are 0 to `num_classes - 1`, or `unknown`: bool `(B,)`."""
     labels = tf.cast(labels, tf.int64)
-    exists = (labels >= 0) & (labels < num_classes)
-    if unknown is not None:
-        exists |= labels == unknown
-    return tf.where(exists[:, None], tf.one_hot(labels, num_classes), math.nan)
+    found = (labels >= 0) & (labels < num_classes)
+    return found if unknown is None else found | (labels == unknown)
 
 
 class Conditional:
@@ -55,15 +59,32 @@ class Conditional:
         return "int64" if self.num_classes else "float32"
 
     def valid_condition(self, y):
-        """Which rows of y a served model answers for: bool `(B,)`."""
+        """Which rows of y are a condition: bool `(B,)`."""
         if self.num_classes:
-            return (y >= 0) & (y < self.num_classes)
-        return tf.reduce_all(tf.math.is_finite(y), axis=tf.range(1, tf.rank(y)))
+            return exists(y, self.num_classes)
+        return tf.reduce_all(tf.math.is_finite(tf.cast(y, tf.float32)), axis=tf.range(1, tf.rank(y)))
+
+    def valid_target(self, y):
+        return self.valid_condition(y)
 
     def call_on(self, x, y):
         for objective in self.objectives().values():
             objective.terms(x, y, training=False)  # a prior's network or a classifier takes no part in a call
         return self((x, y))
+
+    def predict(self, x, y=None, batch_size=None, **kwargs):
+        """`self((x, y))` in batches, of arrays or a data set of (x, y); else as in `keras.Model.predict`."""
+        if isinstance(x, tf.data.Dataset):
+            spec = x.element_spec
+            if isinstance(spec, tuple) and len(spec) > 1:  # not ((x, y),), as Keras asks for
+                x = x.map(lambda x, y, *_: ((x, y),))
+        elif isinstance(x, tuple | list) or hasattr(x, "shape"):
+            x, y = x if isinstance(x, tuple | list) else (x, y)
+            if y is None:
+                raise ValueError(_MISSING.format(type(self).__name__))
+            self.check_inputs(x=x, y=y)
+            x = (x, y)
+        return super().predict(x, batch_size=batch_size, **kwargs)
 
     def build(self, input_shape=None):
         if input_shape is None:
@@ -107,12 +128,17 @@ class Conditional:
         if y is None:
             raise ValueError(_MISSING.format(type(self).__name__))
         y = y if hasattr(y, "shape") else np.asarray(y)
-        if y.shape[0] != x.shape[0]:
+        if not y.shape or y.shape[0] != x.shape[0]:
             raise ValueError(f"y: expected a condition for each of the {x.shape[0]} rows, received shape {y.shape}.")
         if self.num_classes:
             checks.check_labels("y", y, self.num_classes)
-        else:
-            checks.check_array("y", y, self.condition_shape, None)
+            return
+        checks.check_array("y", y, self.condition_shape, None)
+        if y.dtype == "uint8" and np.max(y) > 1:
+            raise ValueError(
+                f"y: received uint8 up to {np.max(y)}, which the networks would see as it is. Divide pixels by 255; "
+                "give other numbers as floats."
+            )
 
     def _given(self, values, y):
         condition = self.condition(y)
@@ -129,6 +155,9 @@ class PartlyLabelled(Conditional):
     def check_data(self, x, y):
         checks.check_array("x", x, self.event_shape, self._likelihood)
         checks.check_some_labels(y, x.shape[0], self.num_classes)
+
+    def valid_target(self, y):
+        return exists(y, self.num_classes, unknown=-1)
 
     def check_measured(self, x, y):
         checks.check_array("x", x, self.event_shape, self._likelihood)

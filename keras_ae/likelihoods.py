@@ -265,6 +265,10 @@ class Custom(Likelihood):
 
     def call(self, raw, event_rank=None):
         distribution = self.function(raw)
+        if not isinstance(distribution, tfd.Distribution):
+            raise ValueError(
+                f"likelihood: expected the callable to return a tfp.distributions object; received {distribution!r}."
+            )
         if _is_point(distribution):
             raise ValueError(
                 "likelihood: p(x|z) is a point, and so gives x neither a probability nor a density. Choose a "
@@ -285,7 +289,11 @@ def _is_point(distribution):
 
 
 def innermost(distribution):
-    """The distribution of single values within what tfd mixes and wraps."""
+    """The distribution of single values within what tfd mixes and wraps; of several kinds the first."""
+    if isinstance(distribution, tfd.QuantizedDistribution):  # whole numbers, whatever is within
+        return distribution
+    if isinstance(distribution, tfd.Mixture):
+        return innermost(distribution.components[0])
     for wrapped in ("components_distribution", "distribution"):  # of a mixture; of the rest
         if hasattr(distribution, wrapped):
             return innermost(getattr(distribution, wrapped))

@@ -223,12 +223,12 @@ def latent_spaces(codes, labels, title=None):
     return figure
 
 
-def decomposition(history, terms=("reconstruction", "kl"), title=None):
+def decomposition(history, terms=None, title=None):
     """The terms of the objective over the epochs of training, and their sum, minus the ELBO; dashed on validation data.
 
     Args:
         history: dict of lists, as `fit(...).history` is.
-        terms: names of the terms.
+        terms: names of the terms; None for reconstruction and kl, and label where there is such a term, as of `M2`.
         title: str or None.
 
     Raises:
@@ -236,6 +236,7 @@ def decomposition(history, terms=("reconstruction", "kl"), title=None):
 
     Example: `decomposition(vae.fit(x, validation_data=x_test, epochs=20).history)`
     """
+    terms = terms or ("reconstruction", "kl", *(["label"] if "label" in history else []))
     missing = [name for name in terms if name not in history]
     if missing:
         raise ValueError(f"history: expected the terms {list(terms)}, received {list(history)}.")

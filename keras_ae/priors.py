@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae import checks
-from keras_ae.likelihoods import positive
+from keras_ae.likelihoods import innermost, positive
 
 tfd = tfp.distributions
 
@@ -325,6 +325,11 @@ def get(prior, latent_dim):
     if isinstance(prior, str) and prior in NAMES:
         return NAMES[prior](latent_dim)
     if isinstance(prior, tfd.Distribution):
+        if prior.trainable_variables:
+            raise ValueError(
+                f"prior: training would not move the variables of {prior.name}. Give a Keras layer that returns such a "
+                "distribution, as keras_ae.priors.LearnedMixture does, or one without variables."
+            )
         _check_event(prior, latent_dim)
         return lambda: prior
     if callable(prior):
@@ -346,6 +351,8 @@ def distribution(prior):
 def _check_event(prior, latent_dim):
     if latent_dim is not None and tuple(prior.event_shape) != (latent_dim,):
         raise ValueError(f"prior: expected a distribution over codes, event shape ({latent_dim},); received {prior}.")
+    if prior.batch_shape.rank or prior.dtype != tf.float32:
+        raise ValueError(f"prior: expected one float32 distribution, without a batch axis; received {prior}.")
 
 
 def check_covers_bits(prior):
@@ -359,8 +366,15 @@ def check_covers_bits(prior):
         )
 
 
+# Densities over another space than R^D, which do not say so far out.
+_ELSEWHERE = (tfd.VonMises, tfd.VonMisesFisher, tfd.SphericalUniform, tfd.PowerSpherical, tfd.Dirichlet)
+
+
 def check_covers_gaussians(prior):
-    """Raises where `prior` has no density far out: a Gaussian posterior then has infinite KL to it."""
+    """Raises where `prior` has no density over R^D: a Gaussian posterior then has no KL to it, or an infinite one."""
+    whole = prior.sample(64, seed=0)
+    if isinstance(innermost(prior), _ELSEWHERE) or np.all(whole == np.round(whole)):
+        raise ValueError(f"prior: expected a density over all real codes; received {prior}.")
     far = [prior.log_prob(tf.fill(prior.event_shape, edge)) for edge in (-100.0, 100.0)]
     if not np.isfinite(far).all():
         raise ValueError(

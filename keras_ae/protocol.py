@@ -49,7 +49,12 @@ class EncoderDecoder(ObjectiveModel):
         event_rank = raw.shape.rank - 1 - (1 if self._likelihood.levels else 0)
         shape = tf.concat([tf.shape(z)[:-1], raw.shape[1:]], axis=0)
         raw = tf.ensure_shape(tf.reshape(tf.cast(raw, tf.float32), shape), [*z.shape[:-1], *raw.shape[1:]])
-        return self._likelihood.call(raw, event_rank=event_rank)
+        p = self._likelihood.call(raw, event_rank=event_rank)
+        if self.event_shape and not checks.fits(tuple(p.event_shape), self.event_shape):
+            raise ValueError(
+                f"likelihood: expected a distribution of x, event shape {self.event_shape}; received {p.event_shape}."
+            )
+        return p
 
     def _given(self, values, y):
         """What a network receives for `values` under the condition y."""
@@ -149,6 +154,14 @@ class EncoderDecoder(ObjectiveModel):
                 f"received shape {tuple(y.shape)}. Leave y out to reconstruct x itself."
             )
         checks.check_array("y", y, self.event_shape, self._likelihood)
+
+    def valid_rows(self, x, y):
+        valid = self._likelihood.valid(x)
+        return valid if y is None else valid & self.valid_target(y)
+
+    def valid_target(self, y):
+        """Which rows of y, as training receives it, the model can learn from: bool `(B,)`."""
+        return self._likelihood.valid(y)
 
     def check_inputs(self, x=None, z=None, seeds=None, y=None):
         """Raises unless the arrays given to a public method, by parameter name, suit it."""

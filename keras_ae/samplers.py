@@ -21,24 +21,26 @@ class Sampler:
     """Base of the samplers: images from a distribution of codes, `distribution()`.
 
     Args:
-        model: a trained model with `decode`, and `encode` where the sampler is fitted; not a conditional one.
+        model: a trained model with `decode`, and `encode` where the sampler is fitted. Of a conditional one the codes
+            under all conditions share one density, so that `sample` and `fit` take y beside; a model whose prior
+            depends on y has no such density.
 
     Raises:
-        ValueError: if the model lacks one of them, or is conditional.
+        ValueError: if the model lacks one of them, or its prior depends on y.
     """
 
     needs = ("encode", "decode")
 
     def __init__(self, model):
+        if getattr(model, "prior_network", None) is not None:
+            raise ValueError(
+                f"model: the prior of this {type(model).__name__} depends on y, and a sampler knows one density for "
+                "all codes. Use model.sample(n, y)."
+            )
         missing = [name for name in self.needs if not hasattr(model, name)]
         if missing:
             raise ValueError(
                 f"model: {type(self).__name__} needs a model with {', '.join(missing)}; received {model!r}."
-            )
-        if getattr(model, "conditional", False):
-            raise ValueError(
-                f"model: {type(model).__name__} is conditional, and a sampler knows one density for all codes. Use "
-                "model.sample(n, y)."
             )
         self.model = model
 
@@ -50,13 +52,15 @@ class Sampler:
         """
         raise NotImplementedError
 
-    def sample(self, n, seed=0):
-        """n means of p(x|z) `(n, ...)` float32, z from `sample_codes`; row i depends on `seed + i` and the fit only.
+    def sample(self, n, y=None, seed=0):
+        """n means of p(x|z), or p(x|z, y), `(n, ...)` float32, z from `sample_codes`.
+
+        Row i depends on `seed + i`, y and the fit only.
 
         Raises:
-            ValueError: if n is not a whole number, 1 or more, or the sampler was not fitted.
+            ValueError: if n is not a whole number, 1 or more, the sampler was not fitted, or y does not suit the model.
         """
-        return self.model.decode(self.sample_codes(n, seed))
+        return self.model.decode(self.sample_codes(n, seed), *(() if y is None else (y,)))
 
     def sample_codes(self, n, seed=0):
         """n codes `(n, latent_dim)` float32; row i depends on `seed + i` and the fit only.
@@ -93,7 +97,7 @@ class PriorSampler(Sampler):
 
     needs = ("prior", "decode")
 
-    def fit(self, x=None):
+    def fit(self, x=None, y=None):
         """Does nothing, as there is nothing to fit; returns the sampler."""
         return self
 
@@ -106,17 +110,18 @@ class FittedSampler(Sampler):
 
     _density = None
 
-    def fit(self, x, **kwargs):
+    def fit(self, x, y=None, **kwargs):
         """Fits the density to the codes of x; returns the sampler.
 
         Args:
             x: array or `tf.data.Dataset` of data as the model was trained on, `(N, ...)`.
+            y: the conditions of x where the model is conditional.
             **kwargs: as in `fit_codes`.
 
         Raises:
             ValueError: as `fit_codes`, and if x does not suit the model.
         """
-        return self.fit_codes(self.model.encode(x), **kwargs)
+        return self.fit_codes(self.model.encode(x, *(() if y is None else (y,))), **kwargs)
 
     def fit_codes(self, codes, **kwargs):
         """As `fit`, for codes `(N, latent_dim)`.

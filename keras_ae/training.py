@@ -4,6 +4,7 @@ A model states its objectives: who minimises which terms over which networks. `O
 """
 
 import inspect
+import math
 import os
 import types
 import warnings
@@ -84,6 +85,14 @@ class ObjectiveModel(keras.Model):
     def check_measured(self, x, y):
         """Hook: as `check_data`, of what is evaluated and not trained on."""
         self.check_data(x, y)
+
+    def valid_rows(self, x, y):
+        """Hook: which rows of a batch a step can learn from, bool `(B,)` or of all of them; y may be None.
+
+        Others make the logged loss NaN, which stops training: a data set is checked by its first batch alone, and a
+        ReLU may turn what is no number into a finite one before it reaches a term.
+        """
+        return tf.constant(True)
 
     def call_on(self, x, y):
         """Hook: calls the model on what `fit` received, so that its networks are built; y may be None."""
@@ -251,7 +260,7 @@ class ObjectiveModel(keras.Model):
                 optimizer.apply(tape.gradient(scaled, variables), variables)
             all_terms |= terms
             self._players |= dict.fromkeys(terms, name)
-        return self._summary(loss, all_terms, rows, sample_weight)
+        return self._summary(self._loss_of_valid(loss, x, y), all_terms, rows, sample_weight)
 
     def test_step(self, data):
         x, y, sample_weight, rows = strategies.never_empty(*_unpack(data))
@@ -260,7 +269,10 @@ class ObjectiveModel(keras.Model):
             terms = objective.terms(x, y, training=False)
             loss = _loss(objective, terms, sample_weight)
             all_terms |= terms
-        return self._record(self._summary(loss, all_terms, rows, sample_weight))
+        return self._record(self._summary(self._loss_of_valid(loss, x, y), all_terms, rows, sample_weight))
+
+    def _loss_of_valid(self, loss, x, y):
+        return tf.where(tf.reduce_all(self.valid_rows(x, y)), loss, math.nan)
 
     def _summary(self, loss, terms, rows, sample_weight):
         """What a step adds to the log: `(1 + T, 2)` float32, a sum and its weight for the loss and for every term."""
@@ -352,6 +364,7 @@ class ObjectiveModel(keras.Model):
         """Trains the model; arguments as in `keras.Model.fit`. Checks the data first, see `check_data`."""
         self._assert_compile_called("fit")
         strategies.check_scope(self.distribute_strategy, self.variables)
+        batch_size = None if batch_size is None else checks.positive_int("batch_size", batch_size)
         first = self._check_source(x, y, self.check_data)
         if kwargs.get("validation_data") is not None:
             validation = keras.utils.unpack_x_y_sample_weight(kwargs["validation_data"])
@@ -415,10 +428,12 @@ class ObjectiveModel(keras.Model):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(first)
         elif all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
             y = np.asarray(y) if isinstance(y, list | tf.Tensor) else y
-            first = keras.tree.map_structure(lambda array: array[:1], (x,) if y is None else (x, y))
+            first = None
         else:
             return None
         check(x, y)
+        if first is None:
+            first = keras.tree.map_structure(lambda array: array[:1], (x,) if y is None else (x, y))
         if not self.built:
             with self.distribute_strategy.scope():
                 self.call_on(*keras.tree.map_structure(lambda a: None if a is None else a[:1], (x, y)))
@@ -476,6 +491,11 @@ class ObjectiveModel(keras.Model):
         with files.replacing(filepath) as beside:
             super().save_weights(str(beside), **kwargs)
 
+    def load_weights(self, filepath, **kwargs):
+        """Restores what `save_weights` saved; arguments as in `keras.Model.load_weights`."""
+        self._build_if_possible()
+        super().load_weights(filepath, **kwargs)
+
     def save_own_variables(self, store):
         super().save_own_variables(store)
         # Keras saves seed generators nowhere; without them a resumed run draws other noise and other dropout masks.
@@ -512,7 +532,7 @@ def _unpack(data):
 
 def _loss(objective, terms, sample_weight):
     """The objective's weighted sum of its terms' batch means, plus its networks' regularisers; float32 scalar."""
-    loss = tf.add_n([tf.zeros([])] + [tf.cast(r, tf.float32) for n in objective.networks for r in n.losses])
+    loss = tf.add_n([tf.zeros([])] + [tf.cast(each, tf.float32) for each in _regularisers(objective)])
     for name, term in terms.items():
         term, counts = _with_counts(term)
         if term.shape.rank and sample_weight is not None:
@@ -523,6 +543,13 @@ def _loss(objective, terms, sample_weight):
             mean = tf.math.divide_no_nan(tf.reduce_sum(counts * term), tf.reduce_sum(counts))
         loss += tf.cast(objective.weights.get(name, 1.0), tf.float32) * mean
     return loss
+
+
+def _regularisers(objective):
+    """What `add_loss` and regularisers ask of an objective's networks; of a layer that several of them hold, once."""
+    layers = {id(layer): layer for network in objective.networks for layer in network._flatten_layers()}
+    added = [loss for layer in layers.values() for loss in layer._get_own_losses()]
+    return added + [v.regularizer(v) for v in _trainable_variables(objective) if v.regularizer is not None]
 
 
 def _with_counts(term):

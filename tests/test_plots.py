@@ -217,6 +217,10 @@ def test_the_decomposition_adds_up_to_the_bound():
     train, valid = (line.get_ydata() for line in figure.axes[-1].lines)
     np.testing.assert_allclose(train, [6.0, 6.5])
     np.testing.assert_allclose(valid, [7.0, 7.0])
+    semi_supervised = {"reconstruction": [5.0], "kl": [1.0], "label": [2.3], "classification": [0.1]}
+    figure = plots.decomposition(semi_supervised)
+    assert [axes.get_title() for axes in figure.axes] == ["reconstruction", "kl", "label", "-ELBO"]
+    np.testing.assert_allclose(figure.axes[-1].lines[0].get_ydata(), [8.3])
     with pytest.raises(ValueError, match="history"):
         plots.decomposition({"reconstruction": [1.0]})
 

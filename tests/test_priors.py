@@ -82,6 +82,20 @@ def test_refusals():
         priors.check_covers_gaussians(priors.Uniform(2).call())
     with pytest.raises(ValueError, match="infinite"):
         priors.check_covers_gaussians(tfd.Independent(tfd.LogNormal(tf.zeros(2), 1.0), 1))
+    for elsewhere in (
+        priors.FairCoins(2).call(),
+        tfd.Independent(tfd.Skellam([1.0, 2.0], 1.0), 1),
+        tfd.OneHotCategorical([0.0, 0.0]),
+        tfd.Dirichlet([1.0, 1.0]),
+        tfd.Independent(tfd.VonMises([0.0, 0.0], 1.0), 1),
+    ):
+        with pytest.raises(ValueError, match="a density over all real codes"):
+            priors.check_covers_gaussians(elsewhere)
+    for batch in (tfd.MultivariateNormalDiag(tf.zeros([3, 2])), tfd.MultivariateNormalDiag(tf.zeros(2, tf.float64))):
+        with pytest.raises(ValueError, match="one float32 distribution, without a batch axis"):
+            priors.get(batch, 2)
+    with pytest.raises(ValueError, match="would not move the variables"):
+        priors.get(tfd.MultivariateNormalDiag(tf.Variable(tf.zeros(2)), tf.ones(2)), 2)
 
 
 @pytest.mark.parametrize("prior", [priors.FairCoins(5), priors.BernoulliMixture(5, components=3)])

@@ -95,6 +95,26 @@ def test_prior_sampler_is_the_vaes_own_sample():
     np.testing.assert_array_equal(samplers.PriorSampler(vae).fit().sample(4, seed=2), vae.sample(4, seed=2))
 
 
+def conditional(**kwargs):
+    return ka.CVAE(
+        ka.networks.mlp_encoder((6,), 2, parameters=2, condition_shape=(3,)),
+        ka.networks.mlp_decoder(2, (6,), condition_shape=(3,)),
+        seed=0,
+        **kwargs,
+    )
+
+
+def test_codes_of_a_conditional_model_are_decoded_under_the_condition_asked_for(rng):
+    model = conditional(num_classes=3)
+    x, y = rng.uniform(size=(40, 6)).astype("float32"), np.arange(40) % 3
+    sampler = samplers.MixtureSampler(model, components=1).fit(x, y)
+    np.testing.assert_allclose(sampler.distribution().mean(), model.encode(x, y).mean(axis=0), atol=1e-5)
+    images = sampler.sample(3, np.array([0, 1, 2]), seed=5)
+    np.testing.assert_allclose(images, model.decode(sampler.sample_codes(3, seed=5), np.array([0, 1, 2])), rtol=1e-5)
+    y = np.array([2, 0])
+    np.testing.assert_array_equal(samplers.PriorSampler(model).sample(2, y, seed=1), model.sample(2, y, seed=1))
+
+
 def test_a_constant_dimension_is_no_obstacle(rng):
     codes = np.stack([rng.normal(size=40), np.full(40, 3.0)], -1)
     mixture = samplers.MixtureSampler(Identity(), components=2).fit(codes)
@@ -109,12 +129,14 @@ def test_refusals(rng, autoencoder):
         samplers.PriorSampler(autoencoder)
     with pytest.raises(ValueError, match="encode, decode"):
         samplers.MixtureSampler(object())
-    conditional = ka.CVAE(
-        ka.networks.mlp_encoder((6,), 2, parameters=2, condition_shape=(3,)),
-        ka.networks.mlp_decoder(2, (6,), condition_shape=(3,)),
-    )
+    network = ka.networks.mlp_encoder((3,), 2, parameters=2)
+    for sampler in (samplers.PriorSampler, samplers.MixtureSampler):
+        with pytest.raises(ValueError, match="prior of this CVAE depends on y"):
+            sampler(conditional(prior_network=network))
     with pytest.raises(ValueError, match="CVAE is conditional"):
-        samplers.PriorSampler(conditional)
+        samplers.MixtureSampler(conditional()).fit(x)
+    with pytest.raises(ValueError, match="not conditional"):
+        samplers.MixtureSampler(autoencoder, components=2).fit(x).sample(2, np.zeros((2, 3)))
     with pytest.raises(ValueError, match="components"):
         samplers.MixtureSampler(autoencoder, components=0)
     for sampler in (samplers.MixtureSampler(autoencoder), samplers.FlowSampler(autoencoder)):

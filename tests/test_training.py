@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_ae as ka
 from keras_ae import execution
-from keras_ae.training import Objective
+from keras_ae.training import Objective, ObjectiveModel
 
 X = (np.random.default_rng(0).random((64, 6)) > 0.5).astype("float32")
 
@@ -183,6 +183,37 @@ def test_regularisers_join_the_loss_of_their_objective():
     logs = model.evaluate(X, return_dict=True, verbose=0)
     penalty = 0.01 * (model.encoder.layers[0].kernel.numpy() ** 2).sum()
     assert logs["loss"] == pytest.approx(logs["reconstruction"] + penalty, rel=1e-5)
+
+
+def test_a_layer_that_two_networks_share_is_regularised_once():
+    trunk = keras.layers.Dense(3, kernel_regularizer=keras.regularizers.L2(0.1), activity_regularizer="l2")
+
+    class Pair(ObjectiveModel):
+        terms = ("size",)
+
+        def objectives(self):
+            return {"both": Objective(self.shrink, self.pair)}
+
+        def shrink(self, x, y, training):
+            return {"size": tf.add_n([tf.reduce_sum(network(x) ** 2, axis=-1) for network in self.pair])}
+
+    model = Pair()
+    model.pair = [keras.Sequential([keras.Input((4,)), trunk]), keras.Sequential([keras.Input((4,)), trunk])]
+    model.compile("adam", run_eagerly=True)
+    x = np.ones((5, 4), "float32")
+    found = model.evaluate(x, batch_size=5, verbose=0, return_dict=True)
+    of_weights = 0.1 * np.sum(trunk.kernel.numpy() ** 2)
+    of_outputs = 0.01 * np.sum(trunk(x).numpy() ** 2) / 5
+    # Of what calls add, Keras keeps the last call's.
+    assert found["loss"] - found["size"] == pytest.approx(of_weights + of_outputs, rel=1e-4)
+
+
+def test_weights_load_into_a_fresh_model(tmp_path):
+    model, other = vae(), vae()
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    for mine, loaded in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, loaded)
 
 
 def test_gradient_clipping_acts():

@@ -17,14 +17,15 @@ def keep_labels(y, count, seed=0):
         seed: int, of which rows keep theirs.
 
     Raises:
-        ValueError: if no label is known, `count` is no multiple of the number of classes, or a class has fewer rows
-            than that needs.
+        ValueError: if y are no labels, none is known, `count` is no multiple of the number of classes, or a class has
+            fewer rows than that needs.
 
     Example: `keep_labels(y_train, 100, seed=0)`    # 10 of each digit
 
     See also: `semi_supervised`, which takes what this returns.
     """
     y = _unmasked(y)
+    checks.check_labels("y", y, np.iinfo("int64").max, UNKNOWN)
     count = checks.positive_int("count", count)
     classes = np.unique(y[y != UNKNOWN])
     if len(classes) == 0:
@@ -67,6 +68,8 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
         model.fit(batches, epochs=50)
     """
     x, y = np.asarray(x), _unmasked(y)
+    batch_size, labelled = checks.positive_int("batch_size", batch_size), checks.positive_int("labelled", labelled)
+    num_classes = checks.positive_int("num_classes", num_classes)
     if len(x) != len(y):
         raise ValueError(f"y: expected a label for each of the {len(x)} rows, received {len(y)}.")
     known = np.flatnonzero(y != UNKNOWN)
@@ -74,7 +77,7 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
     checks.check_some_labels(y, len(x), num_classes)
     if len(unknown) == 0:
         raise ValueError("y: all rows are labelled; expected -1 where a label is unknown. A classifier needs no more.")
-    if not 1 <= labelled < batch_size:
+    if labelled >= batch_size:
         raise ValueError(f"labelled: expected 1 to batch_size - 1 = {batch_size - 1}; received {labelled}.")
     # In memory once, and gathered: the rows of a batch lie anywhere.
     images, labels = tf.constant(x), tf.constant(y.astype("int32"))

@@ -22,7 +22,11 @@ _FAULTS = {
     2: "x: this likelihood is a probability of whole numbers only; received other values. Give levels, or counts, "
     "such as those of words, or compare models by model.log_prob on the same data.",
 }
-_WHOLE = (tfd.Categorical, tfd.Multinomial, tfd.Poisson, tfd.Binomial, tfd.NegativeBinomial, tfd.Geometric)
+_WHOLE = (
+    *(tfd.Categorical, tfd.Multinomial, tfd.DirichletMultinomial, tfd.Binomial, tfd.BetaBinomial),
+    *(tfd.Poisson, tfd.NegativeBinomial, tfd.Geometric, tfd.Zipf),
+)
+_WHOLE_OF_ANY_SIGN = (tfd.Skellam, tfd.QuantizedDistribution)
 # Distances that a block of the Parzen estimate may hold: 32 MB of float64.
 _DISTANCES = 1 << 22
 
@@ -387,6 +391,8 @@ def _faults(self, x, y=None):
         fault, good = 1, (x == 0) | (x == 1)
     elif isinstance(p, _WHOLE):
         fault, good = 2, (x >= 0) & (x == tf.round(x))
+    elif isinstance(p, _WHOLE_OF_ANY_SIGN):
+        fault, good = 2, x == tf.round(x)
     else:
         fault, good = 0, tf.ones_like(x, bool)
     return tf.where(tf.reduce_all(good, axis=tf.range(1, tf.rank(x))), 0, fault)
@@ -423,6 +429,11 @@ def _kernel_densities(samples, x, sigmas):
 
 def _estimate(total, squares, num_samples, acceptance=None):
     total, squares = np.asarray(total, "float64"), np.asarray(squares, "float64")
+    if np.isnan(total).any():
+        raise ValueError(
+            f"x: the model gives {np.isnan(total).sum()} of {len(total)} rows no number as their likelihood. Check "
+            "its weights, and that x is what its likelihood is a distribution of."
+        )
     with np.errstate(invalid="ignore"):  # -inf - -inf, where every weight was 0
         effective = np.nan_to_num(np.exp(2 * total - squares), nan=0.0)
     acceptance = None if acceptance is None else np.asarray(acceptance, "float64")

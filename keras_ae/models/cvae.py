@@ -23,7 +23,8 @@ class CVAE(Conditional, VAE):
         encoder: Keras model from `[x, condition]` to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
         decoder: Keras model from `[z, condition]` to the likelihood's raw outputs.
         num_classes: int for integer labels y `(B,)`, 0 to num_classes - 1, which the networks receive one-hot; None for
-            a condition of numbers, y of the shape of the networks' second input.
+            a condition of numbers, y of the shape of the networks' second input. The networks see them as they are:
+            give pixels divided by 255, also where x are levels.
         prior_network: None, for a prior that does not depend on y, or a Keras model from the condition to
             `[mean | raw scale]` of p(z|y), `(B, 2 * latent_dim)`.
         likelihood, prior, posterior, beta, num_samples, free_bits, seed: as in `VAE`.

@@ -40,8 +40,8 @@ class M2(PartlyLabelled, CVAE):
             an MNIST image.
         likelihood, prior, posterior, num_samples, seed: as in `VAE`.
 
-    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown. A class without a label is warned of in arrays, and
-    by `datasets.semi_supervised`; another data set is looked at by its first batch alone.
+    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown; `datasets.semi_supervised` takes masked ones, too. A
+    class without a label is warned of in arrays, and there; another data set is looked at by its first batch alone.
 
     Raises:
         ValueError: if the networks do not fit, an argument is unknown or out of range, labels are outside of the range,

@@ -47,6 +47,12 @@ def test_masked_labels_are_unknown_ones():
     np.testing.assert_array_equal(keep_labels(y, 2), [0, 1, -1, -1])
 
 
+@pytest.mark.parametrize("y", [np.arange(4) + 0.5, np.array([0, 1, -5]), np.zeros((4, 1), int)])
+def test_what_is_no_label_is_not_kept(y):
+    with pytest.raises(ValueError, match=r"expected .*labels"):
+        keep_labels(y, 2)
+
+
 def test_labels_beyond_the_classes_are_refused():
     with pytest.raises(ValueError, match="labels 0 to 2, or -1 where unknown; received 3"):
         semi_supervised(np.zeros((4, 1)), np.array([0, 3, -1, -1]), batch_size=3, labelled=1, num_classes=3)
@@ -75,7 +81,7 @@ def test_every_batch_has_its_labelled_rows_and_an_epoch_all_unlabelled_ones():
         (np.full(10, -1), 2, "labelled"),
         (np.zeros(10, int), 2, "all rows are labelled"),
         (np.array([0, 1] + [-1] * 8), 5, "1 to batch_size - 1 = 4"),
-        (np.array([0, 1] + [-1] * 8), 0, "1 to batch_size - 1 = 4"),
+        (np.array([0, 1] + [-1] * 8), 0, "labelled: expected a whole number, 1 or more"),
         (np.array([0, 1] + [-1] * 7), 2, "each of the 10 rows"),
     ],
 )

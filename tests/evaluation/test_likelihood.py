@@ -278,11 +278,31 @@ def test_a_likelihood_without_a_density_is_refused(rng):
         flips = tfd.Independent(tfd.Bernoulli(logits=tf.stack([raw, -raw], -2), dtype=tf.float32), 1)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(2)), flips)
 
-    with pytest.raises(ValueError, match="0 and 1 only"):
-        negative_log_likelihood(ka.VAE(encoder, decoder, coins, seed=0), x)
+    def two_kinds(raw):
+        kinds = [tfd.Bernoulli(logits=raw), tfd.Bernoulli(logits=-raw)]
+        return tfd.Independent(tfd.Mixture(tfd.Categorical(logits=tf.stack([raw, raw], -1)), kinds), 1)
+
+    for flips in (coins, two_kinds):
+        with pytest.raises(ValueError, match="0 and 1 only"):
+            negative_log_likelihood(ka.VAE(encoder, decoder, flips, seed=0), x)
+    for whole in (
+        lambda raw: tfd.QuantizedDistribution(tfd.Logistic(raw, 1.0)),
+        lambda raw: tfd.BetaBinomial(5.0, tf.exp(raw), 1.0),
+        lambda raw: tfd.Skellam(tf.exp(raw), 1.0),
+    ):
+        model = ka.VAE(encoder, decoder, lambda raw, whole=whole: tfd.Independent(whole(raw), 1), seed=0)
+        with pytest.raises(ValueError, match="whole numbers"):
+            negative_log_likelihood(model, x)
     for batch_size in (0, -1):
         with pytest.raises(ValueError, match="batch_size: expected a whole number"):
             negative_log_likelihood(counts, x.round(), batch_size=batch_size)
+
+
+def test_an_estimate_that_is_no_number_is_refused(rng):
+    model = ka.VAE(ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_decoder(K, (D,)), seed=0)
+    model.decoder.set_weights([np.full_like(w, np.nan) for w in model.decoder.get_weights()])
+    with pytest.raises(ValueError, match="gives 4 of 4 rows no number"):
+        negative_log_likelihood(model, rng.integers(2, size=(4, D)).astype("float32"), num_samples=3)
 
 
 def test_word_counts_have_a_likelihood_and_weights_have_none(rng):

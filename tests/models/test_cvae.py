@@ -109,6 +109,56 @@ def test_images_are_completed_from_the_part_that_is_seen(rng):
         model.fit(x, x, verbose=0)
 
 
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("wrong", ["label", "attribute", "x", "x out of range"])
+def test_what_is_no_data_in_a_later_batch_stops_training(rng, jit_compile, wrong):
+    x = rng.integers(2, size=(40, D)).astype("float32")
+    y = np.arange(40) % C if wrong == "label" else rng.normal(size=(40, C)).astype("float32")
+    {"label": y, "attribute": y}.get(wrong, x)[30] = {"label": C, "x out of range": 255}.get(wrong, np.nan)
+    # Without XLA a ReLU makes 0 of what is no number, and the terms stay finite.
+    encoder = ka.networks.mlp_encoder((D,), K, hidden=(32,), parameters=2, condition_shape=(C,))
+    decoder = ka.networks.mlp_decoder(K, (D,), hidden=(32,), condition_shape=(C,))
+    model = ka.CVAE(encoder, decoder, num_classes=C if wrong == "label" else None, seed=0)
+    model.compile("adam", jit_compile=jit_compile, steps_per_execution=1)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(10)
+    assert np.isfinite(model.evaluate(batches.take(3), verbose=0, return_dict=True)["loss"])
+    assert np.isnan(model.evaluate(batches, verbose=0, return_dict=True)["loss"])
+    with pytest.raises(FloatingPointError, match=r"step 4 of CVAE: .*labels out of range"):
+        model.fit(batches, verbose=0)
+
+
+def test_predict_takes_the_condition_as_the_other_methods_do(rng):
+    x, y = rng.uniform(size=(10, D)).astype("float32"), np.arange(10) % C
+    encoder = ka.networks.mlp_encoder((D,), K, parameters=2, condition_shape=(C,))
+    model = ka.CVAE(encoder, ka.networks.mlp_decoder(K, (D,), condition_shape=(C,)), num_classes=C, seed=0)
+    expected = model.reconstruct(x, y)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    nested = batches.map(lambda x, y: ((x, y),))
+    for arguments in ((x, y), ((x, y),), (batches,), (nested,)):
+        np.testing.assert_allclose(model.predict(*arguments, verbose=0), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="CVAE is conditional"):
+        model.predict(x, verbose=0)
+    with pytest.raises(ValueError, match="received 3"):
+        model.predict(x, y + 1, verbose=0)
+    with pytest.raises(ValueError, match="expected a condition for each of the 10 rows"):
+        model.predict(x, 5, verbose=0)
+
+
+def test_levels_as_a_condition_are_refused(rng):
+    model = ka.CVAE(
+        ka.networks.mlp_encoder((D,), K, parameters=2, condition_shape=(C,)),
+        ka.networks.mlp_decoder(K, (D, 256), condition_shape=(C,)),
+        "categorical",
+        seed=0,
+    )
+    model.compile("adam", jit_compile=False)
+    x, y = (rng.integers(256, size=(10, width)).astype("uint8") for width in (D, C))
+    with pytest.raises(ValueError, match=r"y: received uint8 .*Divide pixels by 255"):
+        model.fit(x, y, verbose=0)
+    model.fit(x, y / 255, verbose=0)
+    model.fit(x, y % 2, verbose=0)  # flags
+
+
 def test_codes_of_one_dimension_under_their_own_prior(rng, tmp_path):
     encoder = ka.networks.mlp_encoder((D,), 1, parameters=2, condition_shape=(C,))
     prior_network = ka.networks.mlp_encoder((C,), 1, parameters=2)

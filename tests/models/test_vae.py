@@ -210,6 +210,11 @@ def test_a_callable_likelihood_gets_its_event_or_is_refused(rng):
     swallowing = ka.VAE(encoder, decoder, lambda raw: independent(normal(raw, 1.0)))
     with pytest.raises(ValueError, match="reinterpreted_batch_ndims"):
         swallowing.autoencode(x, None, False)
+    wide = ka.VAE(encoder, decoder, lambda raw: independent(normal(tf.reduce_mean(raw, -2, keepdims=True), 1.0), 2))
+    with pytest.raises(ValueError, match=r"event shape \(3, 2\); received \(1, 2\)"):
+        wide.autoencode(x, None, False)
+    with pytest.raises(ValueError, match=r"expected the callable to return a tfp\.distributions object"):
+        ka.VAE(encoder, decoder, lambda raw: raw).autoencode(x, None, False)
 
 
 def test_a_users_prior_layer_is_learned(rng):
