@@ -1,5 +1,7 @@
 """p(z): Keras layers that return a `tfp.distributions` object over codes, event `(latent_dim,)`, when called."""
 
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -326,9 +328,10 @@ def get(prior, latent_dim):
         return NAMES[prior](latent_dim)
     if isinstance(prior, tfd.Distribution):
         if prior.trainable_variables:
-            raise ValueError(
-                f"prior: training would not move the variables of {prior.name}. Give a Keras layer that returns such a "
-                "distribution, as keras_ae.priors.LearnedMixture does, or one without variables."
+            warnings.warn(
+                f"prior: training does not move the variables of {prior.name}, only those of Keras layers, such as "
+                "keras_ae.priors.LearnedMixture.",
+                stacklevel=2,
             )
         _check_event(prior, latent_dim)
         return lambda: prior
