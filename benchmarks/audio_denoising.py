@@ -51,7 +51,7 @@ LIMITS = (
     "overlapping speakers and echo were not trained on. Of voices unlike those in training it may take parts away."
 )
 LICENCE = "trained on Asterisk core sounds, CC BY-SA 3.0, and noise of ESC-10 (Piczak 2015), CC BY 3.0"
-DOCS = results.DIRECTORY.parents[1] / "docs"
+DOCS = results.DOCS
 COMMAND = "python -m benchmarks.audio_denoising --data=speech"
 RATE, SECONDS = 16_000, 60
 

@@ -15,6 +15,7 @@ from absl import app
 
 import keras_ae as ka
 from benchmarks import options, results, runs
+from keras_ae import plots
 from keras_ae.evaluation import disentanglement
 
 LATENT, FILTERS, HIDDEN, BATCH, RATE, MINUTES = 10, (32, 32, 64), (128,), 64, 1e-3, 6.0
@@ -32,6 +33,7 @@ METRICS = {
 # over the VAE is asked to be two of its standard errors; a tie is none.
 JUDGED, ABOVE = ("beta4", "mig"), 1e-3
 COMMAND = "python -m benchmarks.disentanglement"
+DOCS = results.DOCS
 
 
 def build(name, seed):
@@ -45,8 +47,8 @@ def build(name, seed):
     return ka.BetaTCVAE(encoder, decoder, rows=PICTURES, beta=float(name.removeprefix("tc")), seed=seed)
 
 
-def measure(run, folder):
-    """Trains the model of a run, "name seed"; returns its scores and terms on pictures that it has not seen."""
+def trained(run, folder):
+    """The model of a run, "name seed", trained now or before; factors that it has not seen; the report of training."""
     name, seed = run.split()[0], int(run.split()[1])
     keras.utils.set_random_seed(seed)
     shapes = ka.datasets.Shapes()
@@ -54,8 +56,14 @@ def measure(run, folder):
     x = shapes.images(shapes.rows(order[:PICTURES]))
     batches = runs.batches(x, BATCH, seed).map(lambda each: tf.cast(each, tf.float32) / 255)
     model = build(name, seed)
-    trained = runs.train(model, batches, RATE, options.minutes(MINUTES), folder)
-    factors = shapes.rows(order[-SCORED:])
+    report = runs.train(model, batches, RATE, options.minutes(MINUTES), folder)
+    return model, shapes.rows(order[-SCORED:]), report
+
+
+def measure(run, folder):
+    """Trains the model of a run; returns its scores and terms on pictures that it has not seen."""
+    model, factors, report = trained(run, folder)
+    seed, shapes = int(run.split()[1]), ka.datasets.Shapes()
     x = shapes.images(factors)
     z = model.encode(x / np.float32(255))
     terms = model.evaluate(x / np.float32(255), batch_size=500, verbose=0, return_dict=True)
@@ -70,8 +78,16 @@ def measure(run, folder):
         "dci": disentanglement.dci(z, factors, seed=seed)["disentanglement"],
         "sap": disentanglement.sap(z, factors, seed=seed),
         "reconstruction": terms["reconstruction"],
-        **trained,
+        **report,
     }
+
+
+def draw(folder):
+    """Draws what each dimension of a code does, of the VAE and of the model that is judged."""
+    for name in ("vae", JUDGED[0]):
+        model, factors, _ = trained(f"{name} {SEEDS[0]}", folder / f"{name} {SEEDS[0]}")
+        codes = model.encode(ka.datasets.Shapes().images(factors) / np.float32(255))
+        plots.traversals(model.decode, codes, title=MODELS[name]).savefig(DOCS / f"shapes_{name}.png")
 
 
 def rows(reports):
@@ -103,7 +119,12 @@ def main(_):
     settings = {"latent": LATENT, "filters": FILTERS, "hidden": HIDDEN, "batch": BATCH, "rate": RATE}
     settings |= {"pictures": PICTURES, "scored": SCORED, "minutes": options.minutes(MINUTES)}
     names = [f"{name} {seed}" for name in MODELS for seed in SEEDS]
-    runs.publish_table("disentanglement", dict.fromkeys(names, settings), measure, rows)
+
+    def drawn(reports):
+        draw(options.runs("disentanglement"))
+        return rows(reports)
+
+    runs.publish_table("disentanglement", dict.fromkeys(names, settings), measure, drawn)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ WINDOW = (0.22, 0.8)  # quantiles of the dates: before and after, some groups ha
 LEAST_SHARE = 0.01  # of the topics shown
 COMPLETION, WHOLE = "perplexity of one half from the other", "perplexity of whole postings"
 NEAR, ROUGHNESS = "precision at 100", "mean squared step, 1 for unrelated postings"
-PICTURE = results.DIRECTORY.parents[1] / "docs" / "topics_drifting.png"
+PICTURE = results.DOCS / "topics_drifting.png"
 
 Part = collections.namedtuple("Part", "rows whole asked rest")
 Part.__doc__ = """Rows of the corpus `(N,)`; counts `(N, V)` of their words, and of a random half and the other half."""

@@ -19,7 +19,7 @@ from keras_ae.evaluation import latent
 HIDDEN, BATCH, RATE, MINUTES, SEED = (512, 256), 100, 1e-3, 4.0, 0
 LATENT = {"autoencoder": 2, "VAE": 2, "CVAE": 10}
 STYLES = 8
-DOCS = results.DIRECTORY.parents[1] / "docs"
+DOCS = results.DOCS
 METRICS = {
     "off_centre": "distance of the codes' mean from 0, in their standard deviations",
     "uneven_areas": "area of the widest class, in those of the narrowest",

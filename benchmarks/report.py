@@ -17,7 +17,7 @@ from keras_ae import files
 _CHECK = flags.DEFINE_bool("check", False, "Write nothing; exit with 1 if a page is out of date.")
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
-FIGURES = README.parent / "docs" / "figures.md"
+FIGURES = results.DOCS / "figures.md"
 
 COLUMNS = ("claim", "data", "metric", "paper", "least", "goal", "ours ± s.e.", "reached")
 RIGHT = ("paper", "least", "goal", "ours ± s.e.")

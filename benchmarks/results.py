@@ -13,6 +13,7 @@ import platform
 import sys
 
 DIRECTORY = pathlib.Path(__file__).parent / "results"
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 REQUIRED = ("claim", "data", "metric", "better", "ours", "seeds", "seconds", "command")
 OPTIONAL = ("paper", "least", "goal", "standard_error")

@@ -28,7 +28,7 @@ _MODEL = flags.DEFINE_string("model", "saved_models/semantic_hashing", "Export f
 
 SHOWN = 5
 LEAST_WORDS = 3
-PAGE = results.DIRECTORY.parents[1] / "docs" / "search_without_words.md"
+PAGE = results.DOCS / "search_without_words.md"
 
 Answer = namedtuple("Answer", "query group distance title found_group shares_words")
 

@@ -246,7 +246,7 @@ def main(_):
         names = ("p_at_100", "p_at_100_standard_error", "documents", "queries", "bit_imbalance", "bit_correlation")
         numbers = {name: figures[BITS, 0]["evaluate"][name] for name in names}
         made_by = f"python -m apps.semantic_hashing.train --data=20_newsgroups.tar.xz --bits={BITS}"
-        shutil.copy(own / "evaluate" / "retrieval.png", results.DIRECTORY.parents[1] / "docs" / "semantic_hashing.png")
+        shutil.copy(own / "evaluate" / "retrieval.png", results.DOCS / "semantic_hashing.png")
         target = runs.SAVED_MODELS / "semantic_hashing" / "1"
         runs.publish(own / "export", target, numbers, command=made_by, limits=LIMITS)
 

@@ -257,6 +257,16 @@ def test_disentanglement_is_scored_on_pictures_that_no_training_saw(mnist, tmp_p
     assert found["reconstruction"] == pytest.approx(terms["reconstruction"], rel=0.05)  # of other noise
 
 
+def test_traversals_of_shapes_are_drawn_from_kept_runs(mnist, tmp_path, monkeypatch):
+    for name, value in (("PICTURES", 128), ("SCORED", 100), ("DOCS", tmp_path)):
+        monkeypatch.setattr(disentanglement, name, value)
+    for run in ("vae 0", "beta4 0"):
+        disentanglement.trained(run, tmp_path / run)
+    monkeypatch.delattr(runs.common, "fit")
+    disentanglement.draw(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"shapes_vae.png", "shapes_beta4.png"}
+
+
 def test_samples_are_compared_with_held_out_images(mnist, tmp_path, monkeypatch):
     for name, value in (("TRAIN", 300), ("VALID", 50), ("SAMPLES", 100), ("COVERED", 100)):
         monkeypatch.setattr(samples, name, value)
