@@ -64,8 +64,8 @@ class Conditional:
             return exists(y, self.num_classes)
         return tf.reduce_all(tf.math.is_finite(tf.cast(y, tf.float32)), axis=tf.range(1, tf.rank(y)))
 
-    def valid_target(self, y):
-        return self.valid_condition(y)
+    def valid_rows(self, x, y):
+        return self.valid_condition(y)  # terms of x as a target show what it is
 
     def call_on(self, x, y):
         for objective in self.objectives().values():
@@ -156,8 +156,8 @@ class PartlyLabelled(Conditional):
         checks.check_array("x", x, self.event_shape, self._likelihood)
         checks.check_some_labels(y, x.shape[0], self.num_classes)
 
-    def valid_target(self, y):
-        return exists(y, self.num_classes, unknown=-1)
+    def valid_rows(self, x, y):
+        return self.valid(x) & exists(y, self.num_classes, unknown=-1)
 
     def check_measured(self, x, y):
         checks.check_array("x", x, self.event_shape, self._likelihood)

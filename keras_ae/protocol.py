@@ -156,12 +156,9 @@ class EncoderDecoder(ObjectiveModel):
         checks.check_array("y", y, self.event_shape, self._likelihood)
 
     def valid_rows(self, x, y):
-        valid = self._likelihood.valid(x)
-        return valid if y is None else valid & self.valid_target(y)
-
-    def valid_target(self, y):
-        """Which rows of y, as training receives it, the model can learn from: bool `(B,)`."""
-        return self._likelihood.valid(y)
+        if y is None:  # terms of x as a target show what it is, without another pass over it
+            return tf.constant(True)
+        return self._likelihood.valid(x) & self._likelihood.valid(y)
 
     def check_inputs(self, x=None, z=None, seeds=None, y=None):
         """Raises unless the arrays given to a public method, by parameter name, suit it."""

@@ -110,11 +110,11 @@ def test_images_are_completed_from_the_part_that_is_seen(rng):
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
-@pytest.mark.parametrize("wrong", ["label", "attribute", "x", "x out of range"])
+@pytest.mark.parametrize("wrong", ["label", "attribute", "x"])
 def test_what_is_no_data_in_a_later_batch_stops_training(rng, jit_compile, wrong):
     x = rng.integers(2, size=(40, D)).astype("float32")
     y = np.arange(40) % C if wrong == "label" else rng.normal(size=(40, C)).astype("float32")
-    {"label": y, "attribute": y}.get(wrong, x)[30] = {"label": C, "x out of range": 255}.get(wrong, np.nan)
+    (x if wrong == "x" else y)[30] = C if wrong == "label" else np.nan
     # Without XLA a ReLU makes 0 of what is no number, and the terms stay finite.
     encoder = ka.networks.mlp_encoder((D,), K, hidden=(32,), parameters=2, condition_shape=(C,))
     decoder = ka.networks.mlp_decoder(K, (D,), hidden=(32,), condition_shape=(C,))

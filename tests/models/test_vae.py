@@ -217,6 +217,16 @@ def test_a_callable_likelihood_gets_its_event_or_is_refused(rng):
         ka.VAE(encoder, decoder, lambda raw: raw).autoencode(x, None, False)
 
 
+def test_a_later_batch_of_no_numbers_beside_clean_targets_stops_training(rng):
+    target = rng.integers(2, size=(40, 6)).astype("float32")
+    x = target.copy()
+    x[30] = np.nan
+    model = ka.VAE(ka.networks.mlp_encoder((6,), 2, parameters=2), ka.networks.mlp_decoder(2, (6,)), seed=0)
+    model.compile("adam", jit_compile=False, steps_per_execution=1)  # a ReLU then makes 0 of them
+    with pytest.raises(FloatingPointError, match="step 4 of VAE"):
+        model.fit(tf.data.Dataset.from_tensor_slices((x, target)).batch(10), verbose=0)
+
+
 def test_a_users_prior_layer_is_learned(rng):
     class Shifted(keras.layers.Layer):
         def build(self, input_shape):
