@@ -81,7 +81,7 @@ def test_small_corpora_have_as_much_as_there_is():
 
 @pytest.mark.skipif(not NEWSGROUPS.exists(), reason="KERAS_AE_DATA has no text/20_newsgroups.tar.xz")
 def test_baselines_reach_the_reference_figures():
-    """Of shared/data/README.md; the codes depend on the seed, with a standard deviation of 0.003 at 32 bits."""
+    """Those known of the corpus; the codes depend on the seed, with a standard deviation of 0.003 at 32 bits."""
     documents = list(text.Documents(NEWSGROUPS))
     queries = [document for document in documents if text.is_query(document.id)]
     database = [document for document in documents if not text.is_query(document.id)]
