@@ -89,7 +89,6 @@ def train(model, batches, rate, minutes, folder, settings=None):
 
     Returns:
         dict: `train_seconds`; `passes` over the batches; the `history` of Keras, `{name: a float an epoch}`.
-        `train_seconds` are those of `ProcessorTime`.
     """
     model.compile(keras.optimizers.Adam(rate))
     weights = folder / "training" / "model.weights.h5"

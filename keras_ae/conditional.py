@@ -2,10 +2,11 @@
 
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae import checks
+from keras_ae import checks, likelihoods
 
 _MISSING = "y: {} is conditional. Give a condition for each row."
 
@@ -62,29 +63,41 @@ class Conditional:
         """Which rows of y are a condition: bool `(B,)`."""
         if self.num_classes:
             return exists(y, self.num_classes)
-        return tf.reduce_all(tf.math.is_finite(tf.cast(y, tf.float32)), axis=tf.range(1, tf.rank(y)))
+        return likelihoods.finite_rows(y)
 
     def valid_rows(self, x, y):
-        return self.valid_condition(y)  # terms of x as a target show what it is
+        return self.valid_condition(y)  # NaN in x shows in the terms, whose target it is
 
     def call_on(self, x, y):
         for objective in self.objectives().values():
             objective.terms(x, y, training=False)  # a prior's network or a classifier takes no part in a call
         return self((x, y))
 
-    def predict(self, x, y=None, batch_size=None, **kwargs):
-        """`self((x, y))` in batches, of arrays or a data set of (x, y); else as in `keras.Model.predict`."""
-        if isinstance(x, tf.data.Dataset):
-            spec = x.element_spec
-            if isinstance(spec, tuple) and len(spec) > 1:  # not ((x, y),), as Keras asks for
-                x = x.map(lambda x, y, *_: ((x, y),))
-        elif isinstance(x, tuple | list) or hasattr(x, "shape"):
-            x, y = x if isinstance(x, tuple | list) else (x, y)
-            if y is None:
-                raise ValueError(_MISSING.format(type(self).__name__))
-            self.check_inputs(x=x, y=y)
+    def predict(self, x, y=None, *args, **kwargs):
+        """`self((x, y))` in batches, of arrays x and y, or of a pair, a data set or a generator of both.
+
+        What follows y, or x where it holds both, are the arguments of `keras.Model.predict`. Rows whose y is no
+        condition are NaN.
+        """
+        if not hasattr(x, "shape"):
+            args = args if y is None else (y, *args)
+        elif y is None:
+            raise ValueError(_MISSING.format(type(self).__name__))
+        else:
             x = (x, y)
-        return super().predict(x, batch_size=batch_size, **kwargs)
+        if isinstance(x, tuple | list):
+            if len(x) != 2:
+                raise ValueError(f"x: expected a pair (x, y), received {len(x)} arrays.")
+            x = tuple(each if hasattr(each, "shape") else np.asarray(each) for each in x)
+            self.check_inputs(x=x[0], y=x[1])
+        return super().predict(x, *args, **kwargs)
+
+    def predict_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y = x if isinstance(x, tuple | list) else (x, y)
+        means = super().predict_step(((x, y),))
+        valid = tf.reshape(self.valid_condition(y), [-1] + [1] * (means.shape.rank - 1))
+        return tf.where(valid, means, math.nan)
 
     def build(self, input_shape=None):
         if input_shape is None:
@@ -157,7 +170,7 @@ class PartlyLabelled(Conditional):
         checks.check_some_labels(y, x.shape[0], self.num_classes)
 
     def valid_rows(self, x, y):
-        return self.valid(x) & exists(y, self.num_classes, unknown=-1)
+        return likelihoods.finite_rows(x) & exists(y, self.num_classes, unknown=-1)
 
     def check_measured(self, x, y):
         checks.check_array("x", x, self.event_shape, self._likelihood)

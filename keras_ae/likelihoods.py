@@ -55,6 +55,11 @@ class Likelihood(keras.layers.Layer):
         return tf.reduce_all(good, axis=tf.range(1, tf.rank(x)))
 
 
+def finite_rows(x):
+    """Which rows of x hold finite numbers alone: bool `(B,)`."""
+    return tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float32)), axis=tf.range(1, tf.rank(x)))
+
+
 class _FastBernoulli(tfd.Bernoulli):
     # TFP forms log p and log(1 - p) apart, two softplus and two masked products; x need not be 0 or 1 here either.
     def _log_prob(self, x):
@@ -285,19 +290,22 @@ class Custom(Likelihood):
 
 
 def _is_point(distribution):
-    return isinstance(innermost(distribution), tfd.Deterministic | tfd.VectorDeterministic)
+    return all(isinstance(each, POINTS) for each in parts(distribution))
 
 
-def innermost(distribution):
-    """The distribution of single values within what tfd mixes and wraps; of several kinds the first."""
-    if isinstance(distribution, tfd.QuantizedDistribution):  # whole numbers, whatever is within
-        return distribution
+POINTS = (tfd.Deterministic, tfd.VectorDeterministic)
+
+
+def parts(distribution):
+    """The distributions of single values that tfd mixes or wraps in one; a transformed or quantized one is whole."""
+    if isinstance(distribution, tfd.QuantizedDistribution | tfd.TransformedDistribution):
+        return [distribution]
     if isinstance(distribution, tfd.Mixture):
-        return innermost(distribution.components[0])
-    for wrapped in ("components_distribution", "distribution"):  # of a mixture; of the rest
+        return [part for each in distribution.components for part in parts(each)]
+    for wrapped in ("components_distribution", "distribution"):  # of a mixture of one kind; of the rest
         if hasattr(distribution, wrapped):
-            return innermost(getattr(distribution, wrapped))
-    return distribution
+            return parts(getattr(distribution, wrapped))
+    return [distribution]
 
 
 def get(likelihood):

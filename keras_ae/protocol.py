@@ -50,7 +50,8 @@ class EncoderDecoder(ObjectiveModel):
         shape = tf.concat([tf.shape(z)[:-1], raw.shape[1:]], axis=0)
         raw = tf.ensure_shape(tf.reshape(tf.cast(raw, tf.float32), shape), [*z.shape[:-1], *raw.shape[1:]])
         p = self._likelihood.call(raw, event_rank=event_rank)
-        if self.event_shape and not checks.fits(tuple(p.event_shape), self.event_shape):
+        known = self.event_shape and p.event_shape.rank is not None
+        if known and not checks.fits(tuple(p.event_shape), self.event_shape):
             raise ValueError(
                 f"likelihood: expected a distribution of x, event shape {self.event_shape}; received {p.event_shape}."
             )
@@ -156,9 +157,9 @@ class EncoderDecoder(ObjectiveModel):
         checks.check_array("y", y, self.event_shape, self._likelihood)
 
     def valid_rows(self, x, y):
-        if y is None:  # terms of x as a target show what it is, without another pass over it
+        if y is None:  # NaN in x shows in the terms, whose target it is, without another pass over it
             return tf.constant(True)
-        return self._likelihood.valid(x) & self._likelihood.valid(y)
+        return likelihoods.finite_rows(x) & self._likelihood.valid(y)
 
     def check_inputs(self, x=None, z=None, seeds=None, y=None):
         """Raises unless the arrays given to a public method, by parameter name, suit it."""

@@ -60,6 +60,10 @@ class Sampler:
         Raises:
             ValueError: if n is not a whole number, 1 or more, the sampler was not fitted, or y does not suit the model.
         """
+        if y is not None and not getattr(self.model, "conditional", False):
+            raise ValueError(
+                f"y: {type(self.model).__name__} is not conditional. Leave y out; a seed is given by name, seed=..."
+            )
         return self.model.decode(self.sample_codes(n, seed), *(() if y is None else (y,)))
 
     def sample_codes(self, n, seed=0):

@@ -351,11 +351,17 @@ class ObjectiveModel(keras.Model):
         broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
         if broken:
             terms = [f"{name} of objective {self._players[name]}" for name in broken if name in self._players]
+            causes = [
+                "a learning rate that is too high (lower it, or give the optimizer clipnorm=1.0)",
+                "inputs far outside [-1, 1]",
+                "rows with NaN, or with values or labels out of range: of a data set the first batch alone is checked",
+            ]
+            if broken == ["loss"]:  # terms are finite: see `valid_rows`
+                causes = causes[::-1]
             raise FloatingPointError(
                 f"Training stopped at step {int(self.optimizer.iterations.numpy())} of {type(self).__name__}: "
-                f"{', '.join(terms or broken)} became NaN or infinite. Usual causes: a learning rate that is too high "
-                "(lower it, or give the optimizer clipnorm=1.0), inputs far outside [-1, 1], or, in a data set, values "
-                "or labels out of range: it is checked by its first batch alone."
+                f"{', '.join(terms or broken)} became NaN or infinite. Usual causes, the likeliest first: "
+                f"{'; '.join(causes)}."
             )
 
     # Keras's entry points
@@ -491,10 +497,10 @@ class ObjectiveModel(keras.Model):
         with files.replacing(filepath) as beside:
             super().save_weights(str(beside), **kwargs)
 
-    def load_weights(self, filepath, **kwargs):
+    def load_weights(self, filepath, *args, **kwargs):
         """Restores what `save_weights` saved; arguments as in `keras.Model.load_weights`."""
         self._build_if_possible()
-        super().load_weights(filepath, **kwargs)
+        super().load_weights(filepath, *args, **kwargs)
 
     def save_own_variables(self, store):
         super().save_own_variables(store)

@@ -71,6 +71,17 @@ def test_learned_mixture_fits_two_clusters(rng):
     np.testing.assert_allclose(np.sort(np.log1p(np.exp(prior.raw_scales)).ravel()), [0.5, 1.0], atol=0.12)
 
 
+class WithoutSamples(tfd.Distribution):
+    def _log_prob(self, z):
+        return -0.5 * tf.reduce_sum(z**2, -1)
+
+    def _event_shape(self):
+        return tf.TensorShape([2])
+
+    def _event_shape_tensor(self):
+        return tf.constant([2])
+
+
 def test_refusals():
     with pytest.raises(ValueError, match=r"'gamma'.*normal"):
         priors.get("gamma", 2)
@@ -94,6 +105,13 @@ def test_refusals():
     for batch in (tfd.MultivariateNormalDiag(tf.zeros([3, 2])), tfd.MultivariateNormalDiag(tf.zeros(2, tf.float64))):
         with pytest.raises(ValueError, match="one float32 distribution, without a batch axis"):
             priors.get(batch, 2)
+    with pytest.raises(ValueError, match="a density over all real codes"):
+        half = tfd.Independent(tfd.VonMises([0.0, 0.0], 1.0), 1)
+        priors.check_covers_gaussians(
+            tfd.Mixture(tfd.Categorical([0.0, 0.0]), [tfd.MultivariateNormalDiag(tf.zeros(2)), half])
+        )
+    priors.check_covers_gaussians(tfd.MultivariateNormalDiag(tf.zeros(2), tf.fill([2], 1e10)))
+    priors.check_covers_gaussians(WithoutSamples(tf.float32, tfd.FULLY_REPARAMETERIZED, True, True))
     with pytest.warns(UserWarning, match="does not move the variables"):
         priors.get(tfd.MultivariateNormalDiag(tf.Variable(tf.zeros(2)), tf.ones(2)), 2)
 

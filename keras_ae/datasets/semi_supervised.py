@@ -25,7 +25,7 @@ def keep_labels(y, count, seed=0):
     See also: `semi_supervised`, which takes what this returns.
     """
     y = _unmasked(y)
-    checks.check_labels("y", y, np.iinfo("int64").max, UNKNOWN)
+    checks.check_labels("y", y, max(1, y.max(initial=0) + 1), UNKNOWN)
     count = checks.positive_int("count", count)
     classes = np.unique(y[y != UNKNOWN])
     if len(classes) == 0:

@@ -385,13 +385,14 @@ def _anneal(self, x, y=None, *, num_chains, num_temperatures, num_leapfrog_steps
 @in_batches
 def _faults(self, x, y=None):
     """Why each row has no probability, a key of `_FAULTS`, or 0: `(B,)` int."""
-    p = likelihoods.innermost(self.likelihood(tf.zeros([tf.shape(x)[0], self.latent_dim]), y))
+    p = self.likelihood(tf.zeros([tf.shape(x)[0], self.latent_dim]), y)
+    kinds = [each for each in likelihoods.parts(p) if not isinstance(each, likelihoods.POINTS)]
     x = tf.cast(x, tf.float32)
-    if isinstance(p, tfd.Bernoulli):
+    if all(isinstance(each, tfd.Bernoulli) for each in kinds):
         fault, good = 1, (x == 0) | (x == 1)
-    elif isinstance(p, _WHOLE):
+    elif all(isinstance(each, (tfd.Bernoulli, *_WHOLE)) for each in kinds):
         fault, good = 2, (x >= 0) & (x == tf.round(x))
-    elif isinstance(p, _WHOLE_OF_ANY_SIGN):
+    elif all(isinstance(each, (tfd.Bernoulli, *_WHOLE, *_WHOLE_OF_ANY_SIGN)) for each in kinds):
         fault, good = 2, x == tf.round(x)
     else:
         fault, good = 0, tf.ones_like(x, bool)

@@ -24,7 +24,7 @@ class CVAE(Conditional, VAE):
         decoder: Keras model from `[z, condition]` to the likelihood's raw outputs.
         num_classes: int for integer labels y `(B,)`, 0 to num_classes - 1, which the networks receive one-hot; None for
             a condition of numbers, y of the shape of the networks' second input. The networks see them as they are:
-            give pixels divided by 255, also where x are levels.
+            give pixels divided by 255, also where x are levels; uint8 other than 0 and 1 are refused.
         prior_network: None, for a prior that does not depend on y, or a Keras model from the condition to
             `[mean | raw scale]` of p(z|y), `(B, 2 * latent_dim)`.
         likelihood, prior, posterior, beta, num_samples, free_bits, seed: as in `VAE`.

@@ -136,8 +136,24 @@ def test_predict_takes_the_condition_as_the_other_methods_do(rng):
     nested = batches.map(lambda x, y: ((x, y),))
     for arguments in ((x, y), ((x, y),), (batches,), (nested,)):
         np.testing.assert_allclose(model.predict(*arguments, verbose=0), expected, rtol=1e-5)
+    generator = (tuple(np.asarray(each) for each in batch) for batch in batches)
+    np.testing.assert_allclose(model.predict(generator, steps=3, verbose=0), expected, rtol=1e-5)
+    np.testing.assert_allclose(model.predict(x, list(y), verbose=0), expected, rtol=1e-5)
+    sizes = []
+    counting = keras.callbacks.LambdaCallback(
+        on_predict_batch_end=lambda batch, logs: sizes.append(len(logs["outputs"]))
+    )
+    for arguments in (((x, y), 4, 0), (x, y, 4, 0)):
+        model.predict(*arguments, callbacks=[counting])
+        assert sizes == [4, 4, 2]
+        sizes.clear()
+    wrong = tf.data.Dataset.from_tensor_slices((x, np.where(y == 1, C, y))).batch(4)
+    found = model.predict(wrong, verbose=0)
+    assert np.isnan(found[y == 1]).all() and np.isfinite(found[y != 1]).all()
     with pytest.raises(ValueError, match="CVAE is conditional"):
         model.predict(x, verbose=0)
+    with pytest.raises(ValueError, match=r"expected a pair \(x, y\), received 3"):
+        model.predict((x, y, y), verbose=0)
     with pytest.raises(ValueError, match="received 3"):
         model.predict(x, y + 1, verbose=0)
     with pytest.raises(ValueError, match="expected a condition for each of the 10 rows"):

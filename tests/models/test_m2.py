@@ -196,6 +196,14 @@ def test_a_label_that_does_not_exist_stops_training_in_a_later_batch(rng):
             model.fit(batches, verbose=0)
 
 
+def test_unlabelled_rows_can_be_learned_from_and_rows_of_no_numbers_cannot(rng):
+    model, x, _ = without_style(rng)
+    x = np.array(x, "float32")
+    x[1, 0] = np.nan
+    valid = model.valid_rows(x[:4], np.array([-1, 0, K, K - 1]))
+    np.testing.assert_array_equal(valid, [True, False, False, True])
+
+
 def test_labels_of_any_integer_dtype_and_networks_that_are_not_built(rng):
     x, y = rng.integers(2, size=(8, D)).astype("float32"), np.array([0, 1, 2, -1] * 2)
 

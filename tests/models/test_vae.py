@@ -227,6 +227,28 @@ def test_a_later_batch_of_no_numbers_beside_clean_targets_stops_training(rng):
         model.fit(tf.data.Dataset.from_tensor_slices((x, target)).batch(10), verbose=0)
 
 
+def test_the_input_of_a_denoiser_may_leave_the_range_of_its_target(rng):
+    clean = rng.integers(2, size=(20, 6)).astype("float32")
+    noisy = clean + rng.normal(size=clean.shape).astype("float32")
+    model = ka.VAE(ka.networks.mlp_encoder((6,), 2, parameters=2), ka.networks.mlp_decoder(2, (6,)), seed=0)
+    assert np.all(model.valid_rows(noisy, clean)) and not np.any(model.valid_rows(clean, clean + 2))
+
+
+def test_counts_with_more_zeros_than_a_poisson_has_are_no_point(rng):
+    def inflated(raw):
+        zeros = {"inflated_loc_probs": 0.3 * tf.ones_like(raw), "inflated_loc": tf.zeros_like(raw)}
+        return tfp.distributions.Independent(
+            tfp.distributions.Inflated(tfp.distributions.Poisson(log_rate=raw), **zeros), 1
+        )
+
+    model = ka.VAE(ka.networks.mlp_encoder((6,), 2, parameters=2), ka.networks.mlp_decoder(2, (6,)), inflated, seed=0)
+    x = rng.poisson(1.0, size=(8, 6)).astype("float32")
+    assert np.isfinite(model.log_prob(x, num_samples=5)).all()
+    assert np.isfinite(ka.evaluation.likelihood.negative_log_likelihood(model, x, 5).nll)
+    with pytest.raises(ValueError, match="whole numbers"):
+        ka.evaluation.likelihood.negative_log_likelihood(model, x + 0.5, 5)
+
+
 def test_a_users_prior_layer_is_learned(rng):
     class Shifted(keras.layers.Layer):
         def build(self, input_shape):
