@@ -13,6 +13,7 @@ from keras_ae import execution
 tfd = tfp.distributions
 
 SCALE_FLOOR = 1e-6
+POINTS = (tfd.Deterministic, tfd.VectorDeterministic)
 
 
 class Likelihood(keras.layers.Layer):
@@ -291,9 +292,6 @@ class Custom(Likelihood):
 
 def _is_point(distribution):
     return all(isinstance(each, POINTS) for each in parts(distribution))
-
-
-POINTS = (tfd.Deterministic, tfd.VectorDeterministic)
 
 
 def parts(distribution):
