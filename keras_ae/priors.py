@@ -372,7 +372,7 @@ def check_covers_bits(prior):
 def _gives_whole_numbers(prior):
     try:
         z = np.asarray(prior.sample(64, seed=0))
-    except NotImplementedError:  # training needs none
+    except NotImplementedError:  # a density alone is enough to train by
         return False
     return np.all(z == np.round(z)) and np.abs(z).max() < 1 << 23  # beyond, all float32 are whole
 

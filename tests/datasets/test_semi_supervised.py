@@ -32,6 +32,7 @@ def test_labels_of_any_integer_dtype_are_kept_and_unknown_ones_stay_so():
     kept = keep_labels(y, 2)
     assert kept.dtype == np.int64 and sorted(kept[kept >= 0]) == [0, 1] and (kept == -1).sum() == 3
     assert sorted(keep_labels(np.array([-1, 0, 1, -1]), 2)) == [-1, -1, 0, 1]
+    assert sorted(keep_labels(np.array([255, 255, 0, 0], "uint8"), 2)) == [-1, -1, 0, 255]
 
 
 def test_a_class_beyond_the_largest_label_is_missed_where_their_number_is_known():
