@@ -18,7 +18,8 @@ import keras
 import tensorflow as tf
 from absl import app, flags, logging
 
-from keras_ae import files, strategies
+from keras_ae.training import distribute
+from keras_ae.utils import files
 
 # Flags defined by the functions below count as the app's own, which its --help then shows.
 flags.disclaim_key_flags()
@@ -122,7 +123,7 @@ def command():
 def strategy(name):
     """The `tf.distribute` strategy of a name in `STRATEGIES`."""
     with user_input():
-        return strategies.get(name)
+        return distribute.get(name)
 
 
 def writable(folder):
@@ -167,7 +168,7 @@ class TimeBudget(keras.callbacks.Callback):
     def _minutes(self):
         minutes = self.seconds() / 60
         strategy = self.model.distribute_strategy
-        if strategies.spans_workers(strategy):
+        if distribute.spans_workers(strategy):
             # A worker that stopped by its own clock would leave the others waiting: all go by the mean.
             return float(_sum_over_workers(strategy, minutes) / strategy.num_replicas_in_sync)
         return minutes

@@ -28,10 +28,11 @@ from absl import app
 from apps import common
 from apps.audio_denoising import evaluate, served, settings, train
 from benchmarks import options, results, runs
-from keras_ae import files, serving
+from keras_ae import serving
 from keras_ae.datasets import audio
 from keras_ae.datasets import speech as speech_data
 from keras_ae.evaluation import speech
+from keras_ae.utils import files
 
 METHODS = {"causal": 80.0, "segan": 80.0}  # minutes of processor time over the number of cores
 CLAIMS = {"causal": "the default, causal", "segan": "SEGAN, a quarter of the paper's width"}

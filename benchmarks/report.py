@@ -12,7 +12,7 @@ import sys
 from absl import app, flags
 
 from benchmarks import results
-from keras_ae import files
+from keras_ae.utils import files
 
 _CHECK = flags.DEFINE_bool("check", False, "Write nothing; exit with 1 if a page is out of date.")
 

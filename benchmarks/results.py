@@ -87,7 +87,9 @@ def write(name, rows, directory=DIRECTORY):
     filled = [{**each, "versions": each["versions"] or versions(), "date": each["date"] or today} for each in rows]
     text = json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
     path = pathlib.Path(directory) / f"{name}.json"
-    from keras_ae import files  # late: it imports TensorFlow, which must not share a process with a timing of PyTorch
+    from keras_ae.utils import (
+        files,  # late: it imports TensorFlow, which must not share a process with a timing of PyTorch
+    )
 
     files.write_text(path, text)
     return path

@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from apps import common
 from benchmarks import options, results
-from keras_ae import files, serving
+from keras_ae import serving
+from keras_ae.utils import files
 
 SAVED_MODELS = pathlib.Path(__file__).parents[1] / "saved_models"
 

@@ -20,9 +20,9 @@ from scipy import sparse
 
 from apps.semantic_hashing import served
 from benchmarks import options, results
-from keras_ae import files
 from keras_ae.datasets import text
 from keras_ae.evaluation import retrieval
+from keras_ae.utils import files
 
 _MODEL = flags.DEFINE_string("model", "saved_models/semantic_hashing", "Export folder of the model.")
 

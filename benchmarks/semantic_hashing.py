@@ -80,7 +80,7 @@ def choose(chosen, documents, seed=0):
     """
     database = [each for each in documents if not text.is_query(each.id)]
     parts = [[each.text for each in database if held_out(each.id) == wanted] for wanted in (False, True)]
-    features = ka.text.TfIdf.of(parts[0], chosen["max_words"], chosen["min_df"])
+    features = ka.layers.TfIdf.of(parts[0], chosen["max_words"], chosen["min_df"])
     x = [train.rows(features, part) for part in parts]
     model, seconds = train.train(chosen, x[0], BITS, seed=seed)
     codes = [train.hashes(model, each) for each in x]

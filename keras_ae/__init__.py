@@ -8,32 +8,23 @@ if keras.backend.backend() != "tensorflow":
         "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_ae import (
-    callbacks,
-    datasets,
-    likelihoods,
-    networks,
-    posteriors,
-    priors,
-    samplers,
-    speech_networks,
-    strategies,
-    text,
-)
-from keras_ae.models.autoencoder import Autoencoder
-from keras_ae.models.beta_tcvae import BetaTCVAE
-from keras_ae.models.beta_vae import BetaVAE
-from keras_ae.models.cvae import CVAE
-from keras_ae.models.dynamic_autoencoder import DynamicAutoencoder
-from keras_ae.models.iwae import IWAE
-from keras_ae.models.m1 import M1
-from keras_ae.models.m1m2 import M1M2
-from keras_ae.models.m2 import M2
-from keras_ae.models.segan import SEGAN
-from keras_ae.models.semantic_hashing import SemanticHashing
-from keras_ae.models.vae import VAE
-from keras_ae.models.vdsh import VDSH
+from keras_ae import datasets, layers, losses, networks, samplers
+from keras_ae.distributions import likelihoods, posteriors, priors
+from keras_ae.models.adversarial.segan import SEGAN
+from keras_ae.models.deterministic.autoencoder import Autoencoder
+from keras_ae.models.text.dynamic_autoencoder import DynamicAutoencoder
+from keras_ae.models.text.semantic_hashing import SemanticHashing
+from keras_ae.models.text.vdsh import VDSH
+from keras_ae.models.variational.beta_tcvae import BetaTCVAE
+from keras_ae.models.variational.beta_vae import BetaVAE
+from keras_ae.models.variational.cvae import CVAE
+from keras_ae.models.variational.iwae import IWAE
+from keras_ae.models.variational.m1 import M1
+from keras_ae.models.variational.m1m2 import M1M2
+from keras_ae.models.variational.m2 import M2
+from keras_ae.models.variational.vae import VAE
 from keras_ae.serving import export
+from keras_ae.training import Objective, ObjectiveModel, callbacks, distribute
 
 __version__ = "0.1.0"
 
@@ -50,16 +41,18 @@ __all__ = [
     "BetaTCVAE",
     "BetaVAE",
     "DynamicAutoencoder",
+    "Objective",
+    "ObjectiveModel",
     "SemanticHashing",
     "callbacks",
     "datasets",
+    "distribute",
     "export",
+    "layers",
     "likelihoods",
+    "losses",
     "networks",
     "posteriors",
     "priors",
     "samplers",
-    "speech_networks",
-    "strategies",
-    "text",
 ]

@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ae import checks, sampling
-from keras_ae.batching import in_batches
-from keras_ae.flows import Density, Flow
+from keras_ae.distributions import sampling
+from keras_ae.distributions.flows import Density, Flow
+from keras_ae.utils import validation
+from keras_ae.utils.batching import in_batches
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -72,7 +73,7 @@ class Sampler:
         Raises:
             ValueError: as `sample`.
         """
-        n = checks.positive_int("n", n)
+        n = validation.positive_int("n", n)
         return self._codes_at(seed + tf.range(n, dtype=tf.int64))
 
     @in_batches
@@ -137,7 +138,7 @@ class FittedSampler(Sampler):
         if codes.ndim != 2:
             raise ValueError(f"codes: expected shape (N, latent_dim), received {codes.shape}.")
         latent_dim = getattr(self.model, "latent_dim", None)
-        checks.check_array("codes", codes, (latent_dim,), None)
+        validation.check_array("codes", codes, (latent_dim,), None)
         if len(codes) < self._least_rows():
             raise ValueError(
                 f"codes: {type(self).__name__} expects {self._least_rows()} rows or more, received {len(codes)}."
@@ -178,7 +179,7 @@ class MixtureSampler(FittedSampler):
 
     def __init__(self, model, components=10, *, seed=0):
         super().__init__(model)
-        self.components, self.seed = checks.positive_int("components", components), seed
+        self.components, self.seed = validation.positive_int("components", components), seed
 
     def _least_rows(self):
         return max(2, self.components)

@@ -21,9 +21,10 @@ from absl import flags
 import keras_ae as ka
 from apps import common
 from apps.audio_denoising import served, settings
-from keras_ae import serving, strategies
+from keras_ae import serving
 from keras_ae.datasets import arrays, speech
 from keras_ae.evaluation.speech import si_sdr
+from keras_ae.training import distribute
 
 
 def define_flags():
@@ -80,7 +81,7 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
             max_minutes=max_minutes,
             checkpoint_dir=checkpoint_dir,
         )
-    if not strategies.is_chief(strategy):
+    if not distribute.is_chief(strategy):
         return  # of several workers one writes and prints
     figures = {"train_seconds": seconds, "steps": int(model.optimizer.iterations), **validated(model, validation)}
     with common.user_input():
@@ -129,12 +130,12 @@ def build(chosen, seed):
     """An untrained model."""
     if chosen["generator"] == "spectral":
         names = ("frame", "hop", "units", "depth", "taps", "ahead", "floor")
-        generator = ka.speech_networks.SpectralGenerator(**{name: chosen[name] for name in names})
+        generator = ka.networks.SpectralGenerator(**{name: chosen[name] for name in names})
     else:
-        generator = ka.speech_networks.WaveformGenerator(chosen["filters"], chosen["kernel_size"])
+        generator = ka.networks.WaveformGenerator(chosen["filters"], chosen["kernel_size"])
     critic = None
     if chosen["critic"]:
-        critic = ka.speech_networks.waveform_critic(chosen["window"], chosen["filters"], chosen["kernel_size"])
+        critic = ka.networks.waveform_critic(chosen["window"], chosen["filters"], chosen["kernel_size"])
     return ka.SEGAN(generator, critic, seed=seed, **chosen["arguments"])
 
 

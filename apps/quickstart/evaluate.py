@@ -9,8 +9,9 @@ from sklearn.decomposition import PCA
 from tqdm import tqdm
 
 import keras_ae as ka
-from keras_ae import divergences, plots
+from keras_ae import plots
 from keras_ae.evaluation.latent import active_units
+from keras_ae.losses import divergences
 
 # Images whose likelihood is estimated in one call: few enough for a live progress bar.
 _CHUNK = 50

@@ -6,7 +6,7 @@ import time
 import keras_ae as ka
 from apps import common
 from apps.quickstart import evaluate, settings, train
-from keras_ae import strategies
+from keras_ae.training import distribute
 
 
 def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy, checkpoint_dir):
@@ -32,7 +32,7 @@ def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy
         max_minutes=max_minutes,
         checkpoint_dir=checkpoint_dir,
     )
-    if not strategies.is_chief(strategy):
+    if not distribute.is_chief(strategy):
         return  # of several workers one evaluates, writes and prints
     linear = evaluate.LinearModel(latent_dim, images.images, seed)
     figures = {"dataset": dataset, "kind": kind, "seed": seed, "latent_dim": latent_dim}

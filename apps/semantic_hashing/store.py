@@ -30,7 +30,7 @@ from collections import namedtuple
 import faiss
 import numpy as np
 
-from keras_ae import files
+from keras_ae.utils import files
 
 DIRECTORY = "runs/semantic_hashing/index"
 FORMAT = 1

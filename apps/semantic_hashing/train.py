@@ -23,9 +23,11 @@ from tqdm import tqdm
 import keras_ae as ka
 from apps import common
 from apps.semantic_hashing import networks, served, settings
-from keras_ae import codes, datasets, serving, strategies
+from keras_ae import datasets, serving
 from keras_ae.datasets import text
+from keras_ae.distributions import relaxed_bits
 from keras_ae.evaluation import retrieval
+from keras_ae.training import distribute
 
 _EXAMPLE = "The shuttle reached its orbit, and the crew opened the bay doors."
 
@@ -75,12 +77,12 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
     with common.user_input():
         corpus = text.Documents(data or "docstrings", text_column)
         texts, read = sample(corpus, chosen["documents"], all_documents, seed)
-        features = ka.text.TfIdf.of(texts, chosen["max_words"], min(chosen["min_df"], 1 + len(texts) // 10))
+        features = ka.layers.TfIdf.of(texts, chosen["max_words"], min(chosen["min_df"], 1 + len(texts) // 10))
         x = rows(features, texts)
     options = {"strategy": strategy, "max_minutes": max_minutes, "checkpoint_dir": checkpoint_dir}
     with common.user_input():
         model, seconds = train(chosen, x, bits, seed=seed, **options)
-    if not strategies.is_chief(strategy):
+    if not distribute.is_chief(strategy):
         return  # of several workers one writes and prints
     made = hashes(model, x)
     correlation = np.abs(retrieval.bit_correlation(made)[~np.eye(bits, dtype=bool)])
@@ -189,12 +191,12 @@ def export(model, features, directory, card):
         # From a file, because only then the vocabulary becomes an asset.
         vocabulary = pathlib.Path(folder) / "vocabulary.txt"
         vocabulary.write_text("\n".join(features.vocabulary), encoding="utf-8")
-        features = ka.text.TfIdf(vocabulary, features.idf)
+        features = ka.layers.TfIdf(vocabulary, features.idf)
 
         def encode(text):
             x = features(text)
             p = model.probabilities(x)
-            return {"code": codes.pack(p > 0.5), "probabilities": p, "valid": known(x)}
+            return {"code": relaxed_bits.pack(p > 0.5), "probabilities": p, "valid": known(x)}
 
         def tf_idf(text):
             x = features(text)

@@ -12,8 +12,8 @@ from collections import namedtuple
 import numpy as np
 from scipy import signal
 
-from keras_ae import checks
-from keras_ae import files as whole_files
+from keras_ae.utils import files as whole_files
+from keras_ae.utils import validation
 
 MAX_SAMPLES = 2**28
 """Samples times channels that `read` and a block of `blocks` may have: 1 GB of float32."""
@@ -468,7 +468,7 @@ def _decode(file, path, start, frames):
     if not np.isfinite(peak):
         frame = start + int(np.argmin(np.isfinite(x).all(axis=1)))
         raise ValueError(f"{path!r} has NaN or infinite samples, the first at frame {frame}.")
-    if peak > checks.MAX_PEAK:
+    if peak > validation.MAX_PEAK:
         raise ValueError(
             f"{path!r} must have samples in [-1, 1], received {peak:.4g}; divide floats by their full scale."
         )

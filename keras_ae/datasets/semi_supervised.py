@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_ae import checks
+from keras_ae.utils import validation
 
 UNKNOWN = -1
 
@@ -27,8 +27,8 @@ def keep_labels(y, count, seed=0):
     See also: `semi_supervised`, which takes what this returns.
     """
     y = _unmasked(y)
-    checks.check_labels("y", y, math.inf, UNKNOWN)
-    count = checks.positive_int("count", count)
+    validation.check_labels("y", y, math.inf, UNKNOWN)
+    count = validation.positive_int("count", count)
     classes = np.unique(y[y != UNKNOWN])
     if len(classes) == 0:
         raise ValueError("y: all rows are unlabelled (-1), so there are no labels to keep.")
@@ -70,13 +70,16 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
         model.fit(batches, epochs=50)
     """
     x, y = np.asarray(x), _unmasked(y)
-    batch_size, labelled = checks.positive_int("batch_size", batch_size), checks.positive_int("labelled", labelled)
-    num_classes = checks.positive_int("num_classes", num_classes)
+    batch_size, labelled = (
+        validation.positive_int("batch_size", batch_size),
+        validation.positive_int("labelled", labelled),
+    )
+    num_classes = validation.positive_int("num_classes", num_classes)
     if len(x) != len(y):
         raise ValueError(f"y: expected a label for each of the {len(x)} rows, received {len(y)}.")
     known = np.flatnonzero(y != UNKNOWN)
     unknown = np.flatnonzero(y == UNKNOWN)
-    checks.check_some_labels(y, len(x), num_classes)
+    validation.check_some_labels(y, len(x), num_classes)
     if len(unknown) == 0:
         raise ValueError("y: all rows are labelled; expected -1 where a label is unknown. A classifier needs no more.")
     if labelled >= batch_size:

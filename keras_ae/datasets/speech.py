@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import fft
 
-from keras_ae import checks
 from keras_ae.datasets import audio
+from keras_ae.utils import validation
 
 SPLITS = ("train", "validation")
 
@@ -199,13 +199,13 @@ def mixtures(
         held_out = speech.mixtures("clean", "noise", window=16384, batch_size=64, split="validation")
         model.fit(noisy_clean, validation_data=held_out, epochs=100)
     """
-    window, batch_size = checks.positive_int("window", window), checks.positive_int("batch_size", batch_size)
+    window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
     audio.check_rate(rate)
     clean = _clips(clean_dir, split)
     noise = [] if noise_dir is None else _clips(noise_dir, split)
     if batches is None:
         batches = max(1, int(sum(clip.frames / clip.rate for clip in clean) * rate / (window * batch_size)))
-    batches = checks.positive_int("batches", batches)
+    batches = validation.positive_int("batches", batches)
     fixed = split == "validation" if fixed is None else fixed
     mixer = _Mixer(clean, noise, window, rate, snr, level, _augmentation(augmentation))
     # Splits of one seed must not share their draws.
@@ -283,8 +283,8 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
         train = speech.pairs("clean_trainset_28spk_wav", "noisy_trainset_28spk_wav", split="train")
         model.fit(speech.windows(train, window=16384, batch_size=64, hop=8192))
     """
-    window, batch_size = checks.positive_int("window", window), checks.positive_int("batch_size", batch_size)
-    hop = checks.positive_int("hop", window if hop is None else hop)
+    window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
+    hop = validation.positive_int("hop", window if hop is None else hop)
     if not pairs:
         raise ValueError("`pairs` must have at least one pair of files, received none.")
     audio.check_rate(rate)

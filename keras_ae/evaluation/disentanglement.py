@@ -8,7 +8,7 @@ score and that of another model, or of random codes, have a meaning: what a perf
 import numpy as np
 from scipy.special import entr, rel_entr
 
-from keras_ae import checks
+from keras_ae.utils import validation
 
 # Pictures drawn and encoded at once.
 _ROWS = 1 << 13
@@ -302,7 +302,7 @@ def _check_codes(z, factors):
 def _check_z(name, z):
     if z.ndim != 2 or z.shape[1] < 2:
         raise ValueError(f"{name}: expected codes (N, D) of two or more latents to compare; received {z.shape}.")
-    checks.check_array(name, z, (None,), None)
+    validation.check_array(name, z, (None,), None)
     return z.astype("float64")
 
 

@@ -5,8 +5,8 @@ import typing
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from keras_ae import checks
 from keras_ae.evaluation.samples import frechet_of_moments
+from keras_ae.utils import validation
 
 # Codes whose distances to all others are held at once.
 _ROWS = 1 << 10
@@ -165,5 +165,5 @@ def _check_points(name, points):
     points = np.asarray(points)
     if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
         raise ValueError(f"{name}: expected at least two rows of codes, (N, D); received {points.shape}.")
-    checks.check_array(name, points, (None,), None)
+    validation.check_array(name, points, (None,), None)
     return points.astype("float64")

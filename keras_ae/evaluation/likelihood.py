@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ae import checks, importance, likelihoods, sampling
-from keras_ae.batching import in_batches
+from keras_ae.distributions import importance, likelihoods, sampling
+from keras_ae.utils import validation
+from keras_ae.utils.batching import in_batches
 
 tfd = tfp.distributions
 
@@ -115,7 +116,7 @@ def negative_log_likelihood(model, x, num_samples=5000, seed=0, *, y=None, batch
     for rows whose effective sample size is small.
     """
     _check_model(model)
-    num_samples = checks.positive_int("num_samples", num_samples)
+    num_samples = validation.positive_int("num_samples", num_samples)
     _check_probability(model, x, y)
     total, squares = _importance(model, x, y, num_samples=num_samples, seed=seed, batch_size=batch_size)
     return _estimate(total, squares, num_samples)
@@ -177,7 +178,7 @@ def annealed_importance_sampling(
         "num_temperatures": num_temperatures,
         "num_leapfrog_steps": num_leapfrog_steps,
     }
-    counts = {name: checks.positive_int(name, count) for name, count in counts.items()}
+    counts = {name: validation.positive_int(name, count) for name, count in counts.items()}
     if not 0 < step_size < math.inf:
         raise ValueError(f"step_size: expected a finite number above 0, received {step_size}.")
     if initial not in ("prior", "posterior"):
@@ -244,7 +245,7 @@ def parzen(samples, x_valid, x_test, sigmas=None):
     for name, rows in (("samples", samples), ("x_valid", x_valid), ("x_test", x_test)):
         if rows.ndim < 2:
             raise ValueError(f"{name}: expected rows (N, ...), received shape {rows.shape}.")
-        checks.check_array(name, rows, samples.shape[1:], None)
+        validation.check_array(name, rows, samples.shape[1:], None)
     if len(x_test) < 2:
         raise ValueError("x_test: expected two rows or more, for a standard error; received 1.")
     samples = tf.constant(samples.reshape(len(samples), -1), tf.float64)
@@ -282,7 +283,7 @@ def bits_per_dimension(nats, x_shape, levels=256):
 
     Source: Theis 2016, section 3.1.
     """
-    levels = checks.positive_int("levels", levels)
+    levels = validation.positive_int("levels", levels)
     x_shape = tuple(x_shape)
     if not all(size is not None and size >= 1 for size in x_shape):
         raise ValueError(f"x_shape: expected sizes of 1 or more, without the batch axis; received {x_shape}.")
@@ -311,7 +312,7 @@ def dequantise(x, seed, levels=256):
 
     Source: Uria 2013; Theis 2016, section 3.1. See also: `bits_per_dimension`.
     """
-    levels = checks.positive_int("levels", levels)
+    levels = validation.positive_int("levels", levels)
     if levels > 1 << 16:
         raise ValueError(f"levels: expected at most 65,536, which leaves float32 8 bits of noise; received {levels}.")
     x = np.asarray(x)

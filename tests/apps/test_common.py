@@ -120,7 +120,7 @@ def test_report_is_the_last_line_and_the_file(tmp_path, capsys):
 
 
 def test_the_rate_falls_to_zero_by_the_end_of_the_steps_or_of_the_budget(monkeypatch):
-    networks = ka.speech_networks.WaveformGenerator((2,), 3), ka.speech_networks.waveform_critic(8, (2,), 3)
+    networks = ka.networks.WaveformGenerator((2,), 3), ka.networks.waveform_critic(8, (2,), 3)
     model = ka.SEGAN(*networks)
     model.compile("sgd")
     for minutes, steps, expected in ((0.0, 50, 0.5), (0.0, 100, 0.0), (15.0, 50, 0.146447), (21.0, 50, 0.0)):

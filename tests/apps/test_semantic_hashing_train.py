@@ -74,7 +74,7 @@ def test_from_a_folder_of_texts_to_codes_of_raw_text(corpus, tmp_path, quick, ca
 
 def test_the_export_agrees_with_the_model_and_stands_hostile_text(corpus, tmp_path):
     texts = [each.text for each in text.Documents(corpus)]
-    features = ka.text.TfIdf.of(texts, 1000, 1)
+    features = ka.layers.TfIdf.of(texts, 1000, 1)
     x = train.rows(features, texts)
     model = networks.build(settings.of("semantic_hashing"), x, BITS, seed=0)
     path = pathlib.Path(train.export(model, features, tmp_path, {"bits": BITS}))
@@ -101,7 +101,7 @@ def test_the_export_agrees_with_the_model_and_stands_hostile_text(corpus, tmp_pa
 @pytest.fixture(scope="module")
 def small_rows(corpus):
     texts = [each.text for each in text.Documents(corpus)]
-    return train.rows(ka.text.TfIdf.of(texts, 60, 1), texts)
+    return train.rows(ka.layers.TfIdf.of(texts, 60, 1), texts)
 
 
 def loss(model, x):
@@ -146,7 +146,7 @@ def test_a_larger_corpus_is_sampled_evenly(corpus):
 
 
 def test_rows_are_those_of_the_texts_known_words_or_not():
-    features = ka.text.TfIdf(["orbit", "puck"], [1.0, 1.0])
+    features = ka.layers.TfIdf(["orbit", "puck"], [1.0, 1.0])
     x = train.rows(features, ["orbit", "", "unknown", "puck orbit", "\ud800 puck"])
     assert sparse.issparse(x)
     np.testing.assert_allclose(x.toarray(), [[1, 0], [0, 0], [0, 0], [0.5**0.5] * 2, [0, 1]], atol=1e-6)
@@ -190,7 +190,7 @@ def test_time_that_ends_during_pretraining_leaves_a_model(small_rows):
 
 def test_the_export_answers_without_the_package(corpus, tmp_path):
     texts = [each.text for each in text.Documents(corpus)][:40]
-    features = ka.text.TfIdf.of(texts, 1000, 1)
+    features = ka.layers.TfIdf.of(texts, 1000, 1)
     model = networks.build(settings.of("semantic_hashing"), train.rows(features, texts), BITS, seed=0)
     path = train.export(model, features, tmp_path, {"bits": BITS})
     code = (

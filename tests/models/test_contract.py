@@ -225,7 +225,8 @@ def test_samples_depend_on_their_own_seed_only(model):
 
 
 def test_a_run_in_one_call_equals_a_run_step_by_step(model):
-    # 40 rows by 16: two steps in one execution and a smaller last batch. test_training.py does the same under XLA.
+    # 40 rows by 16: two steps in one execution and a smaller last batch.
+    # training/test_model.py does the same under XLA.
     x = data(model, 40)
     weights, histories = [], []
     for options in ({"jit_compile": False}, {"run_eagerly": True}):

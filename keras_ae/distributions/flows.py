@@ -1,0 +1,115 @@
+"""Densities by change of variables: masked autoregressive networks, and the flows that are made of them."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae.distributions import priors
+from keras_ae.layers.made import MADE
+from keras_ae.training import Objective, ObjectiveModel
+from keras_ae.utils import validation
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+# A step of `Flow` scales by at most e^3: densities stay finite far outside of the data, where a network extrapolates.
+LOG_SCALE_BOUND = 3.0
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Flow(priors.Prior):
+    """A masked autoregressive flow: a learned density of codes with exact `log_prob` and samples.
+
+        u_i = (z_i - m_i(z_<i)) exp(-s_i(z_<i)),    log p(z) = log N(u; 0, I) - sum_i s_i,    s = 3 tanh(raw / 3)
+
+    and so on for `steps` such maps, in turn from first to last and from last to first dimension. Starts as the standard
+    normal. `log_prob` takes one pass through the networks, a sample latent_dim passes.
+
+    A prior for `VAE(prior=Flow(latent_dim))`, learned with the model, and the density of `samplers.FlowSampler`.
+
+    Args:
+        latent_dim: int, D.
+        steps: int, number of maps.
+        hidden: ints, units of the hidden layers of each map's `MADE`.
+        activation: of the hidden layers, as Keras names it.
+
+    Raises:
+        ValueError: if a size is not a whole number, 1 or more.
+
+    Example:
+
+        flow = Flow(2)
+        flow.call().log_prob(z)        # (B,) nats for z (B, 2)
+        flow.call().sample(16)         # (16, 2)
+
+    Source: Papamakarios 2017, equations 2 to 5. See also: `posteriors.InverseAutoregressive`, the same map the other
+    way, whose samples are fast; `priors.LearnedMixture`, a density without networks.
+    """
+
+    def __init__(self, latent_dim, steps=4, hidden=(64, 64), activation="relu", **kwargs):
+        super().__init__(latent_dim, **kwargs)
+        steps = validation.positive_int("steps", steps)
+        self.hidden, self.activation = tuple(hidden), activation
+        self.steps = [MADE(latent_dim, hidden, reverse=i % 2 == 1, activation=activation) for i in range(steps)]
+
+    def call(self):
+        maps = [tfb.MaskedAutoregressiveFlow(lambda z, step=step: _shift_and_log_scale(step, z)) for step in self.steps]
+        base = tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
+        return tfd.TransformedDistribution(base, tfb.Chain(maps), name="flow")
+
+    def get_config(self):
+        return super().get_config() | {"steps": len(self.steps), "hidden": self.hidden, "activation": self.activation}
+
+
+def _shift_and_log_scale(step, z):
+    shift, raw = tf.unstack(step(z), axis=-1)
+    return shift, LOG_SCALE_BOUND * tf.tanh(raw / LOG_SCALE_BOUND)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Density(ObjectiveModel):
+    """A density trained on its own, by maximum likelihood.
+
+        nll = -log p(z)
+
+    Args:
+        density: Keras layer whose `call` has no inputs and returns a tfd, such as `Flow` or `priors.LearnedMixture`.
+        seed: int or None, of all randomness in training.
+
+    Raises:
+        ValueError: if `density` is no such layer, or the data are not finite rows of its event's shape.
+
+    Example:
+
+        model = Density(Flow(2))
+        model.compile("adam")
+        model.fit(z, epochs=50)    # z (N, 2)
+        model.predict(z)           # (N,) nats: log p(z)
+
+    See also: `samplers.FlowSampler`, which fits one to the codes of a model; `priors`, learned together with a model.
+    """
+
+    terms = ("nll",)
+
+    def __init__(self, density, *, seed=None, **kwargs):
+        if not isinstance(density, keras.layers.Layer):
+            raise ValueError(
+                f"density: expected a Keras layer that returns a tfd, such as Flow(2); received {density!r}."
+            )
+        super().__init__(seed=seed, **kwargs)
+        self.density = density
+
+    def objectives(self):
+        return {"density": Objective(self.fit_density, [self.density])}
+
+    def fit_density(self, z, y, training):
+        """The term of one batch of codes z `(B, D)`: `{"nll": (B,)}` nats."""
+        return {"nll": -self.call(z)}
+
+    def call(self, z):
+        return self.density.call().log_prob(tf.cast(z, tf.float32))
+
+    def check_data(self, x, y):
+        if y is not None:
+            raise ValueError("y: a density takes no targets. Leave y out.")
+        validation.check_array("x", x, tuple(self.density.call().event_shape), None)

@@ -1,0 +1,151 @@
+"""Several stochastic layers: h_1, ..., h_T of one model are its code z = [h_1 | ... | h_T].
+
+    q(z|x) = q(h_1|x) prod_t q(h_t+1|h_t),    p(z) = p(h_T) prod_t p(h_t|h_t+1),    p(x|z) = p(x|h_1)
+
+So a model of several layers differs from one of a single layer by its posterior, its prior, and by what its decoder
+sees of z, and by nothing else. The KL is a Monte Carlo estimate. In training too, the networks between
+two layers of codes work as in inference: without dropout, and with the moving averages of batch normalisation.
+"""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae.distributions import posteriors, priors, sampling
+from keras_ae.utils import validation
+
+tfd = tfp.distributions
+
+
+def compose(encoders, decoders):
+    """What a model of one layer takes, from lists: `(encoder, decoder, posterior, prior)`.
+
+    Args:
+        encoders: Keras models, from x to `[mean | raw scale]` of h_1, from h_1 to that of h_2, and so on.
+        decoders: Keras models that go back, in the same order: from h_1 to raw outputs for x, from h_2 to
+            `[mean | raw scale]` of h_1, and so on.
+
+    Raises:
+        ValueError: if the lists differ in length, a network has no static shape, or sizes do not fit.
+    """
+    if not all(isinstance(each, list | tuple) for each in (encoders, decoders)):
+        raise ValueError("encoder and decoder: expected two lists, or none; received one.")
+    if not encoders or len(encoders) != len(decoders):
+        raise ValueError(
+            f"encoder and decoder: expected lists of equal length, received {len(encoders)} and {len(decoders)} models."
+        )
+    for network in (*encoders, *decoders):
+        if validation.static_shape(network, "input_shape") is None:
+            raise ValueError(f"{network.name}: expected networks of known shapes. Give each a keras.Input.")
+    sizes = [network.input_shape[-1] for network in decoders]
+    wrong = [e.name for e, size in zip(encoders[1:], sizes, strict=False) if e.input_shape[-1] != size]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: expected codes of the layer below, of sizes {sizes[:-1]}.")
+    pairs = [*zip(encoders, sizes, strict=True), *zip(decoders[1:], sizes, strict=False)]
+    for network, size in pairs:
+        if network.output_shape[-1] != 2 * size:
+            raise ValueError(
+                f"{network.name}: expected {2 * size} raw values, [mean | raw scale] of a layer of {size}; it gives "
+                f"{network.output_shape[-1]}."
+            )
+    z = keras.Input((sum(sizes),))
+    decoder = keras.Model(z, decoders[0](z[:, : sizes[0]]), name="first_layer_decoder")
+    return encoders[0], decoder, Upward(sizes, encoders[1:]), Downward(sizes, decoders[1:])
+
+
+class Upward(posteriors.Posterior):
+    """q(h_1|x) q(h_2|h_1) ... q(h_T|h_T-1), a posterior over z = [h_1 | ... | h_T]."""
+
+    def __init__(self, sizes, encoders, **kwargs):
+        super().__init__(**kwargs)
+        self.sizes, self.encoders = sizes, encoders
+
+    def parameters_for(self, latent_dim):
+        return 2 * self.sizes[0]
+
+    def latent_dim_for(self, width):
+        return sum(self.sizes)
+
+    def call(self, raw):
+        first = posteriors.Diagonal().call(raw)
+        return Chain(first, self.encoders, self.sizes)
+
+
+class Downward(priors.Prior):
+    """p(h_T) p(h_T-1|h_T) ... p(h_1|h_2), a prior over z = [h_1 | ... | h_T]; h_T is standard normal."""
+
+    def __init__(self, sizes, decoders, **kwargs):
+        super().__init__(sum(sizes), **kwargs)
+        self.sizes, self.decoders = sizes, decoders
+
+    def call(self):
+        last = priors.Normal(self.sizes[-1]).call()
+        return Chain(last, self.decoders[::-1], self.sizes[::-1], reverse=True)
+
+
+class Chain(tfd.Distribution):
+    """p(a_1) p(a_2|a_1) ..., diagonal Gaussians, over `[a_1 | a_2 | ...]`, or in the opposite order with `reverse`.
+
+    Args:
+        first: diagonal Gaussian, p(a_1).
+        networks: Keras models from a_t to `[mean | raw scale]` of a_t+1.
+        sizes: ints, of a_1, a_2, ...
+        reverse: bool.
+    """
+
+    def __init__(self, first, networks, sizes, reverse=False):
+        self._first, self._networks, self._sizes, self._reverse = first, networks, sizes, reverse
+        super().__init__(
+            dtype=first.dtype,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            name="chain",
+        )
+
+    def _sample_n(self, n, seed=None):
+        seed = tfp.random.sanitize_seed(seed)  # callers of TFP give none, or an int
+        seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 1 + len(self._networks)))
+        parts = [sampling.draw(self._first, n, seeds[0])]
+        for network, seed in zip(self._networks, seeds[1:], strict=True):
+            parts.append(sampling.draw(_conditional(network, parts[-1]), 1, seed)[0])
+        return self._joined(parts)
+
+    def _log_prob(self, z):
+        parts = tf.split(z, self._sizes[::-1] if self._reverse else self._sizes, axis=-1)
+        parts = parts[::-1] if self._reverse else parts
+        total = self._first.log_prob(parts[0])
+        for network, given, part in zip(self._networks, parts, parts[1:], strict=False):
+            total += _conditional(network, given).log_prob(part)
+        return total
+
+    def _mean(self):
+        # Each layer's mean at the mean of the one before: deterministic, where the expectation has no closed form.
+        parts = [self._first.mean()]
+        for network in self._networks:
+            parts.append(_conditional(network, parts[-1]).mean())
+        return self._joined(parts)
+
+    def _joined(self, parts):
+        return tf.concat(parts[::-1] if self._reverse else parts, axis=-1)
+
+    def _batch_shape_tensor(self):
+        return self._first.batch_shape_tensor()
+
+    def _batch_shape(self):
+        return self._first.batch_shape
+
+    def _event_shape_tensor(self):
+        return tf.constant([sum(self._sizes)])
+
+    def _event_shape(self):
+        return tf.TensorShape([sum(self._sizes)])
+
+
+def _conditional(network, given):
+    """p(a_t+1 | a_t) for a_t `(..., D)`."""
+    leading = tf.shape(given)[:-1]
+    raw = tf.cast(network(tf.reshape(given, [-1, given.shape[-1]])), tf.float32)
+    flat = posteriors.Diagonal().call(raw)
+    shape = tf.concat([leading, [raw.shape[-1] // 2]], axis=0)
+    return tfd.MultivariateNormalDiag(tf.reshape(flat.mean(), shape), tf.reshape(flat.stddev(), shape))

@@ -1,0 +1,308 @@
+"""p(x|z): a decoder's raw outputs become a distribution over x.
+
+Each likelihood is a Keras layer from raw outputs `(..., H, W, parameters * C)` (or any shape with channels last) to a
+`tfp.distributions` object whose event is one x. Log densities are in nats and sum over the event.
+"""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae.utils.xla import softplus
+
+tfd = tfp.distributions
+
+SCALE_FLOOR = 1e-6
+POINTS = (tfd.Deterministic, tfd.VectorDeterministic)
+
+
+class Likelihood(keras.layers.Layer):
+    """Base of the likelihoods: says which x it accepts and makes the distribution.
+
+    Attributes:
+        parameters: int, how many raw values the decoder gives per value of x, in blocks along the last axis.
+        levels: int or None, number of levels where x holds integers; then raw outputs end in an axis of that size.
+        low, high: range of x; None where it is not bounded.
+        dtype_of_x: dtype of x at the door, "float32" or "uint8".
+    """
+
+    parameters = 1
+    levels = None
+    low = None
+    high = None
+    dtype_of_x = "float32"
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
+        self.built = True  # weights, where there are any, are made in the constructor
+
+    def raw_shape(self, shape):
+        """The decoder's output shape for an x of `shape`, both without the batch axis."""
+        shape = tuple(shape)
+        return (*shape, self.levels) if self.levels else (*shape[:-1], shape[-1] * self.parameters)
+
+    def scaled(self, x):
+        """x as the encoder sees it: float32."""
+        return tf.cast(x, tf.float32)
+
+    def valid(self, x):
+        """Which rows of x are finite and in range: bool `(B,)`."""
+        x = tf.cast(x, tf.float32)
+        good = tf.math.is_finite(x)
+        if self.low is not None:
+            good &= x >= self.low
+        if self.high is not None:
+            good &= x <= self.high
+        return tf.reduce_all(good, axis=tf.range(1, tf.rank(x)))
+
+
+def finite_rows(x):
+    """Which rows of x hold finite numbers alone: bool `(B,)`."""
+    return tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float32)), axis=tf.range(1, tf.rank(x)))
+
+
+class _FastBernoulli(tfd.Bernoulli):
+    # TFP forms log p and log(1 - p) apart, two softplus and two masked products; x need not be 0 or 1 here either.
+    def _log_prob(self, x):
+        return _log_bernoulli(tf.convert_to_tensor(x), tf.convert_to_tensor(self.logits))
+
+
+@tf.custom_gradient
+def _log_bernoulli(x, logits):
+    # The gradient that TensorFlow derives passes over the pixels more often: see benchmarks/NOTES.md, IWAE.
+    def gradient(g):
+        return _summed_to(x, g * logits), _summed_to(logits, g * (x - tf.sigmoid(logits)))
+
+    return x * logits - softplus(logits), gradient
+
+
+def _summed_to(tensor, gradient):
+    """The gradient of a tensor that was broadcast, of the tensor's own shape."""
+    if tensor.shape.is_fully_defined() and tensor.shape == gradient.shape:
+        return gradient
+    axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(tensor), s1=tf.shape(gradient))
+    return tf.reshape(tf.reduce_sum(gradient, axes), tf.shape(tensor))
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Bernoulli(Likelihood):
+    """Independent coin flips; for x between 0 and 1 the negative cross-entropy.
+
+        log p(x|z) = sum_i x_i l_i - softplus(l_i),    mean = sigmoid(l),    l = raw outputs (logits)
+
+    On pixels strictly between 0 and 1 this is not a density (see `ContinuousBernoulli`), so values compare only among
+    models with the same data; binarise for published numbers.
+    """
+
+    low, high = 0.0, 1.0
+
+    def call(self, raw, event_rank=None):
+        return _independent(_FastBernoulli(logits=raw, dtype=tf.float32), event_rank)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class ContinuousBernoulli(Likelihood):
+    """A density on [0, 1] with the Bernoulli's shape (Loaiza-Ganem & Cunningham 2019, equation 6).
+
+        log p(x|z) = sum_i log C(l_i) + x_i l_i - softplus(l_i)
+
+    See also: `Bernoulli`, the same without the constant C that makes it a density.
+    """
+
+    low, high = 0.0, 1.0
+
+    def call(self, raw, event_rank=None):
+        return _independent(tfd.ContinuousBernoulli(logits=raw), event_rank)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Gaussian(Likelihood):
+    """Normal with the raw outputs as mean and scale 1: squared error, in nats.
+
+        log p(x|z) = -1/2 sum_i (x_i - m_i)^2 - D/2 log(2 pi)
+
+    See also: `GaussianLearnedScale` and `GaussianPerDimension`, which learn how far x strays from the mean.
+    """
+
+    def call(self, raw, event_rank=None):
+        return _independent(tfd.Normal(raw, 1.0), event_rank)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class GaussianLearnedScale(Likelihood):
+    """Normal with one learned scale for all values of x: `log p(x|z) = sum_i log N(x_i; m_i, s)`."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.raw_scale = self.add_weight(shape=(), initializer="zeros", name="raw_scale")
+
+    def call(self, raw, event_rank=None):
+        return _independent(tfd.Normal(raw, positive(self.raw_scale)), event_rank)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class GaussianPerDimension(Likelihood):
+    """Normal with means and scales from the decoder, `[m | r]` in two blocks of channels, s = softplus(r) + 1e-6.
+
+    A scale can fall without bound where a pixel is constant: add noise to such data, or use another likelihood.
+    """
+
+    parameters = 2
+
+    def call(self, raw, event_rank=None):
+        mean, raw_scale = tf.split(raw, 2, axis=-1)
+        return _independent(tfd.Normal(mean, positive(raw_scale)), event_rank)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Laplace(Likelihood):
+    """Laplace with the raw outputs as location and scale 1: absolute error, `log p = -sum_i |x_i - m_i| - D log 2`."""
+
+    def call(self, raw, event_rank=None):
+        return _independent(tfd.Laplace(raw, 1.0), event_rank)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Categorical(Likelihood):
+    """One class of 256 for each uint8 value of x; raw outputs `(..., C, 256)` are logits.
+
+        log p(x|z) = sum_i log softmax(l_i)[x_i]
+
+    The encoder sees x / 255, and the mean that `decode` returns is the mean level / 255.
+    """
+
+    levels = 256
+    low, high = 0, 255
+    dtype_of_x = "uint8"
+
+    def call(self, raw, event_rank=None):
+        return _independent(_Levels(logits=raw), event_rank)
+
+    def scaled(self, x):
+        return tf.cast(x, tf.float32) / (self.levels - 1)
+
+
+class _Levels(tfd.Categorical):
+    # A categorical variable has no mean; levels of brightness do.
+    def _mean(self):
+        levels = tf.linspace(0.0, 1.0, self.logits.shape[-1])
+        return tf.linalg.matvec(tf.nn.softmax(self.logits), levels)
+
+    def _log_prob(self, x):
+        return super()._log_prob(tf.cast(x, tf.int32))
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Multinomial(Likelihood):
+    """Words drawn from one softmax over the vocabulary; x `(V,)` holds their counts, or weights such as TF-IDF.
+
+        log p(x|z) = sum_w x_w log softmax(l)_w,    mean = softmax(l), the share of each word,    l = raw outputs
+
+    The number of orders in which the words can come, which does not depend on z, is left out. Perplexity is
+    exp(-log p / sum_w x_w).
+    """
+
+    low = 0.0
+
+    def raw_shape(self, shape):
+        if len(shape) != 1:
+            raise ValueError(f"likelihood: multinomial is for rows of words, shape (V,); received x of shape {shape}.")
+        return tuple(shape)
+
+    def call(self, raw, event_rank=None):
+        return _Words(1.0, logits=raw)
+
+
+class _Words(tfd.Multinomial):
+    # TFP adds the multinomial coefficient, and asks for whole counts that sum to the total.
+    def _log_prob(self, x):
+        return tf.reduce_sum(x * tf.nn.log_softmax(self.logits), axis=-1)
+
+
+def positive(raw):
+    """The scale for a raw value: `softplus(raw) + 1e-6`."""
+    return tf.nn.softplus(raw) + SCALE_FLOOR
+
+
+def _independent(distribution, event_rank):
+    """All axes but the first belong to the event, or the last `event_rank` where several axes lead."""
+    if event_rank is None:
+        event_rank = distribution.batch_shape.rank - 1
+    return tfd.Independent(distribution, event_rank)
+
+
+NAMES = {
+    "bernoulli": Bernoulli,
+    "continuous_bernoulli": ContinuousBernoulli,
+    "gaussian": Gaussian,
+    "gaussian_learned_scale": GaussianLearnedScale,
+    "gaussian_per_dimension": GaussianPerDimension,
+    "laplace": Laplace,
+    "categorical": Categorical,
+    "multinomial": Multinomial,
+}
+
+
+class Custom(Likelihood):
+    """A user's callable from raw outputs to a distribution, with no checks on x."""
+
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def raw_shape(self, shape):
+        return None
+
+    def call(self, raw, event_rank=None):
+        distribution = self.function(raw)
+        if not isinstance(distribution, tfd.Distribution):
+            raise ValueError(
+                f"likelihood: expected the callable to return a tfp.distributions object; received {distribution!r}."
+            )
+        if _is_point(distribution):
+            raise ValueError(
+                "likelihood: p(x|z) is a point, and so gives x neither a probability nor a density. Choose a "
+                "distribution of some width, such as 'gaussian'."
+            )
+        missing = (raw.shape.rank - 1 if event_rank is None else event_rank) - distribution.event_shape.rank
+        if missing < 0:
+            raise ValueError(
+                f"likelihood: expected the callable to return a distribution whose event is one x; received "
+                f"{distribution} for raw outputs of shape {raw.shape}. Give tfd.Independent its "
+                "reinterpreted_batch_ndims, as raw outputs may have several leading axes."
+            )
+        return tfd.Independent(distribution, missing) if missing else distribution
+
+
+def _is_point(distribution):
+    return all(isinstance(each, POINTS) for each in parts(distribution))
+
+
+def parts(distribution):
+    """The distributions of single values that tfd mixes or wraps in one; a transformed or quantized one is whole."""
+    if isinstance(distribution, tfd.QuantizedDistribution | tfd.TransformedDistribution):
+        return [distribution]
+    if isinstance(distribution, tfd.Mixture):
+        return [part for each in distribution.components for part in parts(each)]
+    for wrapped in ("components_distribution", "distribution"):  # of a mixture of one kind; of the rest
+        if hasattr(distribution, wrapped):
+            return parts(getattr(distribution, wrapped))
+    return [distribution]
+
+
+def get(likelihood):
+    """The `Likelihood` layer for a name, a layer, or a callable `raw -> tfd distribution`.
+
+    Raises:
+        ValueError: for an unknown name or an object that is none of these.
+    """
+    if isinstance(likelihood, str) and likelihood in NAMES:
+        return NAMES[likelihood]()
+    if isinstance(likelihood, Likelihood):
+        return likelihood
+    if callable(likelihood):
+        return Custom(likelihood)
+    raise ValueError(
+        f"Unknown likelihood {likelihood!r}: expected one of {', '.join(NAMES)}, or a callable from the decoder's raw "
+        "outputs to a tfp.distributions object."
+    )

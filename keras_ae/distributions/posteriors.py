@@ -1,0 +1,278 @@
+"""q(z|x): an encoder's raw output becomes a distribution over codes.
+
+Each posterior is a Keras layer from raw outputs `(B, parameters_for(latent_dim))` to a `tfp.distributions` object,
+batch `(B,)`, event `(latent_dim,)`, whose samples pass gradients on. Log densities are in nats.
+"""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae.distributions.likelihoods import positive
+from keras_ae.layers.made import MADE
+from keras_ae.utils import validation
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+class Posterior(keras.layers.Layer):
+    """Base of the posteriors: says how wide the encoder's output is and makes the distribution.
+
+    Attributes:
+        knows_own_samples_only: bool, whether q has a fast density, of any shape, for its own samples alone.
+    """
+
+    knows_own_samples_only = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
+        self.built = True  # weights, where there are any, are made in the constructor
+
+    def parameters_for(self, latent_dim):
+        """int, raw values that the encoder gives for a code of `latent_dim` dimensions."""
+        raise NotImplementedError
+
+    def latent_dim_for(self, width):
+        """int, size of a code for `width` raw values: the inverse of `parameters_for`.
+
+        Raises:
+            ValueError: if no code has that many.
+        """
+        latent_dim = next((d for d in range(1, width + 1) if self.parameters_for(d) >= width), None)
+        if latent_dim is None or self.parameters_for(latent_dim) != width:
+            raise ValueError(
+                f"encoder: no size of a code needs {width} raw values a row for the posterior {self.name}; a code of "
+                f"2 needs {self.parameters_for(2)}, of 10 {self.parameters_for(10)}."
+            )
+        return latent_dim
+
+    def _latent_dim(self, raw):
+        if len(raw.shape) != 2 or raw.shape[-1] is None:
+            raise ValueError(f"encoder: expected raw outputs of shape (B, width), received {raw.shape}.")
+        return self.latent_dim_for(raw.shape[-1])
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Point(Posterior):
+    """No noise: `z = raw`. Raw width: D."""
+
+    def parameters_for(self, latent_dim):
+        return latent_dim
+
+    def call(self, raw):
+        return tfd.VectorDeterministic(raw)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Bits(Posterior):
+    """Independent bits: `q(z|x) = prod_j Bernoulli(z_j; sigmoid(raw_j))`, z float32 0 or 1. Raw width: D.
+
+    Its samples pass no gradients on; `relaxed_bits.RELAXATIONS` do.
+    """
+
+    def parameters_for(self, latent_dim):
+        return latent_dim
+
+    def call(self, raw):
+        return tfd.Independent(tfd.Bernoulli(logits=raw, dtype=tf.float32), 1)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Diagonal(Posterior):
+    """Gaussian with independent dimensions.
+
+        q(z|x) = N(z; m, diag(s)^2),    [m | r] = raw,    s = softplus(r) + 1e-6
+
+    Raw width: 2 D. See also: `FullCovariance`, which knows correlations; `InverseAutoregressive`, which knows curves.
+
+    Source: Kingma & Welling 2014, equation 9.
+    """
+
+    def parameters_for(self, latent_dim):
+        return 2 * latent_dim
+
+    def call(self, raw):
+        latent_dim = self._latent_dim(raw)
+        return _diagonal(raw, latent_dim)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class FullCovariance(Posterior):
+    """Gaussian with any covariance.
+
+        q(z|x) = N(z; m, L L^T),    [m | r] = raw,    L = lower triangle of r, its diagonal softplus(r_jj) + 1e-6
+
+    Raw width: D + D (D + 1) / 2, the triangle in the order of `tfp.math.fill_triangular`. The posterior of a linear
+    decoder with Gaussian noise is of this form, so that its bound can be exact.
+
+    Source: Kingma & Welling 2019, section 2.5.1. See also: `Diagonal`.
+    """
+
+    def parameters_for(self, latent_dim):
+        return latent_dim * (latent_dim + 3) // 2
+
+    def latent_dim_for(self, width):
+        latent_dim = (math.isqrt(9 + 8 * width) - 3) // 2  # the root of D (D + 3) / 2 = width, without a search
+        return latent_dim if self.parameters_for(latent_dim) == width > 0 else super().latent_dim_for(width)
+
+    def call(self, raw):
+        latent_dim = self._latent_dim(raw)
+        triangle = tfp.math.fill_triangular(raw[:, latent_dim:])
+        # Not tfb.FillScaleTriL: XLA cannot compile the gradient of the op by which that sets the diagonal.
+        below = triangle * np.tril(np.ones((latent_dim, latent_dim), "float32"), -1)
+        scale = below + tf.linalg.diag(positive(tf.linalg.diag_part(triangle)))
+        return tfd.MultivariateNormalTriL(raw[:, :latent_dim], scale)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class InverseAutoregressive(Posterior):
+    """A diagonal Gaussian bent by inverse autoregressive flow.
+
+        z_0 ~ N(m, diag(s)^2),    [m | r | h] = raw,    s = softplus(r) + 1e-6
+        z_t = sigma_t z_t-1 + (1 - sigma_t) m_t,    sigma_t = sigmoid(s_t),    [m_t, s_t] = MADE_t(z_t-1, h)
+        log q(z_T|x) = log N(z_0; m, diag(s)^2) - sum_t sum_i log sigma_t,i
+
+    for t = 1, ..., T, in turn from first to last and from last to first dimension; s_t starts at 2, so that a step
+    changes little. A sample and its density take one pass through the networks: TFP remembers z_T's origin for as long
+    as the very tensor lives. The density of another z takes latent_dim passes: so does that of `IWAE`'s doubly
+    reparameterised gradient, and gradient="reparameterised" is the faster one here.
+
+    `mean()` is the image of the base's mean m under the flow, a deterministic code near the bulk of q. It is not the
+    expectation of z, which has no closed form. The KL to a prior is a Monte Carlo estimate.
+
+    Args:
+        latent_dim: int, D.
+        context: int, size of h; 0 for none: the networks then do the same for every x.
+        steps: int, T.
+        hidden: ints, units of the hidden layers of each step's `MADE`.
+        activation: of the hidden layers, as Keras names it.
+
+    Raw width: 2 D + context.
+
+    Raises:
+        ValueError: if a size is not a whole number in its range, or raw outputs have another width.
+
+    Example:
+
+        posterior = InverseAutoregressive(8, context=32)
+        encoder = ka.networks.mlp_encoder((784,), latent_dim=1, parameters=posterior.parameters_for(8))    # (B, 48)
+        q = posterior.call(encoder(x))
+        z = q.sample(5, seed=[0, 1])    # (5, B, 8)
+        q.log_prob(z)                   # (5, B)
+
+    Source: Kingma 2016, equations 10 to 14. See also: `flows.Flow`, the same map the other way, whose densities are
+    fast for any z.
+    """
+
+    knows_own_samples_only = True
+
+    def __init__(self, latent_dim, context=32, steps=2, hidden=(64, 64), activation="relu", **kwargs):
+        super().__init__(**kwargs)
+        steps = validation.positive_int("steps", steps)
+        self.latent_dim, self.context, self.hidden, self.activation = latent_dim, context, tuple(hidden), activation
+        self.steps = [
+            MADE(latent_dim, hidden, context=context, bias=(0.0, 2.0), reverse=i % 2 == 1, activation=activation)
+            for i in range(steps)
+        ]
+
+    def parameters_for(self, latent_dim):
+        if latent_dim != self.latent_dim:
+            raise ValueError(f"latent_dim: this posterior is for codes of {self.latent_dim}; received {latent_dim}.")
+        return 2 * latent_dim + self.context
+
+    def latent_dim_for(self, width):
+        expected = self.parameters_for(self.latent_dim)
+        if width != expected:
+            raise ValueError(
+                f"encoder: the posterior {self.name} expects {expected} raw values a row, received {width}."
+            )
+        return self.latent_dim
+
+    def call(self, raw):
+        latent_dim = self._latent_dim(raw)
+        h = raw[:, 2 * latent_dim :] if self.context else None
+        steps = [
+            tfb.Invert(tfb.MaskedAutoregressiveFlow(bijector_fn=lambda z, step=step: _ungated(step, z, h)))
+            for step in self.steps
+        ]
+        return _Bent(_diagonal(raw[:, : 2 * latent_dim], latent_dim), tfb.Chain(steps[::-1]), name="iaf")
+
+    def get_config(self):
+        return super().get_config() | {
+            "latent_dim": self.latent_dim,
+            "context": self.context,
+            "steps": len(self.steps),
+            "hidden": self.hidden,
+            "activation": self.activation,
+        }
+
+
+class _Bent(tfd.TransformedDistribution):
+    # TFP has no mean for maps that are not affine.
+    def _mean(self):
+        return self.bijector.forward(self.distribution.mean())
+
+
+def _ungated(step, z, h):
+    """The inverse of z -> sigma z + (1 - sigma) m, with sigma and m as they are at z."""
+    # Not `step.call`: inside a model of mixed precision that would read its weights as float16.
+    m, s = tf.unstack(step(z, h), axis=-1)
+    gate = tfb.Chain([tfb.Shift(tf.sigmoid(-s) * m), tfb.Scale(log_scale=tf.math.log_sigmoid(s))])
+    return tfb.Invert(gate)
+
+
+def _diagonal(raw, latent_dim):
+    mean, raw_scale = tf.split(raw, [latent_dim, latent_dim], axis=-1)
+    return tfd.MultivariateNormalDiag(mean, positive(raw_scale))
+
+
+NAMES = {
+    "point": Point,
+    "bits": Bits,
+    "diagonal": Diagonal,
+    "full_covariance": FullCovariance,
+    "inverse_autoregressive": InverseAutoregressive,
+}
+
+
+def check_has_density(posterior, default):
+    """Raises a `ValueError` unless q(z|x) is a distribution of the kind that a model has by default: its prior's.
+
+    A point has no density, and bits have none that compares with a prior over all numbers: an importance weight of
+    theirs is no estimate of p(x).
+    """
+    if isinstance(posterior, Point) or isinstance(posterior, Bits) != (default == "bits"):
+        expected = "bits" if default == "bits" else "a density over continuous codes, such as 'diagonal'"
+        raise ValueError(f"posterior: expected {expected}; received {posterior.name}.")
+
+
+def check_is_diagonal(posterior, option):
+    """Raises a `ValueError` unless dimensions of q(z|x) are independent, as `option` of a model asks."""
+    if not isinstance(posterior, Diagonal):
+        raise ValueError(f"{option}: expected a diagonal Gaussian posterior; received {posterior.name}.")
+
+
+def get(posterior, latent_dim):
+    """The `Posterior` layer for a name or a layer; `latent_dim` None where it is not known yet.
+
+    Raises:
+        ValueError: for an unknown name, an object that is none of these, a layer for codes of another size, or
+            "inverse_autoregressive" without a `latent_dim`.
+    """
+    if isinstance(posterior, str) and posterior in NAMES:
+        if posterior != "inverse_autoregressive":
+            return NAMES[posterior]()
+        if latent_dim is None:
+            raise ValueError(f"posterior={posterior!r} needs the size of a code: give the decoder a keras.Input.")
+        return InverseAutoregressive(latent_dim)
+    if isinstance(posterior, Posterior):
+        if latent_dim is not None:
+            posterior.parameters_for(latent_dim)  # raises where it is for codes of another size
+        return posterior
+    raise ValueError(
+        f"Unknown posterior {posterior!r}: expected one of {', '.join(NAMES)}, or a keras_ae.posteriors layer."
+    )

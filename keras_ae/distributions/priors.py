@@ -1,0 +1,393 @@
+"""p(z): Keras layers that return a `tfp.distributions` object over codes, event `(latent_dim,)`, when called."""
+
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae.distributions.likelihoods import parts, positive
+from keras_ae.utils import validation
+
+tfd = tfp.distributions
+
+
+class Prior(keras.layers.Layer):
+    """Base of the priors; `prior.call()` is the distribution. (Keras calls no layer without inputs.)"""
+
+    def __init__(self, latent_dim, **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        self.latent_dim = latent_dim
+        self.built = True
+
+    def get_config(self):
+        return super().get_config() | {"latent_dim": self.latent_dim}
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Normal(Prior):
+    """The standard normal, `p(z) = N(z; 0, I)`."""
+
+    def call(self):
+        return tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class FairCoins(Prior):
+    """Independent bits, each 1 with probability 1/2: `p(z) = 2^-D` for z in {0, 1}^D."""
+
+    def call(self):
+        return tfd.Independent(tfd.Bernoulli(logits=tf.zeros(self.latent_dim), dtype=tf.float32), 1)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class BernoulliMixture(Prior):
+    """A mixture of independent bits whose weights and probabilities are learned with the model.
+
+        p(z) = sum_k w_k prod_j Bernoulli(z_j; p_kj),    w = softmax(logits),    p_kj = sigmoid(bit_logits_kj)
+
+    Codes gather around the components, as documents do around subjects (Dong 2019, BMSH). The KL to it is a Monte Carlo
+    estimate. See also: `LearnedMixture`, the same for Gaussian codes.
+    """
+
+    def __init__(self, latent_dim, components=20, **kwargs):
+        super().__init__(latent_dim, **kwargs)
+        self.components = validation.positive_int("components", components)
+        self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits")
+        # Far enough apart to tell components from each other at the beginning, near enough to fair coins.
+        spread = keras.initializers.RandomNormal(stddev=0.5)
+        self.bit_logits = self.add_weight(shape=(self.components, latent_dim), initializer=spread, name="bit_logits")
+
+    def call(self):
+        bits = tfd.Bernoulli(logits=tf.convert_to_tensor(self.bit_logits), dtype=tf.float32)
+        weights = tfd.Categorical(logits=tf.convert_to_tensor(self.logits))
+        return tfd.MixtureSameFamily(weights, tfd.Independent(bits, 1))
+
+    def get_config(self):
+        return super().get_config() | {"components": self.components}
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Uniform(Prior):
+    """Uniform on the cube [-1, 1]^D; for models that match samples: a Gaussian posterior has infinite KL to it."""
+
+    def call(self):
+        edge = tf.ones(self.latent_dim)
+        return tfd.Independent(tfd.Uniform(-edge, edge), 1)
+
+
+class _Planar(Prior):
+    """An even mixture of Gaussians in the plane, given by means `(K, 2)` and scales `(K, 2)` along rotated axes."""
+
+    def __init__(self, latent_dim=2, **kwargs):
+        if latent_dim != 2:
+            raise ValueError(f"{type(self).__name__} lies in the plane: expected latent_dim=2, received {latent_dim}.")
+        super().__init__(latent_dim, **kwargs)
+
+    def _mixture(self, angles, means, scales):
+        cos, sin = np.cos(angles), np.sin(angles)
+        rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)  # (K, 2, 2)
+        covariance = rotation * scales[:, None, :] ** 2 @ np.swapaxes(rotation, -1, -2)
+        components = tfd.MultivariateNormalTriL(
+            means.astype("float32"), np.linalg.cholesky(covariance).astype("float32")
+        )
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(len(means))), components)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Ring(_Planar):
+    """Ten Gaussians on a circle of radius 4, long along the radius (Makhzani 2015, figure 4, read off the picture).
+
+        p(z) = 1/10 sum_k N(z; 4 u_k, diag(1, 0.25)^2 in the axes of u_k),    u_k at angle 2 pi k / 10
+
+    Two-dimensional codes only.
+
+    Example: `vae = ka.VAE(encoder, decoder, prior="ring")`
+
+    See also: `SwissRoll`.
+    """
+
+    components = 10
+    radius = 4.0
+    scales = (1.0, 0.25)
+
+    def call(self):
+        angles = 2 * np.pi * np.arange(self.components) / self.components
+        means = self.radius * np.stack([np.cos(angles), np.sin(angles)], -1)
+        return self._mixture(angles, means, np.tile(self.scales, (self.components, 1)))
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class SwissRoll(_Planar):
+    """A spiral of nearly two turns, even along its length, with normal noise across it (Makhzani 2015, figure 4).
+
+    The density is that of 200 Gaussians strung along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, t from 0.1 to 1,
+    each as long as the distance to its neighbours and 0.1 wide. Two-dimensional codes only.
+
+    Example: `vae = ka.VAE(encoder, decoder, prior="swiss_roll")`
+
+    See also: `Ring`.
+    """
+
+    components = 200
+    radius = 5.0
+    turns = 2
+    width = 0.1
+
+    def call(self):
+        fine = np.linspace(0.1, 1.0, 20_000)
+        phase = 2 * np.pi * self.turns * fine
+        curve = self.radius * fine[:, None] * np.stack([np.cos(phase), np.sin(phase)], -1)
+        steps = np.diff(curve, axis=0)
+        length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(steps, axis=-1))])
+        spacing = length[-1] / self.components
+        at = np.searchsorted(length[:-1], (np.arange(self.components) + 0.5) * spacing)
+        at = np.minimum(at, len(steps) - 1)
+        angles = np.arctan2(steps[at, 1], steps[at, 0])
+        return self._mixture(angles, curve[at], np.tile([spacing / 2, self.width], (self.components, 1)))
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class LearnedMixture(Prior):
+    """A mixture of Gaussians whose weights, means and scales are learned with the model.
+
+        p(z) = sum_k w_k N(z; m_k, diag(s_k)^2)
+
+    Starts as Gaussians of scale 1 around draws of the standard normal; the KL to it is a Monte Carlo estimate.
+
+    Args:
+        latent_dim: int, D.
+        components: int, K.
+
+    Raises:
+        ValueError: if a size is no whole number, 1 or more.
+
+    Example: `vae = ka.VAE(encoder, decoder, prior=ka.priors.LearnedMixture(32, components=20))`
+
+    Source: Dilokthanakul 2016, section 3, without the labels' network. See also: `VampPrior`, whose components are the
+    model's own posteriors.
+    """
+
+    def __init__(self, latent_dim, components=10, **kwargs):
+        super().__init__(latent_dim, **kwargs)
+        self.components = validation.positive_int("components", components)
+        shape = (self.components, latent_dim)
+        self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits")
+        self.means = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(stddev=1.0), name="means")
+        # softplus(0.54) = 1: every component starts as wide as the standard normal.
+        self.raw_scales = self.add_weight(
+            shape=shape, initializer=keras.initializers.Constant(0.5413), name="raw_scales"
+        )
+
+    def call(self):
+        components = tfd.MultivariateNormalDiag(tf.convert_to_tensor(self.means), positive(self.raw_scales))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.convert_to_tensor(self.logits)), components)
+
+    def get_config(self):
+        return super().get_config() | {"components": self.components}
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class VampPrior(Prior):
+    """A mixture of the model's own posteriors at learned pseudo-inputs.
+
+        p(z) = 1/K sum_k q(z | u_k),    u_k = low + (high - low) v_k
+
+    v_k are the weights `pseudo_inputs`, which the optimizer's steps keep in [0, 1], and low to high is the likelihood's
+    range of x; where that has no upper end, u_k = v_k. The encoder is the model's own: the model binds the prior to it,
+    and is saved with one encoder. Each step of training passes K more rows through it, as in inference: without
+    dropout, and with the moving averages of batch normalisation. The KL is a Monte Carlo estimate.
+
+    Args:
+        latent_dim: int, D.
+        input_shape: shape of one x.
+        components: int, K.
+        initial: `(K, *input_shape)` numbers in x's own range from which the pseudo-inputs start, such as rows of the
+            training set; None for uniform noise. A saved model has the learned ones instead.
+
+    Raises:
+        ValueError: if a size is no whole number, 1 or more, or `initial` is not finite or has another shape; when a
+            model binds it, if x has another shape, `initial` is out of x's range or another model has the prior; and
+            when the density is asked for, if no model has.
+
+    Example:
+
+        prior = ka.priors.VampPrior(32, (28, 28, 1), components=500, initial=x_train[:500])
+        vae = ka.VAE(encoder, decoder, prior=prior)
+
+    Source: Tomczak & Welling 2018, section 3. See also: `LearnedMixture`, whose components are free.
+    """
+
+    def __init__(self, latent_dim, input_shape, components=50, initial=None, **kwargs):
+        super().__init__(latent_dim, **kwargs)
+        self.components = validation.positive_int("components", components)
+        self.event_shape = tuple(validation.positive_int("input_shape", size) for size in input_shape)
+        shape = (self.components, *self.event_shape)
+        if initial is not None:
+            initial = np.asarray(initial)
+            if initial.shape != shape:
+                raise ValueError(f"initial: expected shape {shape}, received {initial.shape}.")
+            validation.check_array("initial", initial, self.event_shape, None)
+        self._initial, self._low, self._high, self._posterior_of = initial, None, None, None
+        self.pseudo_inputs = self.add_weight(
+            shape=shape,
+            initializer=keras.initializers.RandomUniform(0.0, 1.0),
+            constraint=self._into_range,
+            name="pseudo_inputs",
+        )
+        if initial is not None:
+            self.pseudo_inputs.assign(initial)
+
+    def bind(self, posterior, likelihood, event_shape):
+        """Takes the model's function from x to q(z|x), the likelihood that knows x's range, and x's shape or None."""
+        if self._posterior_of == posterior:
+            return
+        if self._posterior_of is not None:
+            raise ValueError("prior: this VampPrior belongs to another model already. Make one for each model.")
+        if event_shape and not validation.fits(self.event_shape, event_shape):
+            raise ValueError(f"prior: its input_shape is {self.event_shape}, the encoder's x has {event_shape}.")
+        self._posterior_of, self._low, self._high = posterior, likelihood.low, likelihood.high
+        if self._initial is not None:
+            validation.check_array("initial", self._initial, self.event_shape, likelihood)
+            if self._high is not None:
+                self.pseudo_inputs.assign((self._initial - self._low) / (self._high - self._low))
+
+    def call(self):
+        if self._posterior_of is None:
+            raise ValueError(
+                "prior: a VampPrior is made of a model's posteriors: give it to a model first, VAE(prior=prior)."
+            )
+        u = tf.convert_to_tensor(self.pseudo_inputs)
+        if self._high is not None:
+            u = self._low + (self._high - self._low) * u
+        q = self._posterior_of(u)
+        if q.event_shape[-1] != self.latent_dim:
+            raise ValueError(
+                f"prior: its latent_dim is {self.latent_dim}, the encoder's codes have {q.event_shape[-1]}."
+            )
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
+
+    def _into_range(self, values):
+        # A projection after each step: under the paper's hard tanh, what has left the range gets no more gradient.
+        if self._low is None:
+            return values
+        return tf.maximum(values, self._low) if self._high is None else tf.clip_by_value(values, 0.0, 1.0)
+
+    def get_config(self):
+        return super().get_config() | {"input_shape": self.event_shape, "components": self.components}
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class NormalWeights(keras.regularizers.Regularizer):
+    """A normal prior over a network's weights, for the most probable weights instead of the likeliest.
+
+        log p(w, X) >= N/M sum_b ELBO_b + sum_w log N(w; 0, scale^2) + constant,    b the rows of a batch of M
+        regularizer(w) = sum_w w^2 / (2 scale^2 N)
+
+    A model's loss is the mean over the batch, so -N times the loss with this regularizer is the estimate above, up to
+    the constant: its mean over batches is the bound of all N rows, and rows and weights count as they should.
+
+    Args:
+        rows: int, rows of the training data (N).
+        scale: float, the prior's standard deviation.
+
+    Example: `ka.networks.mlp_encoder((28, 28, 1), 32, parameters=2, kernel_regularizer=NormalWeights(60_000))`
+
+    Source: Kingma & Welling 2014, equation 8, and appendix F for a prior over weights.
+    """
+
+    def __init__(self, rows, scale=1.0):
+        self.rows, self.scale = validation.positive_int("rows", rows), validation.not_negative("scale", scale)
+        if not self.scale:
+            raise ValueError("scale: expected a number above 0, received 0.")
+
+    def __call__(self, w):
+        return keras.ops.sum(w**2) / (2 * self.scale**2 * self.rows)
+
+    def get_config(self):
+        return {"rows": self.rows, "scale": self.scale}
+
+
+NAMES = {"normal": Normal, "uniform": Uniform, "ring": Ring, "swiss_roll": SwissRoll, "mixture": LearnedMixture}
+
+
+def get(prior, latent_dim):
+    """What `distribution` takes: a layer or a function, for None (the standard normal), a name or a tfd.
+
+    `latent_dim` may be None where networks are not built yet; names then have nothing to be made from.
+
+    Raises:
+        ValueError: for an unknown name, an object that is none of these, or an event that is not `(latent_dim,)`.
+    """
+    if prior is None:
+        prior = "normal"
+    if isinstance(prior, str) and prior in NAMES and latent_dim is None:
+        raise ValueError(f"prior={prior!r} needs the size of a code: give the encoder or the decoder a keras.Input.")
+    if isinstance(prior, str) and prior in NAMES:
+        return NAMES[prior](latent_dim)
+    if isinstance(prior, tfd.Distribution):
+        if prior.trainable_variables:
+            warnings.warn(
+                f"prior: training does not move the variables of {prior.name}, only those of Keras layers, such as "
+                "keras_ae.priors.LearnedMixture.",
+                stacklevel=2,
+            )
+        _check_event(prior, latent_dim)
+        return lambda: prior
+    if callable(prior):
+        if isinstance(prior, keras.layers.Layer) and not prior.built:
+            prior.build((None, latent_dim))
+        _check_event(distribution(prior), latent_dim)
+        return prior
+    raise ValueError(
+        f"Unknown prior {prior!r}: expected None, one of {', '.join(NAMES)}, a tfp.distributions object, or a callable "
+        "without arguments that returns one."
+    )
+
+
+def distribution(prior):
+    """What a prior, as `get` returns it, gives now."""
+    return prior.call() if isinstance(prior, keras.layers.Layer) else prior()
+
+
+def _check_event(prior, latent_dim):
+    if latent_dim is not None and prior.event_shape != tf.TensorShape([latent_dim]):
+        raise ValueError(f"prior: expected a distribution over codes, event shape ({latent_dim},); received {prior}.")
+    if prior.dtype != tf.float32 or prior.batch_shape.rank:
+        raise ValueError(f"prior: expected one float32 distribution, without a batch axis; received {prior}.")
+
+
+def check_covers_bits(prior):
+    """Raises unless `prior` is a distribution over bits: its samples are 0 or 1, and both can come."""
+    ends = [prior.log_prob(tf.fill(prior.event_shape, tf.cast(bit, prior.dtype))) for bit in (0, 1)]
+    bits = np.isin(prior.sample(8, seed=0), (0.0, 1.0)).all()
+    if prior.dtype != tf.float32 or not bits or not np.isfinite(ends).all():
+        raise ValueError(
+            f"prior: expected a distribution over float32 bits, such as keras_ae.priors.BernoulliMixture; received "
+            f"{prior}."
+        )
+
+
+def _gives_whole_numbers(prior):
+    try:
+        z = np.asarray(prior.sample(64, seed=0))
+    except NotImplementedError:  # a density alone is enough to train by
+        return False
+    return np.all(z == np.round(z)) and np.abs(z).max() < 1 << 23  # beyond, all float32 are whole
+
+
+# Densities over another space than R^D, which do not say so far out.
+_ELSEWHERE = (tfd.VonMises, tfd.VonMisesFisher, tfd.SphericalUniform, tfd.PowerSpherical, tfd.Dirichlet)
+
+
+def check_covers_gaussians(prior):
+    """Raises where `prior` has no density over R^D: a Gaussian posterior then has no KL to it, or an infinite one."""
+    if any(isinstance(each, _ELSEWHERE) for each in parts(prior)) or _gives_whole_numbers(prior):
+        raise ValueError(f"prior: expected a density over all real codes; received {prior}.")
+    far = [prior.log_prob(tf.fill(prior.event_shape, edge)) for edge in (-100.0, 100.0)]
+    if not np.isfinite(far).all():
+        raise ValueError(
+            f"prior: {prior.name} has no mass outside its support: the KL of a Gaussian posterior to it is infinite. "
+            "Expected a prior with a density everywhere; match a bounded one by samples (MMD or a critic) instead."
+        )

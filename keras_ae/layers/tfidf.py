@@ -1,0 +1,113 @@
+"""Raw text to rows of word weights, inside the graph."""
+
+import os
+import pathlib
+from collections import Counter
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# A word longer than a long posting adds nothing to a bag; the bound keeps one hostile document from holding a server.
+MAX_BYTES = 2**20
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+def separate_words(text):
+    """Lower-cases, and puts one space wherever letters and digits end; invalid UTF-8 becomes U+FFFD, then a space.
+
+    Only the first `MAX_BYTES` bytes of a text are read.
+    """
+    text = tf.strings.substr(text, 0, MAX_BYTES)
+    text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=True)
+    text = tf.strings.lower(text, encoding="utf-8")
+    return tf.strings.regex_replace(text, r"[^\p{L}\p{N}]+", " ")
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class TfIdf(keras.layers.Layer):
+    """Texts to rows of TF-IDF weights with unit length.
+
+        x_w = (1 + log n_w) idf_w / norm,    idf_w = 1 + log((1 + N) / (1 + df_w)),    norm = sqrt(sum_w (...)^2)
+
+    n_w counts word w in a text, df_w the texts of N that hold it: scikit-learn's TfidfVectorizer with `sublinear_tf`.
+    A word is a run of two or more letters or digits. A text without any known word becomes a row of zeros.
+
+    Args:
+        vocabulary: list of words, or path of a text file with one word a line, which an export keeps as an asset.
+        idf: list of their weights, in the same order.
+
+    Call with strings `(B,)`; returns float32 `(B, len(vocabulary))`.
+
+    Raises:
+        ValueError: if `vocabulary` and `idf` differ in length.
+
+    Example:
+
+        features = ka.layers.TfIdf.of(documents, max_words=10_000)
+        x = features(tf.constant(["the shuttle reached its orbit"]))    # (1, 10000)
+
+    Source: Salton & Buckley 1988. See also: scikit-learn's TfidfVectorizer, the same outside of a graph.
+    """
+
+    def __init__(self, vocabulary, idf, **kwargs):
+        super().__init__(**{"dtype": "float32"} | kwargs)
+        is_path = isinstance(vocabulary, str | os.PathLike)
+        words = vocabulary
+        if is_path:
+            words = pathlib.Path(vocabulary).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        self.vocabulary, self.idf = list(words), [float(weight) for weight in idf]
+        if len(self.vocabulary) != len(self.idf):
+            raise ValueError(
+                f"idf: expected one weight for each of the {len(self.vocabulary)} words of the vocabulary, "
+                f"received {len(self.idf)}."
+            )
+        self.tokens = keras.layers.TextVectorization(
+            standardize=separate_words,
+            split="whitespace",
+            ragged=True,
+            vocabulary=str(vocabulary) if is_path else words,
+        )
+        self.built = True
+
+    @classmethod
+    def of(cls, texts, max_words=10_000, min_df=3, stop_words="english"):
+        """The layer whose vocabulary and weights are those of `texts`, an iterable of str, read once.
+
+        Keeps the `max_words` most frequent words that are in `min_df` texts or more and not among the `stop_words` (as
+        in scikit-learn).
+
+        Raises:
+            ValueError: if no word remains.
+        """
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        analyse = CountVectorizer(stop_words=stop_words, token_pattern=r"[^\W_]{2,}").build_analyzer()
+        count, frequency, n = Counter(), Counter(), 0
+        for text in texts:
+            words = Counter(analyse(text[:MAX_BYTES]))
+            count.update(words)
+            frequency.update(words.keys())
+            n += 1
+        known = [word for word in count if frequency[word] >= min_df]
+        if not known:
+            raise ValueError(
+                f"No word is in {min_df} or more of the {n} texts: expected a larger corpus, or a lower min_df."
+            )
+        # Ties by the word itself, so that equal corpora give equal vocabularies.
+        words = sorted(sorted(known, key=lambda word: (-count[word], word))[:max_words])
+        return cls(words, [1 + np.log((1 + n) / (1 + frequency[word])) for word in words])
+
+    def call(self, text):
+        tokens = self.tokens(text)  # ragged (B, words), 0 where padded and 1 where unknown
+        size = len(self.vocabulary) + 2
+        counts = tf.math.bincount(tokens, axis=-1, minlength=size, maxlength=size, dtype=tf.float32)
+        counts = tf.ensure_shape(counts, [None, size])[:, 2:]
+        weights = tf.where(counts > 0, 1 + tf.math.log(tf.maximum(counts, 1.0)), 0.0) * tf.constant(self.idf)
+        return tf.math.l2_normalize(weights, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape, len(self.vocabulary))
+
+    def get_config(self):
+        return super().get_config() | {"vocabulary": self.vocabulary, "idf": self.idf}

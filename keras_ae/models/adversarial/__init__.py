@@ -1,0 +1,1 @@
+"""Autoencoders with a critic."""

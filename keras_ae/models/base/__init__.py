@@ -1,0 +1,1 @@
+"""What named models share."""

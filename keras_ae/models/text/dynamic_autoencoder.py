@@ -1,0 +1,149 @@
+"""The dynamic autoencoder: codes of dated documents that move little from one document to the next."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae.models.deterministic.autoencoder import Autoencoder, target
+from keras_ae.training import Objective
+from keras_ae.utils import validation
+from keras_ae.utils.batching import in_batches
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class DynamicAutoencoder(Autoencoder):
+    """An autoencoder of bags of words whose codes walk at random from each document to the next.
+
+        z = encoder(x),    z' = encoder(y),    y the document before x
+        reconstruction = -log p(x|z) = -sum_w x_w log softmax(decoder(z))_w
+        dynamics = 1/2 ||z - z'||^2 = -log N(z; z', I) - D/2 log(2 pi)
+        loss = reconstruction + dynamics_weight dynamics
+
+    so `dynamics_weight` is the precision of the walk's steps. Small codes with large weights of the decoder evade the
+    dynamics: let the encoder end in a `BatchNormalization`, or regularise the decoder's kernels.
+
+    Args:
+        encoder: Keras model from word counts `(B, V)` to codes `(B, latent_dim)`.
+        decoder: Keras model from codes to logits of the words `(B, V)`.
+        likelihood: as in `Autoencoder`.
+        dynamics_weight: float, 0 or more; assign `model.dynamics_weight` at any time.
+        seed: int or None, of all randomness in training.
+
+    In `fit(x, y)`, row i of y is the document before row i of x in its sequence (a stream, a thread), or equal to it
+    where there is none; rows come in any order. Absent, no document has one.
+
+    Raises:
+        ValueError: if the networks do not fit each other, or an argument is unknown or out of range.
+
+    Example:
+
+        first = ka.DynamicAutoencoder(ka.networks.mlp_encoder((2000,), 500), ka.networks.mlp_decoder(500, (2000,)))
+        first.compile("adam")
+        first.fit(x[1:], x[:-1], epochs=20)    # x: (N, 2000) counts, in the order of time
+        model = first.deepen(ka.networks.mlp_encoder((500,), 10), ka.networks.mlp_decoder(10, (500,)))
+        model.compile("adam")
+        model.fit(x[1:], x[:-1], epochs=20)
+        z = model.encode(x)    # (N, 10)
+
+    Source: Mirowski, Ranzato & LeCun 2010. There the codes in training are not the encoder's but found by gradient
+    steps on the energy, as `infer` finds them here. See also: `Autoencoder`, the same without a past;
+    `keras_ae.evaluation.topics` for perplexity.
+    """
+
+    terms = ("reconstruction", "dynamics")
+
+    def __init__(self, encoder, decoder, likelihood="multinomial", dynamics_weight=1.0, *, seed=None, **kwargs):
+        super().__init__(encoder, decoder, likelihood, seed=seed, **kwargs)
+        if dynamics_weight < 0:
+            raise ValueError(f"dynamics_weight: expected 0 or more; received {dynamics_weight}.")
+        initial = keras.initializers.Constant(dynamics_weight)
+        self._dynamics_weight = self.add_weight(shape=(), initializer=initial, trainable=False, name="dynamics_weight")
+
+    def objectives(self):
+        return {"autoencoder": Objective(self.autoencode, self.networks, {"dynamics": self._dynamics_weight})}
+
+    def autoencode(self, x, y, training):
+        z = before = self.posterior(x, training=training).mean()
+        if y is not None:
+            # A document that begins a sequence stays where it is, whatever dropout makes of its second encoding.
+            begins = tf.reduce_all(x == y, axis=tf.range(1, tf.rank(x)))
+            before = tf.where(begins[:, None], z, self.posterior(y, training=training).mean())
+        return {
+            "reconstruction": -self.likelihood(z, training=training).log_prob(target(x, None)),
+            "dynamics": 0.5 * tf.reduce_sum((z - before) ** 2, axis=-1),
+        }
+
+    @property
+    def dynamics_weight(self):
+        """Precision of the walk's steps; assigning acts at once, also during `fit`."""
+        return float(self._dynamics_weight.numpy())
+
+    @dynamics_weight.setter
+    def dynamics_weight(self, value):
+        self._dynamics_weight.assign(value)
+
+    def deepen(self, encoder, decoder):
+        """The next stage: a model of the same kind whose code is that of `encoder` on this model's codes.
+
+            z_2 = encoder(z_1),    z_1 = self.encoder(x),    p(x|z_2) = self.likelihood(decoder(z_2))
+
+        Both models share this one's networks, which are frozen; so the words themselves are what every stage
+        reconstructs. To train all stages at once afterwards: `unfreeze`.
+
+        Args:
+            encoder: Keras model from this model's codes to shorter ones.
+            decoder: Keras model from those back to this model's codes.
+
+        Raises:
+            ValueError: if the networks do not fit, or this model was never built.
+        """
+        self.require_built()
+        self.encoder.trainable = self.decoder.trainable = False
+        networks = (
+            _chain(self.event_shape, self.encoder, encoder),
+            _chain(decoder.input_shape[1:], decoder, self.decoder),
+        )
+        return DynamicAutoencoder(*networks, self._likelihood, self.dynamics_weight, seed=self._arguments.get("seed"))
+
+    def unfreeze(self):
+        """Lets the networks of all stages move again, from the next `compile` on."""
+        for network in (self.encoder, self.decoder):
+            # To a network that is trainable itself, assigning True is no change, and would not reach its layers.
+            network.trainable = False
+            network.trainable = True
+
+    @in_batches
+    def infer(self, x, before, *, encoding_weight=1.0, max_iterations=50):
+        """Codes `(B, latent_dim)` of lowest energy, between what x says, what the encoder says, and the past.
+
+            E(z) = -log p(x|z) + encoding_weight/2 ||z - encoder(x)||^2 + dynamics_weight/2 ||z - before||^2
+
+        Descends from the encoder's codes by L-BFGS, each row on its own, to the maximum a posteriori or a local one.
+
+        Args:
+            x: documents, as in `encode`.
+            before: `(B, latent_dim)`, codes of the documents before, from `encode` or `infer`; where there is none, the
+                row of `encode(x)`.
+            encoding_weight: float, precision around the encoder's code.
+            max_iterations: int.
+        """
+        code, words = self.posterior(x).mean(), target(x, None)
+
+        def energy(z):
+            steps = encoding_weight * (z - code) ** 2 + self._dynamics_weight * (z - before) ** 2
+            return 0.5 * tf.reduce_sum(steps, axis=-1) - self.likelihood(z).log_prob(words)
+
+        # Energies are of hundreds of nats in float32: what changes them by less is rounding.
+        search = {"initial_position": code, "max_iterations": max_iterations, "f_relative_tolerance": 1e-6}
+        return tfp.optimizer.lbfgs_minimize(lambda z: tfp.math.value_and_gradient(energy, z), **search).position
+
+    def check_inputs(self, x=None, before=None, **others):
+        super().check_inputs(x=x, **others)
+        if before is not None:
+            validation.check_array("before", before, (self.latent_dim,), None)
+
+
+def _chain(input_shape, *networks):
+    # Two networks of one name, such as "encoder", cannot be layers of one model; each is the only layer of its stage.
+    stages = [keras.Sequential([network], name=f"stage_{i}") for i, network in enumerate(networks)]
+    return keras.Sequential([keras.Input(input_shape), *stages])

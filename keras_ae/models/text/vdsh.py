@@ -1,0 +1,53 @@
+"""Variational deep semantic hashing: a Gaussian code, cut into bits at its medians."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_ae.distributions.relaxed_bits import Hashing
+from keras_ae.models.variational.vae import VAE
+from keras_ae.utils.batching import in_batches
+
+tfd = tfp.distributions
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class VDSH(Hashing, VAE):
+    """A `VAE` over words whose codes become bits after training: 1 where the posterior mean is above the median.
+
+        bit_j = [m_j(x) > t_j],    t_j = median over the training documents of m_j,    [m | r] = encoder(x)
+
+    Args: as in `VAE`; x `(B, V)` are word weights. After `fit`, `set_thresholds(x)` takes the medians.
+
+    Raises:
+        ValueError: as in `VAE`.
+
+    Example:
+
+        encoder = ka.networks.mlp_encoder((10_000,), latent_dim=32, hidden=(500, 500), parameters=2)
+        decoder = ka.networks.mlp_decoder(latent_dim=32, output_shape=(10_000,), hidden=())
+        model = ka.VDSH(encoder, decoder)
+        model.compile("adam")
+        model.fit(x, epochs=10)    # TF-IDF rows (N, 10000), see ka.layers.TfIdf
+        model.set_thresholds(x)
+        code = model.hash(x)       # (N, 4) uint8
+
+    Source: Chaidaroon & Fang 2017, sections 3.1 and 3.4. See also: `SemanticHashing`, which trains on bits.
+    """
+
+    def __init__(self, encoder, decoder, likelihood="multinomial", prior=None, beta=1.0, *, seed=None, **kwargs):
+        super().__init__(encoder, decoder, likelihood, prior, beta, seed=seed, **kwargs)
+        self.thresholds = self.add_weight(
+            shape=(self.latent_dim,), initializer="zeros", trainable=False, name="thresholds"
+        )
+
+    def set_thresholds(self, x, batch_size=128):
+        """Sets each bit's threshold to the median of its mean over documents x, so that half of them have it."""
+        self.thresholds.assign(np.median(self.encode(x, batch_size=batch_size), axis=0))
+
+    @in_batches
+    def probabilities(self, x):
+        """How likely z_j > t_j is, `(B, bits)`: Phi((m_j - t_j) / s_j)."""
+        q = self.posterior(x)
+        return tfd.Normal(0.0, 1.0).cdf((q.mean() - tf.convert_to_tensor(self.thresholds)) / q.stddev())

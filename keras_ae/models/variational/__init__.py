@@ -1,0 +1,1 @@
+"""Autoencoders that bound a likelihood."""

@@ -1,0 +1,109 @@
+"""The conditional variational autoencoder: everything given y."""
+
+import keras
+import tensorflow as tf
+
+from keras_ae.distributions import posteriors
+from keras_ae.models.base.inputs import Conditional
+from keras_ae.models.variational.vae import VAE
+from keras_ae.utils import validation
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class CVAE(Conditional, VAE):
+    """A VAE of p(x|y): encoder, decoder and, as an option, the prior see the condition y.
+
+        q(z|x, y) = N(z; m(x, y), diag(s(x, y))^2),    [m | r] = encoder([x, y]),    s = softplus(r) + 1e-6
+        log p(x|y) >= E_q[log p(x|z, y)] - KL(q(z|x, y) || p(z|y))
+        loss = reconstruction + beta (kl + free_bits)
+
+    What y tells need not be in z: with a label as y, z is the style, and decoding it under other labels keeps it. For
+    the completion of images x holds the pixels to predict and y the pixels seen.
+
+    Args:
+        encoder: Keras model from `[x, condition]` to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
+        decoder: Keras model from `[z, condition]` to the likelihood's raw outputs.
+        num_classes: int for integer labels y `(B,)`, 0 to num_classes - 1, which the networks receive one-hot; None for
+            a condition of numbers, y of the shape of the networks' second input. The networks see them as they are:
+            give pixels divided by 255, also where x are levels; uint8 other than 0 and 1 are refused.
+        prior_network: None, for a prior that does not depend on y, or a Keras model from the condition to
+            `[mean | raw scale]` of p(z|y), `(B, 2 * latent_dim)`.
+        likelihood, prior, posterior, beta, num_samples, free_bits, seed: as in `VAE`.
+
+    Raises:
+        ValueError: if the networks do not fit, an argument is unknown or out of range, labels are not 0 to
+            num_classes - 1, or a condition is missing or of another shape.
+
+    Example:
+
+        encoder = ka.networks.mlp_encoder((28, 28, 1), latent_dim=10, parameters=2, condition_shape=(10,))
+        decoder = ka.networks.mlp_decoder(latent_dim=10, output_shape=(28, 28, 1), condition_shape=(10,))
+        model = ka.CVAE(encoder, decoder, num_classes=10)
+        model.compile("adam")
+        model.fit(x_train, y_train, epochs=10)
+        z = model.encode(x, y)                         # the style of x
+        sevens = model.decode(z, np.full(len(z), 7))   # the same hand writes a 7
+
+    Source: Sohn 2015, equation 4. See also: `VAE`, without a condition; `M2`, where y is known for some rows only.
+    """
+
+    prior_network = None  # while the constructor of `VAE` runs
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        likelihood="bernoulli",
+        prior=None,
+        num_classes=None,
+        prior_network=None,
+        beta=1.0,
+        num_samples=1,
+        free_bits=0.0,
+        posterior=None,
+        *,
+        seed=None,
+        **kwargs,
+    ):
+        if isinstance(encoder, list | tuple) or hasattr(prior, "bind"):
+            raise ValueError(
+                "encoder and prior: layers of networks, and priors that ask the encoder, take no condition."
+            )
+        options = {"beta": beta, "num_samples": num_samples, "free_bits": free_bits, "posterior": posterior}
+        super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
+        if prior is not None and prior_network is not None:
+            raise ValueError("prior and prior_network: expected one of them at most; received both.")
+        self.num_classes = None if num_classes is None else validation.positive_int("num_classes", num_classes)
+        self.prior_network = prior_network
+        self.check_conditions(prior_network=validation.static_shape(prior_network, "input_shape"))
+        if prior_network is not None and self.latent_dim:
+            self._check_prior_width(validation.static_shape(prior_network, "output_shape"))
+
+    @property
+    def networks(self):
+        return [*super().networks, *([] if self.prior_network is None else [self.prior_network])]
+
+    def autoencode(self, x, y, training):
+        return self.elbo_terms(self.posterior(x, y, training=training), tf.cast(x, tf.float32), y, training=training)
+
+    @property
+    def prior(self):
+        """p(z): a tfd with event `(latent_dim,)`.
+
+        Raises:
+            ValueError: where the prior depends on y; see `conditional_prior`.
+        """
+        if self.prior_network is not None:
+            raise ValueError("prior: this model has p(z|y), not p(z). Use conditional_prior(y).")
+        return super().prior
+
+    def conditional_prior(self, y, *, training=False):
+        """p(z|y): a tfd, batch `(B,)` where it depends on y and `()` otherwise, event `(latent_dim,)`."""
+        if self.prior_network is None:
+            return self.prior
+        raw = self.prior_network(self.condition(y), training=training)
+        self._check_prior_width(raw.shape)
+        return posteriors.Diagonal().call(tf.cast(raw, tf.float32))
+
+    def _check_prior_width(self, shape):
+        validation.check_width("prior_network", shape, 2 * self.latent_dim, "raw values, [mean | raw scale]")

@@ -1,0 +1,126 @@
+"""M1+M2: a semi-supervised model of the codes of a VAE."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ae.distributions import sampling
+from keras_ae.models.base.encoder_decoder import EncoderDecoder
+from keras_ae.models.base.inputs import PartlyLabelled
+from keras_ae.models.variational.m2 import M2
+from keras_ae.models.variational.vae import VAE
+from keras_ae.training import Objective
+from keras_ae.utils import validation
+from keras_ae.utils.batching import in_batches
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class M1M2(PartlyLabelled, EncoderDecoder):
+    """An `M2` over codes that a trained `M1` draws from its posterior, anew at every step; M1 stays as it is.
+
+        p(x, y, z_2, z_1) = p(y) p(z_2) p(z_1|y, z_2) p(x|z_1)
+        z_1 ~ q(z_1|x) of M1;    the terms are those of M2 on z_1 and y
+
+    After training, codes are the means of M2 on the means of M1. There is no `log_prob`: a bound on log p(x|y) would
+    need z_1 to be drawn under y, and M1's posterior does not know it.
+
+    Args:
+        m1: trained `M1` or `VAE` of x.
+        m2: `M2` of M1's codes, its likelihood a Gaussian one.
+        units: ints, the dimensions of M1's code that M2 sees, such as `m1.units(x)`; None for all. The others are 0,
+            a standard normal prior's mean, when codes are decoded.
+
+    Randomness in training is that of `m2`'s seed. In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
+
+    Raises:
+        ValueError: if `m1` or `m2` is of another kind, the width of M2's input is not that of M1's code, its likelihood
+            is none of codes, a unit does not exist, labels are outside of the range, or no row is labelled.
+
+    Example:
+
+        units = m1.units(x)
+        encoder = ka.networks.mlp_encoder((len(units),), 50, (500,), parameters=2, condition_shape=(10,))
+        decoder = ka.networks.mlp_decoder(50, (len(units),), (500,), parameters=2, condition_shape=(10,))
+        classifier = ka.networks.mlp_encoder((len(units),), 10, (500,))
+        m2 = ka.M2(encoder, decoder, classifier, num_classes=10, likelihood="gaussian_per_dimension")
+        model = ka.M1M2(m1, m2, units)
+        model.compile("adam")
+        model.fit(ka.datasets.semi_supervised(x, y, batch_size=200, labelled=100, num_classes=10), epochs=100)
+        model.predict_proba(x_test)    # (B, 10)
+
+    Source: Kingma 2014, section 2.3. See also: `M2`, on x itself.
+    """
+
+    def __init__(self, m1, m2, units=None, **kwargs):
+        if not isinstance(m1, VAE) or m1.conditional:
+            raise ValueError(f"m1: expected an M1 or a VAE of x alone; received {type(m1).__name__}.")
+        if not isinstance(m2, M2):
+            raise ValueError(f"m2: expected an M2, which sums out labels; received {type(m2).__name__}.")
+        super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, seed=None, **kwargs)
+        self.m1, self.m2 = m1, m2
+        self.units = list(range(m1.latent_dim)) if units is None else np.asarray(units).tolist()
+        if len(set(self.units)) < len(self.units) or any(not _is_unit(unit, m1.latent_dim) for unit in self.units):
+            raise ValueError(
+                f"units: expected different ones of 0 to {m1.latent_dim - 1}, dimensions of M1's code; received "
+                f"{self.units}."
+            )
+        if m2.event_shape != (len(self.units),):
+            raise ValueError(
+                f"m2: expected a model of {len(self.units)} units of M1's code, received one of rows of shape "
+                f"{m2.event_shape}."
+            )
+        if m2._likelihood.low is not None or m2._likelihood.levels:
+            raise ValueError(
+                f"m2: expected a likelihood of any numbers, as codes are, such as 'gaussian_per_dimension'; received "
+                f"{m2._likelihood.name}."
+            )
+        self.terms, self.num_classes = m2.terms, m2.num_classes
+
+    def objectives(self):
+        return {"autoencoder": Objective(self.autoencode, self.m2.networks, self.m2.term_weights())}
+
+    def autoencode(self, x, y, training):
+        # One stream for both draws: two of equal seeds would give M2's code the noise of M1's.
+        z = sampling.draw(self.m1.posterior(x), 1, self.m2.next_seed())[0]
+        return self.m2.autoencode(self._seen(z), y, training)
+
+    def posterior(self, x, y=None, *, training=False):
+        return self.m2.posterior(self._seen(self.m1.posterior(x).mean()), y, training=training)
+
+    def likelihood(self, z, y=None, *, training=False):
+        return self.m1.likelihood(self._whole(self.m2.likelihood(z, y, training=training).mean()))
+
+    @property
+    def latent_dim(self):
+        return self.m2.latent_dim
+
+    @in_batches
+    def predict_proba(self, x):
+        """q(y|z_1) at the mean z_1 of q(z_1|x), how likely each class is: `(B, K)`.
+
+        Raises:
+            ValueError: if x does not suit the model.
+        """
+        return tf.exp(self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean())))
+
+    def sample(self, n, y=None, seed=0):
+        """n means of p(x|z_1), `(n, ...)`, at M2's samples of z_1 under the labels y `(n,)`, their means given z_2.
+
+        Row i depends on `seed + i`, its label and the weights.
+        """
+        return self.sample_at(seed + tf.range(validation.positive_int("n", n), dtype=tf.int64), y)
+
+    @in_batches
+    def sample_at(self, seeds, y=None):
+        """One mean of p(x|z_1), as of `sample`, for each of the int64 seeds `(B,)`."""
+        return self.m1.likelihood(self._whole(self.m2.sample_at(seeds, y))).mean()
+
+    def _seen(self, z):
+        return tf.gather(z, self.units, axis=-1)
+
+    def _whole(self, features):
+        return tf.matmul(features, tf.one_hot(self.units, self.m1.latent_dim))
+
+
+def _is_unit(unit, latent_dim):
+    return isinstance(unit, int) and not isinstance(unit, bool) and 0 <= unit < latent_dim

@@ -1,0 +1,131 @@
+"""M2: a conditional VAE whose label is known for some rows and summed out for the others."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_ae.models.base.inputs import PartlyLabelled, one_hot
+from keras_ae.models.variational.cvae import CVAE
+from keras_ae.utils import validation
+from keras_ae.utils.batching import in_batches
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class M2(PartlyLabelled, CVAE):
+    """A class y and a style z make x; a classifier q(y|x) guesses y where it is not known.
+
+        log p(x, y) >= -L(x, y) = E_q[log p(x|z, y)] - KL(q(z|x, y) || p(z)) + log p(y),    p(y) = 1/K
+        log p(x) >= -sum_y q(y|x) (L(x, y) + log q(y|x))
+
+    Both are one sum, over all K classes, with weights w_y: 1 for a known label and 0 for the others, or q(y|x).
+
+        reconstruction = -sum_y w_y E_q[log p(x|z, y)],    kl = sum_y w_y KL(q(z|x, y) || p(z))
+        label = sum_y w_y (log w_y - log p(y)),    classification = -log q(y|x) over the labelled rows
+        loss = reconstruction + kl + label + classification_weight classification
+
+    The term `classification` is a mean over the labelled rows, in the loss over those of the batch, 0 where there are
+    none; those of `datasets.semi_supervised` have a stated number. The other terms are means over all rows, so a
+    `classification_weight` of 0.1 is the paper's alpha = 0.1 N; and where a batch holds a larger share of labelled rows
+    than the data does, their L(x, y) counts more than in the paper's sum over the data.
+
+    `log_prob(x, y)` is log p(x|y), as of a `CVAE`; log p(x) is log 1/K sum_y p(x|y).
+
+    Args:
+        encoder: Keras model from `[x, one-hot y]` to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
+        decoder: Keras model from `[z, one-hot y]` to the likelihood's raw outputs.
+        classifier: Keras model from x to logits `(B, num_classes)`.
+        num_classes: int, K.
+        classification_weight: float; by default 50, with which ten equally likely classes cost as much as the pixels of
+            an MNIST image.
+        likelihood, prior, posterior, num_samples, seed: as in `VAE`.
+
+    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown; `datasets.semi_supervised` takes masked ones, too. A
+    class without a label is warned of in arrays, and there; another data set is looked at by its first batch alone.
+
+    Raises:
+        ValueError: if the networks do not fit, an argument is unknown or out of range, labels are outside of the range,
+            or no row is labelled.
+
+    Example:
+
+        some = ka.datasets.keep_labels(y, 100, seed=0)                 # -1 but for 10 of each class
+        batches = ka.datasets.semi_supervised(x, some, batch_size=200, labelled=100, num_classes=10)
+        model = ka.M2(encoder, decoder, classifier, num_classes=10)
+        model.compile("adam")
+        model.fit(batches, epochs=50)
+        model.predict_proba(x_test)    # (B, 10)
+
+    Source: Kingma 2014, equations 6 to 9. See also: `CVAE`, where y is always known; `M1M2`, on codes instead of x.
+    """
+
+    terms = ("reconstruction", "kl", "label", "classification")
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        classifier,
+        num_classes,
+        likelihood="bernoulli",
+        prior=None,
+        classification_weight=50.0,
+        num_samples=1,
+        posterior=None,
+        *,
+        seed=None,
+        **kwargs,
+    ):
+        validation.refuse(kwargs, {"beta", "free_bits", "prior_network"}, "M2", "y is summed out of the plain bound")
+        options = {
+            "num_classes": validation.positive_int("num_classes", num_classes),
+            "num_samples": num_samples,
+            "posterior": posterior,
+        }
+        super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
+        self.classifier = classifier
+        self._check_classifier_width(validation.static_shape(classifier, "output_shape"))
+        self.classification_weight = validation.not_negative("classification_weight", classification_weight)
+
+    @property
+    def networks(self):
+        return [*super().networks, self.classifier]
+
+    def term_weights(self):
+        return super().term_weights() | {"classification": self.classification_weight}
+
+    def autoencode(self, x, y, training):
+        x = tf.cast(x, tf.float32)
+        log_q = self.log_label_posterior(x, training)  # (B, K)
+        known = tf.cast(y >= 0, tf.float32)
+        labels = one_hot(y, self.num_classes, unknown=-1)
+        w = labels + (1 - known)[:, None] * tf.exp(log_q)
+        terms = {name: tf.reduce_sum(w * each, -1) for name, each in self.terms_by_label(x, training).items()}
+        terms["label"] = math.log(self.num_classes) + (1 - known) * tf.reduce_sum(tf.exp(log_q) * log_q, -1)
+        return terms | {"classification": (-tf.reduce_sum(labels * log_q, -1), known)}
+
+    def terms_by_label(self, x, training):
+        """The bound's terms under each of the K labels: `{name: (B, K)}`."""
+        k, rows = self.num_classes, tf.shape(x)[0]
+        every = tf.tile(x, tf.concat([[k], tf.ones(x.shape.rank - 1, tf.int32)], axis=0))  # (K B, ...)
+        y = tf.repeat(tf.range(k), rows)
+        terms = self.elbo_terms(self.posterior(every, y, training=training), every, y, training=training)
+        return {name: tf.transpose(tf.reshape(each, [k, rows])) for name, each in terms.items()}
+
+    def log_label_posterior(self, x, training=False):
+        """log q(y|x): `(B, K)`."""
+        logits = self.classifier(self._likelihood.scaled(x), training=training)
+        self._check_classifier_width(logits.shape)
+        return tf.nn.log_softmax(tf.cast(logits, tf.float32))
+
+    def _check_classifier_width(self, shape):
+        validation.check_width("classifier", shape, self.num_classes, "logits, one a class")
+
+    @in_batches
+    def predict_proba(self, x):
+        """q(y|x), how likely each class is: `(B, K)`.
+
+        Raises:
+            ValueError: if x does not suit the model.
+        """
+        return tf.exp(self.log_label_posterior(x))

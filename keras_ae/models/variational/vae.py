@@ -1,0 +1,111 @@
+"""The variational autoencoder: a Gaussian code, pulled to a prior."""
+
+import keras
+import tensorflow as tf
+
+from keras_ae.distributions import posteriors
+from keras_ae.losses import divergences
+from keras_ae.models.base.latent_variable import LatentVariableModel
+from keras_ae.models.deterministic.autoencoder import target
+from keras_ae.training import Objective
+from keras_ae.utils import validation
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class VAE(LatentVariableModel):
+    """A Gaussian posterior and a prior: maximum likelihood through the evidence lower bound.
+
+        q(z|x) = N(z; m(x), diag(s(x))^2),    [m | r] = encoder(x),    s = softplus(r) + 1e-6
+        log p(x) >= ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))
+        loss = reconstruction + beta (kl + free_bits)
+
+    Args:
+        encoder: Keras model from x to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
+        decoder: Keras model from codes `(B, latent_dim)` to the likelihood's raw outputs.
+        likelihood: name in `keras_ae.likelihoods.NAMES`, or callable from raw outputs to a tfd.
+        prior: None (standard normal), a name in `keras_ae.priors.NAMES`, a tfd with event `(latent_dim,)`, or a Keras
+            layer whose `call` has no inputs and returns one; its weights are then learned. Monte Carlo KL where TFP
+            knows no closed form. A prior without mass far out, such as `uniform`, is refused: the KL is infinite.
+        beta: float, weight of the KL in the loss (not in the log); assign `vae.beta` at any time.
+        num_samples: int, samples of z a row in the reconstruction term (L).
+        free_bits: float, nats of KL a latent dimension, on average over the batch, that cost nothing (Kingma 2016,
+            equation 16): adds the term `free_bits = sum_j max(free_bits - mean_b KL_j, 0)`.
+        posterior: None (diagonal Gaussian), a name in `keras_ae.posteriors.NAMES` or a `Posterior` layer; it says how
+            many raw values the encoder gives.
+        seed: int or None, of all randomness in training.
+
+    Lists of encoders and of decoders give several stochastic layers, see `keras_ae.hierarchy`; they bring their own
+    prior and posterior.
+
+    Raises:
+        ValueError: if the networks do not fit, or an argument is unknown or out of range.
+
+    Example:
+
+        encoder = ka.networks.mlp_encoder((28, 28, 1), latent_dim=32, parameters=2)
+        decoder = ka.networks.mlp_decoder(latent_dim=32, output_shape=(28, 28, 1))
+        vae = ka.VAE(encoder, decoder)
+        vae.compile("adam")
+        vae.fit(x_train, epochs=10)
+        images = vae.sample(16, seed=0)    # (16, 28, 28, 1)
+
+    Source: Kingma & Welling 2014, equation 10. See also: `Autoencoder`, the same without posterior noise and prior.
+    """
+
+    terms = ("reconstruction", "kl")
+
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        likelihood="bernoulli",
+        prior=None,
+        beta=1.0,
+        num_samples=1,
+        free_bits=0.0,
+        posterior=None,
+        *,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(encoder, decoder, likelihood, prior, posterior, seed=seed, **kwargs)
+        self.num_samples = validation.positive_int("num_samples", num_samples)
+        beta, self.free_bits = validation.not_negative("beta", beta), validation.not_negative("free_bits", free_bits)
+        self._beta = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(beta), trainable=False, name="beta"
+        )
+        if free_bits:
+            posteriors.check_is_diagonal(self._posterior, "free_bits")
+            if self._prior is not None:
+                divergences.kl_per_dimension(self.prior, self.prior)  # raises where there is no such thing
+            self.terms = (*self.terms, "free_bits")
+
+    def objectives(self):
+        return {"autoencoder": Objective(self.autoencode, self.networks, self.term_weights())}
+
+    def term_weights(self):
+        """`{term: weight in the loss}`; 1 where absent."""
+        return {"kl": self._beta, "free_bits": self._beta}
+
+    def autoencode(self, x, y, training):
+        return self.elbo_terms(self.posterior(x, training=training), target(x, y), training=training)
+
+    def elbo_terms(self, q, x, y=None, *, training):
+        """Minus the bound on log p(x), or log p(x|y), in its parts, z drawn from q: `{name: (B,)}`."""
+        p = self.conditional_prior(y, training=training)
+        z = self.draw(q, self.num_samples, self.next_seed())  # (L, B, D)
+        log_likelihood = self.likelihood(z, y, training=training).log_prob(x)  # (L, B)
+        terms = {"reconstruction": -tf.reduce_mean(log_likelihood, axis=0), "kl": divergences.kl(q, p, z)}
+        if self.free_bits:
+            average = tf.reduce_mean(divergences.kl_per_dimension(q, p), axis=0)  # (D,)
+            terms["free_bits"] = tf.reduce_sum(tf.maximum(self.free_bits - average, 0.0))
+        return terms
+
+    @property
+    def beta(self):
+        """The argument `beta`; assigning acts at once, also during `fit`."""
+        return float(self._beta.numpy())
+
+    @beta.setter
+    def beta(self, value):
+        self._beta.assign(validation.not_negative("beta", value))

@@ -1,0 +1,24 @@
+"""Encoders, decoders, generators and critics, as Keras models."""
+
+from keras_ae.networks.images import (
+    conv_decoder,
+    conv_encoder,
+    mlp_decoder,
+    mlp_encoder,
+    residual_decoder,
+    residual_encoder,
+)
+from keras_ae.networks.speech import SEGAN_FILTERS, SpectralGenerator, WaveformGenerator, waveform_critic
+
+__all__ = [
+    "SEGAN_FILTERS",
+    "SpectralGenerator",
+    "WaveformGenerator",
+    "conv_decoder",
+    "conv_encoder",
+    "mlp_decoder",
+    "mlp_encoder",
+    "residual_decoder",
+    "residual_encoder",
+    "waveform_critic",
+]

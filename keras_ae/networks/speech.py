@@ -1,0 +1,315 @@
+"""Generators and critics for waveforms, as Keras models from `(B, T)` float32 to `(B, T)`, or to scores.
+
+A generator says of which number of samples T has to be a `multiple`. `SpectralGenerator` is causal besides: it goes on
+from a state, frame by frame, as a live stream does.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from keras_ae.layers import stft
+from keras_ae.layers.recurrent import QuasiRecurrent, linear_recurrence
+from keras_ae.utils import validation
+
+# Power of a spectrum's bin below which it counts as silence, however loud or quiet the rest is.
+_SILENCE = 1e-12
+
+# The paper's eleven layers, each of stride 2: 16,384 samples become a code of 8 x 1,024.
+SEGAN_FILTERS = (16, 32, 32, 64, 64, 128, 128, 256, 256, 512, 1024)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class WaveformGenerator(keras.Model):
+    """Strided convolutions down to a code, noise beside it, and transposed ones up again, with skips.
+
+        c = (conv_K ... conv_1)(x),    y = tanh(deconv_1 ... deconv_K)([c, z]),    deconv_k also sees conv_k's output
+
+    Args:
+        filters: ints, channels of each stage of stride 2; the code has the last of them.
+        kernel_size: int, samples at the rate of each stage.
+
+    Called on x `(B, T)`, or on `[x, z]` with noise z `(B, T / multiple, filters[-1])`; without it z is 0. Returns
+    `(B, T)` in (-1, 1).
+
+    Raises:
+        ValueError: if an argument is not positive, or T is known and no multiple of `multiple`.
+
+    Example:
+
+        generator = ka.networks.WaveformGenerator(filters=(16, 32, 64, 128))
+        generator(tf.zeros([2, 16_384]))    # (2, 16384)
+
+    Source: Pascual 2017, section 4.2. See also: `SpectralGenerator`, which is causal and works on spectra.
+    """
+
+    def __init__(self, filters=SEGAN_FILTERS, kernel_size=31, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = _checked_filters(filters)
+        self.kernel_size = validation.positive_int("kernel_size", kernel_size)
+        options = {"kernel_size": kernel_size, "strides": 2, "padding": "same"}
+        self.down = [layers.Conv1D(channels, **options) for channels in self.filters]
+        self.up = [layers.Conv1DTranspose(channels, **options) for channels in (*self.filters[-2::-1], 1)]
+        self.bends = [layers.PReLU(shared_axes=[1]) for _ in (*self.filters, *self.filters[1:])]
+        self.multiple = 2 ** len(self.filters)
+        self.build()
+
+    def noise_shape(self, x):
+        """Shape of z for x `(B, T)`."""
+        return [tf.shape(x)[0], tf.shape(x)[1] // self.multiple, self.filters[-1]]
+
+    def call(self, inputs):
+        x, z = inputs if isinstance(inputs, list | tuple) else (inputs, None)
+        _check_whole(x, self.multiple)
+        h, skips, bends = x[..., None], [], iter(self.bends)
+        for conv in self.down:
+            linear = conv(h)
+            skips.append(linear)
+            h = next(bends)(linear)
+        z = tf.zeros_like(h) if z is None else tf.cast(z, h.dtype)
+        h = tf.concat([h, z], axis=-1)
+        skips = [*skips[-2::-1], None]
+        for deconv, skip in zip(self.up, skips, strict=True):
+            h = deconv(h)
+            if skip is not None:
+                h = tf.concat([next(bends)(h), skip], axis=-1)
+        return tf.tanh(h[..., 0])
+
+    def build(self, input_shape=None):
+        self.call(tf.zeros([1, self.multiple]))
+        self.built = True
+
+    def get_config(self):
+        return super().get_config() | {"filters": self.filters, "kernel_size": self.kernel_size}
+
+
+def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"):
+    """A critic that looks at a waveform beside the noisy one: the generator's way down, and a dense end.
+
+        h = [w, x],    h = leaky_relu(normalised(conv_k(h))), k = 1 ... K,    D(w, x) = dense(conv(h))
+
+    Layers are normalised over the time of each row: the paper's virtual batch normalisation needs a reference batch at
+    hand, and plain batch normalisation mixes real and generated rows.
+
+    Args:
+        window: int, samples T of a waveform.
+        filters: ints, channels of each stage of stride 2.
+        kernel_size: int, samples at the rate of each stage.
+        name: str.
+
+    Returns:
+        Keras model from `[w, x]`, each `(B, T)`, to scores `(B, 1)`.
+
+    Raises:
+        ValueError: if an argument is not positive, or so many stages leave less than two samples: normalised, one is 0.
+
+    Example: `critic = ka.networks.waveform_critic(16_384, filters=(16, 32, 64, 128))`
+
+    Source: Pascual 2017, section 4.2. See also: `WaveformGenerator`.
+    """
+    window, filters = validation.positive_int("window", window), _checked_filters(filters)
+    kernel_size = validation.positive_int("kernel_size", kernel_size)
+    if window < 2 ** (len(filters) + 1):
+        raise ValueError(
+            f"window: expected {2 ** (len(filters) + 1)} samples or more for {len(filters)} stages; received {window}."
+        )
+    inputs = [keras.Input((window,), name=each) for each in ("waveform", "noisy")]
+    x = layers.Concatenate()([layers.Reshape((window, 1))(each) for each in inputs])
+    for channels in filters:
+        x = layers.Conv1D(channels, kernel_size, 2, padding="same")(x)
+        x = layers.LeakyReLU(0.3)(layers.GroupNormalization(groups=-1)(x))
+    x = layers.Conv1D(1, 1)(x)
+    return keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x)), name=name)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class SpectralGenerator(keras.Model):
+    """Recurrent layers that see the spectrum up to now, and filter it: causal, with little delay.
+
+        X = stft(x), centred,    s_t^2 = sum_i a^i mean_f |X_t-i,f|^2 / sum_i a^i,    a = 1 - 1 / memory
+        h = elu(V features(X / s)),    h += U_l recurrent_l(h), l = 1 ... depth
+        Y_t-ahead,f = sum_k W_t,k,f X_t-k,f, k = 0 ... taps - 1,    y = inverse_stft(Y)
+
+    W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself,
+    k = ahead, and 0 for the others, which leaves x as it is, without its offset. As s is the level up to now, they do
+    not depend on how loud a recording is. After training, a share of x stays,
+
+        Y'_t-ahead = (1 - floor) Y_t-ahead + floor X_t-ahead
+
+    so that what is taken for noise goes down by -20 log10 floor dB and no more: if it was speech after all, of a voice
+    unlike those in training, it can still be heard.
+
+    Args:
+        frame: int, samples of a frame, even.
+        hop: int, samples from frame to frame; frame is a multiple of it.
+        units: int, of each recurrent layer.
+        depth: int, number of recurrent layers, each added to what it sees, normalised before.
+        taps: int, frames that a filter spans, the last ones.
+        ahead: int, how many of these come after the frame that is made, below taps. So a sample waits for
+            `frame + ahead hop` at most: the algorithmic delay.
+        exponent: float, of the magnitudes' compression in the features.
+        memory: int, frames after which the level has forgotten.
+        floor: float, 0 to below 1, the share of x that stays.
+
+    Called on x `(B, T)`; returns `(B, T)`.
+
+    Raises:
+        ValueError: if an argument is out of range, or T is known and no multiple of `hop`.
+
+    Example:
+
+        generator = ka.networks.SpectralGenerator(frame=512, hop=256, units=256, ahead=1)
+        whole = generator(x)                              # (B, T), T a multiple of 256
+        state = tf.zeros([1, generator.state_size])
+        frame, state = generator.go_on(x[:1, :256], state)    # `generator.delay` samples late
+
+    Source: Braun & Tashev 2021 for recurrent layers on compressed spectra, Bradbury 2017 for quasi-recurrent ones,
+    Mack & Habets 2020 for filters over frames, Berouti 1979 for the floor. See also: `WaveformGenerator`, which sees
+    the future as well.
+    """
+
+    def __init__(
+        self,
+        frame=512,
+        hop=256,
+        units=256,
+        depth=2,
+        taps=3,
+        ahead=0,
+        exponent=0.3,
+        memory=250,
+        floor=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        sizes = {"frame": frame, "hop": hop, "units": units, "depth": depth, "taps": taps, "memory": memory}
+        for name, size in sizes.items():
+            validation.positive_int(name, size)
+        if frame % hop or frame % 2 or frame == hop:
+            raise ValueError(
+                f"frame and hop: expected an even frame of two or more whole hops; received {frame} and {hop}."
+            )
+        if not 0 <= ahead < taps:
+            raise ValueError(f"ahead: expected 0 to taps - 1 = {taps - 1}; received {ahead}.")
+        if not 0 <= floor < 1:
+            raise ValueError(f"floor: expected 0 to below 1; received {floor}.")
+        self.frame, self.hop, self.units, self.depth = frame, hop, units, depth
+        self.taps, self.ahead, self.exponent = taps, ahead, exponent
+        self.memory, self.floor = memory, floor
+        self.bins, self.multiple = frame // 2 + 1, hop
+        self.enter = layers.Dense(units, activation="elu")
+        self.norms = [layers.LayerNormalization() for _ in range(depth)]
+        self.recurrent = [QuasiRecurrent(units) for _ in range(depth)]
+        self.merges = [layers.Dense(units) for _ in range(depth)]
+        self.leave = layers.Dense(2 * taps * self.bins, kernel_initializer=keras.initializers.RandomNormal(0.0, 1e-3))
+        self.build()
+
+    # A state is the end of the input, the spectra that filters still see, the level's two sums, the recurrent layers'
+    # states, and the overlap that the next frames complete.
+
+    @property
+    def state_parts(self):
+        """`{name: number of floats}` of a state, in its order."""
+        parts = {"input": self.frame - self.hop, "spectra": 2 * (self.taps - 1) * self.bins, "level": 2}
+        return parts | {"recurrent": self.depth * self.units, "overlap": self.frame - self.hop}
+
+    @property
+    def state_size(self):
+        return sum(self.state_parts.values())
+
+    @property
+    def delay(self):
+        """int, samples by which the output of `go_on` lags behind its input; `call` takes them out."""
+        return self.frame - self.hop + self.ahead * self.hop
+
+    def call(self, x, training=False):
+        """Waveforms `(B, T)`, T a multiple of hop, without the delay."""
+        _check_whole(x, self.hop)
+        rows, lag = tf.shape(x)[0], self.delay
+        padded = tf.pad(x, [[0, 0], [0, lag]])
+        y, _ = self.go_on(padded, tf.zeros([rows, self.state_size]), training)
+        return y[:, lag:]
+
+    def go_on(self, x, state, training=False):
+        """Goes on from a state, zeros at the beginning, through any number of hops.
+
+        Args:
+            x: float32 `(B, n hop)`.
+            state: float32 `(B, state_size)`.
+            training: bool, whether the floor is left out.
+
+        Returns:
+            y `(B, n hop)`, `delay` samples late, and the new state.
+        """
+        _check_whole(x, self.hop)
+        n = tf.shape(x)[1] // self.hop
+        before, spectra, level, recurrent, overlap = tf.split(state, list(self.state_parts.values()), axis=1)
+        x = tf.concat([before, x], axis=1)
+        X = stft.stft(x, self.frame, self.hop, centred=True)  # (B, n, bins)
+        shape = [-1, self.taps - 1, self.bins]
+        past = tf.complex(*(tf.reshape(part, shape) for part in tf.split(spectra, 2, axis=1)))
+        X = tf.concat([past, X], axis=1)  # (B, taps - 1 + n, bins)
+        features, level = self._features(X[:, self.taps - 1 :], level)
+        W, recurrent = self._filters(features, recurrent)
+        seen = [X[:, self.taps - 1 - k :][:, :n] for k in range(self.taps)]
+        Y = tf.add_n([W[..., k, :] * seen[k] for k in range(self.taps)])
+        if self.floor and not training:
+            Y = (1.0 - self.floor) * Y + self.floor * seen[self.ahead]
+        y = stft.inverse_stft(Y, self.frame, self.hop)  # (B, (n - 1) hop + frame)
+        y += tf.pad(overlap, [[0, 0], [0, n * self.hop]])
+        spectra = X[:, n:]  # the last taps - 1
+        spectra = [
+            tf.reshape(part, [-1, (self.taps - 1) * self.bins])
+            for part in (tf.math.real(spectra), tf.math.imag(spectra))
+        ]
+        kept = x[:, n * self.hop :]
+        state = tf.concat([kept, *spectra, level, recurrent, y[:, n * self.hop :]], axis=1)
+        return y[:, : n * self.hop], state
+
+    def _features(self, X, level):
+        """What the layers see of spectra `(B, n, bins)`, `(B, n, 3 bins)`, and the level's new sums `(B, 2)`."""
+        power = tf.reduce_mean(tf.math.real(X) ** 2 + tf.math.imag(X) ** 2, axis=-1, keepdims=True)
+        new = tf.concat([power, tf.ones_like(power)], axis=-1)
+        sums = linear_recurrence((1.0 - 1.0 / self.memory) * tf.ones_like(new), new, level)
+        scale = tf.math.rsqrt(sums[..., :1] / sums[..., 1:] + _SILENCE)
+        compressed = stft.compressed(X * tf.complex(scale, tf.zeros_like(scale)), self.exponent)
+        features = [tf.abs(compressed), tf.math.real(compressed), tf.math.imag(compressed)]
+        return tf.concat(features, axis=-1), sums[:, -1]
+
+    def _filters(self, features, states):
+        """W `(B, n, taps, bins)` complex for features `(B, n, .)`, and the recurrent layers' new states."""
+        h = self.enter(features)
+        new = []
+        states = tf.split(states, self.depth, axis=1)
+        for norm, recurrent, merge, state in zip(self.norms, self.recurrent, self.merges, states, strict=True):
+            out, last = recurrent(norm(h), state)
+            h, new = h + merge(out), [*new, last]
+        raw = tf.reshape(self.leave(h), [*_sizes(h)[:2], 2, self.taps, self.bins])
+        itself = np.zeros((self.taps, 1), "float32")
+        itself[self.ahead] = 1.0
+        return tf.complex(raw[:, :, 0] + itself, raw[:, :, 1]), tf.concat(new, axis=1)
+
+    def build(self, input_shape=None):
+        self.call(tf.zeros([1, self.frame]))
+        self.built = True
+
+    def get_config(self):
+        names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent", "memory", "floor")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+def _checked_filters(filters):
+    if not len(filters):
+        raise ValueError("filters: expected one stage or more, received none.")
+    return tuple(validation.positive_int("filters", channels) for channels in filters)
+
+
+def _check_whole(x, step):
+    size = x.shape[1]
+    if size is not None and size % step:
+        raise ValueError(f"x: expected a multiple of {step} samples, received {size}.")
+
+
+def _sizes(tensor):
+    return [tf.shape(tensor)[i] if size is None else size for i, size in enumerate(tensor.shape)]

@@ -1,0 +1,61 @@
+"""Keras callbacks for what changes during training."""
+
+import inspect
+
+import keras
+
+from keras_ae.utils import validation
+
+
+class Annealing(keras.callbacks.Callback):
+    """Moves a model's weight from `start` to `end` in a straight line over the first `steps` training steps.
+
+        weight(step) = start + (end - start) * min(step / steps, 1)
+
+    The step is the optimizer's, so a resumed run goes on where it was. Validation uses `end`, so that `val_loss`, and
+    with it EarlyStopping and ModelCheckpoint, compares across epochs. Acts once an execution: compile with
+    `steps_per_execution=1` for a change at every step.
+
+    Args:
+        steps: int, training steps until `end`.
+        start, end: floats.
+        weight: name of the model's property, `"beta"` for the KL term.
+
+    Raises:
+        ValueError: if `steps` is below 1, and when training begins if the model has no such weight.
+
+    Example: `vae.fit(x, epochs=20, callbacks=[ka.callbacks.Annealing(steps=2_000)])`
+
+    Source: Bowman 2016, section 3.1.
+    """
+
+    def __init__(self, steps, start=0.0, end=1.0, weight="beta"):
+        super().__init__()
+        self.steps = validation.positive_int("steps", steps)
+        self.start, self.end, self.weight = start, end, weight
+
+    def value(self, step):
+        """The weight after `step` training steps."""
+        return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
+
+    def set_model(self, model):
+        super().set_model(model)
+        properties = inspect.getmembers(type(model), lambda member: isinstance(member, property) and member.fset)
+        weights = [name for name, _ in properties if not hasattr(keras.Model, name)]
+        if self.weight not in weights:
+            raise ValueError(
+                f"weight: {type(model).__name__} has no {self.weight!r} that can be set during training; it has "
+                f"{', '.join(weights) or 'none'}."
+            )
+
+    def _set(self, value):
+        setattr(self.model, self.weight, value)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._set(self.value(int(self.model.optimizer.iterations.numpy())))
+
+    def on_test_begin(self, logs=None):
+        self._set(self.end)
+
+    def on_train_end(self, logs=None):
+        self._set(self.end)

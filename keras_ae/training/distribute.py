@@ -1,0 +1,150 @@
+"""Training on several devices or machines: the strategies by name, and what they ask of a training step.
+
+Everything with variables is made in the strategy's scope; `batch_size` is that of all replicas together:
+
+    strategy = ka.distribute.get("mirrored")
+    with strategy.scope():
+        model = ka.VAE(ka.networks.mlp_encoder(...), ka.networks.mlp_decoder(...))
+        model.compile("adam")
+    model.fit(x, batch_size=256)
+"""
+
+import json
+import os
+
+import keras
+import tensorflow as tf
+
+
+def get(name):
+    """The `tf.distribute.Strategy` of a name.
+
+    Args:
+        name: "default", one device; "mirrored", all GPUs of this machine, or its logical CPUs where there is none;
+            "multi_worker", one process for each task of the cluster in the environment variable TF_CONFIG. This one
+            must be made before TensorFlow does anything else, and every worker runs the same program, with the same
+            `keras.utils.set_random_seed`: the workers share out the data in the order that each shuffles it to.
+
+    Raises:
+        ValueError: for an unknown name or a TF_CONFIG that describes no cluster with this task in it.
+    """
+    if name not in _STRATEGIES:
+        raise ValueError(f"Unknown strategy {name!r}: expected one of {', '.join(_STRATEGIES)}.")
+    return _STRATEGIES[name]()
+
+
+def is_chief(strategy):
+    """Whether this process writes the reports, saves and exports; of several workers exactly one does."""
+    if not spans_workers(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_type == "worker" and resolver.task_id == 0
+
+
+def spans_workers(strategy):
+    """Whether the replicas of `strategy` live in several processes."""
+    # Keras asks the same private question before it reduces the results of a step.
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
+
+
+def check_scope(strategy, variables):
+    """Raises a `ValueError` unless all Keras `variables` were made in the scope of `strategy`."""
+    for variable in variables:
+        if not strategy.extended.variable_created_in_scope(variable.value):
+            raise ValueError(
+                f"{variable.path} was not made in the scope of {type(strategy).__name__}. Make the networks, the model "
+                "and its compile() in one `with strategy.scope():` block."
+            )
+
+
+# Within a step
+
+
+def share_of_batch(rows):
+    """The part of the global batch that this replica's `rows` are: the shares of all replicas sum to 1."""
+    if _replicas() == 1:
+        return 1.0
+    rows = tf.cast(rows, tf.float32)
+    return rows / tf.distribute.get_replica_context().all_reduce("SUM", rows)
+
+
+def never_empty(x, y, sample_weight):
+    """The batch, and its number of rows; where there are none, a row of zeros with weight 0 stands in.
+
+    The last batch of an epoch may hold fewer rows than there are replicas, yet all must take part in the step.
+    """
+    rows = tf.shape(keras.tree.flatten(x)[0])[0]
+    if _replicas() == 1:
+        return x, y, sample_weight, rows
+    missing = tf.maximum(1 - rows, 0)
+
+    def filled(tensor):
+        if tensor is None:
+            return None
+        zeros = tf.zeros(tf.concat([[missing], tf.shape(tensor)[1:]], axis=0), tensor.dtype)
+        return tf.ensure_shape(tf.concat([tensor, zeros], axis=0), [None, *tensor.shape[1:]])
+
+    if sample_weight is None:
+        sample_weight = tf.ones([rows])
+    return *keras.tree.map_structure(filled, (x, y, sample_weight)), rows
+
+
+def _replicas():
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+# TF_CONFIG
+
+_EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
+def _multi_worker():
+    _check_tf_config(os.environ.get("TF_CONFIG"))
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _check_tf_config(text):
+    """Raises a `ValueError` that says what is wrong, where TensorFlow would wait for workers that never come."""
+    try:
+        config = json.loads(text or "")
+    except json.JSONDecodeError:
+        raise _tf_config_error("a JSON object", text) from None
+    if not isinstance(config, dict):
+        raise _tf_config_error("a JSON object", text)
+    cluster, task = config.get("cluster"), config.get("task")
+    if not isinstance(cluster, dict) or not any(cluster.get(job) for job in ("chief", "worker")):
+        raise _tf_config_error('a "cluster" with the addresses of its "worker" or "chief" tasks', cluster)
+    for job, addresses in cluster.items():
+        if not isinstance(addresses, list) or not all(_is_address(address) for address in addresses):
+            raise _tf_config_error(f'a list of addresses "host:port" for the job {job!r}', addresses)
+    if not isinstance(task, dict) or not {"type", "index"} <= set(task):
+        raise _tf_config_error('a "task" with "type" and "index"', task)
+    if task["type"] not in ("chief", "worker") or task["type"] not in cluster:
+        jobs = [job for job in ("chief", "worker") if job in cluster]
+        raise _tf_config_error(f"a task type that trains, one of {jobs}", task["type"])
+    size = len(cluster[task["type"]])
+    if task["index"] not in range(size):
+        raise _tf_config_error(
+            f"a task index of 0 to {size - 1}, as the cluster has {size} of type {task['type']}", task["index"]
+        )
+
+
+def _is_address(address):
+    return isinstance(address, str) and address.rpartition(":")[0] and address.rpartition(":")[2].isdigit()
+
+
+def _tf_config_error(expected, received):
+    return ValueError(
+        f"TF_CONFIG: expected {expected}; received {received!r}. The strategy multi_worker needs in every process the "
+        f"whole cluster and that process's own task, for example TF_CONFIG={_EXAMPLE!r}."
+    )
+
+
+_STRATEGIES = {
+    "default": tf.distribute.get_strategy,
+    "mirrored": tf.distribute.MirroredStrategy,
+    "multi_worker": _multi_worker,
+}

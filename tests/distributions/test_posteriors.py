@@ -1,0 +1,267 @@
+"""Posteriors: densities by closed form and by the change of variables, bounds that close, and gradients that flow."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.stats
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import keras_ae as ka
+from keras_ae.distributions import flows, posteriors
+from keras_ae.losses import divergences
+
+tfd = tfp.distributions
+
+# What a prior's KL can be taken of; points and bits have their own models.
+DENSITIES = ("diagonal", "full_covariance", "inverse_autoregressive")
+
+
+def made(name, latent_dim, rng, **kwargs):
+    """A posterior of the kind; networks get random weights, as those that start at zero would hide mistakes."""
+    kwargs = {"latent_dim": latent_dim, "context": 3, "hidden": (16,)} | kwargs if name.startswith("inverse") else {}
+    layer = posteriors.NAMES[name](**kwargs)
+    for weight in layer.trainable_variables:
+        weight.assign(weight + 0.5 * rng.normal(size=weight.shape))
+    return layer
+
+
+def raw_for(layer, latent_dim, rng, rows=4):
+    return tf.constant(rng.normal(size=(rows, layer.parameters_for(latent_dim))), tf.float32)
+
+
+def test_diagonal_has_means_and_raw_scales_in_two_halves(rng):
+    raw = tf.constant(rng.normal(size=(4, 6)), tf.float32)
+    q = posteriors.Diagonal().call(raw)
+    assert isinstance(q, tfd.MultivariateNormalDiag)  # for which the package has shorter ways
+    np.testing.assert_array_equal(q.mean(), raw[:, :3])
+    np.testing.assert_allclose(q.stddev(), np.log1p(np.exp(raw[:, 3:])) + 1e-6, rtol=1e-5)
+
+
+def test_full_covariance_has_the_triangle_of_its_raw_values(rng):
+    raw = raw_for(posteriors.FullCovariance(), 3, rng)
+    q = posteriors.FullCovariance().call(raw)
+    for row, values in enumerate(raw.numpy()):
+        scale = tfp.math.fill_triangular(values[3:]).numpy()
+        np.fill_diagonal(scale, np.log1p(np.exp(np.diag(scale))) + 1e-6)
+        np.testing.assert_allclose(q.covariance()[row], scale @ scale.T, rtol=1e-4, atol=1e-6)
+        expected = scipy.stats.multivariate_normal(values[:3], scale @ scale.T).logpdf([0.3, -0.2, 1.0])
+        assert float(q.log_prob([0.3, -0.2, 1.0])[row]) == pytest.approx(expected, rel=1e-5, abs=1e-3)
+
+
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_iaf_density_is_the_change_of_variables(rng, context, steps):
+    layer = made("inverse_autoregressive", 3, rng, context=context, steps=steps, activation="tanh")
+    raw = raw_for(layer, 3, rng)
+    q = layer.call(raw)
+    base = posteriors.Diagonal().call(raw[:, :6])
+    start = base.sample(seed=[0, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(start)
+        z, total = start, 0.0
+        for step in layer.steps:  # equations 10 to 14, written out
+            m, s = tf.unstack(step.call(z, raw[:, 6:] if context else None), axis=-1)
+            sigma = tf.sigmoid(s)
+            z = sigma * z + (1 - sigma) * m
+            total += tf.reduce_sum(tf.math.log(sigma), -1)
+    slopes = np.linalg.slogdet(tape.batch_jacobian(z, start).numpy())[1]
+    np.testing.assert_allclose(total, slopes, atol=1e-4)
+    np.testing.assert_allclose(q.bijector.forward(start), z, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(q.log_prob(tf.identity(z)), base.log_prob(start) - slopes, atol=1e-2)
+
+
+def test_iaf_density_of_its_samples_is_that_of_foreign_codes(rng):
+    layer = made("inverse_autoregressive", 4, rng)
+    q = layer.call(raw_for(layer, 4, rng))
+    z = q.sample(5, seed=[0, 1])
+    assert z.shape == (5, 4, 4)
+    np.testing.assert_allclose(q.log_prob(z), q.log_prob(z.numpy()), rtol=1e-3, atol=1e-2)
+
+
+def test_iaf_density_of_its_samples_needs_no_loop(rng):
+    layer = made("inverse_autoregressive", 4, rng)
+    raw = raw_for(layer, 4, rng)
+
+    def loops(density):
+        graph = tf.function(density).get_concrete_function().graph.as_graph_def()
+        return sum("While" in node.op for node in graph.node)
+
+    def of_a_sample():
+        q = layer.call(raw)
+        return q.log_prob(q.sample(2, seed=[0, 1]))
+
+    assert loops(of_a_sample) == 0
+    assert loops(lambda: layer.call(raw).log_prob(tf.zeros([2, 4, 4]))) > 0
+
+
+def test_iaf_integrates_to_one_in_the_plane(rng):
+    layer = made("inverse_autoregressive", 2, rng, activation="tanh")
+    axis = np.linspace(-8, 8, 401, dtype="float32")
+    grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 1, 2)
+    mass = np.exp(layer.call(raw_for(layer, 2, rng, rows=1)).log_prob(grid)).sum() * (axis[1] - axis[0]) ** 2
+    assert mass == pytest.approx(1, abs=5e-3)
+
+
+def test_iaf_mean_is_the_image_of_the_bases_mean(rng):
+    layer = made("inverse_autoregressive", 3, rng)
+    raw = raw_for(layer, 3, rng)
+    narrow = tf.concat([raw[:, :3], tf.fill([4, 3], -20.0), raw[:, 6:]], axis=1)
+    mean = layer.call(raw).mean()
+    assert mean.shape == (4, 3)
+    # A base without width has all its samples there.
+    np.testing.assert_allclose(layer.call(narrow).sample(seed=[0, 1]), mean, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+@pytest.mark.parametrize("prior", ["normal", "mixture", "flow"])
+def test_gradients_reach_raw_values_and_weights(rng, name, prior):
+    layer = made(name, 3, rng)
+    prior = flows.Flow(3, hidden=(8,)) if prior == "flow" else ka.priors.get(prior, 3)
+    raw = raw_for(layer, 3, rng)
+    with tf.GradientTape() as tape:
+        tape.watch(raw)
+        q = layer.call(raw)
+        z = q.sample(2, seed=[0, 1])
+        loss = tf.reduce_sum(divergences.kl(q, prior.call(), z)) + tf.reduce_sum(z**2)
+    assert (q.batch_shape, q.event_shape, q.dtype) == ((4,), (3,), tf.float32)
+    for gradient in tape.gradient(loss, [raw, *layer.trainable_variables]):
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_gradients_compile_for_batches_of_any_size(rng, name):
+    layer = made(name, 3, rng)
+
+    def loss(raw):
+        with tf.GradientTape() as tape:
+            tape.watch(raw)
+            q = layer.call(raw)
+            total = tf.reduce_sum(q.log_prob(q.sample(2, seed=[0, 1])))
+        return tape.gradient(total, raw)
+
+    raw = raw_for(layer, 3, rng)
+    signature = [tf.TensorSpec([None, raw.shape[1]])]
+    # XLA draws other numbers; the density at a Gaussian's own samples has a gradient that does not depend on them.
+    compiled = tf.function(loss, signature, jit_compile=True)(raw)
+    assert np.isfinite(compiled).all()
+    if name != "inverse_autoregressive":
+        np.testing.assert_allclose(compiled, loss(raw), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_extreme_raw_values_stay_finite(rng, name):
+    layer = made(name, 3, rng)
+    raw = 50 * tf.sign(raw_for(layer, 3, rng))
+    q = layer.call(raw)
+    assert np.isfinite(q.log_prob(q.sample(seed=[0, 1]))).all()
+
+
+def test_full_covariance_closes_the_bound_of_a_linear_model_and_diagonal_does_not():
+    # p(z) = N(0, I), p(x|z) = N(W z, 0.5^2 I): the posterior N(M W^T x / 0.25, M) has correlated dimensions.
+    w = np.array([[1.0, 0.9], [0.8, 1.0], [0.5, 0.7]])
+    x = np.array([[0.5, -1.0, 0.3]])
+    precision = np.eye(2) + w.T @ w / 0.25
+    evidence = scipy.stats.multivariate_normal(np.zeros(3), w @ w.T + 0.25 * np.eye(3)).logpdf(x)
+    # The best diagonal Gaussian has the precision's diagonal; its gap is a KL in closed form.
+    gap = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
+
+    def bound(layer):
+        raw = tf.Variable(tf.zeros([1, layer.parameters_for(2)]))
+        optimizer = keras.optimizers.Adam(0.05)
+
+        @tf.function
+        def step():
+            with tf.GradientTape() as tape:
+                q = layer.call(raw)
+                fit = tfd.MultivariateNormalDiag(q.mean() @ w.T.astype("float32"), tf.fill([3], 0.5)).log_prob(x)
+                # E_q |W (z - m)|^2 = tr(W C W^T)
+                spread = tf.linalg.trace(tf.constant(w.T @ w, tf.float32) @ q.covariance())
+                elbo = fit - spread / (2 * 0.25) - tfd.kl_divergence(q, ka.priors.Normal(2).call())
+                loss = -tf.reduce_sum(elbo)
+            optimizer.apply(tape.gradient(loss, [raw]), [raw])
+            return elbo[0]
+
+        optimizer.build([raw])
+        return float([step() for _ in range(600)][-1]), layer.call(raw)
+
+    full, q = bound(posteriors.FullCovariance())
+    assert full == pytest.approx(float(evidence), abs=1e-3)
+    np.testing.assert_allclose(q.covariance()[0], np.linalg.inv(precision), atol=2e-3)
+    diagonal, _ = bound(posteriors.Diagonal())
+    assert gap > 0.5
+    assert diagonal == pytest.approx(float(evidence) - gap, abs=1e-3)
+
+
+def test_iaf_comes_nearer_to_a_curved_posterior_than_a_gaussian():
+    # The density N(z1; 0, 1) N(z2; z1^2, 0.3^2) is normalised: the bound's distance from 0 is the KL to it.
+    def log_p(z):
+        return tfd.Normal(0.0, 1.0).log_prob(z[..., 0]) + tfd.Normal(z[..., 0] ** 2, 0.3).log_prob(z[..., 1])
+
+    def divergence(layer):
+        raw = tf.Variable(tf.zeros([1, layer.parameters_for(2)]))
+        variables = [raw, *layer.trainable_variables]
+        optimizer = keras.optimizers.Adam(0.01)
+        optimizer.build(variables)
+
+        @tf.function
+        def step(i):
+            with tf.GradientTape() as tape:
+                q = layer.call(raw)
+                z = q.sample(64, seed=tf.stack([0, i]))
+                loss = tf.reduce_mean(q.log_prob(z) - log_p(z))
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            return loss
+
+        return np.mean([step(tf.constant(i)) for i in range(400)][-50:])
+
+    gaussian = divergence(posteriors.FullCovariance())
+    assert gaussian > 0.6
+    assert -0.05 < divergence(posteriors.InverseAutoregressive(2, context=0, steps=1, hidden=(32,))) < gaussian / 4
+
+
+def test_iaf_stays_in_float32_inside_a_model_of_mixed_precision():
+    encoder = ka.networks.mlp_encoder((5,), 1, hidden=(4,), parameters=7)
+    layer = posteriors.InverseAutoregressive(2, context=3, hidden=(4,))
+    decoder = ka.networks.mlp_decoder(2, (5,), hidden=(4,))
+    vae = ka.VAE(encoder, decoder, posterior=layer, dtype="mixed_float16")
+    x = np.ones((3, 5), "float32")
+    np.testing.assert_allclose(vae(x), vae.reconstruct(x), rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", list(posteriors.NAMES))
+def test_width_and_size_are_inverse(rng, name):
+    for latent_dim in (1, 2, 7):
+        layer = made(name, latent_dim, rng)
+        assert layer.latent_dim_for(layer.parameters_for(latent_dim)) == latent_dim
+        assert layer.call(raw_for(layer, latent_dim, rng)).event_shape == (latent_dim,)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert again.get_config() == layer.get_config()
+
+
+def test_points_and_bits(rng):
+    raw = tf.constant(rng.normal(size=(4, 3)), tf.float32)
+    np.testing.assert_array_equal(posteriors.Point().call(raw).sample(), raw)
+    q = posteriors.Bits().call(raw)
+    np.testing.assert_allclose(q.mean(), 1 / (1 + np.exp(-raw)), rtol=1e-5)
+    expected = scipy.stats.bernoulli(1 / (1 + np.exp(-raw.numpy()))).logpmf([1, 0, 1]).sum(1)
+    np.testing.assert_allclose(q.log_prob([1.0, 0.0, 1.0]), expected, rtol=1e-4)
+
+
+def test_get_and_its_refusals():
+    assert isinstance(posteriors.get("diagonal", None), posteriors.Diagonal)
+    assert isinstance(posteriors.get("full_covariance", 3), posteriors.FullCovariance)
+    assert posteriors.get("inverse_autoregressive", 3).latent_dim == 3
+    layer = posteriors.InverseAutoregressive(3)
+    assert posteriors.get(layer, 3) is layer
+    with pytest.raises(ValueError, match="codes of 3; received 4"):
+        posteriors.get(layer, 4)
+    with pytest.raises(ValueError, match="size of a code"):
+        posteriors.get("inverse_autoregressive", None)
+    with pytest.raises(ValueError, match=r"'banana'.*full_covariance"):
+        posteriors.get("banana", 3)
+    for wrong in (posteriors.Diagonal(), posteriors.FullCovariance(), posteriors.InverseAutoregressive(2)):
+        with pytest.raises(ValueError, match="raw values"):
+            wrong.call(tf.zeros([1, 7]))
+        with pytest.raises(ValueError, match="shape"):
+            wrong.call(tf.zeros([7]))
