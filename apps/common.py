@@ -161,7 +161,7 @@ class TimeBudget(keras.callbacks.Callback):
         """Seconds since training began, those of a killed run that it goes on from among them."""
         return self.clock() - self.start
 
-    def go_on(self, seconds):
+    def process(self, seconds):
         """Counts the seconds of a killed run as spent."""
         self.start -= seconds
 
@@ -215,7 +215,7 @@ class Backup(keras.callbacks.BackupAndRestore):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         if self.clock.exists():
-            self.budget.go_on(json.loads(self.clock.read_text()))
+            self.budget.process(json.loads(self.clock.read_text()))
 
     def _save_model(self):
         super()._save_model()

@@ -74,10 +74,10 @@ class Sampler:
             ValueError: as `sample`.
         """
         n = validation.positive_int("n", n)
-        return self._codes_at(seed + tf.range(n, dtype=tf.int64))
+        return self._codes_from_seeds(seed + tf.range(n, dtype=tf.int64))
 
     @in_batches
-    def _codes_at(self, seeds):
+    def _codes_from_seeds(self, seeds):
         return sampling.draw_rows(self.distribution(), seeds)
 
     def check_inputs(self, seeds):

@@ -152,8 +152,8 @@ def model_endpoints(model):
         "reconstruct": ("reconstruct", "x", [(x, model.valid), *condition], 0.0),
         "encode": ("encode", "z", [(x, model.valid), *condition], 0.0),
         "decode": ("decode", "x", [(z, finite), *condition], 0.0),
-        "score": ("score_at", "score", [(x, model.valid), (seed, None), *condition], tf.float32.min),
-        "sample": ("sample_at", "x", [(seed, None), *condition], 0.0),
+        "score": ("score_from_seeds", "score", [(x, model.valid), (seed, None), *condition], tf.float32.min),
+        "sample": ("sample_from_seeds", "x", [(seed, None), *condition], 0.0),
         "classify": ("predict_proba", "probability", [(x, model.valid)], 0.0),
     }
     made = {}

@@ -27,7 +27,7 @@ def denoising(model):
         audio = tf.where(inside, audio, 0.0)
         valid = serving.finite(audio) & (length >= 0) & (length <= size)
         audio = tf.where(valid[:, None], audio, 0.0)
-        if hasattr(model.generator, "go_on"):
+        if hasattr(model.generator, "process"):
             clean = model.call(audio)
         else:  # it sees the future, and would see whether silence follows or nothing: row by row
             lengths = tf.where(valid, length, 0)
@@ -60,7 +60,7 @@ def streaming(model):
         valid, known = serving.finite(frame), serving.finite(state)
         with tf.control_dependencies([whole]):
             frame = tf.where(valid[:, None], frame, 0.0)
-        made, state = model.generator.go_on(frame, tf.where(known[:, None], state, 0.0))
+        made, state = model.generator.process(frame, tf.where(known[:, None], state, 0.0))
         valid &= known & serving.finite(made) & serving.finite(state)
         finite = (serving.finite(made) & serving.finite(state))[:, None]
         return {"frame": tf.where(finite, made, 0.0), "state": tf.where(finite, state, 0.0), "valid": valid}

@@ -198,7 +198,7 @@ def export(model, chosen, directory, card):
         )
     }
     card = {"rate": chosen["rate"]} | card
-    if hasattr(generator, "go_on"):
+    if hasattr(generator, "process"):
         sizes = {"frame": generator.hop, "state": generator.state_size}
         inputs = [tf.TensorSpec([None, size], tf.float32, name=name) for name, size in sizes.items()]
         endpoints["stream"] = serving.Endpoint(served.streaming(model), inputs)

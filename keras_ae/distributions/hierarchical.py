@@ -50,10 +50,10 @@ def compose(encoders, decoders):
             )
     z = keras.Input((sum(sizes),))
     decoder = keras.Model(z, decoders[0](z[:, : sizes[0]]), name="first_layer_decoder")
-    return encoders[0], decoder, Upward(sizes, encoders[1:]), Downward(sizes, decoders[1:])
+    return encoders[0], decoder, BottomUpPosterior(sizes, encoders[1:]), TopDownPrior(sizes, decoders[1:])
 
 
-class Upward(posteriors.Posterior):
+class BottomUpPosterior(posteriors.Posterior):
     """q(h_1|x) q(h_2|h_1) ... q(h_T|h_T-1), a posterior over z = [h_1 | ... | h_T]."""
 
     def __init__(self, sizes, encoders, **kwargs):
@@ -66,12 +66,12 @@ class Upward(posteriors.Posterior):
     def latent_dim_for(self, width):
         return sum(self.sizes)
 
-    def call(self, raw):
-        first = posteriors.Diagonal().call(raw)
+    def call(self, params):
+        first = posteriors.DiagonalGaussian().call(params)
         return Chain(first, self.encoders, self.sizes)
 
 
-class Downward(priors.Prior):
+class TopDownPrior(priors.Prior):
     """p(h_T) p(h_T-1|h_T) ... p(h_1|h_2), a prior over z = [h_1 | ... | h_T]; h_T is standard normal."""
 
     def __init__(self, sizes, decoders, **kwargs):
@@ -145,7 +145,7 @@ class Chain(tfd.Distribution):
 def _conditional(network, given):
     """p(a_t+1 | a_t) for a_t `(..., D)`."""
     leading = tf.shape(given)[:-1]
-    raw = tf.cast(network(tf.reshape(given, [-1, given.shape[-1]])), tf.float32)
-    flat = posteriors.Diagonal().call(raw)
-    shape = tf.concat([leading, [raw.shape[-1] // 2]], axis=0)
+    params = tf.cast(network(tf.reshape(given, [-1, given.shape[-1]])), tf.float32)
+    flat = posteriors.DiagonalGaussian().call(params)
+    shape = tf.concat([leading, [params.shape[-1] // 2]], axis=0)
     return tfd.MultivariateNormalDiag(tf.reshape(flat.mean(), shape), tf.reshape(flat.stddev(), shape))

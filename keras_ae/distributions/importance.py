@@ -27,7 +27,7 @@ def log_sums(model, x, y, num_samples, seed):
     num_samples = validation.positive_int("num_samples", num_samples)
     q = model.posterior(x, y)
     seed = tf.bitcast(tf.cast(seed, tf.int64), tf.int32)
-    chunk = tf.clip_by_value(CHUNK_VALUES // (tf.shape(x)[0] * model.raw_size), 1, num_samples)
+    chunk = tf.clip_by_value(CHUNK_VALUES // (tf.shape(x)[0] * model.params_size), 1, num_samples)
 
     def accumulate(done, total, squares):
         size = tf.minimum(chunk, num_samples - done)

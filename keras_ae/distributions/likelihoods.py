@@ -36,12 +36,12 @@ class Likelihood(keras.layers.Layer):
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
         self.built = True  # weights, where there are any, are made in the constructor
 
-    def raw_shape(self, shape):
+    def params_shape(self, shape):
         """The decoder's output shape for an x of `shape`, both without the batch axis."""
         shape = tuple(shape)
         return (*shape, self.levels) if self.levels else (*shape[:-1], shape[-1] * self.parameters)
 
-    def scaled(self, x):
+    def preprocess(self, x):
         """x as the encoder sees it: float32."""
         return tf.cast(x, tf.float32)
 
@@ -96,8 +96,8 @@ class Bernoulli(Likelihood):
 
     low, high = 0.0, 1.0
 
-    def call(self, raw, event_rank=None):
-        return _independent(_FastBernoulli(logits=raw, dtype=tf.float32), event_rank)
+    def call(self, params, event_rank=None):
+        return _independent(_FastBernoulli(logits=params, dtype=tf.float32), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -111,8 +111,8 @@ class ContinuousBernoulli(Likelihood):
 
     low, high = 0.0, 1.0
 
-    def call(self, raw, event_rank=None):
-        return _independent(tfd.ContinuousBernoulli(logits=raw), event_rank)
+    def call(self, params, event_rank=None):
+        return _independent(tfd.ContinuousBernoulli(logits=params), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -124,8 +124,8 @@ class Gaussian(Likelihood):
     See also: `GaussianLearnedScale` and `GaussianPerDimension`, which learn how far x strays from the mean.
     """
 
-    def call(self, raw, event_rank=None):
-        return _independent(tfd.Normal(raw, 1.0), event_rank)
+    def call(self, params, event_rank=None):
+        return _independent(tfd.Normal(params, 1.0), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -136,8 +136,8 @@ class GaussianLearnedScale(Likelihood):
         super().__init__(**kwargs)
         self.raw_scale = self.add_weight(shape=(), initializer="zeros", name="raw_scale")
 
-    def call(self, raw, event_rank=None):
-        return _independent(tfd.Normal(raw, positive(self.raw_scale)), event_rank)
+    def call(self, params, event_rank=None):
+        return _independent(tfd.Normal(params, positive(self.raw_scale)), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -149,8 +149,8 @@ class GaussianPerDimension(Likelihood):
 
     parameters = 2
 
-    def call(self, raw, event_rank=None):
-        mean, raw_scale = tf.split(raw, 2, axis=-1)
+    def call(self, params, event_rank=None):
+        mean, raw_scale = tf.split(params, 2, axis=-1)
         return _independent(tfd.Normal(mean, positive(raw_scale)), event_rank)
 
 
@@ -158,8 +158,8 @@ class GaussianPerDimension(Likelihood):
 class Laplace(Likelihood):
     """Laplace with the raw outputs as location and scale 1: absolute error, `log p = -sum_i |x_i - m_i| - D log 2`."""
 
-    def call(self, raw, event_rank=None):
-        return _independent(tfd.Laplace(raw, 1.0), event_rank)
+    def call(self, params, event_rank=None):
+        return _independent(tfd.Laplace(params, 1.0), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -175,10 +175,10 @@ class Categorical(Likelihood):
     low, high = 0, 255
     dtype_of_x = "uint8"
 
-    def call(self, raw, event_rank=None):
-        return _independent(_Levels(logits=raw), event_rank)
+    def call(self, params, event_rank=None):
+        return _independent(_Levels(logits=params), event_rank)
 
-    def scaled(self, x):
+    def preprocess(self, x):
         return tf.cast(x, tf.float32) / (self.levels - 1)
 
 
@@ -204,13 +204,13 @@ class Multinomial(Likelihood):
 
     low = 0.0
 
-    def raw_shape(self, shape):
+    def params_shape(self, shape):
         if len(shape) != 1:
             raise ValueError(f"likelihood: multinomial is for rows of words, shape (V,); received x of shape {shape}.")
         return tuple(shape)
 
-    def call(self, raw, event_rank=None):
-        return _Words(1.0, logits=raw)
+    def call(self, params, event_rank=None):
+        return _Words(1.0, logits=params)
 
 
 class _Words(tfd.Multinomial):
@@ -219,9 +219,9 @@ class _Words(tfd.Multinomial):
         return tf.reduce_sum(x * tf.nn.log_softmax(self.logits), axis=-1)
 
 
-def positive(raw):
-    """The scale for a raw value: `softplus(raw) + 1e-6`."""
-    return tf.nn.softplus(raw) + SCALE_FLOOR
+def positive(params):
+    """The scale for a raw value: `softplus(params) + 1e-6`."""
+    return tf.nn.softplus(params) + SCALE_FLOOR
 
 
 def _independent(distribution, event_rank):
@@ -250,11 +250,11 @@ class Custom(Likelihood):
         super().__init__(**kwargs)
         self.function = function
 
-    def raw_shape(self, shape):
+    def params_shape(self, shape):
         return None
 
-    def call(self, raw, event_rank=None):
-        distribution = self.function(raw)
+    def call(self, params, event_rank=None):
+        distribution = self.function(params)
         if not isinstance(distribution, tfd.Distribution):
             raise ValueError(
                 f"likelihood: expected the callable to return a tfp.distributions object; received {distribution!r}."
@@ -264,11 +264,11 @@ class Custom(Likelihood):
                 "likelihood: p(x|z) is a point, and so gives x neither a probability nor a density. Choose a "
                 "distribution of some width, such as 'gaussian'."
             )
-        missing = (raw.shape.rank - 1 if event_rank is None else event_rank) - distribution.event_shape.rank
+        missing = (params.shape.rank - 1 if event_rank is None else event_rank) - distribution.event_shape.rank
         if missing < 0:
             raise ValueError(
                 f"likelihood: expected the callable to return a distribution whose event is one x; received "
-                f"{distribution} for raw outputs of shape {raw.shape}. Give tfd.Independent its "
+                f"{distribution} for raw outputs of shape {params.shape}. Give tfd.Independent its "
                 "reinterpreted_batch_ndims, as raw outputs may have several leading axes."
             )
         return tfd.Independent(distribution, missing) if missing else distribution

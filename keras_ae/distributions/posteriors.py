@@ -50,25 +50,25 @@ class Posterior(keras.layers.Layer):
             )
         return latent_dim
 
-    def _latent_dim(self, raw):
-        if len(raw.shape) != 2 or raw.shape[-1] is None:
-            raise ValueError(f"encoder: expected raw outputs of shape (B, width), received {raw.shape}.")
-        return self.latent_dim_for(raw.shape[-1])
+    def _latent_dim(self, params):
+        if len(params.shape) != 2 or params.shape[-1] is None:
+            raise ValueError(f"encoder: expected raw outputs of shape (B, width), received {params.shape}.")
+        return self.latent_dim_for(params.shape[-1])
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class Point(Posterior):
+class Deterministic(Posterior):
     """No noise: `z = raw`. Raw width: D."""
 
     def parameters_for(self, latent_dim):
         return latent_dim
 
-    def call(self, raw):
-        return tfd.VectorDeterministic(raw)
+    def call(self, params):
+        return tfd.VectorDeterministic(params)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class Bits(Posterior):
+class IndependentBernoulli(Posterior):
     """Independent bits: `q(z|x) = prod_j Bernoulli(z_j; sigmoid(raw_j))`, z float32 0 or 1. Raw width: D.
 
     Its samples pass no gradients on; `relaxed_bits.RELAXATIONS` do.
@@ -77,15 +77,15 @@ class Bits(Posterior):
     def parameters_for(self, latent_dim):
         return latent_dim
 
-    def call(self, raw):
-        return tfd.Independent(tfd.Bernoulli(logits=raw, dtype=tf.float32), 1)
+    def call(self, params):
+        return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), 1)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class Diagonal(Posterior):
+class DiagonalGaussian(Posterior):
     """Gaussian with independent dimensions.
 
-        q(z|x) = N(z; m, diag(s)^2),    [m | r] = raw,    s = softplus(r) + 1e-6
+        q(z|x) = N(z; m, diag(s)^2),    [m | r] = params,    s = softplus(r) + 1e-6
 
     Raw width: 2 D. See also: `FullCovariance`, which knows correlations; `InverseAutoregressive`, which knows curves.
 
@@ -95,21 +95,21 @@ class Diagonal(Posterior):
     def parameters_for(self, latent_dim):
         return 2 * latent_dim
 
-    def call(self, raw):
-        latent_dim = self._latent_dim(raw)
-        return _diagonal(raw, latent_dim)
+    def call(self, params):
+        latent_dim = self._latent_dim(params)
+        return _diagonal(params, latent_dim)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class FullCovariance(Posterior):
     """Gaussian with any covariance.
 
-        q(z|x) = N(z; m, L L^T),    [m | r] = raw,    L = lower triangle of r, its diagonal softplus(r_jj) + 1e-6
+        q(z|x) = N(z; m, L L^T),    [m | r] = params,    L = lower triangle of r, its diagonal softplus(r_jj) + 1e-6
 
     Raw width: D + D (D + 1) / 2, the triangle in the order of `tfp.math.fill_triangular`. The posterior of a linear
     decoder with Gaussian noise is of this form, so that its bound can be exact.
 
-    Source: Kingma & Welling 2019, section 2.5.1. See also: `Diagonal`.
+    Source: Kingma & Welling 2019, section 2.5.1. See also: `DiagonalGaussian`.
     """
 
     def parameters_for(self, latent_dim):
@@ -119,20 +119,20 @@ class FullCovariance(Posterior):
         latent_dim = (math.isqrt(9 + 8 * width) - 3) // 2  # the root of D (D + 3) / 2 = width, without a search
         return latent_dim if self.parameters_for(latent_dim) == width > 0 else super().latent_dim_for(width)
 
-    def call(self, raw):
-        latent_dim = self._latent_dim(raw)
-        triangle = tfp.math.fill_triangular(raw[:, latent_dim:])
+    def call(self, params):
+        latent_dim = self._latent_dim(params)
+        triangle = tfp.math.fill_triangular(params[:, latent_dim:])
         # Not tfb.FillScaleTriL: XLA cannot compile the gradient of the op by which that sets the diagonal.
         below = triangle * np.tril(np.ones((latent_dim, latent_dim), "float32"), -1)
         scale = below + tf.linalg.diag(positive(tf.linalg.diag_part(triangle)))
-        return tfd.MultivariateNormalTriL(raw[:, :latent_dim], scale)
+        return tfd.MultivariateNormalTriL(params[:, :latent_dim], scale)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class InverseAutoregressive(Posterior):
     """A diagonal Gaussian bent by inverse autoregressive flow.
 
-        z_0 ~ N(m, diag(s)^2),    [m | r | h] = raw,    s = softplus(r) + 1e-6
+        z_0 ~ N(m, diag(s)^2),    [m | r | h] = params,    s = softplus(r) + 1e-6
         z_t = sigma_t z_t-1 + (1 - sigma_t) m_t,    sigma_t = sigmoid(s_t),    [m_t, s_t] = MADE_t(z_t-1, h)
         log q(z_T|x) = log N(z_0; m, diag(s)^2) - sum_t sum_i log sigma_t,i
 
@@ -192,14 +192,14 @@ class InverseAutoregressive(Posterior):
             )
         return self.latent_dim
 
-    def call(self, raw):
-        latent_dim = self._latent_dim(raw)
-        h = raw[:, 2 * latent_dim :] if self.context else None
+    def call(self, params):
+        latent_dim = self._latent_dim(params)
+        h = params[:, 2 * latent_dim :] if self.context else None
         steps = [
             tfb.Invert(tfb.MaskedAutoregressiveFlow(bijector_fn=lambda z, step=step: _ungated(step, z, h)))
             for step in self.steps
         ]
-        return _Bent(_diagonal(raw[:, : 2 * latent_dim], latent_dim), tfb.Chain(steps[::-1]), name="iaf")
+        return _Bent(_diagonal(params[:, : 2 * latent_dim], latent_dim), tfb.Chain(steps[::-1]), name="iaf")
 
     def get_config(self):
         return super().get_config() | {
@@ -225,15 +225,15 @@ def _ungated(step, z, h):
     return tfb.Invert(gate)
 
 
-def _diagonal(raw, latent_dim):
-    mean, raw_scale = tf.split(raw, [latent_dim, latent_dim], axis=-1)
+def _diagonal(params, latent_dim):
+    mean, raw_scale = tf.split(params, [latent_dim, latent_dim], axis=-1)
     return tfd.MultivariateNormalDiag(mean, positive(raw_scale))
 
 
 NAMES = {
-    "point": Point,
-    "bits": Bits,
-    "diagonal": Diagonal,
+    "deterministic": Deterministic,
+    "bernoulli": IndependentBernoulli,
+    "diagonal": DiagonalGaussian,
     "full_covariance": FullCovariance,
     "inverse_autoregressive": InverseAutoregressive,
 }
@@ -245,14 +245,14 @@ def check_has_density(posterior, default):
     A point has no density, and bits have none that compares with a prior over all numbers: an importance weight of
     theirs is no estimate of p(x).
     """
-    if isinstance(posterior, Point) or isinstance(posterior, Bits) != (default == "bits"):
-        expected = "bits" if default == "bits" else "a density over continuous codes, such as 'diagonal'"
+    if isinstance(posterior, Deterministic) or isinstance(posterior, IndependentBernoulli) != (default == "bernoulli"):
+        expected = "bits" if default == "bernoulli" else "a density over continuous codes, such as 'diagonal'"
         raise ValueError(f"posterior: expected {expected}; received {posterior.name}.")
 
 
 def check_is_diagonal(posterior, option):
     """Raises a `ValueError` unless dimensions of q(z|x) are independent, as `option` of a model asks."""
-    if not isinstance(posterior, Diagonal):
+    if not isinstance(posterior, DiagonalGaussian):
         raise ValueError(f"{option}: expected a diagonal Gaussian posterior; received {posterior.name}.")
 
 

@@ -34,7 +34,7 @@ class Normal(Prior):
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class FairCoins(Prior):
+class UniformBernoulli(Prior):
     """Independent bits, each 1 with probability 1/2: `p(z) = 2^-D` for z in {0, 1}^D."""
 
     def call(self):
@@ -298,7 +298,7 @@ class NormalWeights(keras.regularizers.Regularizer):
     """
 
     def __init__(self, rows, scale=1.0):
-        self.rows, self.scale = validation.positive_int("rows", rows), validation.not_negative("scale", scale)
+        self.rows, self.scale = validation.positive_int("rows", rows), validation.non_negative("scale", scale)
         if not self.scale:
             raise ValueError("scale: expected a number above 0, received 0.")
 

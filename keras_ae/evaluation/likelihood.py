@@ -197,7 +197,7 @@ def annealed_importance_sampling(
         initial=initial,
         step_size=float(step_size),
         seed=seed,
-        batch_size=max(1, importance.CHUNK_VALUES // (counts["num_chains"] * model.raw_size)),
+        batch_size=max(1, importance.CHUNK_VALUES // (counts["num_chains"] * model.params_size)),
     )
     return _estimate(total, squares, counts["num_chains"], acceptance)
 

@@ -162,7 +162,7 @@ class SpectralGenerator(keras.Model):
         generator = ka.networks.SpectralGenerator(frame=512, hop=256, units=256, ahead=1)
         whole = generator(x)                              # (B, T), T a multiple of 256
         state = tf.zeros([1, generator.state_size])
-        frame, state = generator.go_on(x[:1, :256], state)    # `generator.delay` samples late
+        frame, state = generator.process(x[:1, :256], state)    # `generator.delay` samples late
 
     Source: Braun & Tashev 2021 for recurrent layers on compressed spectra, Bradbury 2017 for quasi-recurrent ones,
     Mack & Habets 2020 for filters over frames, Berouti 1979 for the floor. See also: `WaveformGenerator`, which sees
@@ -220,7 +220,7 @@ class SpectralGenerator(keras.Model):
 
     @property
     def delay(self):
-        """int, samples by which the output of `go_on` lags behind its input; `call` takes them out."""
+        """int, samples by which the output of `process` lags behind its input; `call` takes them out."""
         return self.frame - self.hop + self.ahead * self.hop
 
     def call(self, x, training=False):
@@ -228,10 +228,10 @@ class SpectralGenerator(keras.Model):
         _check_whole(x, self.hop)
         rows, lag = tf.shape(x)[0], self.delay
         padded = tf.pad(x, [[0, 0], [0, lag]])
-        y, _ = self.go_on(padded, tf.zeros([rows, self.state_size]), training)
+        y, _ = self.process(padded, tf.zeros([rows, self.state_size]), training)
         return y[:, lag:]
 
-    def go_on(self, x, state, training=False):
+    def process(self, x, state, training=False):
         """Goes on from a state, zeros at the beginning, through any number of hops.
 
         Args:

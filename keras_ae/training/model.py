@@ -75,7 +75,7 @@ class ObjectiveModel(keras.Model):
         """Hook: as `check_data`, of what is evaluated and not trained on."""
         self.check_data(x, y)
 
-    def valid_rows(self, x, y):
+    def row_mask(self, x, y):
         """Hook: which rows of a batch a step can learn from, bool `(B,)` or of all of them; y may be None.
 
         Others make the logged loss NaN, which stops training: a data set is checked by its first batch alone, and a
@@ -261,7 +261,7 @@ class ObjectiveModel(keras.Model):
         return self._record(self._summary(self._loss_of_valid(loss, x, y), all_terms, rows, sample_weight))
 
     def _loss_of_valid(self, loss, x, y):
-        return tf.where(tf.reduce_all(self.valid_rows(x, y)), loss, math.nan)
+        return tf.where(tf.reduce_all(self.row_mask(x, y)), loss, math.nan)
 
     def _summary(self, loss, terms, rows, sample_weight):
         """What a step adds to the log: `(1 + T, 2)` float32, a sum and its weight for the loss and for every term."""
@@ -345,7 +345,7 @@ class ObjectiveModel(keras.Model):
                 "inputs far outside [-1, 1]",
                 "rows with NaN, or with values or labels out of range: of a data set the first batch alone is checked",
             ]
-            if broken == ["loss"]:  # terms are finite: see `valid_rows`
+            if broken == ["loss"]:  # terms are finite: see `row_mask`
                 causes = causes[::-1]
             raise FloatingPointError(
                 f"Training stopped at step {int(self.optimizer.iterations.numpy())} of {type(self).__name__}: "

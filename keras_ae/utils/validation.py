@@ -68,7 +68,7 @@ def positive_int(name, value):
     return int(value)
 
 
-def not_negative(name, value):
+def non_negative(name, value):
     """`value` as a float; raises a `ValueError` unless it is a finite number, 0 or more."""
     if not _is_number(value) or value < 0:
         raise ValueError(f"{name}: expected a finite number, 0 or more; received {value!r}.")

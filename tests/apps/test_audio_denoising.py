@@ -170,7 +170,7 @@ def test_the_exports_answer_without_the_package(export, segan, tmp_path, rng):
         found = sum(f.stat().st_size for f in (pathlib.Path(serving.newest(path)) / "variables").iterdir())
         assert weights < found < 1.2 * weights + 20_000
     _, model = export
-    frame, state = model.generator.go_on(tf.constant(x[:, :64]), tf.zeros([64, model.generator.state_size]))
+    frame, state = model.generator.process(tf.constant(x[:, :64]), tf.zeros([64, model.generator.state_size]))
     made = np.load(tmp_path / "causal.npz")
     np.testing.assert_allclose(made["frame"], frame, **close)
     np.testing.assert_allclose(made["state"], state, rtol=1e-5, atol=1e-4)

@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 
 from keras_ae.distributions import likelihoods
 from keras_ae.training import loop
-from keras_ae.utils.xla import softplus
+from keras_ae.utils.xla import for_xla, softplus
 
 RAW = np.linspace(-3, 3, 12, dtype="float32").reshape(2, 3, 2)
 
@@ -81,7 +81,7 @@ def test_categorical_sums_to_one_over_levels_and_its_mean_is_in_the_unit_interva
     np.testing.assert_allclose(probabilities, scipy.special.softmax(raw.ravel()), rtol=1e-4)
     mean = scipy.special.softmax(raw.ravel().astype("float64")) @ (np.arange(256) / 255)
     np.testing.assert_allclose(layer(raw).mean().numpy().ravel(), mean, rtol=1e-4)
-    np.testing.assert_allclose(layer.scaled(levels), np.arange(256) / 255, rtol=1e-6)
+    np.testing.assert_allclose(layer.preprocess(levels), np.arange(256) / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize("shapes", [((4, 3), (4, 3)), ((4, 3), (5, 4, 3)), ((5, 4, 3), (1, 3))])
@@ -164,7 +164,7 @@ def test_multinomial_is_scipy_s_without_the_number_of_orders(rng):
 
 def test_multinomial_is_for_rows_of_words():
     with pytest.raises(ValueError, match=r"shape \(V,\)"):
-        likelihoods.get("multinomial").raw_shape((28, 28, 1))
+        likelihoods.get("multinomial").params_shape((28, 28, 1))
 
 
 @pytest.mark.parametrize("xla", [True, False])
@@ -173,7 +173,7 @@ def test_softplus_in_a_training_loop_is_that_of_float64(xla):
     seen = []
 
     def train(batch):
-        seen.append(loop.for_xla())
+        seen.append(for_xla())
         return softplus(batch)
 
     # The loop sums over two batches, the softplus of the second one being 0.

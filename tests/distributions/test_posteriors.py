@@ -32,7 +32,7 @@ def raw_for(layer, latent_dim, rng, rows=4):
 
 def test_diagonal_has_means_and_raw_scales_in_two_halves(rng):
     raw = tf.constant(rng.normal(size=(4, 6)), tf.float32)
-    q = posteriors.Diagonal().call(raw)
+    q = posteriors.DiagonalGaussian().call(raw)
     assert isinstance(q, tfd.MultivariateNormalDiag)  # for which the package has shorter ways
     np.testing.assert_array_equal(q.mean(), raw[:, :3])
     np.testing.assert_allclose(q.stddev(), np.log1p(np.exp(raw[:, 3:])) + 1e-6, rtol=1e-5)
@@ -55,7 +55,7 @@ def test_iaf_density_is_the_change_of_variables(rng, context, steps):
     layer = made("inverse_autoregressive", 3, rng, context=context, steps=steps, activation="tanh")
     raw = raw_for(layer, 3, rng)
     q = layer.call(raw)
-    base = posteriors.Diagonal().call(raw[:, :6])
+    base = posteriors.DiagonalGaussian().call(raw[:, :6])
     start = base.sample(seed=[0, 1])
     with tf.GradientTape() as tape:
         tape.watch(start)
@@ -188,7 +188,7 @@ def test_full_covariance_closes_the_bound_of_a_linear_model_and_diagonal_does_no
     full, q = bound(posteriors.FullCovariance())
     assert full == pytest.approx(float(evidence), abs=1e-3)
     np.testing.assert_allclose(q.covariance()[0], np.linalg.inv(precision), atol=2e-3)
-    diagonal, _ = bound(posteriors.Diagonal())
+    diagonal, _ = bound(posteriors.DiagonalGaussian())
     assert gap > 0.5
     assert diagonal == pytest.approx(float(evidence) - gap, abs=1e-3)
 
@@ -241,15 +241,15 @@ def test_width_and_size_are_inverse(rng, name):
 
 def test_points_and_bits(rng):
     raw = tf.constant(rng.normal(size=(4, 3)), tf.float32)
-    np.testing.assert_array_equal(posteriors.Point().call(raw).sample(), raw)
-    q = posteriors.Bits().call(raw)
+    np.testing.assert_array_equal(posteriors.Deterministic().call(raw).sample(), raw)
+    q = posteriors.IndependentBernoulli().call(raw)
     np.testing.assert_allclose(q.mean(), 1 / (1 + np.exp(-raw)), rtol=1e-5)
     expected = scipy.stats.bernoulli(1 / (1 + np.exp(-raw.numpy()))).logpmf([1, 0, 1]).sum(1)
     np.testing.assert_allclose(q.log_prob([1.0, 0.0, 1.0]), expected, rtol=1e-4)
 
 
 def test_get_and_its_refusals():
-    assert isinstance(posteriors.get("diagonal", None), posteriors.Diagonal)
+    assert isinstance(posteriors.get("diagonal", None), posteriors.DiagonalGaussian)
     assert isinstance(posteriors.get("full_covariance", 3), posteriors.FullCovariance)
     assert posteriors.get("inverse_autoregressive", 3).latent_dim == 3
     layer = posteriors.InverseAutoregressive(3)
@@ -260,7 +260,7 @@ def test_get_and_its_refusals():
         posteriors.get("inverse_autoregressive", None)
     with pytest.raises(ValueError, match=r"'banana'.*full_covariance"):
         posteriors.get("banana", 3)
-    for wrong in (posteriors.Diagonal(), posteriors.FullCovariance(), posteriors.InverseAutoregressive(2)):
+    for wrong in (posteriors.DiagonalGaussian(), posteriors.FullCovariance(), posteriors.InverseAutoregressive(2)):
         with pytest.raises(ValueError, match="raw values"):
             wrong.call(tf.zeros([1, 7]))
         with pytest.raises(ValueError, match="shape"):

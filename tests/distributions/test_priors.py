@@ -94,7 +94,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="infinite"):
         priors.check_covers_gaussians(tfd.Independent(tfd.LogNormal(tf.zeros(2), 1.0), 1))
     for elsewhere in (
-        priors.FairCoins(2).call(),
+        priors.UniformBernoulli(2).call(),
         tfd.Independent(tfd.Skellam([1.0, 2.0], 1.0), 1),
         tfd.OneHotCategorical([0.0, 0.0]),
         tfd.Dirichlet([1.0, 1.0]),
@@ -116,7 +116,7 @@ def test_refusals():
         priors.get(tfd.MultivariateNormalDiag(tf.Variable(tf.zeros(2)), tf.ones(2)), 2)
 
 
-@pytest.mark.parametrize("prior", [priors.FairCoins(5), priors.BernoulliMixture(5, components=3)])
+@pytest.mark.parametrize("prior", [priors.UniformBernoulli(5), priors.BernoulliMixture(5, components=3)])
 def test_probabilities_of_all_codes_sum_to_one(prior):
     codes = np.array(list(itertools.product([0.0, 1.0], repeat=5)), "float32")
     log_p = prior.call().log_prob(codes).numpy()
@@ -127,7 +127,7 @@ def test_probabilities_of_all_codes_sum_to_one(prior):
 
 
 def test_fair_coins_are_fair():
-    np.testing.assert_allclose(priors.FairCoins(5).call().log_prob(np.zeros((1, 5))), 5 * np.log(0.5), rtol=1e-6)
+    np.testing.assert_allclose(priors.UniformBernoulli(5).call().log_prob(np.zeros((1, 5))), 5 * np.log(0.5), rtol=1e-6)
 
 
 def test_a_density_is_no_prior_over_bits():

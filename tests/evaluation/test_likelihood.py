@@ -191,7 +191,7 @@ def test_the_likelihood_of_a_binary_code_agrees_with_the_sum_over_all_codes(rng)
 class Conditional:
     """p(z|y) = N(A y, I), p(x|z) = N(z W, I): what the estimates ask of a conditional model, without networks."""
 
-    conditional, latent_dim, raw_size, log_prob, prior = True, K, D, None, tfd.MultivariateNormalDiag(tf.zeros(K))
+    conditional, latent_dim, params_size, log_prob, prior = True, K, D, None, tfd.MultivariateNormalDiag(tf.zeros(K))
 
     def __init__(self, rng):
         self.a, self.w = rng.normal(size=(3, K)).astype("float32"), rng.normal(size=(K, D)).astype("float32")

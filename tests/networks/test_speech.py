@@ -32,7 +32,7 @@ def test_a_stream_is_the_whole_late_by_the_delay(generator, rng, hops):
     whole = generator(x).numpy()
     state, parts, start = np.zeros((2, generator.state_size), "float32"), [], 0
     for n in hops:
-        part, state = generator.go_on(x[:, start : start + 16 * n], state)
+        part, state = generator.process(x[:, start : start + 16 * n], state)
         assert state.shape == (2, generator.state_size)
         parts.append(part.numpy())
         start += 16 * n
@@ -95,7 +95,7 @@ def test_frames_that_hops_do_not_fill_are_refused():
 
 
 def test_lengths_and_sizes_that_do_not_fit_are_refused(generator):
-    for call in (generator, lambda x: generator.go_on(x, tf.zeros([1, generator.state_size]))):
+    for call in (generator, lambda x: generator.process(x, tf.zeros([1, generator.state_size]))):
         with pytest.raises(ValueError, match="expected a multiple of 16 samples, received 100"):
             call(tf.zeros([1, 100]))
     with pytest.raises(ValueError, match="expected a multiple of 4 samples, received 63"):

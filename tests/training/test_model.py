@@ -38,8 +38,8 @@ class Adversarial(ka.Autoencoder):
         prior = tf.random.stateless_normal(tf.shape(z), self.next_seed())
         return {"discrimination": tf.nn.softplus(self.critic(z) - self.critic(prior))[:, 0]}
 
-    def autoencode(self, x, y, training):
-        terms = super().autoencode(x, y, training)
+    def loss_terms(self, x, y, training):
+        terms = super().loss_terms(x, y, training)
         return terms | {"adversarial": tf.nn.softplus(-self.critic(self.posterior(x).mean()))[:, 0]}
 
 
@@ -441,7 +441,7 @@ def test_assigning_beta_during_fit_acts_on_the_loss():
 
 def test_undeclared_terms_raise():
     class Wrong(ka.Autoencoder):
-        def autoencode(self, x, y, training):
+        def loss_terms(self, x, y, training):
             return {"size": tf.reduce_sum(self.reconstruct(x), -1)}
 
     model = Wrong(dense(2, 6), dense(6, 2))

@@ -70,9 +70,9 @@ class SEGAN(ObjectiveModel):
         if not 0 <= preemphasis < 1:
             raise ValueError(f"preemphasis: expected 0 to below 1; received {preemphasis}.")
         self.generator, self.critic, self.preemphasis = generator, critic, preemphasis
-        self.l1_weight = validation.not_negative("l1_weight", l1_weight)
-        self.spectral_weight = validation.not_negative("spectral_weight", spectral_weight)
-        self.removal = validation.not_negative("removal", removal)
+        self.l1_weight = validation.non_negative("l1_weight", l1_weight)
+        self.spectral_weight = validation.non_negative("spectral_weight", spectral_weight)
+        self.removal = validation.non_negative("removal", removal)
         self.terms = (
             *(("discrimination", "adversarial") if critic is not None else ()),
             "l1",

@@ -17,7 +17,7 @@ class EncoderDecoder(ObjectiveModel):
     Subclasses say what a posterior is by default, a name in `keras_ae.posteriors.NAMES`, and what is minimised.
     """
 
-    default_posterior = "point"
+    default_posterior = "deterministic"
     conditional = False  # whether the methods take a condition y beside x and z
 
     def __init__(self, encoder, decoder, likelihood, posterior=None, *, seed=None, **kwargs):
@@ -39,18 +39,18 @@ class EncoderDecoder(ObjectiveModel):
 
     def posterior(self, x, y=None, *, training=False):
         """q(z|x), or q(z|x, y): a tfd, batch `(B,)`, event `(latent_dim,)`."""
-        raw = self.encoder(self._given(self._likelihood.scaled(x), y), training=training)
-        self._built_width = raw.shape[-1]
-        return self._posterior.call(tf.cast(raw, tf.float32))
+        params = self.encoder(self._given(self._likelihood.preprocess(x), y), training=training)
+        self._built_width = params.shape[-1]
+        return self._posterior.call(tf.cast(params, tf.float32))
 
     def likelihood(self, z, y=None, *, training=False):
         """p(x|z), or p(x|z, y), for codes `(..., B, latent_dim)`: a tfd, batch `(..., B)`, event the shape of x."""
         z = tf.convert_to_tensor(z)
-        raw = self.decoder(self._given(tf.reshape(z, [-1, z.shape[-1]]), y), training=training)
-        event_rank = raw.shape.rank - 1 - (1 if self._likelihood.levels else 0)
-        shape = tf.concat([tf.shape(z)[:-1], raw.shape[1:]], axis=0)
-        raw = tf.ensure_shape(tf.reshape(tf.cast(raw, tf.float32), shape), [*z.shape[:-1], *raw.shape[1:]])
-        p = self._likelihood.call(raw, event_rank=event_rank)
+        params = self.decoder(self._given(tf.reshape(z, [-1, z.shape[-1]]), y), training=training)
+        event_rank = params.shape.rank - 1 - (1 if self._likelihood.levels else 0)
+        shape = tf.concat([tf.shape(z)[:-1], params.shape[1:]], axis=0)
+        params = tf.ensure_shape(tf.reshape(tf.cast(params, tf.float32), shape), [*z.shape[:-1], *params.shape[1:]])
+        p = self._likelihood.call(params, event_rank=event_rank)
         known = self.event_shape and p.event_shape.rank is not None
         if known and not validation.fits(tuple(p.event_shape), self.event_shape):
             raise ValueError(
@@ -90,12 +90,12 @@ class EncoderDecoder(ObjectiveModel):
     @in_batches
     def score(self, x, y=None, *, seed=0):
         """How well the model knows each x, `(B,)`, higher is better; row i depends on `seed + i` besides."""
-        return self.score_at(x, tf.cast(seed, tf.int64) + tf.range(tf.shape(x)[0], dtype=tf.int64), y)
+        return self.score_from_seeds(x, tf.cast(seed, tf.int64) + tf.range(tf.shape(x)[0], dtype=tf.int64), y)
 
     @in_batches
-    def score_at(self, x, seeds, y=None):
+    def score_from_seeds(self, x, seeds, y=None):
         """Minus the squared error of each reconstruction: `(B,)`; a point code needs none of the seeds."""
-        error = self._likelihood.scaled(x) - self.reconstruct(x, y)
+        error = self._likelihood.preprocess(x) - self.reconstruct(x, y)
         return -tf.reduce_sum(error**2, axis=tf.range(1, tf.rank(error)))
 
     # Shapes
@@ -103,11 +103,11 @@ class EncoderDecoder(ObjectiveModel):
     @property
     def latent_dim(self):
         """int, size of a code; None while neither network has a static shape, nor was ever called."""
-        code, raw = (
+        code, params = (
             validation.static_shape(self.decoder, "input_shape"),
             validation.static_shape(self.encoder, "output_shape"),
         )
-        width = raw[-1] if raw else self._built_width
+        width = params[-1] if params else self._built_width
         return code[-1] if code else width and self._posterior.latent_dim_for(width)
 
     @property
@@ -116,7 +116,7 @@ class EncoderDecoder(ObjectiveModel):
         return validation.static_shape(self.encoder, "input_shape") or self._built_shape
 
     @property
-    def raw_size(self):
+    def params_size(self):
         """int, the decoder's raw outputs for one x: what a sample of p(x|z) takes in memory."""
         return math.prod(validation.static_shape(self.decoder, "output_shape") or self.event_shape)
 
@@ -140,12 +140,12 @@ class EncoderDecoder(ObjectiveModel):
                 f"encoder: {type(self).__name__} with a decoder of {code[-1]}-dimensional codes expects {expected} raw "
                 f"parameters from its encoder (posterior {self._posterior.name}), received {width[-1]}."
             )
-        raw = validation.static_shape(self.decoder, "output_shape")
-        expected = self._likelihood.raw_shape(self.event_shape) if self.event_shape else None
-        if expected and raw and not validation.fits(raw, expected):
+        params = validation.static_shape(self.decoder, "output_shape")
+        expected = self._likelihood.params_shape(self.event_shape) if self.event_shape else None
+        if expected and params and not validation.fits(params, expected):
             raise ValueError(
                 f"decoder: for x of shape {self.event_shape} the likelihood {self._likelihood.name} expects raw "
-                f"outputs of shape {expected}, received {raw}."
+                f"outputs of shape {expected}, received {params}."
             )
 
     def check_data(self, x, y):
@@ -160,7 +160,7 @@ class EncoderDecoder(ObjectiveModel):
             )
         validation.check_array("y", y, self.event_shape, self._likelihood)
 
-    def valid_rows(self, x, y):
+    def row_mask(self, x, y):
         if y is None:  # NaN in x shows in the terms, whose target it is, without another pass over it
             return tf.constant(True)
         return likelihoods.finite_rows(x) & self._likelihood.valid(y)

@@ -15,7 +15,7 @@ _MISSING = "y: {} is conditional. Give a condition for each row."
 def one_hot(labels, num_classes, unknown=None):
     """A row of 0 and a single 1 for each label, `(B, num_classes)` float32; of an `unknown` one zeros.
 
-    A label that does not exist makes NaN, as no row of numbers would be right; training stops at it by `valid_rows`.
+    A label that does not exist makes NaN, as no row of numbers would be right; training stops at it by `row_mask`.
     """
     rows = tf.one_hot(tf.cast(labels, tf.int64), num_classes)
     return tf.where(exists(labels, num_classes, unknown)[:, None], rows, math.nan)
@@ -66,7 +66,7 @@ class Conditional:
             return exists(y, self.num_classes)
         return likelihoods.finite_rows(y)
 
-    def valid_rows(self, x, y):
+    def row_mask(self, x, y):
         return self.valid_condition(y)  # NaN in x shows in the terms, whose target it is
 
     def call_on(self, x, y):
@@ -170,7 +170,7 @@ class PartlyLabelled(Conditional):
         validation.check_array("x", x, self.event_shape, self._likelihood)
         validation.check_some_labels(y, x.shape[0], self.num_classes)
 
-    def valid_rows(self, x, y):
+    def row_mask(self, x, y):
         return likelihoods.finite_rows(x) & exists(y, self.num_classes, unknown=-1)
 
     def check_measured(self, x, y):

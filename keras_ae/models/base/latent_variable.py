@@ -13,7 +13,7 @@ SCORE_SAMPLES = 64
 
 
 class LatentVariableModel(Autoencoder):
-    """A posterior near a prior. Subclasses say which bound on log p(x) they train by: `autoencode`, and `objectives`.
+    """A posterior near a prior. Subclasses say which bound on log p(x) they train by: `loss_terms`, and `objectives`.
 
     Where the model is conditional, y is the condition of every x: see `keras_ae.conditional`.
     """
@@ -66,10 +66,10 @@ class LatentVariableModel(Autoencoder):
             ValueError: if n is no whole number, 1 or more, or y does not suit the model.
         """
         seeds = seed + tf.range(validation.positive_int("n", n), dtype=tf.int64)
-        return self.sample_at(seeds) if y is None else self.sample_at(seeds, y)
+        return self.sample_from_seeds(seeds) if y is None else self.sample_from_seeds(seeds, y)
 
     @in_batches
-    def sample_at(self, seeds, y=None):
+    def sample_from_seeds(self, seeds, y=None):
         """One mean of p(x|z), z from the prior, for each of the int64 seeds `(B,)`."""
         return self.likelihood(sampling.draw_rows(self.conditional_prior(y), seeds), y).mean()
 
@@ -91,7 +91,7 @@ class LatentVariableModel(Autoencoder):
         return importance.log_marginal(self, x, y, num_samples, seed)
 
     @in_batches
-    def score_at(self, x, seeds, y=None):
+    def score_from_seeds(self, x, seeds, y=None):
         """`log_prob(x)` with 64 samples, each row's drawn from its own seed alone: `(B,)` nats."""
         return importance.log_marginal_rows(self, x, y, SCORE_SAMPLES, seeds)
 

@@ -45,9 +45,9 @@ class Autoencoder(EncoderDecoder):
         super().__init__(encoder, decoder, likelihood, seed=seed, **kwargs)
 
     def objectives(self):
-        return {"autoencoder": Objective(self.autoencode, self.networks)}
+        return {"autoencoder": Objective(self.loss_terms, self.networks)}
 
-    def autoencode(self, x, y, training):
+    def loss_terms(self, x, y, training):
         """The terms of one batch, `{name: (B,)}`; the hook that siblings override."""
         z = self.posterior(x, training=training).mean()
         return {"reconstruction": -self.likelihood(z, training=training).log_prob(target(x, y))}

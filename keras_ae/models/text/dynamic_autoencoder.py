@@ -60,9 +60,9 @@ class DynamicAutoencoder(Autoencoder):
         self._dynamics_weight = self.add_weight(shape=(), initializer=initial, trainable=False, name="dynamics_weight")
 
     def objectives(self):
-        return {"autoencoder": Objective(self.autoencode, self.networks, {"dynamics": self._dynamics_weight})}
+        return {"autoencoder": Objective(self.loss_terms, self.networks, {"dynamics": self._dynamics_weight})}
 
-    def autoencode(self, x, y, training):
+    def loss_terms(self, x, y, training):
         z = before = self.posterior(x, training=training).mean()
         if y is not None:
             # A document that begins a sequence stays where it is, whatever dropout makes of its second encoding.

@@ -57,8 +57,8 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
     is cut into bits afterwards; `VAE`, whose code stays Gaussian.
     """
 
-    default_posterior = "bits"
-    _default_prior, _check_prior = priors.FairCoins, staticmethod(priors.check_covers_bits)
+    default_posterior = "bernoulli"
+    _default_prior, _check_prior = priors.UniformBernoulli, staticmethod(priors.check_covers_bits)
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
         if contrast_weight:
             self.terms = (*self.terms, "contrast")
 
-    def autoencode(self, x, y, training):
+    def loss_terms(self, x, y, training):
         q = self.posterior(x, training=training)
         terms = self.elbo_terms(q, target(x, y), training=training)
         if self.contrast_weight:

@@ -56,7 +56,7 @@ class BetaVAE(VAE):
         super().__init__(encoder, decoder, likelihood, prior, beta, **options, seed=seed, **kwargs)
         self._capacity = None
         if capacity is not None:
-            capacity = validation.not_negative("capacity", capacity)
+            capacity = validation.non_negative("capacity", capacity)
             self.terms = (*self.terms, "off_capacity")
             self._capacity = self.add_weight(
                 shape=(), initializer=keras.initializers.Constant(capacity), trainable=False, name="capacity"
@@ -82,4 +82,4 @@ class BetaVAE(VAE):
     def capacity(self, value):
         if self._capacity is None:
             raise ValueError("capacity: this model has none. Give one to the constructor, such as capacity=0.0.")
-        self._capacity.assign(validation.not_negative("capacity", value))
+        self._capacity.assign(validation.non_negative("capacity", value))

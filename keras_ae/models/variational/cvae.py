@@ -83,7 +83,7 @@ class CVAE(Conditional, VAE):
     def networks(self):
         return [*super().networks, *([] if self.prior_network is None else [self.prior_network])]
 
-    def autoencode(self, x, y, training):
+    def loss_terms(self, x, y, training):
         return self.elbo_terms(self.posterior(x, y, training=training), tf.cast(x, tf.float32), y, training=training)
 
     @property
@@ -101,9 +101,9 @@ class CVAE(Conditional, VAE):
         """p(z|y): a tfd, batch `(B,)` where it depends on y and `()` otherwise, event `(latent_dim,)`."""
         if self.prior_network is None:
             return self.prior
-        raw = self.prior_network(self.condition(y), training=training)
-        self._check_prior_width(raw.shape)
-        return posteriors.Diagonal().call(tf.cast(raw, tf.float32))
+        params = self.prior_network(self.condition(y), training=training)
+        self._check_prior_width(params.shape)
+        return posteriors.DiagonalGaussian().call(tf.cast(params, tf.float32))
 
     def _check_prior_width(self, shape):
         validation.check_width("prior_network", shape, 2 * self.latent_dim, "raw values, [mean | raw scale]")

@@ -73,9 +73,9 @@ class IWAE(LatentVariableModel):
             self.supports_jit = False  # XLA cannot compile the gradient of the other densities
 
     def objectives(self):
-        return {"autoencoder": Objective(self.autoencode, self.networks)}
+        return {"autoencoder": Objective(self.loss_terms, self.networks)}
 
-    def autoencode(self, x, y, training):
+    def loss_terms(self, x, y, training):
         k, L = self.importance_samples, self.num_samples
         q = self.posterior(x, training=training)
         z = self.draw(q, L * k, self.next_seed())  # (L k, B, D)

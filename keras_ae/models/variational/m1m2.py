@@ -77,12 +77,12 @@ class M1M2(PartlyLabelled, EncoderDecoder):
         self.terms, self.num_classes = m2.terms, m2.num_classes
 
     def objectives(self):
-        return {"autoencoder": Objective(self.autoencode, self.m2.networks, self.m2.term_weights())}
+        return {"autoencoder": Objective(self.loss_terms, self.m2.networks, self.m2.term_weights())}
 
-    def autoencode(self, x, y, training):
+    def loss_terms(self, x, y, training):
         # One stream for both draws: two of equal seeds would give M2's code the noise of M1's.
         z = sampling.draw(self.m1.posterior(x), 1, self.m2.next_seed())[0]
-        return self.m2.autoencode(self._seen(z), y, training)
+        return self.m2.loss_terms(self._seen(z), y, training)
 
     def posterior(self, x, y=None, *, training=False):
         return self.m2.posterior(self._seen(self.m1.posterior(x).mean()), y, training=training)
@@ -108,12 +108,12 @@ class M1M2(PartlyLabelled, EncoderDecoder):
 
         Row i depends on `seed + i`, its label and the weights.
         """
-        return self.sample_at(seed + tf.range(validation.positive_int("n", n), dtype=tf.int64), y)
+        return self.sample_from_seeds(seed + tf.range(validation.positive_int("n", n), dtype=tf.int64), y)
 
     @in_batches
-    def sample_at(self, seeds, y=None):
+    def sample_from_seeds(self, seeds, y=None):
         """One mean of p(x|z_1), as of `sample`, for each of the int64 seeds `(B,)`."""
-        return self.m1.likelihood(self._whole(self.m2.sample_at(seeds, y))).mean()
+        return self.m1.likelihood(self._whole(self.m2.sample_from_seeds(seeds, y))).mean()
 
     def _seen(self, z):
         return tf.gather(z, self.units, axis=-1)

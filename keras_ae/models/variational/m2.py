@@ -85,7 +85,7 @@ class M2(PartlyLabelled, CVAE):
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
         self.classifier = classifier
         self._check_classifier_width(validation.static_shape(classifier, "output_shape"))
-        self.classification_weight = validation.not_negative("classification_weight", classification_weight)
+        self.classification_weight = validation.non_negative("classification_weight", classification_weight)
 
     @property
     def networks(self):
@@ -94,7 +94,7 @@ class M2(PartlyLabelled, CVAE):
     def term_weights(self):
         return super().term_weights() | {"classification": self.classification_weight}
 
-    def autoencode(self, x, y, training):
+    def loss_terms(self, x, y, training):
         x = tf.cast(x, tf.float32)
         log_q = self.log_label_posterior(x, training)  # (B, K)
         known = tf.cast(y >= 0, tf.float32)
@@ -114,7 +114,7 @@ class M2(PartlyLabelled, CVAE):
 
     def log_label_posterior(self, x, training=False):
         """log q(y|x): `(B, K)`."""
-        logits = self.classifier(self._likelihood.scaled(x), training=training)
+        logits = self.classifier(self._likelihood.preprocess(x), training=training)
         self._check_classifier_width(logits.shape)
         return tf.nn.log_softmax(tf.cast(logits, tf.float32))
 

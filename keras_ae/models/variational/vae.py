@@ -70,7 +70,7 @@ class VAE(LatentVariableModel):
     ):
         super().__init__(encoder, decoder, likelihood, prior, posterior, seed=seed, **kwargs)
         self.num_samples = validation.positive_int("num_samples", num_samples)
-        beta, self.free_bits = validation.not_negative("beta", beta), validation.not_negative("free_bits", free_bits)
+        beta, self.free_bits = validation.non_negative("beta", beta), validation.non_negative("free_bits", free_bits)
         self._beta = self.add_weight(
             shape=(), initializer=keras.initializers.Constant(beta), trainable=False, name="beta"
         )
@@ -81,13 +81,13 @@ class VAE(LatentVariableModel):
             self.terms = (*self.terms, "free_bits")
 
     def objectives(self):
-        return {"autoencoder": Objective(self.autoencode, self.networks, self.term_weights())}
+        return {"autoencoder": Objective(self.loss_terms, self.networks, self.term_weights())}
 
     def term_weights(self):
         """`{term: weight in the loss}`; 1 where absent."""
         return {"kl": self._beta, "free_bits": self._beta}
 
-    def autoencode(self, x, y, training):
+    def loss_terms(self, x, y, training):
         return self.elbo_terms(self.posterior(x, training=training), target(x, y), training=training)
 
     def elbo_terms(self, q, x, y=None, *, training):
@@ -108,4 +108,4 @@ class VAE(LatentVariableModel):
 
     @beta.setter
     def beta(self, value):
-        self._beta.assign(validation.not_negative("beta", value))
+        self._beta.assign(validation.non_negative("beta", value))

@@ -134,9 +134,9 @@ def test_layers_that_drop_do_so_in_training_only(rng):
     encoder = keras.Model(inputs, keras.layers.Dense(D)(keras.layers.Dropout(0.5)(inputs)))
     model = ka.DynamicAutoencoder(encoder, ka.networks.mlp_decoder(D, (V,), hidden=()), seed=0)
     before = counts(rng, 8)
-    first, second = (model.autoencode(x, before, training=True) for _ in range(2))
+    first, second = (model.loss_terms(x, before, training=True) for _ in range(2))
     for name in model.terms:
         assert np.abs(first[name] - second[name]).max() > 1e-3
-    np.testing.assert_array_equal(model.autoencode(x, x, training=True)["dynamics"], 0)
-    first, second = (model.autoencode(x, x, training=False)["reconstruction"] for _ in range(2))
+    np.testing.assert_array_equal(model.loss_terms(x, x, training=True)["dynamics"], 0)
+    first, second = (model.loss_terms(x, x, training=False)["reconstruction"] for _ in range(2))
     np.testing.assert_array_equal(first, second)

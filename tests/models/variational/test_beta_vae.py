@@ -50,7 +50,7 @@ def test_the_three_parts_are_the_kl(rng):
     model = ka.BetaTCVAE(*networks(), rows=1000, seed=3)
     x = rng.integers(2, size=(200, D)).astype("float32")
     draws = {}
-    step = tf.function(lambda: model.autoencode(x, None, False), autograph=False)
+    step = tf.function(lambda: model.loss_terms(x, None, False), autograph=False)
     for _ in range(50):
         for name, value in step().items():
             draws.setdefault(name, []).append(value)
@@ -65,7 +65,7 @@ def test_the_parts_are_those_of_the_mixture_of_posteriors(rng, monkeypatch):
     x = rng.integers(2, size=(40, D)).astype("float32")
     q, z = model.posterior(x), rng.normal(size=(40, K)).astype("float32")
     monkeypatch.setattr(model, "draw", lambda *_: z[None])
-    terms = model.autoencode(x, None, False)
+    terms = model.loss_terms(x, None, False)
     # log q(z) and each log q(z_j) over all rows; the estimate of a batch of 40 rows of 40 has another log 40 each.
     each = norm(q.mean().numpy(), q.stddev().numpy()).logpdf(z[:, None])  # (z, row, D)
     log_q = logsumexp(each.sum(2), axis=1) - np.log(40)

@@ -50,7 +50,7 @@ def test_log_prob_is_the_conditional_likelihood(rng, prior_network):
 def test_the_terms_are_those_of_the_conditional_bound(rng):
     model, exact = linear(rng)
     x, y = rng.normal(size=(30, D)).astype("float32"), rng.normal(size=(30, C)).astype("float32")
-    step = tf.function(lambda: model.autoencode(x, y, False), autograph=False)
+    step = tf.function(lambda: model.loss_terms(x, y, False), autograph=False)
     terms = [step() for _ in range(300)]
     elbo = -np.mean([t["reconstruction"] + t["kl"] for t in terms], axis=0)
     assert (elbo < exact(x, y)).all()
@@ -223,7 +223,7 @@ def test_refusals(rng):
         labelled.predict(x, verbose=0)
     with pytest.raises(ValueError, match="num_classes: expected a whole number"):
         ka.CVAE(encoder, labelled.decoder, num_classes=0)
-    inside = tf.function(lambda y: labelled.sample_at(tf.range(2, dtype=tf.int64), y), autograph=False)
+    inside = tf.function(lambda y: labelled.sample_from_seeds(tf.range(2, dtype=tf.int64), y), autograph=False)
     assert inside(tf.constant([1, 2])).shape == (2, D)
 
 

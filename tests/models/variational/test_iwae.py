@@ -30,7 +30,7 @@ def linear(rng, **kwargs):
 
 
 def bound(model, x):
-    terms = tf.function(lambda x: model.autoencode(x, None, False)["bound"], autograph=False)
+    terms = tf.function(lambda x: model.loss_terms(x, None, False)["bound"], autograph=False)
     return -np.mean([terms(x) for _ in range(20)])
 
 
@@ -38,7 +38,7 @@ def test_the_bound_rises_with_k_from_the_elbo_to_the_likelihood(rng):
     model, exact = linear(rng)
     x = exact.rvs(400, random_state=1).astype("float32")
     vae = ka.VAE(model.encoder, model.decoder, "gaussian", seed=0)
-    terms = [vae.autoencode(x, None, False) for _ in range(20)]
+    terms = [vae.loss_terms(x, None, False) for _ in range(20)]
     elbo = -np.mean([t["reconstruction"] + t["kl"] for t in terms])
     bounds = []
     for k in (1, 5, 50, 2000):
@@ -53,9 +53,9 @@ def test_the_bound_rises_with_k_from_the_elbo_to_the_likelihood(rng):
 def test_independent_bounds_are_averaged(rng, gradient):
     model, exact = linear(rng, importance_samples=5, gradient=gradient)
     x = exact.rvs(200, random_state=1).astype("float32")
-    one = [model.autoencode(x, None, False)["bound"] for _ in range(30)]
+    one = [model.loss_terms(x, None, False)["bound"] for _ in range(30)]
     model.num_samples = 16
-    many = [model.autoencode(x, None, False)["bound"] for _ in range(30)]
+    many = [model.loss_terms(x, None, False)["bound"] for _ in range(30)]
     assert np.mean(one) == pytest.approx(np.mean(many), abs=0.1)
     assert np.std(one, axis=0).mean() / np.std(many, axis=0).mean() == pytest.approx(4, rel=0.2)  # sqrt(16)
 
@@ -66,7 +66,7 @@ def gradients(model, networks, x, draws):
     @tf.function(autograph=False)
     def one():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(model.autoencode(x, None, True)["bound"])
+            loss = tf.reduce_mean(model.loss_terms(x, None, True)["bound"])
         found = tape.gradient(loss, [n.trainable_variables for n in networks])
         return [tf.concat([tf.reshape(g, [-1]) for g in each], 0) for each in found]
 

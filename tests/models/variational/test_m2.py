@@ -34,7 +34,7 @@ def without_style(rng):
 
 def test_the_sum_over_labels_is_exact(rng):
     model, x, log_p = without_style(rng)
-    terms = model.autoencode(x, tf.constant([-1] * 8), False)
+    terms = model.loss_terms(x, tf.constant([-1] * 8), False)
     log_q = log_softmax(model.classifier(x), axis=1)
     posterior = log_softmax(log_p, axis=1)
     np.testing.assert_allclose(terms["kl"], 0, atol=1e-4)
@@ -47,7 +47,7 @@ def test_the_sum_over_labels_is_exact(rng):
 def test_a_known_label_leaves_the_other_classes_out(rng):
     model, x, log_p = without_style(rng)
     y = np.arange(8) % K
-    terms = model.autoencode(x, tf.constant(y), False)
+    terms = model.loss_terms(x, tf.constant(y), False)
     np.testing.assert_allclose(terms["reconstruction"], -log_p[np.arange(8), y], rtol=1e-4)
     np.testing.assert_allclose(terms["label"], np.log(K), rtol=1e-5)
     log_q = log_softmax(model.classifier(x), axis=1)
@@ -127,7 +127,7 @@ def test_both_codes_of_m1m2_draw_from_one_stream_that_m2_seeds(rng, monkeypatch)
     x, y = rng.random((5, 12)).astype("float32"), tf.constant([0, 1, 2, -1, -1])
     m1 = ka.M1(ka.networks.mlp_encoder((12,), Z, (), parameters=2), ka.networks.mlp_decoder(Z, (12,), ()), seed=0)
     for _ in range(2):
-        ka.M1M2(m1, m2((Z,), "gaussian")).autoencode(x, y, True)
+        ka.M1M2(m1, m2((Z,), "gaussian")).loss_terms(x, y, True)
     first, second, *again = seeds
     assert first != second and again == [first, second]
     with pytest.raises(TypeError, match="seed"):
@@ -200,7 +200,7 @@ def test_unlabelled_rows_can_be_learned_from_and_rows_of_no_numbers_cannot(rng):
     model, x, _ = without_style(rng)
     x = np.array(x, "float32")
     x[1, 0] = np.nan
-    valid = model.valid_rows(x[:4], np.array([-1, 0, K, K - 1]))
+    valid = model.row_mask(x[:4], np.array([-1, 0, K, K - 1]))
     np.testing.assert_array_equal(valid, [True, False, False, True])
 
 

@@ -101,7 +101,7 @@ def test_more_samples_make_the_reconstruction_term_steadier(rng):
         encoder = ka.networks.mlp_encoder((6,), 2, parameters=2)
         model = ka.VAE(encoder, ka.networks.mlp_decoder(2, (6,)), num_samples=num_samples, seed=0)
         model.decoder.set_weights([3 * w for w in model.decoder.get_weights()])
-        terms = tf.function(lambda model=model: model.autoencode(x, None, False)["reconstruction"])
+        terms = tf.function(lambda model=model: model.loss_terms(x, None, False)["reconstruction"])
         spreads.append(np.std([terms() for _ in range(50)], axis=0).mean())
     assert spreads[0] / spreads[1] == pytest.approx(4, rel=0.35)  # sqrt(16)
 
@@ -142,7 +142,7 @@ def test_free_bits_cost_nothing_below_their_floor(rng):
     model = ka.VAE(encoder, ka.networks.mlp_decoder(2, (6,)), free_bits=0.5, beta=4.0, seed=0)
     weights = model.objectives()["autoencoder"].weights
     assert float(weights["kl"]) == float(weights["free_bits"]) == 4.0
-    terms = model.autoencode(x, None, False)
+    terms = model.loss_terms(x, None, False)
     kl = ka.divergences.kl_per_dimension(model.posterior(x), model.prior).numpy().mean(0)
     expected = np.maximum(kl, 0.5).sum()
     assert float(tf.reduce_mean(terms["kl"]) + terms["free_bits"]) == pytest.approx(expected, rel=1e-5)
@@ -177,7 +177,7 @@ def test_refusals():
     for message, arguments in cases.items():
         with pytest.raises(ValueError, match=message):
             ka.VAE(encoder, decoder, **arguments)
-    for posterior in ("point", "bits"):
+    for posterior in ("deterministic", "bernoulli"):
         with pytest.raises(ValueError, match=f"posterior: expected a density .* received {posterior}"):
             ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder, posterior=posterior)
     with pytest.raises(ValueError, match="free_bits: expected a diagonal Gaussian posterior; received full_covariance"):
@@ -204,17 +204,17 @@ def test_a_callable_likelihood_gets_its_event_or_is_refused(rng):
     values = []
     for likelihood in ("gaussian", lambda raw: normal(raw, 1.0), lambda raw: independent(normal(raw, 1.0), 2)):
         model = ka.VAE(encoder, decoder, likelihood, seed=0)
-        values.append(model.autoencode(x, None, False)["reconstruction"].numpy())
+        values.append(model.loss_terms(x, None, False)["reconstruction"].numpy())
         assert values[-1].shape == (4,)
     np.testing.assert_allclose(values[1:], [values[0]] * 2, rtol=1e-5)
     swallowing = ka.VAE(encoder, decoder, lambda raw: independent(normal(raw, 1.0)))
     with pytest.raises(ValueError, match="reinterpreted_batch_ndims"):
-        swallowing.autoencode(x, None, False)
+        swallowing.loss_terms(x, None, False)
     wide = ka.VAE(encoder, decoder, lambda raw: independent(normal(tf.reduce_mean(raw, -2, keepdims=True), 1.0), 2))
     with pytest.raises(ValueError, match=r"event shape \(3, 2\); received \(1, 2\)"):
-        wide.autoencode(x, None, False)
+        wide.loss_terms(x, None, False)
     with pytest.raises(ValueError, match=r"expected the callable to return a tfp\.distributions object"):
-        ka.VAE(encoder, decoder, lambda raw: raw).autoencode(x, None, False)
+        ka.VAE(encoder, decoder, lambda raw: raw).loss_terms(x, None, False)
 
 
 def test_a_later_batch_of_no_numbers_beside_clean_targets_stops_training(rng):
@@ -231,7 +231,7 @@ def test_the_input_of_a_denoiser_may_leave_the_range_of_its_target(rng):
     clean = rng.integers(2, size=(20, 6)).astype("float32")
     noisy = clean + rng.normal(size=clean.shape).astype("float32")
     model = ka.VAE(ka.networks.mlp_encoder((6,), 2, parameters=2), ka.networks.mlp_decoder(2, (6,)), seed=0)
-    assert np.all(model.valid_rows(noisy, clean)) and not np.any(model.valid_rows(clean, clean + 2))
+    assert np.all(model.row_mask(noisy, clean)) and not np.any(model.row_mask(clean, clean + 2))
 
 
 def test_counts_with_more_zeros_than_a_poisson_has_are_no_point(rng):
