@@ -11,7 +11,9 @@ if keras.backend.backend() != "tensorflow":
 from keras_ae import datasets, layers, losses, networks, samplers
 from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.models.adversarial.segan import SEGAN
+from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.deterministic.autoencoder import Autoencoder
+from keras_ae.models.deterministic.speech_denoiser import SpeechDenoiser
 from keras_ae.models.text.dynamic_autoencoder import DynamicAutoencoder
 from keras_ae.models.text.semantic_hashing import SemanticHashing
 from keras_ae.models.text.vdsh import VDSH
@@ -41,9 +43,11 @@ __all__ = [
     "BetaTCVAE",
     "BetaVAE",
     "DynamicAutoencoder",
+    "LatentModel",
     "Objective",
     "ObjectiveModel",
     "SemanticHashing",
+    "SpeechDenoiser",
     "callbacks",
     "datasets",
     "distribute",

@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.training.roles import finite
+
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 CARD_FILE = "card.json"
 
@@ -49,26 +51,59 @@ def export(model, directory, *, endpoints=None, lookups=(), half=False, card=Non
         served = tf.saved_model.load(path)
         served.signatures["encode"](x=x)["z"]
     """
+    save = _prepared(model, directory, endpoints, lookups, half, card)
+    return _write(save, pathlib.Path(directory), _publish)
+
+
+def write(model, path, *, endpoints=None, lookups=(), half=False, card=None):
+    """As `export`, to `path` itself, which must not exist yet: what `model.export(path)` does; returns the path.
+
+    Raises:
+        ValueError, OSError: as `export`.
+        FileExistsError: if the path exists.
+    """
+    path = pathlib.Path(path)
+    if path.exists():
+        raise FileExistsError(f"filepath: {str(path)!r} exists. Choose a new path, or keras_ae.export for versions.")
+
+    def publish(beside, directory):
+        os.rename(beside, path)
+        return str(path)
+
+    return _write(_prepared(model, path, endpoints, lookups, half, card), path.parent, publish)
+
+
+def _prepared(model, directory, endpoints, lookups, half, card):
+    """A function that writes the SavedModel, its warm-up and its card to a folder."""
     model.require_built()
     if "://" in str(directory):
         raise ValueError(f"directory: expected a local path, received {directory!r}. Export here, then copy.")
-    if endpoints is None:
-        if not hasattr(model, "encode"):
-            raise ValueError(f"endpoints: {type(model).__name__} has none of its own, as it has no codes. Give some.")
-        endpoints = model_endpoints(model)
+    endpoints = model_endpoints(model) if endpoints is None else endpoints
+    if not endpoints:
+        raise ValueError(
+            f"endpoints: {type(model).__name__} has none of its own, as it has none of the methods that are served. "
+            "Give some."
+        )
     card = _card(model, endpoints, card or {})
     if half:
         endpoints = _halved(endpoints, model.variables)
     archive, warmup = _archive(endpoints, lookups)
-    directory = pathlib.Path(directory)
+
+    def save(folder):
+        archive.write_out(str(folder), verbose=False)
+        _write_warmup(warmup, folder)
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+
+    return save
+
+
+def _write(save, directory, publish):
     beside = directory / f".{uuid.uuid4().hex}"
     missing = [path for path in (directory, *directory.parents) if not os.path.exists(path)]
     try:
         beside.mkdir(parents=True)
-        archive.write_out(str(beside), verbose=False)
-        _write_warmup(warmup, beside)
-        (beside / CARD_FILE).write_text(card, encoding="utf-8")
-        return _publish(beside, directory)
+        save(beside)
+        return publish(beside, directory)
     except (OSError, tf.errors.OpError) as error:
         raise OSError(
             f"export: could not write to directory={str(directory)!r} ({error}). Expected a directory with "
@@ -135,39 +170,51 @@ def model_endpoints(model):
     | `score` | `x`, `seed` int64 | `score`, `valid`; the lowest float32 where not valid |
     | `sample` | `seed` int64 | `x` |
     | `classify` | `x` | `probability` of each class, `valid` |
+    | `denoise` | `x` | `x`, `valid` |
 
     Those of conditional models take `condition` besides, but for `classify`, and return `valid` from `sample` too.
 
     `valid` is false where a row holds NaN, infinity, or values outside the likelihood's range, or a label that does
     not exist, and where its answer would not be finite; its outputs are 0, its score the lowest float32.
     """
-    x = tf.TensorSpec((None, *model.event_shape), model.input_dtype, name="x")
-    z = tf.TensorSpec((None, model.latent_dim), tf.float32, name="z")
-    seed = tf.TensorSpec((None,), tf.int64, name="seed")
-    condition = []
-    if model.conditional:
-        spec = tf.TensorSpec((None, *model.condition_shape), model.condition_dtype, name="condition")
-        condition = [(spec, model.valid_condition)]
-    parts = {
-        "reconstruct": ("reconstruct", "x", [(x, model.valid), *condition], 0.0),
-        "encode": ("encode", "z", [(x, model.valid), *condition], 0.0),
-        "decode": ("decode", "x", [(z, finite), *condition], 0.0),
-        "score": ("score_from_seeds", "score", [(x, model.valid), (seed, None), *condition], tf.float32.min),
-        "sample": ("sample_from_seeds", "x", [(seed, None), *condition], 0.0),
-        "classify": ("predict_proba", "probability", [(x, model.valid)], 0.0),
+    inputs = {
+        "x": lambda: (tf.TensorSpec((None, *model.event_shape), model.input_dtype, name="x"), model.valid),
+        "z": lambda: (tf.TensorSpec((None, *model.code_shape), tf.float32, name="z"), finite),
+        "seed": lambda: (tf.TensorSpec((None,), tf.int64, name="seed"), None),
+        "condition": lambda: (
+            tf.TensorSpec((None, *model.condition_shape), model.condition_dtype, name="condition"),
+            model.y_role.valid,
+        ),
     }
+    condition = ["condition"] if model.y_role.conditional else []
     made = {}
-    for name, (method, output, inputs, otherwise) in parts.items():
+    for name, (method, output, takes, otherwise) in _ENDPOINTS.items():
         if hasattr(model, method):
-            specs, checks = zip(*inputs, strict=True)
-            made[name] = Endpoint(_guarded(getattr(model, method), checks, output, otherwise), list(specs))
+            takes = takes + (condition if method != "predict_proba" else [])
+            specs, checks = zip(*(inputs[each]() for each in takes), strict=True)
+            function = _averaged(model, getattr(model, method))
+            made[name] = Endpoint(_guarded(function, checks, output, otherwise), list(specs))
     return made
 
 
-def finite(rows):
-    """Which rows hold finite numbers only: bool `(B,)`."""
-    rows = tf.cast(rows, tf.float32)
-    return tf.reduce_all(tf.math.is_finite(rows), axis=tf.range(1, tf.rank(rows)))
+# Endpoint: the model's method, the output's name, the inputs' names, and the output of a row that is not valid.
+_ENDPOINTS = {
+    "reconstruct": ("reconstruct", "x", ["x"], 0.0),
+    "denoise": ("denoise", "x", ["x"], 0.0),
+    "encode": ("encode", "z", ["x"], 0.0),
+    "decode": ("decode", "x", ["z"], 0.0),
+    "score": ("score_from_seeds", "score", ["x", "seed"], tf.float32.min),
+    "sample": ("sample_from_seeds", "x", ["seed"], 0.0),
+    "classify": ("predict_proba", "probability", ["x"], 0.0),
+}
+
+
+def _averaged(model, method):
+    def served(*inputs):
+        with model.averaged():
+            return method(*inputs)
+
+    return served
 
 
 def _guarded(function, checks, output, otherwise):

@@ -109,7 +109,5 @@ class Density(ObjectiveModel):
     def call(self, z):
         return self.density.call().log_prob(tf.cast(z, tf.float32))
 
-    def check_data(self, x, y):
-        if y is not None:
-            raise ValueError("y: a density takes no targets. Leave y out.")
-        validation.check_array("x", x, tuple(self.density.call().event_shape), None)
+    def check_x(self, x, name="x"):
+        validation.check_array(name, x, tuple(self.density.call().event_shape), None)

@@ -71,6 +71,10 @@ class BottomUpPosterior(posteriors.Posterior):
         return Chain(first, self.encoders, self.sizes)
 
 
+# Files name the weights of these two by their classes' names, since version 0.1.
+BottomUpPosterior.__name__ = "Upward"
+
+
 class TopDownPrior(priors.Prior):
     """p(h_T) p(h_T-1|h_T) ... p(h_1|h_2), a prior over z = [h_1 | ... | h_T]; h_T is standard normal."""
 
@@ -81,6 +85,9 @@ class TopDownPrior(priors.Prior):
     def call(self):
         last = priors.Normal(self.sizes[-1]).call()
         return Chain(last, self.decoders[::-1], self.sizes[::-1], reverse=True)
+
+
+TopDownPrior.__name__ = "Downward"
 
 
 class Chain(tfd.Distribution):

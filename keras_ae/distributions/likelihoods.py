@@ -41,6 +41,27 @@ class Likelihood(keras.layers.Layer):
         shape = tuple(shape)
         return (*shape, self.levels) if self.levels else (*shape[:-1], shape[-1] * self.parameters)
 
+    def event_shape_for(self, params_shape):
+        """The shape of x for a decoder's output shape, the inverse of `params_shape`; None where it is not known.
+
+        Raises:
+            ValueError: if no x has such parameters.
+        """
+        shape = tuple(params_shape)
+        if self.levels:
+            if len(shape) < 2 or shape[-1] != self.levels:
+                raise ValueError(
+                    f"decoder: the likelihood {self.name} expects outputs that end in an axis of {self.levels} levels; "
+                    f"received {shape}."
+                )
+            return shape[:-1]
+        if shape[-1] is not None and shape[-1] % self.parameters:
+            raise ValueError(
+                f"decoder: the likelihood {self.name} expects {self.parameters} values for each of x in the last axis; "
+                f"received {shape}."
+            )
+        return (*shape[:-1], None if shape[-1] is None else shape[-1] // self.parameters)
+
     def preprocess(self, x):
         """x as the encoder sees it: float32."""
         return tf.cast(x, tf.float32)
@@ -209,6 +230,9 @@ class Multinomial(Likelihood):
             raise ValueError(f"likelihood: multinomial is for rows of words, shape (V,); received x of shape {shape}.")
         return tuple(shape)
 
+    def event_shape_for(self, params_shape):
+        return self.params_shape(params_shape)
+
     def call(self, params, event_rank=None):
         return _Words(1.0, logits=params)
 
@@ -252,6 +276,9 @@ class Custom(Likelihood):
 
     def params_shape(self, shape):
         return None
+
+    def event_shape_for(self, params_shape):
+        return None  # only its distribution knows
 
     def call(self, params, event_rank=None):
         distribution = self.function(params)

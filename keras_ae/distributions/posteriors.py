@@ -23,10 +23,14 @@ class Posterior(keras.layers.Layer):
     """Base of the posteriors: says how wide the encoder's output is and makes the distribution.
 
     Attributes:
+        has_density: bool, whether q is a distribution, not a point.
         knows_own_samples_only: bool, whether q has a fast density, of any shape, for its own samples alone.
+        vectors_only: bool, whether codes must be vectors; if not, the last axis of a code of any shape is its channels.
     """
 
+    has_density = True
     knows_own_samples_only = False
+    vectors_only = False
 
     def __init__(self, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
@@ -50,21 +54,39 @@ class Posterior(keras.layers.Layer):
             )
         return latent_dim
 
+    def code_shape_for(self, shape):
+        """Shape of a code for parameters of `shape`, both without the batch axis.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if not shape or None in shape or (len(shape) > 1 and self.vectors_only):
+            kind = "(width,)" if self.vectors_only else "known"
+            raise ValueError(
+                f"encoder: the posterior {self.name} expects an output of {kind} shape; received {tuple(shape)}."
+            )
+        return (*shape[:-1], self.latent_dim_for(shape[-1]))
+
+    def params_shape_for(self, code_shape):
+        """Shape of the parameters for codes of `code_shape`: the inverse of `code_shape_for`."""
+        return (*code_shape[:-1], self.parameters_for(code_shape[-1]))
+
     def _latent_dim(self, params):
-        if len(params.shape) != 2 or params.shape[-1] is None:
-            raise ValueError(f"encoder: expected raw outputs of shape (B, width), received {params.shape}.")
-        return self.latent_dim_for(params.shape[-1])
+        return self.code_shape_for(tuple(params.shape[1:]))[-1]
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Deterministic(Posterior):
-    """No noise: `z = raw`. Raw width: D."""
+    """No noise: `z = params`. Width: D."""
+
+    has_density = False
 
     def parameters_for(self, latent_dim):
         return latent_dim
 
     def call(self, params):
-        return tfd.VectorDeterministic(params)
+        rank = params.shape.rank - 1
+        return tfd.VectorDeterministic(params) if rank == 1 else tfd.Independent(tfd.Deterministic(params), rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -78,7 +100,7 @@ class IndependentBernoulli(Posterior):
         return latent_dim
 
     def call(self, params):
-        return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), 1)
+        return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), params.shape.rank - 1)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -111,6 +133,8 @@ class FullCovariance(Posterior):
 
     Source: Kingma & Welling 2019, section 2.5.1. See also: `DiagonalGaussian`.
     """
+
+    vectors_only = True
 
     def parameters_for(self, latent_dim):
         return latent_dim * (latent_dim + 3) // 2
@@ -169,6 +193,7 @@ class InverseAutoregressive(Posterior):
     """
 
     knows_own_samples_only = True
+    vectors_only = True
 
     def __init__(self, latent_dim, context=32, steps=2, hidden=(64, 64), activation="relu", **kwargs):
         super().__init__(**kwargs)
@@ -227,7 +252,10 @@ def _ungated(step, z, h):
 
 def _diagonal(params, latent_dim):
     mean, raw_scale = tf.split(params, [latent_dim, latent_dim], axis=-1)
-    return tfd.MultivariateNormalDiag(mean, positive(raw_scale))
+    rank = params.shape.rank - 1
+    if rank == 1:
+        return tfd.MultivariateNormalDiag(mean, positive(raw_scale))
+    return tfd.Independent(tfd.Normal(mean, positive(raw_scale)), rank)
 
 
 NAMES = {
@@ -256,22 +284,23 @@ def check_is_diagonal(posterior, option):
         raise ValueError(f"{option}: expected a diagonal Gaussian posterior; received {posterior.name}.")
 
 
-def get(posterior, latent_dim):
-    """The `Posterior` layer for a name or a layer; `latent_dim` None where it is not known yet.
+def get(posterior, code_shape):
+    """The `Posterior` layer for a name or a layer; `code_shape` None where it is not known yet.
 
     Raises:
         ValueError: for an unknown name, an object that is none of these, a layer for codes of another size, or
-            "inverse_autoregressive" without a `latent_dim`.
+            "inverse_autoregressive" without the size of a code.
     """
+    code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if isinstance(posterior, str) and posterior in NAMES:
         if posterior != "inverse_autoregressive":
             return NAMES[posterior]()
-        if latent_dim is None:
+        if code_shape is None:
             raise ValueError(f"posterior={posterior!r} needs the size of a code: give the decoder a keras.Input.")
-        return InverseAutoregressive(latent_dim)
+        return InverseAutoregressive(code_shape[-1])
     if isinstance(posterior, Posterior):
-        if latent_dim is not None:
-            posterior.parameters_for(latent_dim)  # raises where it is for codes of another size
+        if code_shape is not None:
+            posterior.params_shape_for(code_shape)  # raises where it is for codes of another size
         return posterior
     raise ValueError(
         f"Unknown posterior {posterior!r}: expected one of {', '.join(NAMES)}, or a keras_ae.posteriors layer."

@@ -14,11 +14,23 @@ tfd = tfp.distributions
 
 
 class Prior(keras.layers.Layer):
-    """Base of the priors; `prior.call()` is the distribution. (Keras calls no layer without inputs.)"""
+    """Base of the priors; `prior.call()` is the distribution. (Keras calls no layer without inputs.)
+
+    Attributes:
+        code_shape: shape of a code.
+        latent_dim: int for codes that are vectors, else `code_shape`.
+        vectors_only: bool, whether codes must be vectors.
+    """
+
+    vectors_only = True
 
     def __init__(self, latent_dim, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)
-        self.latent_dim = latent_dim
+        shape = tuple(latent_dim) if isinstance(latent_dim, list | tuple) else (latent_dim,)
+        self.code_shape = tuple(validation.positive_int("latent_dim", size) for size in shape)
+        if len(shape) > 1 and self.vectors_only:
+            raise ValueError(f"latent_dim: {type(self).__name__} is for codes that are vectors; received {shape}.")
+        self.latent_dim = self.code_shape[0] if len(shape) == 1 else self.code_shape
         self.built = True
 
     def get_config(self):
@@ -29,16 +41,23 @@ class Prior(keras.layers.Layer):
 class Normal(Prior):
     """The standard normal, `p(z) = N(z; 0, I)`."""
 
+    vectors_only = False
+
     def call(self):
-        return tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
+        zeros, ones = tf.zeros(self.code_shape), tf.ones(self.code_shape)
+        if len(self.code_shape) == 1:
+            return tfd.MultivariateNormalDiag(zeros, ones)
+        return tfd.Independent(tfd.Normal(zeros, ones), len(self.code_shape))
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class UniformBernoulli(Prior):
     """Independent bits, each 1 with probability 1/2: `p(z) = 2^-D` for z in {0, 1}^D."""
 
+    vectors_only = False
+
     def call(self):
-        return tfd.Independent(tfd.Bernoulli(logits=tf.zeros(self.latent_dim), dtype=tf.float32), 1)
+        return tfd.Independent(tfd.Bernoulli(logits=tf.zeros(self.code_shape), dtype=tf.float32), len(self.code_shape))
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -72,9 +91,11 @@ class BernoulliMixture(Prior):
 class Uniform(Prior):
     """Uniform on the cube [-1, 1]^D; for models that match samples: a Gaussian posterior has infinite KL to it."""
 
+    vectors_only = False
+
     def call(self):
-        edge = tf.ones(self.latent_dim)
-        return tfd.Independent(tfd.Uniform(-edge, edge), 1)
+        edge = tf.ones(self.code_shape)
+        return tfd.Independent(tfd.Uniform(-edge, edge), len(self.code_shape))
 
 
 class _Planar(Prior):
@@ -309,23 +330,32 @@ class NormalWeights(keras.regularizers.Regularizer):
         return {"rows": self.rows, "scale": self.scale}
 
 
-NAMES = {"normal": Normal, "uniform": Uniform, "ring": Ring, "swiss_roll": SwissRoll, "mixture": LearnedMixture}
+NAMES = {
+    "normal": Normal,
+    "bernoulli": UniformBernoulli,
+    "uniform": Uniform,
+    "ring": Ring,
+    "swiss_roll": SwissRoll,
+    "mixture": LearnedMixture,
+}
 
 
-def get(prior, latent_dim):
+def get(prior, code_shape):
     """What `distribution` takes: a layer or a function, for None (the standard normal), a name or a tfd.
 
-    `latent_dim` may be None where networks are not built yet; names then have nothing to be made from.
+    `code_shape`, a tuple or the int of a vector, may be None where networks are not built yet; names then have nothing
+    to be made from.
 
     Raises:
-        ValueError: for an unknown name, an object that is none of these, or an event that is not `(latent_dim,)`.
+        ValueError: for an unknown name, an object that is none of these, or an event of another shape than codes.
     """
+    code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if prior is None:
         prior = "normal"
-    if isinstance(prior, str) and prior in NAMES and latent_dim is None:
+    if isinstance(prior, str) and prior in NAMES and code_shape is None:
         raise ValueError(f"prior={prior!r} needs the size of a code: give the encoder or the decoder a keras.Input.")
     if isinstance(prior, str) and prior in NAMES:
-        return NAMES[prior](latent_dim)
+        return NAMES[prior](code_shape[0] if len(code_shape) == 1 else code_shape)
     if isinstance(prior, tfd.Distribution):
         if prior.trainable_variables:
             warnings.warn(
@@ -333,12 +363,12 @@ def get(prior, latent_dim):
                 "keras_ae.priors.LearnedMixture.",
                 stacklevel=2,
             )
-        _check_event(prior, latent_dim)
+        _check_event(prior, code_shape)
         return lambda: prior
     if callable(prior):
         if isinstance(prior, keras.layers.Layer) and not prior.built:
-            prior.build((None, latent_dim))
-        _check_event(distribution(prior), latent_dim)
+            prior.build((None, *(code_shape or ())))
+        _check_event(distribution(prior), code_shape)
         return prior
     raise ValueError(
         f"Unknown prior {prior!r}: expected None, one of {', '.join(NAMES)}, a tfp.distributions object, or a callable "
@@ -351,9 +381,12 @@ def distribution(prior):
     return prior.call() if isinstance(prior, keras.layers.Layer) else prior()
 
 
-def _check_event(prior, latent_dim):
-    if latent_dim is not None and prior.event_shape != tf.TensorShape([latent_dim]):
-        raise ValueError(f"prior: expected a distribution over codes, event shape ({latent_dim},); received {prior}.")
+def _check_event(prior, code_shape):
+    if code_shape is not None and prior.event_shape != tf.TensorShape(code_shape):
+        raise ValueError(
+            f"prior: expected a distribution over the codes that encoder and decoder share, event shape "
+            f"{tuple(code_shape)}; received {prior}."
+        )
     if prior.dtype != tf.float32 or prior.batch_shape.rank:
         raise ValueError(f"prior: expected one float32 distribution, without a batch axis; received {prior}.")
 

@@ -14,7 +14,7 @@ def draw(distribution, n, seed):
     Gaussians with diagonal covariance are reparameterised here, `m + s e`, with named algorithms for e: what XLA
     chooses for TFP's sampler took a quarter of a small VAE's training step. XLA's numbers differ from TensorFlow's.
     """
-    if not isinstance(distribution, tfd.MultivariateNormalDiag):
+    if not is_diagonal(distribution):
         return distribution.sample(n, seed=seed)
     mean = distribution.mean()
     shape = tf.concat([[n], tf.shape(mean)], axis=0)
@@ -26,13 +26,21 @@ def draw(distribution, n, seed):
     )
 
 
+def is_diagonal(distribution):
+    """Whether a distribution is a Gaussian with independent dimensions."""
+    return isinstance(distribution, tfd.MultivariateNormalDiag) or (
+        isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Normal)
+    )
+
+
 def draw_rows(distribution, seeds):
     """One sample for each int64 seed of `(B,)`, equal whatever the other rows are: `(B, *event)`.
 
     A distribution of batch `(B,)` has one for each seed; those are diagonal Gaussians, as conditional priors are.
     """
     if distribution.batch_shape.rank:
-        standard = tfd.MultivariateNormalDiag(tf.zeros(distribution.event_shape), tf.ones(distribution.event_shape))
+        shape = distribution.event_shape
+        standard = tfd.Independent(tfd.Normal(tf.zeros(shape), tf.ones(shape)), len(shape))
         z = distribution.mean() + distribution.stddev() * draw_rows(standard, seeds)
         return tf.ensure_shape(z, [None, *distribution.event_shape])  # as in `draw`
 

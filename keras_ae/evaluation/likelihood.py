@@ -329,7 +329,7 @@ def dequantise(x, seed, levels=256):
 # Methods by the name of their first parameter, so that `in_batches` runs them on a model; they belong to no class.
 
 
-@in_batches
+@in_batches(as_target=True)
 def _importance(self, x, y=None, *, num_samples, seed):
     return importance.log_sums(self, x, y, num_samples, seed)
 
@@ -386,7 +386,7 @@ def _anneal(self, x, y=None, *, num_chains, num_temperatures, num_leapfrog_steps
 @in_batches
 def _faults(self, x, y=None):
     """Why each row has no probability, a key of `_FAULTS`, or 0: `(B,)` int."""
-    p = self.likelihood(tf.zeros([tf.shape(x)[0], self.latent_dim]), y)
+    p = self.likelihood(tf.zeros([tf.shape(x)[0], *self.code_shape]), y)
     kinds = [each for each in likelihoods.parts(p) if not isinstance(each, likelihoods.POINTS)]
     x = tf.cast(x, tf.float32)
     if all(isinstance(each, tfd.Bernoulli) for each in kinds):

@@ -3,6 +3,8 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.distributions.sampling import is_diagonal
+
 tfd = tfp.distributions
 
 
@@ -19,9 +21,9 @@ def kl(q, p, z):
     Returns:
         `(B,)` float32. The estimate can be negative, the closed form cannot.
     """
-    if _diagonal(q) and _diagonal(p):
+    if is_diagonal(q) and is_diagonal(p):
         # TFP goes through linear operators, a hundred small ops where no XLA fuses them.
-        return tf.reduce_sum(kl_per_dimension(q, p), axis=-1)
+        return tf.reduce_sum(kl_per_dimension(q, p), axis=range(-len(q.event_shape), 0))
     try:
         return tfd.kl_divergence(q, p)
     except NotImplementedError:
@@ -36,10 +38,6 @@ def kl_per_dimension(q, p):
     Raises:
         ValueError: if one of them is not a `tfd.MultivariateNormalDiag`.
     """
-    if not (_diagonal(q) and _diagonal(p)):
+    if not (is_diagonal(q) and is_diagonal(p)):
         raise ValueError(f"KL of each dimension (free_bits): expected diagonal Gaussians; received {q.name}, {p.name}.")
     return tfd.kl_divergence(tfd.Normal(q.mean(), q.stddev()), tfd.Normal(p.mean(), p.stddev()))
-
-
-def _diagonal(distribution):
-    return isinstance(distribution, tfd.MultivariateNormalDiag)

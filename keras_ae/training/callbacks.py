@@ -59,3 +59,20 @@ class Annealing(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._set(self.end)
+
+
+TRAIN_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
+
+
+def acts_on_batches(callback, hooks):
+    """Whether a callback needs every batch: it overrides one of the hooks, and is not one of Keras's own.
+
+    Keras's callbacks count batches by the numbers that they receive, which grow by the steps of a call.
+    """
+    if any(name in vars(callback) for name in hooks):  # of a LambdaCallback
+        return not type(callback).__module__.startswith("keras.") or isinstance(
+            callback, keras.callbacks.LambdaCallback
+        )
+    owners = {base for base in type(callback).__mro__ if any(name in vars(base) for name in hooks)}
+    return any(not base.__module__.startswith("keras.") for base in owners)

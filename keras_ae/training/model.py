@@ -1,11 +1,11 @@
-"""The package's only training step, compile and saving.
+"""The package's only training step, `compile` and `fit`.
 
 A model states its objectives: who minimises which terms over which networks. `ObjectiveModel` does the rest, once.
 """
 
-import inspect
+import contextlib
+import logging
 import math
-import os
 import types
 import warnings
 from collections.abc import Mapping
@@ -14,9 +14,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae.training import distribute, loop
-from keras_ae.training.objective import loss_of, product, trainable_variables, with_counts
-from keras_ae.utils import files, validation
+from keras_ae.training import distribute, feeding, loop, roles, saving, step
+from keras_ae.training.callbacks import TEST_HOOKS, TRAIN_HOOKS, acts_on_batches
+from keras_ae.training.objective import average, check, trainable_variables, with_counts
+from keras_ae.utils import rows as rows_of
+from keras_ae.utils import validation
+
+_log = logging.getLogger("keras_ae")
+
+
+class _WithoutXLA(Exception):
+    """The step was compiled without XLA, and its batches are to be drawn again."""
 
 
 class ObjectiveModel(keras.Model):
@@ -24,15 +32,30 @@ class ObjectiveModel(keras.Model):
 
     In a training step every objective moves once (or `steps` times), in the order of `objectives()`:
 
-        loss = sum_t weight_t * mean_b(sample_weight_b * term_t[b]) + regularisers of the objective's networks
+        loss = sum_t weight_t mean_b(sample_weight_b term_t[b]) + regularisers of the objective's networks
 
-    Terms are logged as they are, without their weights, as `sum(sample_weight * term) / sum(sample_weight)` over the
-    epoch; `loss` is that of the last objective, which also owns `self.optimizer`. Constructor arguments are recorded as
-    passed, so a subclass needs no `get_config`.
+    Terms are logged without their weights, as `sum(sample_weight term) / sum(sample_weight)` over the epoch. `loss` is
+    that of the last objective, which also owns `self.optimizer`. Constructor arguments are recorded as passed, so a
+    subclass needs no `get_config`.
 
-    Subclasses declare `terms`, the names of all logged terms, and override `objectives`. Example:
+    A subclass declares `terms`, the names of all logged terms, and overrides `objectives`. It may override
 
-        class RidgeEncoder(ObjectiveModel):
+    - `y_role`, what y is: see `keras_ae.training.roles`;
+    - `shared_pass`, what several objectives compute alike;
+    - `after_step`, what is not gradient descent.
+
+    While an objective moves, all networks are called in training mode, its opponents' too. But a move changes the
+    moving statistics of its own networks only.
+
+    With `use_ema=True`, an optimizer keeps averages of the weights that it moves. `fit` trains the weights themselves;
+    `evaluate`, validation, `predict`, `encode` and the other methods, and the export, use the averages.
+
+    Args:
+        seed: int or None, of all randomness in training.
+
+    Example:
+
+        class ShrinkingEncoder(ka.ObjectiveModel):
             terms = ("size",)
 
             def __init__(self, encoder, seed=None, **kwargs):
@@ -40,52 +63,65 @@ class ObjectiveModel(keras.Model):
                 self.encoder = encoder
 
             def objectives(self):
-                return {"encoder": Objective(self.shrink, [self.encoder])}
+                return {"encoder": ka.Objective(self.shrink, [self.encoder])}
 
             def shrink(self, x, y, training):
                 return {"size": tf.reduce_sum(self.encoder(x, training=training) ** 2, axis=-1)}
     """
 
     terms = ()
+    y_role = roles.Role()
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        inherited = {id(base.y_role): base for base in cls.__bases__ if issubclass(base, ObjectiveModel)}
+        own = vars(cls).get("y_role")
+        if isinstance(own, list | tuple) or (own is None and len(inherited) > 1):
+            declared = own or [base.__name__ for base in inherited.values()]
+            raise ValueError(f"{cls.__name__} declares two meanings of y: {declared}. Set y_role to one of them.")
 
     def __new__(cls, *args, **kwargs):
         model = super().__new__(cls, *args, **kwargs)
-        arguments = inspect.signature(cls.__init__).bind(model, *args, **kwargs).arguments
-        extra = arguments.pop("kwargs", {})
-        # A mapping proxy, because Keras would track, and save a second time, what it finds in a dict.
-        vars(model)["_arguments"] = types.MappingProxyType(
-            {name: _plain(value) for name, value in (arguments | extra).items() if value is not model}
-        )
+        vars(model)["_arguments"] = saving.arguments(cls, model, args, kwargs)
         return model
 
     def __init__(self, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self._requested_steps = 1
-        self._resident = None
+        self._requested_steps, self._in_training, self._players = 1, False, {}
+        self._test_setting = (1, False)
+
+    # What subclasses say
 
     def objectives(self):
         """`{name: Objective}` in the order of play; the last one owns `loss` and `self.optimizer`."""
         raise NotImplementedError(f"{type(self).__name__} must say who minimises what: override objectives().")
 
-    def check_data(self, x, y):
-        """Hook: raises a `ValueError` where `x` or `y`, whole arrays or a first batch, do not suit the model."""
+    def shared_pass(self, x, y, training):
+        """Hook: what several objectives compute alike, once a step.
 
-    def check_measured(self, x, y):
-        """Hook: as `check_data`, of what is evaluated and not trained on."""
-        self.check_data(x, y)
-
-    def row_mask(self, x, y):
-        """Hook: which rows of a batch a step can learn from, bool `(B,)` or of all of them; y may be None.
-
-        Others make the logged loss NaN, which stops training: a data set is checked by its first batch alone, and a
-        ReLU may turn what is no number into a finite one before it reaches a term.
+        Each objective's `terms` receives the result as its fourth argument. The gradient of every objective reaches
+        its networks through it, at the weights from before the step's first move.
         """
-        return tf.constant(True)
+
+    def after_step(self, terms):
+        """Hook, after the last move of a training step: what is not gradient descent, such as BEGAN's k.
+
+        Args:
+            terms: `{name: tensor}`, all terms of the step, as the objectives returned them.
+        """
+
+    def check_x(self, x, name="x"):
+        """Hook: raises a `ValueError` where rows x, all of them or a first batch, do not suit the model."""
 
     def call_on(self, x, y):
         """Hook: calls the model on what `fit` received, so that its networks are built; y may be None."""
         return self(x)
+
+    @property
+    def shares_pass(self):
+        """Whether the class has a `shared_pass`."""
+        return type(self).shared_pass is not ObjectiveModel.shared_pass
 
     # Randomness
 
@@ -97,7 +133,8 @@ class ObjectiveModel(keras.Model):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return tf.random.experimental.stateless_fold_in(seed, replica)
 
-    def _seed_states(self):
+    def seed_states(self):
+        """The variables that hold the state of all random numbers, those of users' layers too."""
         return [variable for variable in self.variables if variable.name == "seed_generator_state"]
 
     # Compile
@@ -106,6 +143,7 @@ class ObjectiveModel(keras.Model):
         self,
         optimizer="adam",
         *,
+        metrics=None,
         jit_compile="auto",
         steps_per_execution="auto",
         run_eagerly=False,
@@ -114,31 +152,39 @@ class ObjectiveModel(keras.Model):
         """Configures training.
 
         Args:
-            optimizer: name or instance, copied where there are several objectives, or
-                `{objective name: name or instance}`.
+            optimizer: name or instance, or `{objective name: name or instance}`. An instance is used itself where there
+                is one objective. Several objectives get a copy each, as the names `model.optimizers` list.
+            metrics: list of Keras metrics of what the model predicts: of reconstructions against their targets, or of
+                class probabilities against labels. They cost a forward pass a step.
             jit_compile: bool or "auto": XLA where it makes training faster (networks without convolutions, and GPUs).
             steps_per_execution: int, or "auto": up to 32 steps in one call, as memory and the epoch's length allow.
-                Callbacks see a batch's end once an execution. With several replicas always 1.
+                A callback that acts on batches makes it 1. With several replicas it is always 1.
             run_eagerly: bool, for debugging.
             auto_scale_loss: bool, scale the loss under the policy `mixed_float16`.
 
         Raises:
-            ValueError: if the names of the optimizers are not those of the objectives, or a network was made outside of
-                the scope of the model's distribution strategy.
+            ValueError: if the names of the optimizers are not those of the objectives, an objective has no networks, an
+                optimizer would overwrite weights with their averages, or a network was made outside of the scope of
+                the model's distribution strategy.
         """
         distribute.check_scope(self.distribute_strategy, self.variables)
+        players = self.objectives()
+        for name, player in players.items():
+            check(name, player)
         with self.distribute_strategy.scope():
-            self.optimizers = self._make_optimizers(optimizer, auto_scale_loss)
+            self.optimizers = self._make_optimizers(optimizer, players, auto_scale_loss)
+            # float32 whatever the policy: a sum over an epoch overflows float16.
             self._trackers = types.MappingProxyType(
-                {name: keras.metrics.Mean(name=name) for name in ("loss", *self.terms)}
+                {name: keras.metrics.Mean(name=name, dtype="float32") for name in ("loss", *self.terms)}
             )
+            self._measures = [keras.metrics.get(metric) for metric in metrics or ()]
+        self.moves = max(player.steps for player in players.values())
         one_device = self.distribute_strategy.num_replicas_in_sync == 1 and not run_eagerly
         xla = jit_compile
         if xla == "auto":
             xla = one_device and loop.xla_pays(self._flatten_layers())
         # With several replicas Keras's loop of steps fails, "You must feed a value for placeholder": Keras issue 19246.
-        several = self.distribute_strategy.num_replicas_in_sync > 1
-        by_step = several or (run_eagerly and steps_per_execution == "auto")
+        by_step = not one_device and (not run_eagerly or steps_per_execution == "auto")
         self._requested_steps = 1 if by_step else steps_per_execution
         super().compile(
             optimizer=list(self.optimizers.values())[-1],
@@ -149,19 +195,21 @@ class ObjectiveModel(keras.Model):
         )
         self._compile_arguments = types.MappingProxyType(
             {
+                "metrics": metrics,
                 "jit_compile": jit_compile,
                 "steps_per_execution": steps_per_execution,
                 "run_eagerly": run_eagerly,
                 "auto_scale_loss": auto_scale_loss,
             }
         )
-        self._build_if_possible()
+        vars(self).pop("_compiled_methods", None)  # they may use the averages of the former optimizers
+        self.build_if_possible()
 
-    def _make_optimizers(self, optimizer, auto_scale_loss):
-        names = list(self.objectives())
+    def _make_optimizers(self, optimizer, players, auto_scale_loss):
+        names = list(players)
         if not isinstance(optimizer, Mapping):
             optimizer = keras.optimizers.get(optimizer)
-            optimizer = {name: optimizer if len(names) == 1 else _copy(optimizer) for name in names}
+            optimizer = {name: optimizer if len(names) == 1 else saving.copy(optimizer) for name in names}
         if set(optimizer) != set(names):
             raise ValueError(
                 f"compile() of {type(self).__name__} expects one optimizer for each of the objectives {names}; "
@@ -170,32 +218,71 @@ class ObjectiveModel(keras.Model):
         made = {}
         for name in names:
             instance = keras.optimizers.get(optimizer[name])
-            # A built optimizer knows the variables of an earlier compile; these may have been frozen since. One made
-            # outside of the strategy's scope would count every replica's step. None can serve two objectives.
-            in_scope = self.distribute_strategy.extended.variable_created_in_scope(instance.iterations.value)
-            fresh = in_scope and not instance.built and instance not in made.values()
-            instance = instance if fresh else _copy(instance)
+            if not self._can_use(instance, players[name]) or instance in made.values():
+                instance = saving.copy(instance)
             scaled = isinstance(instance, keras.optimizers.LossScaleOptimizer)
             if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not scaled:
                 instance = keras.optimizers.LossScaleOptimizer(instance)
+            if getattr(instance, "inner_optimizer", instance).ema_overwrite_frequency:
+                raise ValueError(
+                    f"ema_overwrite_frequency: the optimizer of {name!r} would overwrite the weights that it trains. "
+                    "Leave it out: everything but fit uses the averages already."
+                )
             made[name] = instance
         return made
 
-    def get_compile_config(self):
-        if not self.compiled:
-            return None
-        optimizers = {
-            name: keras.saving.serialize_keras_object(optimizer) for name, optimizer in self.optimizers.items()
-        }
-        return {"optimizer": optimizers, **self._compile_arguments}
+    def _can_use(self, optimizer, player):
+        """Whether the instance itself can train the objective, rather than a copy.
 
-    def compile_from_config(self, config):
-        config = dict(config)
-        optimizers = {
-            name: keras.saving.deserialize_keras_object(optimizer)
-            for name, optimizer in config.pop("optimizer").items()
-        }
-        self.compile(optimizers, **config)
+        One that is built knows the variables of an earlier `compile`; these may have been frozen since. One that was
+        made outside of the strategy's scope would count every replica's step.
+        """
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        if not self.distribute_strategy.extended.variable_created_in_scope(inner._iterations.value):
+            return False
+        known = [id(v) for v in inner._trainable_variables] if inner.built else None
+        return known is None or known == [id(v) for v in trainable_variables(player)]
+
+    @property
+    def metrics(self):
+        return [*self._trackers.values(), *self._measures] if self.compiled else []
+
+    # Averages of weights
+
+    def averages(self, objective):
+        """The moving averages of an objective's weights, `{variable's path: tensor}`.
+
+        Raises:
+            ValueError: if its optimizer keeps none, or has not taken a step yet.
+        """
+        found = average(self.optimizers[objective]) if self.compiled and objective in self.optimizers else []
+        if not found:
+            raise ValueError(
+                f"averages: the optimizer of {objective!r} has none. Compile with use_ema=True, and train a step."
+            )
+        return {variable.path: tf.convert_to_tensor(mean) for variable, mean in found}
+
+    @property
+    def has_averages(self):
+        """Whether an optimizer keeps averages of weights, and has taken a step."""
+        return self.compiled and any(average(optimizer) for optimizer in self.optimizers.values())
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Within this context, the networks use the averages of their weights where an optimizer keeps them."""
+        if self._in_training or not self.compiled:
+            yield
+            return
+        pairs = [pair for optimizer in self.optimizers.values() for pair in average(optimizer)]
+        if not pairs:
+            yield
+            return
+        with keras.StatelessScope(state_mapping=pairs) as scope:
+            yield
+        for state in self.seed_states():
+            value = scope.get_current_value(state)
+            if value is not None:
+                state.assign(value)
 
     # Building
 
@@ -205,18 +292,18 @@ class ObjectiveModel(keras.Model):
         self.built = True
 
     def _networks_built(self):
-        return all(network.built for objective in self.objectives().values() for network in objective.networks)
+        return all(network.built for player in self.objectives().values() for network in player.networks)
 
     def require_built(self):
-        """Raises a `ValueError` unless every network is built, as saving and export need."""
-        self._build_if_possible()
+        """Raises a `ValueError` unless every network is built, as saving, sampling and export need."""
+        self.build_if_possible()
         if not self.built:
             raise ValueError(
                 f"{type(self).__name__} has networks that were never built: give them a keras.Input, or call the model "
                 "on data first."
             )
 
-    def _build_if_possible(self):
+    def build_if_possible(self):
         """Builds the model and its optimizers' slots, unless a user's network still waits for its first batch."""
         if not self._networks_built():
             return
@@ -230,322 +317,472 @@ class ObjectiveModel(keras.Model):
     # Steps
 
     def train_step(self, data):
+        """One training step on a batch; returns the log. An override is called by `fit`, once a batch."""
         return self._record(self._train(data))
 
-    def _train(self, data):
-        """One training step; returns its `_summary`."""
-        x, y, sample_weight, rows = distribute.never_empty(*_unpack(data))
-        share = distribute.share_of_batch(rows)
-        all_terms = {}
-        self._players = {}
-        for name, objective in self.objectives().items():
-            optimizer, variables = self.optimizers[name], trainable_variables(objective)
-            for _ in range(objective.steps):
-                with tf.GradientTape() as tape:
-                    terms = objective.terms(x, y, training=True)
-                    loss = loss_of(objective, terms, sample_weight)
-                    # The optimizers add up the replicas' gradients.
-                    scaled = optimizer.scale_loss(loss * share)
-                optimizer.apply(tape.gradient(scaled, variables), variables)
-            all_terms |= terms
-            self._players |= dict.fromkeys(terms, name)
-        return self._summary(self._loss_of_valid(loss, x, y), all_terms, rows, sample_weight)
-
     def test_step(self, data):
-        x, y, sample_weight, rows = distribute.never_empty(*_unpack(data))
-        all_terms = {}
-        for objective in self.objectives().values():
-            terms = objective.terms(x, y, training=False)
-            loss = loss_of(objective, terms, sample_weight)
-            all_terms |= terms
-        return self._record(self._summary(self._loss_of_valid(loss, x, y), all_terms, rows, sample_weight))
+        """The log of a batch, without training."""
+        return self._record(self._test(data))
 
-    def _loss_of_valid(self, loss, x, y):
-        return tf.where(tf.reduce_all(self.row_mask(x, y)), loss, math.nan)
+    def _train(self, data):
+        batches = data if self.moves > 1 else (data,)
+        self._in_training = True  # while the graph is made
+        try:
+            play, terms, loss, self._players = step.train(self, batches)
+        finally:
+            self._in_training = False
+        return self._summary(play, terms, loss)
 
-    def _summary(self, loss, terms, rows, sample_weight):
+    def _test(self, data):
+        with self.averaged():
+            play, terms, loss = step.measure(self, data)
+            return self._summary(play, terms, loss)
+
+    def _summary(self, play, terms, loss):
         """What a step adds to the log: `(1 + T, 2)` float32, a sum and its weight for the loss and for every term."""
         if set(terms) != set(self.terms):
             raise ValueError(
                 f"{type(self).__name__} declares the terms {list(self.terms)}; its objectives returned {list(terms)}."
             )
-        rows = tf.cast(rows, tf.float32)
-        sums = [[loss * rows, rows]]
+        rows = tf.cast(play.rows, tf.float32)
+        sums = [[tf.where(play.valid, loss, math.nan) * rows, rows]]
+        weight = None if play.sample_weight is None else tf.cast(play.sample_weight, tf.float32)
         for name in self.terms:
             term, counts = with_counts(terms[name])
+            term = tf.cast(term, tf.float32)
             if term.shape.rank > 1:
                 raise ValueError(f"The term {name} has shape {term.shape}: expected one value a row, or a scalar.")
-            weight = product(counts, None if sample_weight is None else tf.cast(sample_weight, term.dtype))
-            if not term.shape.rank:
-                sums.append([term * rows, rows])
-            elif weight is None:
-                sums.append([tf.reduce_sum(term), rows])
-            else:
-                sums.append([tf.reduce_sum(weight * term), tf.reduce_sum(weight)])
+            if not term.shape.rank or (counts is None and weight is None):
+                sums.append([tf.reduce_mean(term) * rows, rows])
+                continue
+            each = tf.ones_like(term) if counts is None else tf.cast(counts, tf.float32)
+            each = each if weight is None else each * weight
+            sums.append([tf.reduce_sum(each * term), tf.reduce_sum(each)])
+        self._measure(play)
         return tf.convert_to_tensor(sums)
+
+    def _measure(self, play):
+        """Updates the metrics that `compile` was given."""
+        if not self._measures:
+            return
+        truth, prediction, counts = self.prediction(play.x, play.y)
+        weight = play.sample_weight if counts is None else counts
+        for metric in self._measures:
+            metric.update_state(truth, prediction, sample_weight=weight)
+
+    def prediction(self, x, y):
+        """Hook: what metrics compare, `(truth, prediction, weights of rows or None)`."""
+        raise ValueError(f"metrics: {type(self).__name__} predicts nothing that a metric could compare.")
 
     def _record(self, summary):
         """Adds one or several steps' summaries to the log, and returns the log."""
         for i, tracker in enumerate(self._trackers.values()):
             total, weight = summary[i, 0], summary[i, 1]
             tracker.update_state(tf.math.divide_no_nan(total, weight), sample_weight=weight)
-        return self._results()
-
-    def _results(self):
         results = self.get_metrics_result()
         if distribute.spans_workers(self.distribute_strategy):
             # Keras reduces the workers' results along axis 0, which a scalar does not have.
             return {name: tf.reshape(value, [1]) for name, value in results.items()}
         return results
 
-    @property
-    def metrics(self):
-        return list(self._trackers.values()) if self.compiled else []
+    # Functions of an iterator
 
     def make_train_function(self, force=False):
-        if self.train_function is not None and not force:
-            return self.train_function
-        by_batch = self._make_function(self.train_step)
-        if self._loops():
-            shape = (1 + len(self.terms), 2)
-            many_steps = loop.make_loop(self._train, self._record, shape, self.steps_per_execution, self.jit_compile)
-
-        def run(iterator):
-            stacks = self._loops() and loop.can_stack(iterator)
-            return many_steps(iterator, self._resident) if stacks else by_batch(iterator)
-
-        def checked(iterator):
-            try:
-                logs = run(iterator)
-            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-                if not self.jit_compile or self._compile_arguments["jit_compile"] != "auto" or "XLA" not in str(error):
-                    raise
-                warnings.warn(
-                    "Going on without XLA, which cannot compile this model. The batches of the first call, up to "
-                    f"{self.steps_per_execution}, are lost; compile(jit_compile=False) loses none: {error.message}",
-                    stacklevel=2,
-                )
-                self.jit_compile, self.test_function = False, None
-                return self.make_train_function(force=True)(iterator)
-            self._check_finite(logs)
-            return logs
-
-        self.train_function = checked
+        """A function of an iterator, arrays or None, and a limit: runs up to `limit` steps; the log, and how many."""
+        if self.train_function is None or force:
+            self.train_function = self._function(self.train_step, self._train, self.steps_per_execution, stops=True)
         return self.train_function
 
-    def _loops(self):
-        return self.steps_per_execution > 1 and not self.run_eagerly and self._distribute_strategy is None
+    def make_test_function(self, force=False):
+        """As `make_train_function`, without training."""
+        if self.test_function is None or force:
+            self.test_function = self._function(self.test_step, self._test, self._test_places, stops=False)
+        return self.test_function
+
+    def _function(self, one_step, summarise, places, stops):
+        by_batch = self._make_function(one_step)
+        many = None
+
+        def single(iterator):
+            steps, self.steps_per_execution = self.steps_per_execution, 1  # keeps Keras's own loop out
+            try:
+                return by_batch(iterator), 1
+            finally:
+                self.steps_per_execution = steps
+
+        def run(iterator, arrays=None, limit=1):
+            nonlocal many
+            if places == 1 or not loop.can_stack(iterator):
+                return single(iterator)
+            if many is None:
+                shape = (1 + len(self.terms), 2)
+                many = loop.make_loop(summarise, self._record, shape, places, self.jit_compile, stops)
+            logs, done = many(iterator, arrays, tf.constant(limit))
+            return logs, int(done)
+
+        return run
+
+    def _places(self, feed, steps, callbacks, hooks):
+        """How many steps a call runs: 1 where something looks at each batch."""
+        own_step = type(self).train_step is not ObjectiveModel.train_step
+        if self._requested_steps == 1 or self.run_eagerly or self._distribute_strategy is not None:
+            return 1
+        wanted = self._requested_steps
+        if wanted == "auto":
+            wanted = loop.steps_that_fit(feed.batch, steps)
+        looks = own_step or self._measures or any(acts_on_batches(each, hooks) for each in callbacks.callbacks)
+        if looks and wanted > 1:
+            if not own_step and not self._measures:
+                _log.info("A callback acts on batches, so that each step is a call of its own, which is slower.")
+            return 1
+        return wanted
+
+    def _run(self, iterator, arrays, limit):
+        """Up to `limit` training steps; raises `_WithoutXLA` where XLA cannot compile them."""
+        try:
+            logs, done = self.make_train_function()(iterator, arrays, limit)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            if not self.jit_compile or self._compile_arguments["jit_compile"] != "auto" or "XLA" not in str(error):
+                raise
+            warnings.warn(
+                "XLA cannot compile this model: the epoch starts again without XLA. compile(jit_compile=False) saves "
+                "the attempt.",
+                stacklevel=2,
+            )
+            self.jit_compile, self.train_function, self.test_function = False, None, None
+            raise _WithoutXLA from error
+        self._check_finite(logs)
+        return logs, done
 
     def _check_finite(self, logs):
         broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
-        if broken:
-            terms = [f"{name} of objective {self._players[name]}" for name in broken if name in self._players]
-            causes = [
-                "a learning rate that is too high (lower it, or give the optimizer clipnorm=1.0)",
-                "inputs far outside [-1, 1]",
-                "rows with NaN, or with values or labels out of range: of a data set the first batch alone is checked",
-            ]
-            if broken == ["loss"]:  # terms are finite: see `row_mask`
-                causes = causes[::-1]
-            raise FloatingPointError(
-                f"Training stopped at step {int(self.optimizer.iterations.numpy())} of {type(self).__name__}: "
-                f"{', '.join(terms or broken)} became NaN or infinite. Usual causes, the likeliest first: "
-                f"{'; '.join(causes)}."
-            )
+        if not broken:
+            return
+        terms = [f"{name} of objective {self._players[name]}" for name in broken if name in self._players]
+        causes = [
+            "a learning rate that is too high (lower it, or give the optimizer clipnorm=1.0)",
+            "inputs far outside [-1, 1]",
+            "rows with NaN, or with values or labels out of range: of a data set the first batch alone is checked",
+        ]
+        if broken == ["loss"]:  # the terms are finite: rows do not suit, see `Role.row_mask`
+            causes = causes[::-1]
+        spoilt = not all(np.isfinite(v).all() for v in self.trainable_variables)
+        state = "The weights are those of the step before"
+        if spoilt:
+            state = "The weights are spoilt: load an earlier checkpoint before training again"
+        raise FloatingPointError(
+            f"Training stopped at step {int(self.optimizer._iterations)} of {type(self).__name__}: "
+            f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, the likeliest first: "
+            f"{'; '.join(causes)}."
+        )
 
-    # Keras's entry points
+    # Entries
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, **kwargs):
-        """Trains the model; arguments as in `keras.Model.fit`. Checks the data first, see `check_data`."""
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        """Trains the model; arguments as in `keras.Model.fit`.
+
+        x is an array, a list, a tensor, a pandas table, a SciPy sparse matrix, a `tf.data.Dataset`, a `PyDataset` or a
+        generator of batches. Arrays are checked whole, others by their first batch. The order of arrays follows from
+        the model's seed, so a run that was saved and loaded goes through its data as if it had never stopped.
+
+        With an objective of n steps, a training step takes n batches, an epoch has `batches // n` steps, at least 1,
+        and `steps_per_epoch` counts training steps.
+
+        Returns:
+            a `keras.callbacks.History`.
+
+        Raises:
+            ValueError: if the data do not suit the model; says what was expected, what came, and what to do.
+            FloatingPointError: if a term becomes NaN or infinite, naming the step, the objective and the term.
+        """
         self._assert_compile_called("fit")
         distribute.check_scope(self.distribute_strategy, self.variables)
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = feeding.split(x, y, sample_weight, validation_split, self.y_role)
+        feed = self._open(
+            *(x, y, sample_weight, batch_size, True), shuffle=shuffle, class_weight=class_weight, moves=self.moves
+        )
+        validation = None
+        if validation_data is not None:
+            held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
+            validation = self._open(*held_out, validation_batch_size or batch_size, False)
+        steps = steps_per_epoch or feed.steps
+        callbacks = self._callbacks(callbacks, verbose, epochs, steps, add_history=True)
+        places = self._places(feed, steps, callbacks, TRAIN_HOOKS)
+        if places != self.steps_per_execution:
+            self.steps_per_execution, self.train_function = places, None
+        numbers = feed.arrays is not None and places > 1
+        self.stop_training = False
+        iterator, epoch_logs = None, {}
+        callbacks.on_train_begin()
+        for epoch in range(self._initial_epoch or initial_epoch, epochs):
+            self.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            if iterator is None or not steps_per_epoch:
+                seed = self.next_seed() if shuffle and feed.is_whole else None
+                iterator = feed.start(self.distribute_strategy, numbers, seed)
+            arrays = feed.arrays if numbers else None
+            try:
+                logs, done, ended = self._epoch(iterator, arrays, steps, callbacks)
+            except _WithoutXLA:
+                iterator = feed.start(self.distribute_strategy, numbers, seed)
+                logs, done, ended = self._epoch(iterator, arrays, steps, callbacks)
+            if ended:
+                iterator = None
+                if done < (steps or 1):
+                    wanted = f" of {steps}" if steps else ""
+                    warnings.warn(
+                        f"x ended after {done}{wanted} steps in epoch {epoch + 1}. A generator runs once: give an "
+                        "endless one and steps_per_epoch, or a data set that repeats.",
+                        stacklevel=2,
+                    )
+                    self.stop_training |= not done
+            epoch_logs = dict(self._get_metrics_result_or_logs(logs)) if done else {}
+            if validation is not None and self._should_eval(epoch, validation_freq):
+                measured = self._evaluate(validation, validation_steps, callbacks)
+                epoch_logs |= {f"val_{name}": value for name, value in measured.items()}
+            callbacks.on_epoch_end(epoch, epoch_logs)
+            feed.end()
+            if self.stop_training:
+                break
+        callbacks.on_train_end(epoch_logs)
+        return self.history
+
+    def _epoch(self, iterator, arrays, steps, callbacks):
+        """Trains for an epoch; returns the last log, how many steps there were, and whether the data ended early."""
+        logs, done = {}, 0
+        while (steps is None or done < steps) and not self.stop_training:
+            limit = self.steps_per_execution if steps is None else min(self.steps_per_execution, steps - done)
+            callbacks.on_train_batch_begin(done)
+            try:
+                logs, made = self._run(iterator, arrays, limit)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                return logs, done, True
+            done += made
+            callbacks.on_train_batch_end(done - 1, logs)
+        return logs, done, False
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+    ):
+        """The loss and the terms on given data; arguments as in `keras.Model.evaluate`, data as in `fit`."""
+        self._assert_compile_called("evaluate")
+        feed = self._open(x, y, sample_weight, batch_size, False)
+        container = self._callbacks(callbacks, verbose, 1, steps or feed.steps)
+        logs = self._evaluate(feed, steps, container)
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def _evaluate(self, feed, steps, callbacks):
+        steps = steps or feed.steps
+        setting = (self._places(feed, steps, callbacks, TEST_HOOKS), self.has_averages)
+        if setting != self._test_setting:
+            self._test_setting, self.test_function = setting, None
+        numbers = feed.arrays is not None and self._test_places > 1
+        run, iterator = self.make_test_function(), feed.start(self.distribute_strategy, numbers)
+        self.stop_evaluating = False
+        callbacks.on_test_begin()
+        self.reset_metrics()
+        logs, done = {}, 0
+        while (steps is None or done < steps) and not self.stop_evaluating:
+            callbacks.on_test_batch_begin(done)
+            limit = self._test_places if steps is None else min(self._test_places, steps - done)
+            try:
+                logs, made = run(iterator, feed.arrays if numbers else None, limit)
+            except (StopIteration, tf.errors.OutOfRangeError):
+                break
+            done += made
+            callbacks.on_test_batch_end(done - 1, logs)
+        logs = {name: float(np.mean(value)) for name, value in self._get_metrics_result_or_logs(logs).items()}
+        callbacks.on_test_end(logs)
+        return logs
+
+    @property
+    def _test_places(self):
+        return self._test_setting[0]
+
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """One training step on one batch, which every move sees; arguments as in `keras.Model.train_on_batch`."""
+        self._assert_compile_called("train_on_batch")
+        batch = self._batch(x, y, sample_weight, class_weight, training=True)
+        self.reset_metrics()
+        logs, _ = self.make_train_function()(iter([batch if self.moves == 1 else (batch,) * self.moves]))
+        self._check_finite(logs)
+        return self._returned(logs, return_dict)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """The loss and the terms of one batch; arguments as in `keras.Model.test_on_batch`."""
+        self._assert_compile_called("test_on_batch")
+        batch = self._batch(x, y, sample_weight, None, training=False)
+        self.reset_metrics()
+        logs, _ = self.make_test_function()(iter([batch]))
+        return self._returned(logs, return_dict)
+
+    def _returned(self, logs, return_dict):
+        logs = {name: float(np.mean(value)) for name, value in logs.items()}
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """`self(x)` in batches; arguments as in `keras.Model.predict`, x as in `fit`."""
+        if not rows_of.is_source(x):
+            x = rows_of.to_rows("x", x)
+            self.check_x(x)
+        return self._predict(x, batch_size, verbose, steps, callbacks)
+
+    def _predict(self, x, *args):
+        if rows_of.is_sparse(x):
+            x = feeding.dense_batches(x, args[0] or 32)
+            args = (None, *args[1:])
+        if self.has_averages:
+            self.predict_function = None  # it may hold the weights themselves
+        places, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll an execution's steps
+        try:
+            return super().predict(x, *args)
+        finally:
+            self.steps_per_execution = places
+
+    def predict_step(self, data):
+        with self.averaged():
+            return super().predict_step(data)
+
+    # The door
+
+    def _open(self, x, y, sample_weight, batch_size, training, **options):
+        """The `Feed` for what an entry received, checked; builds the model where a network waits for data."""
         batch_size = None if batch_size is None else validation.positive_int("batch_size", batch_size)
-        first = self._check_source(x, y, self.check_data)
-        if kwargs.get("validation_data") is not None:
-            held_out = keras.utils.unpack_x_y_sample_weight(kwargs["validation_data"])
-            self._check_source(*held_out[:2], self.check_measured)
-            kwargs["validation_data"] = _pack(*held_out)
-        if self._requested_steps == "auto" and first is not None:
-            self._set_steps(first, x, batch_size or 32, kwargs.get("steps_per_epoch"))
-        data = _pack(x, y, kwargs.pop("sample_weight", None))
-        if self._loops() and loop.are_arrays(data) and not kwargs.get("validation_split"):
-            # Keras iterates over row numbers; the loop gathers the rows, without an input pipeline to wait for.
-            self._resident = loop.resident(data)
-            rows = keras.tree.flatten(x)[0].shape[0]
-            data = loop.row_numbers(rows, batch_size or 32, kwargs.get("shuffle", True)), None, None
-            kwargs["shuffle"] = False  # Keras warns that it cannot shuffle a data set, which has shuffled already
-            kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
-            batch_size = None
-        try:
-            x, y, sample_weight = data
-            return super().fit(x, y, batch_size, epochs, verbose, callbacks, sample_weight=sample_weight, **kwargs)
-        finally:
-            self._resident = None
+        feed = feeding.open_feed(x, y, sample_weight, role=self.y_role, batch_size=batch_size, **options)
+        self._accept(feed.first, training)
+        return feed
 
-    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
-        """The loss and terms on given data; arguments as in `keras.Model.evaluate`."""
-        if not kwargs.get("_use_cached_eval_dataset"):  # then `fit` has checked and packed them
-            self._check_source(x, y, self.check_measured)
-            x, y, sample_weight = _pack(x, y, sample_weight)
-        return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
+    def _batch(self, x, y, sample_weight, class_weight, training):
+        columns = feeding.standard_rows(x, y, sample_weight, self.y_role)
+        columns = feeding.weighed(columns, self.y_role, class_weight)
+        self._accept(columns, training)
+        return feeding.tensors(columns)
 
-    def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        """One training step on one batch; arguments as in `keras.Model.train_on_batch`."""
-        self._check_source(x, y, self.check_data)
-        return super().train_on_batch(*_pack(x, y, sample_weight), **kwargs)
-
-    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
-        """The terms of one batch; arguments as in `keras.Model.test_on_batch`."""
-        self._check_source(x, y, self.check_measured)
-        return super().test_on_batch(*_pack(x, y, sample_weight), **kwargs)
-
-    def predict(self, x, *args, **kwargs):
-        """`self(x)` in batches; arguments as in `keras.Model.predict`."""
-        # Keras would unroll all steps of an execution into one graph here.
-        steps, self.steps_per_execution = self.steps_per_execution, 1
-        try:
-            return super().predict(x, *args, **kwargs)
-        finally:
-            self.steps_per_execution = steps
-
-    def _check_source(self, x, y, check):
-        """Checks arrays whole, a data set by its first batch; returns that batch (generators stay unread: None)."""
-        if isinstance(x, tf.data.Dataset):
-            first = next(iter(x.take(1)), None)
-            if first is None:
-                raise ValueError("The data set x is empty: expected at least one batch.")
-            if isinstance(x.element_spec, tuple | list):
-                x, y, _ = keras.utils.unpack_x_y_sample_weight(first)
-            else:
-                x = first
-        elif isinstance(x, keras.utils.PyDataset):
-            first = x[0]
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(first)
-        elif all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x)):
-            y = np.asarray(y) if isinstance(y, list | tf.Tensor) else y
-            first = None
-        else:
-            return None
-        check(x, y)
-        if first is None:
-            first = keras.tree.map_structure(lambda array: array[:1], (x,) if y is None else (x, y))
+    def _accept(self, columns, training):
+        """Raises a `ValueError` where rows do not suit; builds the model from them if it is not built."""
+        x, y, sample_weight = columns
+        self.check_x(x)
+        self.y_role.check(self, x, y, training)
+        if sample_weight is not None:
+            validation.check_weights(sample_weight, x.shape[0])
         if not self.built:
+            x, y, _ = feeding.tensors([None if each is None else each[:1] for each in columns])
             with self.distribute_strategy.scope():
-                self.call_on(*keras.tree.map_structure(lambda a: None if a is None else a[:1], (x, y)))
-            self._build_if_possible()
-        return first
+                self.call_on(x, y)
+            self.build_if_possible()
 
-    def _maybe_symbolic_build(self, *args, **kwargs):
-        # Keras adds up the replicas' first batches to see their shape, which fails where these differ in size.
-        if not self.built:
-            super()._maybe_symbolic_build(*args, **kwargs)
-
-    def _set_steps(self, first, x, batch_size, steps_per_epoch):
-        if isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
-            steps_in_epoch = int(x.cardinality()) if isinstance(x, tf.data.Dataset) else x.num_batches
-            steps_in_epoch = None if steps_in_epoch is None or steps_in_epoch < 0 else steps_in_epoch
-        else:
-            rows = keras.tree.flatten(x)[0].shape[0]
-            steps_in_epoch = -(-rows // batch_size)
-            first = keras.tree.map_structure(
-                lambda array: np.broadcast_to(array, (batch_size, *array.shape[1:])), first
-            )
-        steps = loop.steps_that_fit(first, steps_in_epoch, steps_per_epoch)
-        if steps != self.steps_per_execution:
-            self.steps_per_execution = steps
-            self.train_function = self.test_function = None
+    def _callbacks(self, callbacks, verbose, epochs, steps, **options):
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            return callbacks
+        options |= {"add_progbar": verbose != 0, "verbose": verbose, "epochs": epochs, "steps": steps, "model": self}
+        return keras.callbacks.CallbackList(callbacks, **options)
 
     # Saving
 
     def get_config(self):
-        config = {name: keras.saving.serialize_keras_object(value) for name, value in self._arguments.items()}
-        return {"name": self.name, "dtype": keras.saving.serialize_keras_object(self.dtype_policy)} | config
+        return saving.config_of(self)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        with keras.saving.custom_object_scope(custom_objects or {}):
-            return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
+        return saving.from_config(cls, config, custom_objects)
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return None
+        optimizers = {name: saving.serialize(optimizer) for name, optimizer in self.optimizers.items()}
+        arguments = dict(self._compile_arguments)
+        arguments["metrics"] = keras.saving.serialize_keras_object(arguments["metrics"])
+        return {"optimizer": optimizers, **arguments}
+
+    def compile_from_config(self, config):
+        config = dict(config)
+        optimizers = {name: saving.deserialize(each) for name, each in config.pop("optimizer").items()}
+        metrics = keras.saving.deserialize_keras_object(config.pop("metrics", None))
+        self.compile(optimizers, metrics=metrics, **config)
 
     def save(self, filepath, overwrite=True, **kwargs):
         """Saves networks, optimizers and randomness to a `.keras` file, atomically.
 
         Raises:
-            ValueError: if an argument cannot be restored from a file, naming it and saying what to do.
+            ValueError: if the path does not end in `.keras`, or an argument cannot be restored from a file.
+            FileNotFoundError: if the folder does not exist.
+            FileExistsError: if the file exists and `overwrite` is False.
         """
-        for name, value in self._arguments.items():
-            _check_serializable(type(self).__name__, name, value)
+        saving.check_arguments(self)
         self.require_built()
-        _check_free(filepath, overwrite)
-        with files.replacing(filepath) as beside:
+        with saving.replacing(filepath, ".keras", overwrite) as beside:
             super().save(str(beside), **kwargs)
 
     def save_weights(self, filepath, overwrite=True, **kwargs):
-        """Saves weights, optimizers and randomness to a `.weights.h5` file, atomically."""
+        """Saves weights, optimizers and randomness to a `.weights.h5` file, atomically; raises as `save`."""
         self.require_built()
-        _check_free(filepath, overwrite)
-        with files.replacing(filepath) as beside:
+        with saving.replacing(filepath, ".weights.h5", overwrite) as beside:
             super().save_weights(str(beside), **kwargs)
 
     def load_weights(self, filepath, *args, **kwargs):
         """Restores what `save_weights` saved; arguments as in `keras.Model.load_weights`."""
-        self._build_if_possible()
+        self.build_if_possible()
         super().load_weights(filepath, *args, **kwargs)
+
+    def export(self, filepath, **kwargs):
+        """Writes a SavedModel to `filepath` itself, with the endpoints of `keras_ae.export`.
+
+        Args:
+            filepath: path of a folder that does not exist yet.
+            **kwargs: as in `keras_ae.export`.
+
+        Raises:
+            ValueError: as `keras_ae.export`.
+            FileExistsError: if the folder exists.
+        """
+        from keras_ae import serving
+
+        return serving.write(self, filepath, **kwargs)
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        if save_type == "savedmodel":
+            raise ValueError(
+                f"tf.saved_model.save would write a {type(self).__name__} without endpoints. Use model.export(path), "
+                "or keras_ae.export(model, directory) for numbered versions."
+            )
+        return super()._trackable_children(save_type, **kwargs)
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
         # Keras saves seed generators nowhere; without them a resumed run draws other noise and other dropout masks.
-        for i, state in enumerate(self._seed_states()):
+        for i, state in enumerate(self.seed_states()):
             store[f"seed_state_{i}"] = keras.ops.convert_to_numpy(state)
 
     def load_own_variables(self, store):
         names = [name for name in store.keys() if not name.startswith("seed_state_")]  # noqa: SIM118 (no mapping)
         own = {name: store[name] for name in names}
         super().load_own_variables(own)
-        for i, state in enumerate(self._seed_states()):
+        for i, state in enumerate(self.seed_states()):
             state.assign(store[f"seed_state_{i}"])
-
-
-_PACKED = {"_x", "_sample_weight"}
-
-
-def _pack(x, y, sample_weight):
-    """Weights travel inside x where y is absent: Keras drops the `sample_weight` of a y that is None."""
-    y = np.asarray(y) if isinstance(y, list) else y
-    if sample_weight is not None:
-        sample_weight = validation.check_weights(sample_weight, keras.tree.flatten(x)[0].shape[0])
-    if y is None and sample_weight is not None:
-        return {"_x": x, "_sample_weight": sample_weight}, None, None
-    return x, y, sample_weight
-
-
-def _unpack(data):
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if isinstance(x, dict) and set(x) == _PACKED:
-        x, sample_weight = x["_x"], x["_sample_weight"]
-    return x, y, sample_weight
-
-
-def _copy(optimizer):
-    return type(optimizer).from_config(optimizer.get_config())
-
-
-def _check_free(filepath, overwrite):
-    if not overwrite and os.path.exists(filepath):
-        raise FileExistsError(f"{filepath} exists: expected a new path, or overwrite=True.")
-
-
-def _plain(value):
-    """NumPy's numbers and arrays as those of Python, which a file can hold."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-
-
-def _check_serializable(model, name, value):
-    if isinstance(value, keras.layers.Layer | str | int | float | bool | None | list | tuple | dict):
-        return
-    if callable(value) and keras.saving.get_registered_object(keras.saving.get_registered_name(value)) is value:
-        return
-    raise ValueError(
-        f"{model}({name}={value!r}) can be trained and exported, but not saved to a .keras file. Expected a name, a "
-        "Keras layer that returns a distribution, or a function registered with "
-        f"@keras.saving.register_keras_serializable(); received an object of type {type(value).__name__}."
-    )

@@ -2,23 +2,42 @@
 
 from collections import namedtuple
 
+import keras
 import tensorflow as tf
+
+from keras_ae.utils import validation
 
 Objective = namedtuple("Objective", "terms networks weights steps", defaults=({}, 1))
 Objective.__doc__ = """One player of a model's game: `networks` minimise the weighted sum of `terms`.
 
 Attributes:
-    terms: function `(x, y, training) -> {name: tensor}`. A tensor has one value a row, `(B,)`, already summed over the
-        event; or is a pair of such a tensor and how much each row counts in its mean, `(B,)`, such as 0 where a label
-        is not known; or is a scalar of the whole batch (MMD, batch-mean sparsity), which ignores `sample_weight`.
-    networks: Keras layers whose trainable variables this objective moves; their regularisers join its loss.
+    terms: function `(x, y, training) -> {name: tensor}`. Each tensor has one of three forms: one value a row, `(B,)`,
+        already summed over the event; a pair of such a tensor and the weight of each row in its mean, `(B,)`, such as
+        0 where a label is not known; or a scalar for the whole batch (MMD, batch-mean sparsity), which ignores
+        `sample_weight`. In a model that overrides `shared_pass`, the function takes its result as a fourth argument.
+    networks: list of Keras layers whose trainable variables this objective moves. Their regularisers join its loss.
     weights: `{term name: float or scalar variable}`; 1 where absent.
-    steps: int, moves of this objective in one training step.
+    steps: int, moves of this objective in one training step. Each move sees a batch of its own.
 """
 
 
+def check(name, objective):
+    """Raises a `ValueError` unless the objective has networks and a whole number of steps."""
+    if not objective.networks:
+        raise ValueError(
+            f"objectives: {name!r} has no networks, so nothing would be trained. List the Keras layers that it moves."
+        )
+    wrong = [each for each in objective.networks if not isinstance(each, keras.layers.Layer)]
+    if wrong:
+        raise ValueError(f"objectives: the networks of {name!r} must be Keras layers; received {wrong[0]!r}.")
+    validation.positive_int(f"steps of the objective {name!r}", objective.steps)
+
+
 def loss_of(objective, terms, sample_weight):
-    """The objective's weighted sum of its terms' batch means, plus its networks' regularisers; float32 scalar."""
+    """The objective's weighted sum of its terms' batch means, plus its networks' regularisers: a float32 scalar.
+
+    loss = sum_t weight_t mean_b(sample_weight_b term_t[b]) + regularisers
+    """
     loss = tf.add_n([tf.zeros([])] + [tf.cast(each, tf.float32) for each in _regularisers(objective)])
     for name, term in terms.items():
         term, counts = with_counts(term)
@@ -28,26 +47,43 @@ def loss_of(objective, terms, sample_weight):
             mean = tf.reduce_mean(term)
         else:
             mean = tf.math.divide_no_nan(tf.reduce_sum(counts * term), tf.reduce_sum(counts))
-        loss += tf.cast(objective.weights.get(name, 1.0), tf.float32) * mean
+        loss += tf.cast(objective.weights.get(name, 1.0), tf.float32) * tf.cast(mean, tf.float32)
     return loss
 
 
 def _regularisers(objective):
-    """What `add_loss` and regularisers ask of an objective's networks; of a layer that several of them hold, once."""
+    """What `add_loss` and regularisers ask of the networks; a layer that several of them share counts once."""
     layers = {id(layer): layer for network in objective.networks for layer in network._flatten_layers()}
     added = [loss for layer in layers.values() for loss in layer._get_own_losses()]
     return added + [v.regularizer(v) for v in trainable_variables(objective) if v.regularizer is not None]
 
 
 def with_counts(term):
-    """A term's values, and how much each row counts, None where all count alike."""
+    """A term's values, and the weight of each row in its mean; None where all rows count alike."""
     return term if isinstance(term, tuple) else (term, None)
 
 
-def product(a, b):
-    return b if a is None else a if b is None else a * b
-
-
 def trainable_variables(objective):
-    variables = [v for network in objective.networks for v in network.trainable_variables]
+    """The variables that an objective moves, each once."""
+    return _unique(v for network in objective.networks for v in network.trainable_variables)
+
+
+def variables(objective):
+    """All variables of an objective's networks, each once: also the statistics of batch normalisation."""
+    return _unique(v for network in objective.networks for v in network.variables)
+
+
+def _unique(variables):
     return list({id(v): v for v in variables}.values())
+
+
+def average(optimizer):
+    """`[(variable, its moving average)]` of an optimizer with `use_ema=True` that has taken a step; otherwise []."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    if not (inner.use_ema and inner.built):
+        return []
+    with tf.init_scope():  # also while a graph is made
+        if not int(inner._iterations):
+            return []
+    pairs = zip(inner._trainable_variables, inner._model_variables_moving_average, strict=True)
+    return [(variable, mean) for variable, mean in pairs if mean is not None]

@@ -1,5 +1,6 @@
 """One method for tensors in a graph, arrays of any length, and data sets."""
 
+import contextlib
 import functools
 import inspect
 
@@ -7,18 +8,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
 
-def in_batches(method):
-    """Makes a method of tensors work in batches on arrays and `tf.data.Dataset`s, returning NumPy.
+def in_batches(method=None, *, as_target=False):
+    """Makes a method of tensors work in batches on what users have, returning NumPy.
 
-    The method's positional parameters are tensors that share their first axis; its keyword-only parameters are plain
-    values. Called eagerly it is compiled once for each set of those, and takes `batch_size` besides. Inside a graph it
-    is called as it is. A data set of tuples gives its first components to the positional parameters. An option `seed`
-    reaches the method as an int64 tensor, raised by the rows already done, so that no two batches share their noise.
+    The method's positional parameters are rows, as `utils.rows` takes them: arrays, tables, or a data set, generator
+    or `PyDataset` of tuples whose first components go to the parameters in their order. Its keyword-only parameters are
+    plain values. Called eagerly, the method is compiled once for each set of those, and takes `batch_size` besides.
+    Inside a graph it is called as it is. An option `seed` reaches the method as an int64 tensor, raised by the rows
+    already done, so that no two batches share their noise.
+
+    The model checks each batch by `check_inputs`; with `as_target`, also as rows that its likelihood is to measure.
     """
+    if method is None:
+        return functools.partial(in_batches, as_target=as_target)
     signature = inspect.signature(method)
+    target = {"as_target": True} if as_target else {}
     names = inspect.getfullargspec(method).args[1:]
 
     @functools.wraps(method)
@@ -30,13 +38,16 @@ def in_batches(method):
         arrays = {name: array for name, array in arrays.items() if array is not None}
         del options["self"]
         rows, outputs = 0, []
-        conditional = getattr(self, "conditional", False)  # samplers, too, have such methods
+        role = getattr(self, "y_role", None)  # samplers have such methods, and no role of y
+        conditional = role is not None and role.conditional and "y" in names
+        if not conditional and "y" in arrays:
+            raise ValueError(f"y: {type(self).__name__} is not conditional. Leave y out.")
         batch_size = validation.positive_int("batch_size", batch_size)
         for batch in _batches(arrays, batch_size, [name for name in names if name != "y" or conditional]):
-            if conditional and "y" in names and "y" not in batch:
-                raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
-            self.check_inputs(**batch)
-            tensors = {name: tf.convert_to_tensor(array) for name, array in batch.items()}
+            if conditional:
+                batch["y"] = role.standard(batch.get("y"))
+            self.check_inputs(**batch, **target)
+            tensors = {name: _tensor(array) for name, array in batch.items()}
             outputs.append(_call(self, method, signature, tensors, options, rows))
             rows += tensors[names[0]].shape[0]
         if not outputs:
@@ -54,10 +65,16 @@ def _call(model, method, signature, tensors, options, rows):
         named["seed"] = tf.constant(seed + rows, tf.int64)
     options = {name: value for name, value in options.items() if name != "seed"}
     specs = {name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for name, tensor in tensors.items()}
-    key = (method.__qualname__, *specs.items(), *sorted(options.items()))
+    averaged = getattr(model, "has_averages", False)
+    key = (method.__qualname__, averaged, *specs.items(), *sorted(options.items()))
     cache = vars(model).setdefault("_compiled_methods", {})
     if key not in cache:
-        function = tf.function(lambda **tensors: method(model, **tensors, **options), autograph=False)
+
+        def run(**tensors):
+            with model.averaged() if averaged else contextlib.nullcontext():
+                return method(model, **tensors, **options)
+
+        function = tf.function(run, autograph=False)
         scalars = {name: tf.TensorSpec([], value.dtype) for name, value in named.items()}
         cache[key] = function.get_concrete_function(**specs, **scalars)
     return cache[key](**tensors, **named)
@@ -66,15 +83,21 @@ def _call(model, method, signature, tensors, options, rows):
 def _batches(arrays, batch_size, names):
     """Batches `{name: rows}` of arrays by name, or of a data set, whose first components go by `names`."""
     first = next(iter(arrays.values()))
-    if isinstance(first, tf.data.Dataset):
-        for element in first:
-            yield dict(zip(names, element if isinstance(element, tuple) else (element,), strict=False))
+    if rows_of.is_source(first):
+        for element in rows_of.batches_of(first):
+            parts = element if isinstance(element, tuple | list) else (element,)
+            yield {name: rows_of.to_rows(name, part) for name, part in zip(names, parts, strict=False)}
         return
-    arrays = {name: array if tf.is_tensor(array) else np.asarray(array) for name, array in arrays.items()}
+    arrays = {name: rows_of.to_rows(name, array) for name, array in arrays.items()}
     for name, array in arrays.items():
         if array.shape[:1] != arrays[names[0]].shape[:1]:
             raise ValueError(
                 f"{name}: expected as many rows as {names[0]}, {arrays[names[0]].shape[:1]}; received {array.shape}."
             )
     for start in range(0, arrays[names[0]].shape[0], batch_size):
-        yield {name: array[start : start + batch_size] for name, array in arrays.items()}
+        yield {name: rows_of.dense(array[start : start + batch_size]) for name, array in arrays.items()}
+
+
+def _tensor(array):
+    is_double = isinstance(array, np.ndarray) and array.dtype == np.float64
+    return tf.convert_to_tensor(array.astype("float32") if is_double else array)

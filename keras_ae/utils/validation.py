@@ -2,7 +2,10 @@
 
 import warnings
 
+import keras
 import numpy as np
+
+from keras_ae.utils import rows as rows_of
 
 MAX_PEAK = 8
 """Peaks of samples a little over 1 are usual, in floats and after lossy coding. 18 dB over it, the scale is another."""
@@ -10,39 +13,49 @@ MAX_PEAK = 8
 _LOOKS_AT_MOST = 1 << 24  # values looked at in one go, so that a check never copies a large array
 
 
-def check_array(name, array, shape, likelihood):
+def check_array(name, array, shape, likelihood, slack=False):
     """Raises a `ValueError` unless `array` holds finite numbers of `shape` in the likelihood's range.
 
     Args:
         name: the argument's name, for the message.
-        array: NumPy array or tensor, first axis the batch.
+        array: NumPy array, tensor or SciPy sparse matrix, first axis the batch.
         shape: shape of one row; None where any size will do.
         likelihood: `Likelihood`, for the range; None where any finite number will do.
+        slack: bool, allow values outside of a range with two ends by up to 8 times its width: an input may be noisy
+            where the target is not. Pixels of 0..255 are still told from those of 0..1.
     """
     if array.shape[0] == 0:
         raise ValueError(f"{name} is empty: expected at least one row, received shape {tuple(array.shape)}.")
     dtype = np.dtype(getattr(array.dtype, "as_numpy_dtype", array.dtype))
     if dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected numbers, received dtype {dtype}.")
+        raise ValueError(f"{name}: expected numbers, received {_kind(dtype)}.{_hint_of(dtype)}")
     have = tuple(array.shape[1:])
     if shape is not None and not fits(have, shape):
         hint = ""
         if (*have, 1) == tuple(shape):
             hint = f" Add the channel axis: {name}[..., None]."
+        elif fits(tuple(array.shape), shape):
+            hint = f" This is a single row: give {name}[None], or batch the data set, data.batch(32)."
         raise ValueError(f"{name}: expected rows of shape {tuple(shape)}, received {have}.{hint}")
     low, high = _extremes(array)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"{name} holds NaN or infinity: expected finite numbers. Drop or repair those rows.")
+    if max(-low, high) > np.finfo("float32").max:
+        raise ValueError(f"{name}: values up to {max(-low, high):.3g} do not fit float32, in which models compute.")
     if likelihood is None or likelihood.low is None:
         return
-    upper = np.inf if likelihood.high is None else likelihood.high
-    if low < likelihood.low or high > upper:
+    lower, upper = likelihood.low, np.inf if likelihood.high is None else likelihood.high
+    if slack and np.isfinite(upper):
+        room = MAX_PEAK * (upper - lower)
+        lower, upper = lower - room, upper + room
+    if low < lower or high > upper:
         hint = " Divide pixels of 0..255 by 255." if (low >= 0 and 1 < high <= 255) else ""
         raise ValueError(
-            f"{name}: the likelihood {likelihood.name} expects values in [{likelihood.low}, {upper}], "
+            f"{name}: the likelihood {likelihood.name} expects values in "
+            f"[{likelihood.low}, {np.inf if likelihood.high is None else likelihood.high}], "
             f"received values in [{low:.4g}, {high:.4g}].{hint}"
         )
-    if likelihood.levels and dtype.kind == "f" and not _whole(array):
+    if likelihood.levels and not slack and dtype.kind == "f" and not _whole(array):
         raise ValueError(
             f"{name}: the likelihood {likelihood.name} expects whole levels 0..{likelihood.levels - 1}, received "
             "fractions. Give it the uint8 pixels themselves."
@@ -139,8 +152,6 @@ def check_width(name, shape, width, what):
 
 def check_weights(sample_weight, rows):
     """The weights as `(rows,)`; raises a `ValueError` unless they are that many finite numbers."""
-    if not hasattr(sample_weight, "shape"):
-        sample_weight = np.asarray(sample_weight)
     shape = tuple(sample_weight.shape)
     if shape not in ((rows,), (rows, 1)):
         raise ValueError(f"sample_weight: expected one number a row, shape ({rows},); received shape {shape}.")
@@ -149,13 +160,42 @@ def check_weights(sample_weight, rows):
     return sample_weight[:, 0] if len(shape) == 2 else sample_weight
 
 
-def static_shape(network, attribute):
-    """A network's input or output shape without the batch axis, or None before it has one."""
+def check_network(name, network):
+    """Raises a `ValueError` unless `network` is a Keras layer of one output, and of one or two inputs if known."""
+    if not isinstance(network, keras.layers.Layer):
+        raise ValueError(f"{name}: expected a Keras model; received {type(network).__name__}.")
+    outputs = getattr(network, "outputs", None)
+    if isinstance(outputs, list) and len(outputs) != 1:
+        raise ValueError(
+            f"{name}: expected a network of one output; {network.name} has {len(outputs)}. An encoder that returns "
+            "[mean, log_var] fits by keras_ae.networks.from_mean_log_var(encoder)."
+        )
+    inputs = getattr(network, "inputs", None)
+    if isinstance(inputs, list) and len(inputs) > 2:
+        raise ValueError(
+            f"{name}: expected a network of one input, or of two where there is a condition; {network.name} has "
+            f"{len(inputs)}. Concatenate them inside of the network."
+        )
+
+
+def input_shapes(network):
+    """The shapes of a network's inputs without the batch axis, a list; None before it has any."""
     try:
-        shape = getattr(network, attribute, None)
+        shapes = getattr(network, "input_shape", None)
     except (AttributeError, ValueError):  # what Keras raises differs between kinds of models
         return None
-    if isinstance(shape, list):  # of a network that receives a condition, too
+    if shapes is None:
+        return None
+    return [tuple(shape[1:]) for shape in (shapes if isinstance(shapes, list) else [shapes])]
+
+
+def static_shape(network, attribute):
+    """A network's `input_shape` or `output_shape` without the batch axis, or None before it has one."""
+    try:
+        shape = getattr(network, attribute, None)
+    except (AttributeError, ValueError):
+        return None
+    if isinstance(shape, list):
         shape = shape[0]
     return None if shape is None else tuple(shape[1:])
 
@@ -167,7 +207,19 @@ def fits(have, want):
 
 def _parts(array):
     rows = max(1, _LOOKS_AT_MOST // max(1, int(np.prod(array.shape[1:]))))
-    return (np.asarray(array[start : start + rows]) for start in range(0, array.shape[0], rows))
+    return (np.asarray(rows_of.dense(array[start : start + rows])) for start in range(0, array.shape[0], rows))
+
+
+def _kind(dtype):
+    return {"O": "Python objects", "U": "strings", "S": "strings", "c": "complex numbers"}.get(
+        dtype.kind, f"dtype {dtype}"
+    )
+
+
+def _hint_of(dtype):
+    if dtype.kind in "US":
+        return " Encode text first: keras_ae.layers.TfIdf."
+    return " Convert them: x.astype('float32')." if dtype.kind in "Oc" else ""
 
 
 def _extremes(array):

@@ -3,12 +3,12 @@
 import keras
 import tensorflow as tf
 
-from keras_ae.models.base.encoder_decoder import EncoderDecoder
+from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.training import Objective
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class Autoencoder(EncoderDecoder):
+class Autoencoder(LatentModel):
     """An encoder to a code and a decoder back, trained to make x likely given its code.
 
         z = encoder(x)
@@ -20,6 +20,8 @@ class Autoencoder(EncoderDecoder):
         encoder: Keras model from x `(B, ...)` to codes `(B, latent_dim)`.
         decoder: Keras model from codes to the likelihood's raw outputs `(B, ...)`.
         likelihood: name in `keras_ae.likelihoods.NAMES`, or callable from raw outputs to a tfd.
+        posterior: None (a point), or another that subclasses train, as in `VAE`.
+        prior: None, or what `sample` draws codes from, as in `VAE`. It is not in the loss.
         seed: int or None, of all randomness in training.
 
     In `fit(x, y)`, y is the clean target of x's shape; absent, x itself.
@@ -41,16 +43,13 @@ class Autoencoder(EncoderDecoder):
 
     terms = ("reconstruction",)
 
-    def __init__(self, encoder, decoder, likelihood="gaussian", *, seed=None, **kwargs):
-        super().__init__(encoder, decoder, likelihood, seed=seed, **kwargs)
-
     def objectives(self):
         return {"autoencoder": Objective(self.loss_terms, self.networks)}
 
-    def loss_terms(self, x, y, training):
-        """The terms of one batch, `{name: (B,)}`; the hook that siblings override."""
-        z = self.posterior(x, training=training).mean()
-        return {"reconstruction": -self.likelihood(z, training=training).log_prob(target(x, y))}
+    def loss_terms(self, x, y, training, q=None):
+        """The terms of one batch, `{name: (B,)}`; q is the posterior where a shared pass has it already."""
+        q = self.posterior(x, training=training) if q is None else q
+        return {"reconstruction": -self.likelihood(q.mean(), training=training).log_prob(target(x, y))}
 
 
 def target(x, y):

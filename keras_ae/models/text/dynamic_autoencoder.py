@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae.models.deterministic.autoencoder import Autoencoder, target
-from keras_ae.training import Objective
+from keras_ae.training import Objective, roles
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -51,6 +51,7 @@ class DynamicAutoencoder(Autoencoder):
     """
 
     terms = ("reconstruction", "dynamics")
+    y_role = roles.AnotherRow("row before")
 
     def __init__(self, encoder, decoder, likelihood="multinomial", dynamics_weight=1.0, *, seed=None, **kwargs):
         super().__init__(encoder, decoder, likelihood, seed=seed, **kwargs)
@@ -62,8 +63,9 @@ class DynamicAutoencoder(Autoencoder):
     def objectives(self):
         return {"autoencoder": Objective(self.loss_terms, self.networks, {"dynamics": self._dynamics_weight})}
 
-    def loss_terms(self, x, y, training):
-        z = before = self.posterior(x, training=training).mean()
+    def loss_terms(self, x, y, training, q=None):
+        q = self.posterior(x, training=training) if q is None else q
+        z = before = q.mean()
         if y is not None:
             # A document that begins a sequence stays where it is, whatever dropout makes of its second encoding.
             begins = tf.reduce_all(x == y, axis=tf.range(1, tf.rank(x)))
@@ -137,10 +139,10 @@ class DynamicAutoencoder(Autoencoder):
         search = {"initial_position": code, "max_iterations": max_iterations, "f_relative_tolerance": 1e-6}
         return tfp.optimizer.lbfgs_minimize(lambda z: tfp.math.value_and_gradient(energy, z), **search).position
 
-    def check_inputs(self, x=None, before=None, **others):
-        super().check_inputs(x=x, **others)
+    def check_inputs(self, before=None, **rows):
+        super().check_inputs(**rows)
         if before is not None:
-            validation.check_array("before", before, (self.latent_dim,), None)
+            validation.check_array("before", before, self.code_shape, None)
 
 
 def _chain(input_shape, *networks):

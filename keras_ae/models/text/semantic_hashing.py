@@ -2,10 +2,11 @@
 
 import keras
 
-from keras_ae.distributions import priors, relaxed_bits
+from keras_ae.distributions import relaxed_bits
 from keras_ae.losses.contrastive import contrast
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.models.variational.vae import VAE
+from keras_ae.training import roles
 from keras_ae.utils.batching import in_batches
 
 
@@ -58,7 +59,8 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
     """
 
     default_posterior = "bernoulli"
-    _default_prior, _check_prior = priors.UniformBernoulli, staticmethod(priors.check_covers_bits)
+    default_prior = "bernoulli"
+    y_role = roles.AnotherRow("neighbour")
 
     def __init__(
         self,
@@ -89,8 +91,8 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
         if contrast_weight:
             self.terms = (*self.terms, "contrast")
 
-    def loss_terms(self, x, y, training):
-        q = self.posterior(x, training=training)
+    def loss_terms(self, x, y, training, q=None):
+        q = self.posterior(x, training=training) if q is None else q
         terms = self.elbo_terms(q, target(x, y), training=training)
         if self.contrast_weight:
             neighbour = self.posterior(target(x, y), training=training)

@@ -4,13 +4,13 @@ import keras
 import tensorflow as tf
 
 from keras_ae.distributions import posteriors
-from keras_ae.models.base.inputs import Conditional
 from keras_ae.models.variational.vae import VAE
+from keras_ae.training import roles
 from keras_ae.utils import validation
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class CVAE(Conditional, VAE):
+class CVAE(VAE):
     """A VAE of p(x|y): encoder, decoder and, as an option, the prior see the condition y.
 
         q(z|x, y) = N(z; m(x, y), diag(s(x, y))^2),    [m | r] = encoder([x, y]),    s = softplus(r) + 1e-6
@@ -26,6 +26,7 @@ class CVAE(Conditional, VAE):
         num_classes: int for integer labels y `(B,)`, 0 to num_classes - 1, which the networks receive one-hot; None for
             a condition of numbers, y of the shape of the networks' second input. The networks see them as they are:
             give pixels divided by 255, also where x are levels; uint8 other than 0 and 1 are refused.
+        classes: list of str, the labels' names, so that y may hold names; None for integers alone.
         prior_network: None, for a prior that does not depend on y, or a Keras model from the condition to
             `[mean | raw scale]` of p(z|y), `(B, 2 * latent_dim)`.
         likelihood, prior, posterior, beta, num_samples, free_bits, seed: as in `VAE`.
@@ -47,6 +48,8 @@ class CVAE(Conditional, VAE):
     Source: Sohn 2015, equation 4. See also: `VAE`, without a condition; `M2`, where y is known for some rows only.
     """
 
+    y_role = roles.Condition()
+
     prior_network = None  # while the constructor of `VAE` runs
 
     def __init__(
@@ -61,6 +64,7 @@ class CVAE(Conditional, VAE):
         num_samples=1,
         free_bits=0.0,
         posterior=None,
+        classes=None,
         *,
         seed=None,
         **kwargs,
@@ -70,12 +74,12 @@ class CVAE(Conditional, VAE):
                 "encoder and prior: layers of networks, and priors that ask the encoder, take no condition."
             )
         options = {"beta": beta, "num_samples": num_samples, "free_bits": free_bits, "posterior": posterior}
+        options["y_role"] = type(self.y_role)(num_classes, classes)
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
         if prior is not None and prior_network is not None:
             raise ValueError("prior and prior_network: expected one of them at most; received both.")
-        self.num_classes = None if num_classes is None else validation.positive_int("num_classes", num_classes)
         self.prior_network = prior_network
-        self.check_conditions(prior_network=validation.static_shape(prior_network, "input_shape"))
+        self._check_conditions(prior_network=validation.static_shape(prior_network, "input_shape"))
         if prior_network is not None and self.latent_dim:
             self._check_prior_width(validation.static_shape(prior_network, "output_shape"))
 
@@ -83,8 +87,9 @@ class CVAE(Conditional, VAE):
     def networks(self):
         return [*super().networks, *([] if self.prior_network is None else [self.prior_network])]
 
-    def loss_terms(self, x, y, training):
-        return self.elbo_terms(self.posterior(x, y, training=training), tf.cast(x, tf.float32), y, training=training)
+    def loss_terms(self, x, y, training, q=None):
+        q = self.posterior(x, y, training=training) if q is None else q
+        return self.elbo_terms(q, tf.cast(x, tf.float32), y, training=training)
 
     @property
     def prior(self):

@@ -4,14 +4,15 @@ import keras
 import tensorflow as tf
 
 from keras_ae.distributions import importance
-from keras_ae.models.base.latent_variable import LatentVariableModel
+from keras_ae.models.base import bounds
+from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.training import Objective
 from keras_ae.utils import validation
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class IWAE(LatentVariableModel):
+class IWAE(LatentModel):
     """The likelihood's lower bound by k importance samples, which rises with k to log p(x).
 
         log p(x) >= E[log 1/k sum_i w_i],    w_i = p(x|z_i) p(z_i) / q(z_i|x),    z_i ~ q(z|x)
@@ -46,6 +47,7 @@ class IWAE(LatentVariableModel):
     """
 
     terms = ("bound",)
+    default_posterior, default_prior = "diagonal", "normal"
 
     def __init__(
         self,
@@ -61,7 +63,8 @@ class IWAE(LatentVariableModel):
         seed=None,
         **kwargs,
     ):
-        super().__init__(encoder, decoder, likelihood, prior, posterior, seed=seed, **kwargs)
+        super().__init__(encoder, decoder, likelihood, posterior, prior, seed=seed, **kwargs)
+        bounds.check(self, prior)
         self.importance_samples = validation.positive_int("importance_samples", importance_samples)
         self.num_samples = validation.positive_int("num_samples", num_samples)
         if gradient not in ("doubly_reparameterised", "reparameterised"):
@@ -75,9 +78,9 @@ class IWAE(LatentVariableModel):
     def objectives(self):
         return {"autoencoder": Objective(self.loss_terms, self.networks)}
 
-    def loss_terms(self, x, y, training):
+    def loss_terms(self, x, y, training, q=None):
         k, L = self.importance_samples, self.num_samples
-        q = self.posterior(x, training=training)
+        q = self.posterior(x, training=training) if q is None else q
         z = self.draw(q, L * k, self.next_seed())  # (L k, B, D)
         if self.gradient == "doubly_reparameterised":
             z, weigh = importance.doubly_reparameterised(z)

@@ -5,17 +5,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae.distributions import sampling
-from keras_ae.models.base.encoder_decoder import EncoderDecoder
-from keras_ae.models.base.inputs import PartlyLabelled
+from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.variational.m2 import M2
 from keras_ae.models.variational.vae import VAE
-from keras_ae.training import Objective
-from keras_ae.utils import validation
+from keras_ae.training import Objective, roles
 from keras_ae.utils.batching import in_batches
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class M1M2(PartlyLabelled, EncoderDecoder):
+class M1M2(LatentModel):
     """An `M2` over codes that a trained `M1` draws from its posterior, anew at every step; M1 stays as it is.
 
         p(x, y, z_2, z_1) = p(y) p(z_2) p(z_1|y, z_2) p(x|z_1)
@@ -56,8 +54,9 @@ class M1M2(PartlyLabelled, EncoderDecoder):
             raise ValueError(f"m1: expected an M1 or a VAE of x alone; received {type(m1).__name__}.")
         if not isinstance(m2, M2):
             raise ValueError(f"m2: expected an M2, which sums out labels; received {type(m2).__name__}.")
-        super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, seed=None, **kwargs)
-        self.m1, self.m2 = m1, m2
+        role = roles.PartialLabel(m2.num_classes, m2.y_role.classes)
+        super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, y_role=role, **kwargs)
+        self.m1, self.m2, self._prior = m1, m2, m2._prior
         self.units = list(range(m1.latent_dim)) if units is None else np.asarray(units).tolist()
         if len(set(self.units)) < len(self.units) or any(not _is_unit(unit, m1.latent_dim) for unit in self.units):
             raise ValueError(
@@ -74,12 +73,12 @@ class M1M2(PartlyLabelled, EncoderDecoder):
                 f"m2: expected a likelihood of any numbers, as codes are, such as 'gaussian_per_dimension'; received "
                 f"{m2._likelihood.name}."
             )
-        self.terms, self.num_classes = m2.terms, m2.num_classes
+        self.terms = m2.terms
 
     def objectives(self):
         return {"autoencoder": Objective(self.loss_terms, self.m2.networks, self.m2.term_weights())}
 
-    def loss_terms(self, x, y, training):
+    def loss_terms(self, x, y, training, q=None):
         # One stream for both draws: two of equal seeds would give M2's code the noise of M1's.
         z = sampling.draw(self.m1.posterior(x), 1, self.m2.next_seed())[0]
         return self.m2.loss_terms(self._seen(z), y, training)
@@ -90,9 +89,19 @@ class M1M2(PartlyLabelled, EncoderDecoder):
     def likelihood(self, z, y=None, *, training=False):
         return self.m1.likelihood(self._whole(self.m2.likelihood(z, y, training=training).mean()))
 
+    def conditional_prior(self, y=None, *, training=False):
+        return self.m2.conditional_prior(y, training=training)
+
     @property
-    def latent_dim(self):
-        return self.m2.latent_dim
+    def code_shape(self):
+        return self.m2.code_shape
+
+    @property
+    def parts(self):
+        return super().parts - {"density"}
+
+    def _check_networks(self):
+        pass  # M1 and M2 have checked theirs
 
     @in_batches
     def predict_proba(self, x):
@@ -102,13 +111,6 @@ class M1M2(PartlyLabelled, EncoderDecoder):
             ValueError: if x does not suit the model.
         """
         return tf.exp(self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean())))
-
-    def sample(self, n, y=None, seed=0):
-        """n means of p(x|z_1), `(n, ...)`, at M2's samples of z_1 under the labels y `(n,)`, their means given z_2.
-
-        Row i depends on `seed + i`, its label and the weights.
-        """
-        return self.sample_from_seeds(seed + tf.range(validation.positive_int("n", n), dtype=tf.int64), y)
 
     @in_batches
     def sample_from_seeds(self, seeds, y=None):

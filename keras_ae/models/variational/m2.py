@@ -5,14 +5,15 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_ae.models.base.inputs import PartlyLabelled, one_hot
 from keras_ae.models.variational.cvae import CVAE
-from keras_ae.utils import validation
+from keras_ae.training import roles
+from keras_ae.training.roles import one_hot
+from keras_ae.utils import rows, validation
 from keras_ae.utils.batching import in_batches
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class M2(PartlyLabelled, CVAE):
+class M2(CVAE):
     """A class y and a style z make x; a classifier q(y|x) guesses y where it is not known.
 
         log p(x, y) >= -L(x, y) = E_q[log p(x|z, y)] - KL(q(z|x, y) || p(z)) + log p(y),    p(y) = 1/K
@@ -36,6 +37,7 @@ class M2(PartlyLabelled, CVAE):
         decoder: Keras model from `[z, one-hot y]` to the likelihood's raw outputs.
         classifier: Keras model from x to logits `(B, num_classes)`.
         num_classes: int, K.
+        classes: list of str, the labels' names, so that y may hold names; None for integers alone.
         classification_weight: float; by default 50, with which ten equally likely classes cost as much as the pixels of
             an MNIST image.
         likelihood, prior, posterior, num_samples, seed: as in `VAE`.
@@ -59,7 +61,8 @@ class M2(PartlyLabelled, CVAE):
     Source: Kingma 2014, equations 6 to 9. See also: `CVAE`, where y is always known; `M1M2`, on codes instead of x.
     """
 
-    terms = ("reconstruction", "kl", "label", "classification")
+    terms = ("reconstruction", "kl", "label", "classification", "accuracy")
+    y_role = roles.PartialLabel()
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class M2(PartlyLabelled, CVAE):
         classification_weight=50.0,
         num_samples=1,
         posterior=None,
+        classes=None,
         *,
         seed=None,
         **kwargs,
@@ -81,6 +85,7 @@ class M2(PartlyLabelled, CVAE):
             "num_classes": validation.positive_int("num_classes", num_classes),
             "num_samples": num_samples,
             "posterior": posterior,
+            "classes": classes,
         }
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
         self.classifier = classifier
@@ -92,9 +97,9 @@ class M2(PartlyLabelled, CVAE):
         return [*super().networks, self.classifier]
 
     def term_weights(self):
-        return super().term_weights() | {"classification": self.classification_weight}
+        return super().term_weights() | {"classification": self.classification_weight, "accuracy": 0.0}
 
-    def loss_terms(self, x, y, training):
+    def loss_terms(self, x, y, training, q=None):
         x = tf.cast(x, tf.float32)
         log_q = self.log_label_posterior(x, training)  # (B, K)
         known = tf.cast(y >= 0, tf.float32)
@@ -102,7 +107,8 @@ class M2(PartlyLabelled, CVAE):
         w = labels + (1 - known)[:, None] * tf.exp(log_q)
         terms = {name: tf.reduce_sum(w * each, -1) for name, each in self.terms_by_label(x, training).items()}
         terms["label"] = math.log(self.num_classes) + (1 - known) * tf.reduce_sum(tf.exp(log_q) * log_q, -1)
-        return terms | {"classification": (-tf.reduce_sum(labels * log_q, -1), known)}
+        right = tf.cast(tf.argmax(log_q, -1) == tf.cast(y, tf.int64), tf.float32)
+        return terms | {"classification": (-tf.reduce_sum(labels * log_q, -1), known), "accuracy": (right, known)}
 
     def terms_by_label(self, x, training):
         """The bound's terms under each of the K labels: `{name: (B, K)}`."""
@@ -129,3 +135,13 @@ class M2(PartlyLabelled, CVAE):
             ValueError: if x does not suit the model.
         """
         return tf.exp(self.log_label_posterior(x))
+
+    def predict(self, x, y=None, *args, **kwargs):
+        """Class probabilities `(B, K)` as of `predict_proba`; with y, reconstructions as of a `CVAE`."""
+        if y is None and not isinstance(x, tuple | list) and not rows.is_source(x):
+            return self.predict_proba(x, **{name: kwargs[name] for name in ("batch_size",) if kwargs.get(name)})
+        return super().predict(x, y, *args, **kwargs)
+
+    def prediction(self, x, y):
+        with self.averaged():
+            return tf.maximum(y, 0), tf.exp(self.log_label_posterior(x)), tf.cast(y >= 0, tf.float32)

@@ -5,14 +5,15 @@ import tensorflow as tf
 
 from keras_ae.distributions import posteriors
 from keras_ae.losses import divergences
-from keras_ae.models.base.latent_variable import LatentVariableModel
+from keras_ae.models.base import bounds
+from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.training import Objective
 from keras_ae.utils import validation
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class VAE(LatentVariableModel):
+class VAE(LatentModel):
     """A Gaussian posterior and a prior: maximum likelihood through the evidence lower bound.
 
         q(z|x) = N(z; m(x), diag(s(x))^2),    [m | r] = encoder(x),    s = softplus(r) + 1e-6
@@ -53,6 +54,7 @@ class VAE(LatentVariableModel):
     """
 
     terms = ("reconstruction", "kl")
+    default_posterior, default_prior = "diagonal", "normal"
 
     def __init__(
         self,
@@ -68,7 +70,8 @@ class VAE(LatentVariableModel):
         seed=None,
         **kwargs,
     ):
-        super().__init__(encoder, decoder, likelihood, prior, posterior, seed=seed, **kwargs)
+        super().__init__(encoder, decoder, likelihood, posterior, prior, seed=seed, **kwargs)
+        bounds.check(self, prior)
         self.num_samples = validation.positive_int("num_samples", num_samples)
         beta, self.free_bits = validation.non_negative("beta", beta), validation.non_negative("free_bits", free_bits)
         self._beta = self.add_weight(
@@ -76,7 +79,7 @@ class VAE(LatentVariableModel):
         )
         if free_bits:
             posteriors.check_is_diagonal(self._posterior, "free_bits")
-            if self._prior is not None:
+            if prior is not None:
                 divergences.kl_per_dimension(self.prior, self.prior)  # raises where there is no such thing
             self.terms = (*self.terms, "free_bits")
 
@@ -87,8 +90,9 @@ class VAE(LatentVariableModel):
         """`{term: weight in the loss}`; 1 where absent."""
         return {"kl": self._beta, "free_bits": self._beta}
 
-    def loss_terms(self, x, y, training):
-        return self.elbo_terms(self.posterior(x, training=training), target(x, y), training=training)
+    def loss_terms(self, x, y, training, q=None):
+        q = self.posterior(x, training=training) if q is None else q
+        return self.elbo_terms(q, target(x, y), training=training)
 
     def elbo_terms(self, q, x, y=None, *, training):
         """Minus the bound on log p(x), or log p(x|y), in its parts, z drawn from q: `{name: (B,)}`."""

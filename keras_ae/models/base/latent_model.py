@@ -1,0 +1,584 @@
+"""What a model of an encoder, a decoder, a posterior and a prior can do, whatever its objective."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ae.distributions import hierarchical, importance, likelihoods, posteriors, priors, sampling
+from keras_ae.models.base.parts import needs
+from keras_ae.training import ObjectiveModel, roles
+from keras_ae.utils import rows as rows_of
+from keras_ae.utils import validation
+from keras_ae.utils.batching import in_batches
+
+# One served request must stay cheap, and rank rows well; for published figures there is `log_prob`.
+SCORE_SAMPLES = 64
+
+
+class LatentModel(ObjectiveModel):
+    """Networks between data x and codes z, with the methods that follow from the parts that there are.
+
+    | part | gives |
+    |---|---|
+    | encoder | `posterior`, `encode` |
+    | decoder | `likelihood`, `decode` |
+    | encoder and decoder | `reconstruct`, `score`, `interpolate`, `traverse` |
+    | prior and decoder | `sample` |
+    | prior, decoder, and a posterior with a density | `log_prob` |
+
+    What is served, and what the contract tests check, follow from the same list. x that goes in, x that comes out, and
+    the code have shapes of their own; those come from the networks.
+
+    Where y is a condition (`y_role`), the methods take it beside x and z, and the model itself is called on a pair
+    `(x, y)`. A network with two inputs receives `[x, condition]` or `[z, condition]`; one with a single input does not
+    see the condition.
+
+    Subclasses say which posterior and prior they have by default, and what is minimised.
+
+    Args:
+        encoder: Keras model from x to the posterior's parameters; None for a model without codes of data.
+        decoder: Keras model from codes to the likelihood's parameters; None for an encoder alone.
+        likelihood: name in `likelihoods.NAMES`, or callable from the decoder's output to a tfd.
+        posterior: None (the class's default), a name in `posteriors.NAMES`, or a `Posterior` layer.
+        prior: None (the class's default), a name in `priors.NAMES`, a tfd, or a layer that returns one.
+        y_role: `roles.Role` of this model; None for the class's.
+        seed: int or None, of all randomness in training.
+
+    Raises:
+        ValueError: if the networks, the posterior, the likelihood and the prior do not fit each other.
+    """
+
+    default_posterior = "deterministic"
+    default_prior = None
+    y_role = roles.Target()
+
+    def __init__(
+        self,
+        encoder=None,
+        decoder=None,
+        likelihood="gaussian",
+        posterior=None,
+        prior=None,
+        *,
+        y_role=None,
+        seed=None,
+        **kwargs,
+    ):
+        layers = any(isinstance(each, list | tuple) for each in (encoder, decoder))
+        if layers:
+            if prior is not None or posterior is not None:
+                raise ValueError("prior and posterior: lists of encoders and decoders make their own; leave both out.")
+            encoder, decoder, posterior, prior = hierarchical.compose(encoder, decoder)
+        super().__init__(seed=seed, **kwargs)
+        if y_role is not None:
+            self.y_role = y_role
+        for name, network in (("encoder", encoder), ("decoder", decoder)):
+            if network is not None:
+                validation.check_network(name, network)
+        self.encoder, self.decoder = encoder, decoder
+        self._likelihood = likelihoods.get(likelihood)
+        self._posterior = posteriors.get(posterior or self.default_posterior, self._decoder_shape())
+        self._built_shapes = {}  # of networks without a keras.Input, once they were called
+        self._check_networks()
+        self._prior = prior if prior is not None else self.default_prior
+        if hasattr(self._prior, "bind"):
+            self._bind_prior()
+        # A default prior is made when it is asked for: the size of a code may not be known yet.
+        if prior is not None:
+            self._prior = priors.get(prior, self.code_shape)
+
+    def _bind_prior(self):
+        if self._posterior.knows_own_samples_only:
+            raise ValueError(
+                f"prior: {type(self._prior).__name__} asks for the posteriors' density at codes of other rows, which "
+                f"{self._posterior.name} does not give. Expected a Gaussian posterior."
+            )
+        self._prior.bind(self.posterior, self._likelihood, self.event_shape)
+
+    @property
+    def parts(self):
+        """Which parts the model has, and what they add up to: a set of the names in the table above."""
+        there = {"encoder": self.encoder, "decoder": self.decoder, "prior": self._prior}
+        parts = {name for name, part in there.items() if part is not None}
+        if {"encoder", "decoder"} <= parts and self._maps_to_own_shape():
+            parts.add("reconstruction")
+            if "prior" in parts and self._posterior.has_density:
+                parts.add("density")
+        if self.y_role.conditional and self.y_role.num_classes:
+            parts.add("labels")
+        return parts
+
+    @property
+    def networks(self):
+        """Everything that training moves: the networks, and what is learned of posterior, likelihood and prior."""
+        parts = (self.encoder, self._posterior, self.decoder, self._likelihood, self._prior)
+        return [part for part in parts if isinstance(part, keras.layers.Layer)]
+
+    @property
+    def conditional(self):
+        """Whether the methods take a condition y beside x and z."""
+        return self.y_role.conditional
+
+    @property
+    def num_classes(self):
+        """int where y are labels, else None."""
+        return self.y_role.num_classes
+
+    # Distributions
+
+    @needs("encoder")
+    def posterior(self, x, y=None, *, training=False):
+        """q(z|x), or q(z|x, y): a tfd, batch `(B,)`, event `code_shape`."""
+        params = self.encoder(self._given("encoder", self._likelihood.preprocess(x), y), training=training)
+        self._built_shapes["posterior"] = tuple(params.shape[1:])
+        return self._posterior.call(tf.cast(params, tf.float32))
+
+    @needs("decoder")
+    def likelihood(self, z, y=None, *, training=False):
+        """p(x|z), or p(x|z, y), for codes `(..., B, *code_shape)`: a tfd, batch `(..., B)`, event the shape of x."""
+        z = tf.convert_to_tensor(z)
+        rank = len(self.code_shape)
+        leading, code = z.shape[:-rank], z.shape[-rank:]
+        params = self.decoder(self._given("decoder", tf.reshape(z, [-1, *code]), y), training=training)
+        event_rank = params.shape.rank - 1 - (1 if self._likelihood.levels else 0)
+        shape = tf.concat([tf.shape(z)[:-rank], params.shape[1:]], axis=0)
+        params = tf.ensure_shape(tf.reshape(tf.cast(params, tf.float32), shape), [*leading, *params.shape[1:]])
+        p = self._likelihood.call(params, event_rank=event_rank)
+        self._built_shapes["target"] = None if p.event_shape.rank is None else tuple(p.event_shape)
+        return p
+
+    @property
+    def prior(self):
+        """p(z): a tfd with event `code_shape`."""
+        if self._prior is None:
+            raise AttributeError(f"{type(self).__name__} has no prior over codes.")
+        return priors.distribution(priors.get(self._prior, self.code_shape))
+
+    def conditional_prior(self, y=None, *, training=False):
+        """p(z|y), the prior itself where codes do not depend on a condition."""
+        return self.prior
+
+    def draw(self, q, num_samples, seed):
+        """Samples of q, `(num_samples, B, *code_shape)`, that pass gradients on to its parameters."""
+        return sampling.draw(q, num_samples, seed)
+
+    def condition(self, y):
+        """What the networks receive for the condition y: float32 `(B, ...)`."""
+        if y is None:
+            raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
+        return self.y_role.for_networks(y)
+
+    def _given(self, name, values, y):
+        """What a network receives for `values` under the condition y."""
+        if not self.conditional or not self._sees_condition(name):
+            return values
+        condition = self.condition(y)
+        # Several samples of z for each row of y lie one after the other.
+        repeats = tf.shape(values)[0] // tf.shape(condition)[0]
+        ones = tf.ones(condition.shape.rank - 1, tf.int32)
+        tiled = tf.tile(condition, tf.concat([[repeats], ones], axis=0))
+        return [values, tf.ensure_shape(tiled, [None, *condition.shape[1:]])]
+
+    def _sees_condition(self, name):
+        """Whether a network takes the condition; one whose inputs are not known yet is taken to do so."""
+        shapes = validation.input_shapes(getattr(self, name))
+        return shapes is None or len(shapes) == 2
+
+    # Methods for users
+
+    @needs("encoder")
+    @in_batches
+    def encode(self, x, y=None):
+        """Codes of x, the posterior means: `(B, *code_shape)` float32.
+
+        A posterior without a mean in closed form (autoregressive, or of several layers) gives the image of the means
+        of its parts.
+        """
+        return self.posterior(x, y).mean()
+
+    @needs("decoder")
+    @in_batches
+    def decode(self, z, y=None):
+        """Means of p(x|z): `(B, ...)` float32."""
+        return self.likelihood(z, y).mean()
+
+    @needs("encoder", "decoder")
+    @in_batches
+    def reconstruct(self, x, y=None):
+        """`decode(encode(x))`: `(B, ...)` float32."""
+        return self.call(x) if y is None else self.call((x, y))
+
+    def call(self, x):
+        x, y = x if isinstance(x, tuple | list) else (x, None)
+        with self.averaged():
+            return self.likelihood(self.posterior(x, y).mean(), y).mean()
+
+    @needs("prior", "decoder")
+    def sample(self, n, y=None, seed=0):
+        """n means of p(x|z) for z from the prior, `(n, ...)`; row i depends on `seed + i`, y and the weights only.
+
+        Args:
+            n: int.
+            y: conditions of a conditional model, `(n, ...)`, or a single label for all rows.
+            seed: int.
+
+        Raises:
+            ValueError: if n is not a whole number, 1 or more, or y does not suit the model.
+        """
+        n = validation.positive_int("n", n)
+        self.require_built()
+        seeds = seed + tf.range(n, dtype=tf.int64)
+        if y is not None and np.ndim(y) == 0 and self.num_classes:
+            y = [y] * n
+        return self.sample_from_seeds(seeds) if y is None else self.sample_from_seeds(seeds, y)
+
+    @needs("prior", "decoder")
+    @in_batches
+    def sample_from_seeds(self, seeds, y=None):
+        """One mean of p(x|z), z from the prior, for each of the int64 seeds `(B,)`."""
+        return self.likelihood(sampling.draw_rows(self.conditional_prior(y), seeds), y).mean()
+
+    @needs("density")
+    @in_batches(as_target=True)
+    def log_prob(self, x, y=None, *, num_samples=500, seed=0):
+        """Importance-weighted estimate of log p(x), `(B,)` nats; its mean rises to the truth with `num_samples`.
+
+            log p(x) ~ log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x),    z_s ~ q(z|x)
+
+        Works through the samples in chunks, so that memory does not grow with their number (Burda 2016, equation 8).
+        A Bernoulli's value at fractions of 0 and 1 is returned as it is, though it is neither a probability nor a
+        density: `evaluation.likelihood.negative_log_likelihood` refuses it.
+
+        Raises:
+            ValueError: if x or y does not suit the model, or `num_samples` is not a whole number, 1 or more.
+
+        Example: `vae.log_prob(x_test, num_samples=5000).mean()`
+        """
+        return importance.log_marginal(self, x, y, num_samples, seed)
+
+    @needs("reconstruction")
+    @in_batches(as_target=True)
+    def score(self, x, y=None, *, seed=0):
+        """How well the model knows each x, `(B,)`, higher is better.
+
+        With a density, `log_prob(x)` of 64 samples, where row i's are drawn from `seed + i` alone; otherwise minus the
+        squared error of the reconstruction.
+        """
+        return self.score_from_seeds(x, tf.cast(seed, tf.int64) + tf.range(tf.shape(x)[0], dtype=tf.int64), y)
+
+    @needs("reconstruction")
+    @in_batches(as_target=True)
+    def score_from_seeds(self, x, seeds, y=None):
+        """As `score`, with an int64 seed for each row, `(B,)`."""
+        if "density" in self.parts:
+            return importance.log_marginal_rows(self, x, y, SCORE_SAMPLES, seeds)
+        error = self._likelihood.preprocess(x) - self.reconstruct(x, y)
+        return -tf.reduce_sum(error**2, axis=tf.range(1, tf.rank(error)))
+
+    @needs("encoder", "decoder")
+    def interpolate(self, x1, x2, steps=9, y=None, *, spherical=False):
+        """Reconstructions of the codes on the way from x1 to x2, ends included: `(B, steps, ...)` float32.
+
+        Args:
+            x1, x2: rows `(B, ...)`.
+            steps: int, 2 or more.
+            y: conditions of a conditional model, `(B, ...)`.
+            spherical: bool; the way along the arc between the codes, which keeps their length, or the straight line.
+
+        Raises:
+            ValueError: if x1 and x2 differ in their number of rows, or `steps` is below 2.
+
+        Example: `vae.interpolate(x[:4], x[4:8], steps=9, spherical=True)    # (4, 9, 28, 28, 1)`
+
+        Source: White 2016, section 2.1, for the arc.
+        """
+        ends = [self.encode(x) if y is None else self.encode(x, y) for x in (x1, x2)]
+        steps = validation.positive_int("steps", steps)
+        if len(ends[0]) != len(ends[1]) or steps < 2:
+            raise ValueError(
+                f"x1, x2 and steps: expected rows of equal number, and 2 steps or more; received {len(ends[0])} and "
+                f"{len(ends[1])} rows, {steps} steps."
+            )
+        return self._decoded(between(*ends, steps, spherical), y)
+
+    @needs("encoder", "decoder")
+    def traverse(self, x, dimension, span=3.0, steps=9, y=None):
+        """Reconstructions as one dimension of the code moves: `(B, steps, ...)` float32.
+
+        Args:
+            x: rows `(B, ...)`.
+            dimension: int, of the code.
+            span: float; the dimension takes values from -span to span.
+            steps: int, 2 or more.
+            y: conditions of a conditional model.
+
+        Raises:
+            ValueError: if the code is not a vector, or has no such dimension.
+
+        Example: `vae.traverse(x[:4], dimension=2)    # (4, 9, 28, 28, 1)`
+        """
+        if self.latent_dim is None or not 0 <= dimension < self.latent_dim:
+            raise ValueError(
+                f"dimension: expected one of 0 to {(self.latent_dim or 1) - 1}, of a code that is a vector; received "
+                f"{dimension}."
+            )
+        z = np.repeat((self.encode(x) if y is None else self.encode(x, y))[:, None], steps, axis=1)
+        z[..., dimension] = np.linspace(-span, span, steps)
+        return self._decoded(z, y)
+
+    @needs("decoder", "labels")
+    def sweep_labels(self, z, labels=None):
+        """Each code under each label, so that the style stays: `(B, K, ...)` float32.
+
+        Args:
+            z: codes `(B, *code_shape)`.
+            labels: K labels; None for all.
+
+        Example: `cvae.sweep_labels(cvae.encode(x[:4], y[:4]))    # (4, 10, 28, 28, 1)`
+        """
+        labels = np.arange(self.num_classes) if labels is None else self.y_role.standard(np.asarray(labels))
+        many = np.repeat(np.asarray(z)[:, None], len(labels), axis=1)
+        flat = self.decode(many.reshape(-1, *many.shape[2:]), np.tile(labels, len(many)))
+        return flat.reshape(*many.shape[:2], *flat.shape[1:])
+
+    def _decoded(self, z, y):
+        """Rows of several codes each, `(B, steps, *code_shape)`, decoded under the row's condition."""
+        flat = z.reshape(-1, *z.shape[2:])
+        given = () if y is None else (np.repeat(np.asarray(y), z.shape[1], axis=0),)
+        x = self.decode(flat, *given)
+        return x.reshape(*z.shape[:2], *x.shape[1:])
+
+    def predict(self, x, y=None, *args, **kwargs):
+        """`self(x)` in batches; of a conditional model `self((x, y))`.
+
+        x and y are arrays, or x is a pair or a source of both. What follows are the arguments of
+        `keras.Model.predict`. Rows whose y is not a condition become NaN.
+        """
+        if not self.conditional:
+            return super().predict(x, *(() if y is None else (y,)), *args, **kwargs)
+        if rows_of.is_source(x):
+            return self._predict(x, *_predict_arguments(*(() if y is None else (y,)), *args, **kwargs))
+        if isinstance(x, tuple | list) and y is None:
+            if len(x) != 2:
+                raise ValueError(f"x: expected a pair (x, y), received {len(x)} arrays.")
+            x, y = x
+        x, y = rows_of.to_rows("x", x), self.y_role.standard(rows_of.to_rows("y", y))
+        self.check_x(x)
+        self.y_role.check_given(self, x.shape[0], y)
+        return self._predict((x, y), *_predict_arguments(*args, **kwargs))
+
+    def predict_step(self, data):
+        if not self.conditional:
+            return super().predict_step(data)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, y = x if isinstance(x, tuple | list) else (x, y)
+        means = super().predict_step(((x, y),))
+        valid = tf.reshape(self.y_role.valid(y), [-1] + [1] * (means.shape.rank - 1))
+        return tf.where(valid, means, math.nan)
+
+    # Shapes
+
+    @property
+    def code_shape(self):
+        """Shape of one code; None while neither network has a static shape, nor was ever called."""
+        params = self._encoder_output() or self._built_shapes.get("posterior")
+        return self._decoder_shape() or (None if params is None else self._posterior.code_shape_for(params))
+
+    @property
+    def latent_dim(self):
+        """int, size of a code that is a vector; None for others, and while it is not known."""
+        return self.code_shape[0] if self.code_shape and len(self.code_shape) == 1 else None
+
+    @property
+    def event_shape(self):
+        """Shape of one x that goes in, None along axes of any size; None while it is not known."""
+        shapes = None if self.encoder is None else validation.input_shapes(self.encoder)
+        return (shapes[0] if shapes else None) or self._built_shapes.get("x")
+
+    @property
+    def target_shape(self):
+        """Shape of one x that comes out; None while it is not known."""
+        if self.decoder is None:
+            return None
+        params = validation.static_shape(self.decoder, "output_shape")
+        shape = None if params is None else self._likelihood.event_shape_for(params)
+        return shape or self._built_shapes.get("target")
+
+    @property
+    def condition_shape(self):
+        """Shape of one y of a conditional model: `()` for labels; None while it is not known."""
+        if self.num_classes:
+            return ()
+        shapes = [validation.input_shapes(network) for network in (self.encoder, self.decoder) if network is not None]
+        return next((each[1] for each in shapes if each and len(each) == 2), self._built_shapes.get("y"))
+
+    @property
+    def condition_dtype(self):
+        """Dtype of a condition, "int64" for labels or "float32"."""
+        return "int64" if self.num_classes else "float32"
+
+    @property
+    def params_size(self):
+        """int, the decoder's outputs for one x: what a sample of p(x|z) takes in memory."""
+        return math.prod(validation.static_shape(self.decoder, "output_shape") or self.target_shape)
+
+    def _decoder_shape(self):
+        shapes = None if self.decoder is None else validation.input_shapes(self.decoder)
+        return shapes[0] if shapes else None
+
+    def _encoder_output(self):
+        return None if self.encoder is None else validation.static_shape(self.encoder, "output_shape")
+
+    def _maps_to_own_shape(self):
+        known = self.event_shape is not None and self.target_shape is not None
+        return not known or validation.fits(self.event_shape, self.target_shape)
+
+    def build(self, input_shape=None):
+        if input_shape is not None and self.conditional:
+            if not all(isinstance(shape, tuple | list) for shape in input_shape):
+                raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
+            x, y = (tuple(shape) for shape in input_shape)
+            if not self._networks_built():
+                self.call((tf.zeros([1, *x[1:]]), tf.zeros([1, *y[1:]], self.condition_dtype)))
+            self._built_shapes["y"] = y[1:]
+            input_shape = x
+        if input_shape is not None:
+            self._built_shapes["x"] = tuple(input_shape[1:])
+        super().build(input_shape)
+        self._check_networks()
+
+    def call_on(self, x, y):
+        if not self.conditional:
+            return super().call_on(x, y)
+        for player in self.objectives().values():
+            player.terms(x, y, False)  # a prior's network or a classifier takes no part in a call
+        return self((x, y))
+
+    # Checks
+
+    def _check_networks(self):
+        """Raises unless the networks and the posterior fit; those without a static shape are checked once built."""
+        params, code = self._encoder_output(), self._decoder_shape()
+        if params and code and self._posterior.code_shape_for(params) != code:
+            raise ValueError(
+                f"encoder: with a decoder of {_shape(code)}-dimensional codes, {type(self).__name__} expects one that "
+                f"gives {_shape(self._posterior.params_shape_for(code))} parameters a row (posterior "
+                f"{self._posterior.name}); received {_shape(params)}."
+            )
+        if self.target_shape and self.event_shape and not isinstance(self.y_role, roles.Target):
+            self._check_own_shape()
+        if self.conditional:
+            self._check_conditions()
+
+    def _check_own_shape(self):
+        if not self._maps_to_own_shape():
+            raise ValueError(
+                f"decoder: for x of shape {self.event_shape} the likelihood {self._likelihood.name} expects outputs of "
+                f"shape {self._likelihood.params_shape(self.event_shape)}; received "
+                f"{validation.static_shape(self.decoder, 'output_shape')}."
+            )
+
+    def _check_conditions(self, **others):
+        """Raises where networks of known shapes see no condition, or conditions of several shapes.
+
+        `others` are the shapes of a condition for further networks, by name; None where not known.
+        """
+        found = {name: shape for name, shape in others.items() if shape is not None}
+        found |= {"num_classes": (self.num_classes,)} if self.num_classes else {}
+        networks = {name: getattr(self, name) for name in ("encoder", "decoder") if getattr(self, name) is not None}
+        shapes = {name: validation.input_shapes(network) for name, network in networks.items()}
+        if shapes and all(each is not None and len(each) == 1 for each in shapes.values()):
+            raise ValueError(
+                f"{' and '.join(shapes)}: expected a network of two inputs, the second one the condition. Give "
+                "condition_shape to the networks of keras_ae.networks."
+            )
+        found |= {name: each[1] for name, each in shapes.items() if each and len(each) == 2}
+        if len(set(found.values())) > 1:
+            raise ValueError(f"networks: expected conditions of one shape; received {found}.")
+
+    def check_x(self, x, name="x"):
+        validation.check_array(name, x, self.event_shape, self._likelihood, slack=True)
+
+    def check_target(self, x, name="x"):
+        """Raises a `ValueError` where rows x, which the likelihood is a distribution of, are out of its range."""
+        validation.check_array(name, x, None, self._likelihood)
+
+    def check_inputs(self, as_target=False, **rows):
+        """Raises a `ValueError` unless the rows given to a public method, by parameter name, suit it."""
+        if "x" in rows:
+            self.check_x(rows["x"])
+            if as_target:
+                self.check_target(rows["x"])
+        if "z" in rows:
+            validation.check_array("z", rows["z"], self.code_shape, None)
+        if "y" in rows:
+            self.y_role.check_given(self, next(iter(rows.values())).shape[0], rows["y"])
+
+    # For metrics and the export
+
+    def prediction(self, x, y):
+        with self.averaged():
+            made = self.call((x, y)) if self.conditional else self.call(x)
+        return self._likelihood.preprocess(x if y is None or self.conditional else y), made, None
+
+    @property
+    def input_dtype(self):
+        """Dtype of x, "float32" or "uint8"."""
+        return self._likelihood.dtype_of_x
+
+    def valid(self, x):
+        """Which rows of x a served model answers for: bool `(B,)`."""
+        return self._likelihood.valid(x) if self._maps_to_own_shape() else roles.finite(x)
+
+    def valid_target(self, y):
+        """Which rows of a target are in the likelihood's range: bool `(B,)`."""
+        return self._likelihood.valid(y)
+
+    def card(self):
+        """Facts for the model card, beside those every model has."""
+        facts = {"code_shape": self.code_shape, "likelihood": self._likelihood.name}
+        facts |= {"latent_dim": self.latent_dim} if self.latent_dim else {}
+        facts |= {"score_samples": SCORE_SAMPLES} if "density" in self.parts else {}
+        names = getattr(self.y_role, "classes", None)
+        return facts | ({"classes": names} if names else {})
+
+    def __repr__(self):
+        prior = getattr(self._prior, "name", self._prior)
+        size = "?" if not self.built else f"{self.count_params():,}"
+        return (
+            f"<{type(self).__name__} likelihood={self._likelihood.name} prior={prior} code={self.code_shape} "
+            f"parameters={size}>"
+        )
+
+
+def between(z1, z2, steps, spherical=False):
+    """Codes on the way from z1 to z2 `(B, ...)`: `(B, steps, ...)` float32.
+
+    z(t) = (1 - t) z1 + t z2
+    z(t) = (sin((1 - t) a) z1 + sin(t a) z2) / sin(a),    a the angle between z1 and z2, if spherical
+    """
+    ones = (1,) * (z1.ndim - 1)
+    t = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *ones)
+    z1, z2 = z1[:, None], z2[:, None]
+    if not spherical:
+        return (1 - t) * z1 + t * z2
+    axes = tuple(range(2, z1.ndim))
+    norms = [np.maximum(np.sqrt(np.sum(z**2, axis=axes, keepdims=True)), 1e-12) for z in (z1, z2)]
+    cosine = np.sum(z1 * z2, axis=axes, keepdims=True) / (norms[0] * norms[1])
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    sine = np.sin(angle)
+    near = sine < 1e-4  # codes that point the same way, or opposite ways: the line
+    safe = np.where(near, 1.0, sine)
+    first = np.where(near, 1 - t, np.sin((1 - t) * angle) / safe)
+    second = np.where(near, t, np.sin(t * angle) / safe)
+    return (first * z1 + second * z2).astype("float32")
+
+
+def _predict_arguments(batch_size=None, verbose="auto", steps=None, callbacks=None):
+    return batch_size, verbose, steps, callbacks
+
+
+def _shape(shape):
+    return shape[0] if len(shape) == 1 else shape

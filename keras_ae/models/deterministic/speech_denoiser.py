@@ -1,0 +1,146 @@
+"""An autoencoder from noisy to clean speech."""
+
+import keras
+import tensorflow as tf
+
+from keras_ae.layers import stft
+from keras_ae.losses import spectral
+from keras_ae.training import Objective, ObjectiveModel, roles
+from keras_ae.utils import validation
+from keras_ae.utils.batching import in_batches
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class SpeechDenoiser(ObjectiveModel):
+    """A generator makes clean speech from noisy speech.
+
+        l1 = mean_t |G(x)_t - y_t|
+        spectral = spectral.distance(G(x), y, removal=removal)
+        loss = l1_weight l1 + spectral_weight spectral
+
+    x is noisy and y clean speech, both with their high frequencies raised: x_t - preemphasis x_t-1. Terms are means
+    over time, not sums, and not in nats.
+
+    Args:
+        generator: Keras model from waveforms `(B, T)` to waveforms `(B, T)`. One with a `noise_shape` receives
+            `[x, z]` in training, z normal noise beside its code, as `networks.WaveformGenerator` does.
+        l1_weight: float.
+        spectral_weight: float; at 0 the term is left out.
+        preemphasis: float, 0 to below 1.
+        removal: float, how much more speech that is taken away counts in `spectral` than noise that is left.
+        seed: int or None, of all randomness in training.
+
+    In `fit(x, y)`, x is noisy and y the clean speech, float32 `(B, T)`, in [-1, 1]; without y, x itself.
+
+    Raises:
+        ValueError: if an argument is out of range, y is of another shape than x, or samples are integers, not finite
+            or far outside [-1, 1].
+
+    Example:
+
+        generator = ka.networks.SpectralGenerator(frame=512, hop=256, units=256)
+        model = ka.SpeechDenoiser(generator, l1_weight=10.0, spectral_weight=10.0, preemphasis=0.0)
+        model.compile("adam")
+        model.fit(noisy, clean, batch_size=16, epochs=80)
+        model.denoise(noisy)    # (B, T)
+
+    See also: `SEGAN`, the same with a critic; `Autoencoder`, with a code.
+    """
+
+    terms = ("l1",)
+    y_role = roles.Target()
+    input_dtype = "float32"
+
+    def __init__(
+        self,
+        generator,
+        l1_weight=100.0,
+        spectral_weight=0.0,
+        preemphasis=0.95,
+        removal=0.0,
+        *,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        if not 0 <= preemphasis < 1:
+            raise ValueError(f"preemphasis: expected 0 to below 1; received {preemphasis}.")
+        self.generator, self.preemphasis = generator, preemphasis
+        self.l1_weight = validation.non_negative("l1_weight", l1_weight)
+        self.spectral_weight = validation.non_negative("spectral_weight", spectral_weight)
+        self.removal = validation.non_negative("removal", removal)
+        self.terms = (*self.terms, *(("spectral",) if spectral_weight else ()))
+
+    def objectives(self):
+        weights = {"l1": self.l1_weight, "spectral": self.spectral_weight}
+        return {"generator": Objective(self.generate, [self.generator], weights)}
+
+    def generate(self, x, y, training):
+        """The terms of one batch, `{name: (B,)}`."""
+        x, y = self.emphasised(x), self.emphasised(x if y is None else y)
+        return self.distances(self.generated(x, training), y)
+
+    def distances(self, made, y):
+        """How far generated waveforms are from clean ones, both emphasised: `{name: (B,)}`."""
+        terms = {"l1": tf.reduce_mean(tf.abs(made - y), axis=1)}
+        if self.spectral_weight:
+            terms["spectral"] = spectral.distance(made, y, removal=self.removal)
+        return terms
+
+    @in_batches
+    def denoise(self, x):
+        """Clean speech of noisy waveforms `(B, T)` of any length, `(B, T)` float32; z is 0, its mean."""
+        return self.call(x)
+
+    def call(self, x):
+        x = tf.cast(x, tf.float32)
+        length = tf.shape(x)[1]
+        # Strided layers need whole steps; what is padded is silence.
+        padded = tf.pad(x, [[0, 0], [0, -length % self.multiple]])
+        with self.averaged():
+            made = self.generated(self.emphasised(padded), False, noise=False)
+        return tf.ensure_shape(stft.deemphasise(made, self.preemphasis)[:, :length], x.shape)
+
+    def generated(self, x, training, noise=True):
+        """The generator's output for emphasised waveforms, with noise beside its code where it takes any."""
+        if noise and hasattr(self.generator, "noise_shape"):
+            z = tf.random.stateless_normal(self.generator.noise_shape(x), self.next_seed())
+            return self.generator([x, z], training=training)
+        return self.generator(x, training=training)
+
+    def emphasised(self, x):
+        """Waveforms with their high frequencies raised."""
+        return stft.emphasise(tf.cast(x, tf.float32), self.preemphasis)
+
+    @property
+    def multiple(self):
+        """int, of which the samples of a training window are a multiple."""
+        return getattr(self.generator, "multiple", 1)
+
+    @property
+    def event_shape(self):
+        """Shape of one waveform: of any length."""
+        return (None,)
+
+    target_shape = event_shape
+
+    def check_x(self, x, name="x"):
+        validation.check_waveforms(name, x)
+
+    def check_target(self, x, name="x"):
+        """Raises a `ValueError` unless these are waveforms that the generator can train on."""
+        validation.check_waveforms(name, x)
+        if x.shape[1] % self.multiple:
+            raise ValueError(
+                f"{name}: the generator trains on windows of a multiple of {self.multiple} samples, received "
+                f"{x.shape[1]}."
+            )
+
+    def check_inputs(self, x):
+        validation.check_waveforms("x", x)
+
+    def valid(self, x):
+        """Which rows a served model answers for: bool `(B,)`."""
+        return roles.finite(x)
+
+    valid_target = valid

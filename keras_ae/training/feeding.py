@@ -1,0 +1,365 @@
+"""The one door for data: what `fit` and `evaluate` receive becomes batches `(x, y, sample_weight)`.
+
+Arrays stay in memory as tensors, and a training step gathers its rows from them. All other sources become a
+`tf.data.Dataset`. `Feed` hides the difference.
+"""
+
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.trainers.data_adapters import get_data_adapter
+
+from keras_ae.utils import rows as rows_of
+from keras_ae.utils import validation
+
+
+class Feed:
+    """Batches for one epoch after another.
+
+    Attributes:
+        first: `(x, y, sample_weight)` for checks: all rows of arrays, or else the first batch.
+        is_whole: bool, whether `first` holds all rows.
+        batch: `(x, y, sample_weight)` of a batch's size, for an estimate of its memory.
+        steps: int, training steps in an epoch; None where it is not known beforehand.
+        arrays: `(x, y, sample_weight)` as tensors to gather rows from, where the data fit in memory; else None.
+    """
+
+    def __init__(self, first, make, steps, *, arrays=None, batch=None, is_whole=False, adapter=None):
+        self.first, self.steps, self.arrays, self.is_whole = first, steps, arrays, is_whole
+        self.batch = first if batch is None else batch
+        self._make, self._adapter, self._dataset, self._order = make, adapter, None, None
+
+    def start(self, strategy, numbers=False, seed=None):
+        """An iterator over an epoch's batches.
+
+        Args:
+            strategy: `tf.distribute.Strategy`.
+            numbers: bool, yield the row numbers in `arrays` instead of the rows; for arrays only.
+            seed: int32 `(2,)`, of the order of arrays that are shuffled.
+        """
+        if self._adapter is not None:
+            self._adapter.on_epoch_begin()
+        if self._order is not None:
+            self._order.assign(seed)
+        elif self._dataset is None or (seed is not None and self.arrays is not None):
+            self._dataset, self._order = self._make(strategy, numbers, seed)
+        return iter(self._dataset)
+
+    def end(self):
+        """Tells a `PyDataset` that an epoch is over."""
+        if self._adapter is not None:
+            self._adapter.on_epoch_end()
+
+
+def open_feed(x, y=None, sample_weight=None, *, role, batch_size=None, shuffle=False, class_weight=None, moves=1):
+    """The `Feed` for what a user gave to `fit` or `evaluate`.
+
+    Args:
+        x: rows as `utils.rows.to_rows` takes them, or a source of batches as `utils.rows.is_source` knows it.
+        y, sample_weight: rows, or None; a source brings its own.
+        role: `models.base.inputs.Role`, what y is to the model.
+        batch_size: int; 32 where None. A source brings its own.
+        shuffle: bool, for arrays and `PyDataset`s.
+        class_weight: `{label: weight}` or None.
+        moves: int, batches that a training step takes.
+
+    Raises:
+        ValueError: if the data cannot be turned into rows; says what to do.
+    """
+    if rows_of.is_source(x):
+        if y is not None or sample_weight is not None:
+            raise ValueError("y and sample_weight: expected none, as x yields them: (x, y) or (x, y, sample_weight).")
+        return _of_source(x, role, class_weight, shuffle, moves)
+    columns = weighed(standard_rows(x, y, sample_weight, role), role, class_weight)
+    return _of_rows(*columns, batch_size or 32, shuffle, moves)
+
+
+def weighed(columns, role, class_weight):
+    """`(x, y, sample_weight)` with the weights of the classes in the rows' weights."""
+    x, y, sample_weight = columns
+    if class_weight is None:
+        return columns
+    weights = role.class_weights(y, class_weight)
+    return x, y, weights if sample_weight is None else weights * sample_weight
+
+
+def standard_rows(x, y, sample_weight, role):
+    """`(x, y, sample_weight)` as rows; y as the role wants it, weights `(B,)`."""
+    x, y = rows_of.to_rows("x", x), role.standard(rows_of.to_rows("y", y))
+    if sample_weight is not None:
+        count = x.shape[0] if hasattr(x, "shape") else None
+        sample_weight = validation.check_weights(rows_of.to_rows("sample_weight", sample_weight), count)
+    return x, y, sample_weight
+
+
+def split(x, y, sample_weight, share, role):
+    """The first rows, and the last `share` of them for validation: `(x, y, sample_weight)` twice.
+
+    Raises:
+        ValueError: if x is not an array, or a side would be empty.
+    """
+    if rows_of.is_source(x):
+        raise ValueError("validation_split: expected x to be an array; give validation_data beside a data set.")
+    columns = standard_rows(x, y, sample_weight, role)
+    count = columns[0].shape[0]
+    edge = int(count * (1.0 - share))
+    if not 0 < edge < count:
+        raise ValueError(f"validation_split: {share} of {count} rows leaves no row on one side.")
+    parts = (slice(None, edge), slice(edge, None))
+    return [tuple(None if column is None else column[part] for column in columns) for part in parts]
+
+
+def unpack(data):
+    """`(x, y, sample_weight)` of a batch; weights `(B,)`.
+
+    Raises:
+        ValueError: if the weights are not one number a row.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is None or sample_weight.shape.rank == 1:
+        return x, y, sample_weight
+    if sample_weight.shape.rank == 2 and sample_weight.shape[1] == 1:
+        return x, y, sample_weight[:, 0]
+    raise ValueError(
+        f"sample_weight: expected one number a row, shape (B,); received batches of shape {sample_weight.shape}."
+    )
+
+
+# Arrays
+
+
+def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
+    first, count = (x, y, sample_weight), x.shape[0]
+    batches = -(-count // batch_size)
+    steps = max(1, batches // moves)
+    example = tuple(None if a is None else _example(a, batch_size) for a in first) if count else first
+    sparse = any(map(rows_of.is_sparse, first))
+    arrays = None if sparse or not count else tensors(first)
+
+    def make(strategy, numbers, seed):
+        order = seed if shuffle else None
+        if order is not None and not _spans_devices(strategy):
+            order = tf.Variable(order)  # so that one data set, and one graph, serves all epochs
+        dataset = _row_numbers(count, batch_size, batches, steps, moves, order)
+        if not numbers:
+            of_rows = _sparse_gather(first) if arrays is None else lambda rows: gather(arrays, rows)
+            dataset = dataset.map(of_rows if moves == 1 else lambda *rows: tuple(map(of_rows, rows)))
+        return strategy.experimental_distribute_dataset(dataset), order if isinstance(order, tf.Variable) else None
+
+    return Feed(first, make, steps, arrays=arrays, batch=example, is_whole=True)
+
+
+def gather(arrays, rows):
+    """The rows of each array; None where an array is absent."""
+    return tuple(None if array is None else tf.gather(array, rows) for array in arrays)
+
+
+def _row_numbers(count, batch_size, batches, steps, moves, seed):
+    """A data set of the numbers 0 to `count - 1`, `moves` batches to an element, in an order that follows from `seed`.
+
+    It runs on a thread of its own: Keras's pipeline for arrays takes the step's threads, see benchmarks/NOTES.md.
+    """
+
+    def epoch(_):
+        order = tf.range(count)
+        if seed is not None:
+            order = tf.random.experimental.stateless_shuffle(order, tf.convert_to_tensor(seed))
+
+        def batch(step, move):
+            i = (step * moves + move) % batches  # an epoch of fewer batches than moves uses some twice
+            return order[i * batch_size : (i + 1) * batch_size]
+
+        def step(i):
+            return batch(i, 0) if moves == 1 else tuple(batch(i, move) for move in range(moves))
+
+        return tf.data.Dataset.range(steps, output_type=tf.int32).map(step)
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
+    made = tf.data.Dataset.range(1).flat_map(epoch).with_options(options)
+    return made.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def _sparse_gather(columns):
+    """A function of row numbers that gathers rows of the columns, sparse ones densified."""
+    stored = [each if rows_of.is_sparse(each) else _tensor(each) for each in columns]
+
+    def column(each, rows):
+        if not rows_of.is_sparse(each):
+            return None if each is None else tf.gather(each, rows)
+        dtype = rows_of.dense(each[:1]).dtype
+        made = tf.numpy_function(lambda rows: rows_of.dense(each[rows]).astype(dtype), [rows], dtype)
+        return tf.ensure_shape(made, [None, each.shape[1]])
+
+    return lambda rows: tuple(column(each, rows) for each in stored)
+
+
+def dense_batches(x, batch_size):
+    """A data set of the dense batches of a sparse matrix, in order."""
+    batches = -(-x.shape[0] // batch_size)
+    numbers = _row_numbers(x.shape[0], batch_size, batches, batches, 1, None)
+    return numbers.map(lambda rows: _sparse_gather([x])(rows)[0])
+
+
+def tensors(columns):
+    """The columns as dense tensors, None where one is absent; float64 becomes float32, as everywhere in Keras."""
+    return tuple(_tensor(column) for column in columns)
+
+
+def _tensor(column):
+    if column is None:
+        return None
+    column = rows_of.dense(column)
+    is_double = isinstance(column, np.ndarray) and column.dtype == np.float64
+    return tf.convert_to_tensor(column.astype("float32") if is_double else column)
+
+
+def _example(array, batch_size):
+    row = rows_of.dense(array[:1])
+    return np.broadcast_to(row.numpy() if tf.is_tensor(row) else row, (batch_size, *array.shape[1:]))
+
+
+def _spans_devices(strategy):
+    return strategy.num_replicas_in_sync > 1 or strategy.extended._in_multi_worker_mode()
+
+
+# Sources of batches
+
+
+def _of_source(x, role, class_weight, shuffle, moves):
+    if isinstance(x, tf.data.Dataset):
+        return _of_tf_data(x, role, class_weight, moves)
+
+    def prepared(batch):
+        return weighed(standard_rows(*_columns(batch), role), role, class_weight)
+
+    if isinstance(x, keras.utils.PyDataset):
+        first = prepared(x[0])
+        adapter = get_data_adapter(_Prepared(x, prepared), shuffle=shuffle)
+        dataset = _with_absent(adapter.get_tf_dataset(), first)
+        return _of_dataset(dataset, first, x.num_batches, moves, adapter)
+    iterator = iter(x)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError("x is empty: expected at least one batch.")
+    first = prepared(first)
+    # A generator runs once, so that the batch which was looked at goes back; a loader starts anew in each epoch.
+    rest = itertools.chain([first], map(prepared, iterator))
+    specs = tuple(tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in first if each is not None)
+
+    def generate():
+        for batch in rest if iterator is x else map(prepared, x):
+            yield _present(batch)
+
+    dataset = _with_absent(tf.data.Dataset.from_generator(generate, output_signature=specs), first)
+    return _of_dataset(dataset, first, len(x) if hasattr(x, "__len__") else None, moves)
+
+
+def _of_tf_data(dataset, role, class_weight, moves):
+    _check_spec(dataset.element_spec)
+    standard = dataset.map(
+        lambda *batch: weighed(_standard_tensors(*_columns(batch), role), role, class_weight), tf.data.AUTOTUNE
+    )
+    as_it_is = class_weight is None and _columns(dataset.element_spec) == standard.element_spec
+    dataset = dataset if as_it_is else standard
+    first = next(iter(dataset.take(1)), None)
+    if first is None:
+        raise ValueError("The data set x is empty: expected at least one batch.")
+    batches = int(dataset.cardinality())
+    return _of_dataset(dataset, _columns(first), batches if batches >= 0 else None, moves)
+
+
+def _of_dataset(dataset, first, batches, moves, adapter=None):
+    steps = None if batches is None else max(1, batches // moves)
+    if moves > 1:
+        # An epoch of fewer batches than moves uses some twice.
+        dataset = _grouped(dataset.repeat().take(moves) if batches is not None and batches < moves else dataset, moves)
+
+    def make(strategy, numbers, seed):
+        return strategy.experimental_distribute_dataset(dataset), None
+
+    return Feed(first, make, steps, adapter=adapter)
+
+
+def _grouped(dataset, moves):
+    """Elements of `moves` batches each; what is left over at the end is dropped."""
+    specs = _columns(dataset.element_spec)
+    present = [not isinstance(spec, tf.NoneTensorSpec) and spec is not None for spec in specs]
+    packed = dataset.map(lambda *batch: _present(_columns(batch)))
+
+    def group(*columns):
+        batches = tf.data.Dataset.zip(columns)
+        picked = (batches.skip(i).take(1).get_single_element() for i in range(moves))
+        return tuple(_with_none(batch, present) for batch in picked)
+
+    return packed.window(moves, drop_remainder=True).map(group)
+
+
+def _present(columns):
+    return tuple(column for column in columns if column is not None)
+
+
+def _with_absent(dataset, first):
+    """Batches with None in the places where the first batch has it: generators cannot yield None."""
+    present = [column is not None for column in first]
+    return dataset.map(lambda *columns: _with_none(columns, present))
+
+
+def _with_none(columns, present):
+    columns = iter(columns)
+    return tuple(next(columns) if there else None for there in present)
+
+
+def _columns(batch):
+    """`(x, y, sample_weight)` of a batch, None where one is absent."""
+    if isinstance(batch, dict):
+        raise ValueError(
+            f"x: expected batches of rows, received dicts with the keys {', '.join(map(repr, batch))}. Say which ones "
+            "hold rows and targets: data.map(lambda batch: (batch['image'], batch['label']))."
+        )
+    batch = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+    if not 1 <= len(batch) <= 3:
+        raise ValueError(f"x: expected batches of x, (x, y) or (x, y, sample_weight); received {len(batch)} parts.")
+    return *batch, *(None,) * (3 - len(batch))
+
+
+def _check_spec(spec):
+    for part in _columns(spec):
+        if isinstance(part, tf.RaggedTensorSpec):
+            raise ValueError("x: received ragged batches. Pad them: data.map(lambda x: x.to_tensor()).")
+        if isinstance(part, dict | tuple | list):
+            _columns(part if isinstance(part, dict) else tuple(part) * 4)  # raises
+
+
+def _standard_tensors(x, y, sample_weight, role):
+    x, y = (tf.sparse.to_dense(each) if isinstance(each, tf.SparseTensor) else each for each in (x, y))
+    x, y = (tf.cast(each, tf.float32) if _is_bfloat16(each) else each for each in (x, y))
+    return unpack((x, role.standard(y), sample_weight))
+
+
+def _is_bfloat16(tensor):
+    return tensor is not None and tensor.dtype == tf.bfloat16
+
+
+class _Prepared(keras.utils.PyDataset):
+    """A `PyDataset` whose batches are rows as `standard_rows` makes them."""
+
+    def __init__(self, inner, prepared):
+        super().__init__(inner.workers, inner.use_multiprocessing, inner.max_queue_size)
+        self.inner, self.prepared = inner, prepared
+
+    @property
+    def num_batches(self):
+        return self.inner.num_batches
+
+    def __getitem__(self, index):
+        return _present(self.prepared(self.inner[index]))
+
+    def on_epoch_begin(self):
+        self.inner.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.inner.on_epoch_end()

@@ -1,0 +1,251 @@
+"""What y is to a model: its target, its condition, a label of some rows, or another row. A class states it once.
+
+A role checks y, turns it into the form that training uses, and says which rows a step can learn from. Everything else
+follows from it: whether `encode` and its siblings take y beside x, one-hot rows, the served input `condition`.
+"""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ae.utils import validation
+
+
+class Role:
+    """Base of the roles, and the role of models that have no use for y.
+
+    Attributes:
+        conditional: bool, whether the model's methods take y beside x and z.
+        num_classes: int where y are labels, else None.
+    """
+
+    conditional = False
+    num_classes = None
+
+    def standard(self, y):
+        """y as training sees it, for arrays and for tensors of a data set; None stays None."""
+        return y
+
+    def check(self, model, x, y, training=False):
+        """Raises a `ValueError` where y, for `fit` (`training`) or `evaluate`, does not suit x and the model."""
+        if y is not None:
+            raise ValueError(f"y: {type(model).__name__} has no use for y. Leave it out.")
+
+    def row_mask(self, model, x, y):
+        """Which rows of a batch a step can learn from: bool `(B,)`, or one bool for all of them.
+
+        The others make the logged loss NaN, which stops training. A data set is checked by its first batch alone, and
+        a ReLU may turn NaN into a finite number before it reaches a term.
+        """
+        return tf.constant(True)
+
+    def class_weights(self, y, class_weight):
+        """The weight of each row by its label, `(B,)` float32."""
+        raise ValueError(
+            "class_weight: this model has no integer labels. Give sample_weight, one number for each row, instead."
+        )
+
+
+class Target(Role):
+    """y is what the model reconstructs, of the decoder's shape; absent, x itself."""
+
+    def check(self, model, x, y, training=False):
+        shape = model.target_shape
+        if y is None:
+            if shape is not None and not validation.fits(tuple(x.shape[1:]), shape):
+                raise ValueError(
+                    f"y: {type(model).__name__} maps x of shape {tuple(x.shape[1:])} to rows of shape {shape}, so x "
+                    "cannot be its own target. Give y, or networks for x's own shape."
+                )
+            model.check_target(x)
+            return
+        if y.shape[0] != x.shape[0]:
+            raise ValueError(f"y: expected a row for each of the {x.shape[0]} rows of x; received {y.shape[0]}.")
+        if model.event_shape == shape and tuple(y.shape) != tuple(x.shape):
+            shape = tuple(x.shape[1:])  # of any length, but of one
+        if shape is not None and not validation.fits(tuple(y.shape[1:]), shape):
+            raise ValueError(
+                f"y: {type(model).__name__} takes no labels. Expected the target, rows of shape {shape}; received "
+                f"{tuple(y.shape[1:])}. Leave y out to reconstruct x itself."
+            )
+        validation.check_array("y", y, shape, None)
+        model.check_target(y, name="y")
+
+    def row_mask(self, model, x, y):
+        if y is None:  # NaN in x shows in the terms, without another look at it: x is the target
+            return tf.constant(True)
+        return finite(x) & model.valid_target(y)
+
+
+class AnotherRow(Role):
+    """y is another row of the data, of x's shape: the one before, or a neighbour; absent, x itself.
+
+    Args:
+        name: what the row is, for messages.
+    """
+
+    def __init__(self, name):
+        self.name = name
+
+    def check(self, model, x, y, training=False):
+        model.check_target(x)
+        if y is None:
+            return
+        if tuple(y.shape) != tuple(x.shape):
+            raise ValueError(
+                f"y: {type(model).__name__} takes no labels. Expected the {self.name} of each row, shape "
+                f"{tuple(x.shape)}; received {tuple(y.shape)}."
+            )
+        model.check_target(y, name="y")
+
+    def row_mask(self, model, x, y):
+        return tf.constant(True) if y is None else finite(x) & model.valid(y)
+
+
+class Condition(Role):
+    """y is given with every row: labels, attributes, or the part of an image that is seen.
+
+    Args:
+        num_classes: int for integer labels, 0 to num_classes - 1, which the networks receive as one-hot rows; None for
+            numbers, which they receive as they are.
+        classes: list of str, the labels' names, so that y may hold names; None where labels are integers alone.
+
+    Raises:
+        ValueError: if there are not `num_classes` different names.
+    """
+
+    conditional = True
+    unknown = None  # the label that stands for none
+
+    def __init__(self, num_classes=None, classes=None):
+        if num_classes is not None or classes is not None:
+            num_classes = validation.positive_int("num_classes", num_classes or len(classes))
+        if classes is not None and len({*map(str, classes)}) != num_classes:
+            raise ValueError(f"classes: expected {num_classes} different names; received {list(classes)}.")
+        self.num_classes, self.classes = num_classes, None if classes is None else [*map(str, classes)]
+
+    def standard(self, y):
+        """Labels as integers `(B,)`: from names, from one-hot rows, or as they are; numbers as they are."""
+        if y is None or not self.num_classes:
+            return y
+        if tf.is_tensor(y):
+            return self._standard_tensor(y)
+        if y.dtype.kind in "OUS":
+            return self._numbers_of_names(y)
+        if y.ndim == 2 and y.shape[1] == self.num_classes > 1 and np.isin(y, (0, 1)).all():
+            return np.where(y.any(axis=1), y.argmax(axis=1), -1)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        whole = y.dtype.kind == "f" and np.isfinite(y).all() and np.all(y == np.floor(y))
+        return y.astype("int64") if whole else y
+
+    def _standard_tensor(self, y):
+        if y.dtype == tf.string:
+            if self.classes is None:
+                raise ValueError(_NO_NAMES)
+            same = tf.reshape(y, [-1, 1]) == tf.constant(self.classes)
+            # A name that does not exist becomes the label after the last, which training stops at.
+            return tf.where(tf.reduce_any(same, 1), tf.argmax(tf.cast(same, tf.int32), 1), self.num_classes)
+        if y.shape.rank == 2 and y.shape[1] == self.num_classes > 1:
+            return tf.where(tf.reduce_any(y != 0, 1), tf.argmax(y, 1), -1)
+        if y.shape.rank == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        return tf.cast(y, tf.int64) if y.dtype.is_floating else y
+
+    def _numbers_of_names(self, y):
+        names = [each.decode() if isinstance(each, bytes) else str(each) for each in np.ravel(y)]
+        if self.classes is None:
+            raise ValueError(_NO_NAMES)
+        numbers = {name: number for number, name in enumerate(self.classes)}
+        wrong = next((name for name in names if name not in numbers), None)
+        if wrong is not None:
+            raise ValueError(f"y: {wrong!r} is none of the classes {', '.join(self.classes)}.")
+        return np.array([numbers[name] for name in names])
+
+    def check(self, model, x, y, training=False):
+        model.check_target(x)
+        self.check_given(model, x.shape[0], y)
+
+    def check_given(self, model, rows, y):
+        """Raises a `ValueError` unless y is a condition for each of the rows that a public method was given."""
+        if y is None:
+            raise ValueError(f"y: {type(model).__name__} is conditional. Give a condition for each row.")
+        if not y.shape or y.shape[0] != rows:
+            raise ValueError(f"y: expected a condition for each of the {rows} rows, received shape {tuple(y.shape)}.")
+        if self.num_classes:
+            validation.check_labels("y", y, self.num_classes)
+            return
+        validation.check_array("y", y, model.condition_shape, None)
+        if y.dtype == "uint8" and np.max(y) > 1:
+            raise ValueError(
+                f"y: received uint8 up to {np.max(y)}, which the networks would see as it is. Divide pixels by 255; "
+                "give other numbers as floats."
+            )
+
+    def row_mask(self, model, x, y):
+        return self.valid(y)  # NaN in x shows in the terms, whose target it is
+
+    def valid(self, y):
+        """Which rows of y are a condition: bool `(B,)`."""
+        return exists(y, self.num_classes, self.unknown) if self.num_classes else finite(y)
+
+    def for_networks(self, y):
+        """What the networks receive for y: float32 `(B, ...)`."""
+        return one_hot(y, self.num_classes) if self.num_classes else tf.cast(y, tf.float32)
+
+    def class_weights(self, y, class_weight):
+        if not self.num_classes:
+            return super().class_weights(y, class_weight)
+        wrong = set(class_weight) - set(range(self.num_classes))
+        if wrong:
+            raise ValueError(f"class_weight: expected labels 0 to {self.num_classes - 1}; received {sorted(wrong)}.")
+        # Rows without a label, -1, look up the last place.
+        table = np.float32([class_weight.get(label, 1.0) for label in range(self.num_classes)] + [1.0])
+        if tf.is_tensor(y):
+            y = tf.cast(y, tf.int64)
+            return tf.gather(table, tf.where((y < 0) | (y >= self.num_classes), self.num_classes, y))
+        validation.check_labels("y", y, self.num_classes, unknown=-1)
+        return table[y]
+
+
+class PartialLabel(Condition):
+    """y is the label of a row, or -1 where it is not known.
+
+    The methods take labels that are known; `fit` and `evaluate` take both.
+    """
+
+    unknown = -1
+
+    def check(self, model, x, y, training=False):
+        model.check_target(x)
+        check = validation.check_some_labels if training else validation.check_partial_labels
+        check(y, x.shape[0], self.num_classes)
+
+    def row_mask(self, model, x, y):
+        return finite(x) & self.valid(y)
+
+
+_NO_NAMES = "y: received names of classes, which this model does not know. Give the constructor classes=[...]."
+
+
+def finite(rows):
+    """Which rows hold finite numbers only: bool `(B,)`."""
+    rows = tf.cast(rows, tf.float32)
+    return tf.reduce_all(tf.math.is_finite(rows), axis=tf.range(1, tf.rank(rows)))
+
+
+def one_hot(labels, num_classes, unknown=None):
+    """A one-hot row for each label, `(B, num_classes)` float32; zeros for an `unknown` one.
+
+    A label that does not exist makes NaN, because no row of numbers would be right.
+    """
+    rows = tf.one_hot(tf.cast(labels, tf.int64), num_classes)
+    return tf.where(exists(labels, num_classes, unknown)[:, None], rows, math.nan)
+
+
+def exists(labels, num_classes, unknown=None):
+    """Which labels are 0 to `num_classes - 1`, or `unknown`: bool `(B,)`."""
+    labels = tf.cast(labels, tf.int64)
+    found = (labels >= 0) & (labels < num_classes)
+    return found if unknown is None else found | (labels == unknown)

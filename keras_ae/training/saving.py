@@ -1,0 +1,110 @@
+"""What a model's file holds: its constructor's arguments, and its optimizers whole."""
+
+import contextlib
+import inspect
+import os
+import pathlib
+import types
+
+import keras
+import numpy as np
+
+from keras_ae.utils import files
+
+
+def arguments(cls, model, args, kwargs):
+    """The constructor's arguments by name, as passed, in a mapping that cannot change."""
+    bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs).arguments
+    extra = bound.pop("kwargs", {})
+    # A mapping proxy, because Keras would track, and save a second time, what it finds in a dict.
+    return types.MappingProxyType(
+        {name: _plain(value) for name, value in (bound | extra).items() if value is not model}
+    )
+
+
+def config_of(model):
+    """The arguments of a model's constructor, serialized."""
+    config = {name: keras.saving.serialize_keras_object(value) for name, value in model._arguments.items()}
+    return {"name": model.name, "dtype": keras.saving.serialize_keras_object(model.dtype_policy)} | config
+
+
+def from_config(cls, config, custom_objects=None):
+    """The inverse of `config_of`."""
+    with keras.saving.custom_object_scope(custom_objects or {}):
+        return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
+
+
+def check_arguments(model):
+    """Raises a `ValueError` where an argument cannot be restored from a file, naming it and saying what to do."""
+    for name, value in model._arguments.items():
+        if isinstance(value, keras.layers.Layer | str | int | float | bool | None | list | tuple | dict):
+            continue
+        if callable(value) and keras.saving.get_registered_object(keras.saving.get_registered_name(value)) is value:
+            continue
+        raise ValueError(
+            f"{type(model).__name__}({name}={value!r}) can be trained and exported, but not saved to a .keras file. "
+            "Expected a name, a Keras layer that returns a distribution, or a function registered with "
+            f"@keras.saving.register_keras_serializable(); received an object of type {type(value).__name__}."
+        )
+
+
+@contextlib.contextmanager
+def replacing(filepath, suffix, overwrite):
+    """As `files.replacing`, for a path that has the suffix and lies in a folder that exists."""
+    path = pathlib.Path(filepath)
+    if not path.name.endswith(suffix):
+        raise ValueError(f"filepath: expected a path that ends in {suffix}; received {str(filepath)!r}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"filepath: there is no folder {str(path.parent)!r} to save {path.name} in. Make it.")
+    if not overwrite and os.path.exists(path):
+        raise FileExistsError(f"{filepath} exists: expected a new path, or overwrite=True.")
+    with files.replacing(path) as beside:
+        yield beside
+
+
+# Optimizers. Their own configs leave out which variables weight decay spares.
+
+_EXCLUDED = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
+
+
+def copy(optimizer):
+    """A copy that was never used; weight decay spares the same variables."""
+    made = type(optimizer).from_config(optimizer.get_config())
+    source, target = (getattr(each, "inner_optimizer", each) for each in (optimizer, made))
+    for name in _EXCLUDED:
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
+    return made
+
+
+def serialize(optimizer):
+    """An optimizer as JSON values.
+
+    Raises:
+        ValueError: if weight decay spares variables that were given themselves, which a file cannot name.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if getattr(inner, _EXCLUDED[0], None):
+        raise ValueError(
+            "exclude_from_weight_decay(var_list=...) cannot be saved, as a file has no names for variables. Use "
+            "exclude_from_weight_decay(var_names=[...])."
+        )
+    pattern = getattr(inner, _EXCLUDED[1], None)
+    return keras.saving.serialize_keras_object(optimizer) | {
+        "not_decayed": None if pattern is None else pattern.pattern
+    }
+
+
+def deserialize(config):
+    """The inverse of `serialize`."""
+    config = dict(config)
+    pattern = config.pop("not_decayed", None)
+    optimizer = keras.saving.deserialize_keras_object(config)
+    if pattern is not None:
+        getattr(optimizer, "inner_optimizer", optimizer).exclude_from_weight_decay(var_names=[pattern])
+    return optimizer
+
+
+def _plain(value):
+    """NumPy's numbers and arrays as those of Python, which a file can hold."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

@@ -1,0 +1,154 @@
+"""One training step: every player moves once, or several times, in turn."""
+
+import contextlib
+import functools
+
+import keras
+import tensorflow as tf
+
+from keras_ae.training import distribute, feeding, objective
+from keras_ae.utils import xla
+
+
+class Play:
+    """A batch in play, and what the objectives compute alike on it, once.
+
+    Attributes:
+        x, y, sample_weight: the batch.
+        rows: int32 scalar, its rows.
+    """
+
+    def __init__(self, model, data):
+        self.model = model
+        self.x, self.y, self.sample_weight, self.rows = distribute.never_empty(*feeding.unpack(data))
+        self._shared, self._tape = None, None
+
+    def terms(self, each, training):
+        """The terms of an objective, as `Objective.terms` returns them."""
+        return each.terms(self.x, self.y, training, *self.shared(training))
+
+    def tape(self):
+        """The tape that an objective's move is recorded on: one for all moves where they share a forward pass."""
+        if not self.model.shares_pass:
+            return tf.GradientTape()
+        if self._tape is None:
+            self._tape = tf.GradientTape(persistent=True)
+        return self._tape
+
+    @functools.cached_property
+    def valid(self):
+        """Whether all rows are such that a step can learn from them: a bool scalar."""
+        return tf.reduce_all(self.model.y_role.row_mask(self.model, self.x, self.y))
+
+    def fine(self, loss):
+        """Whether an update by this loss may be applied; None where replicas have to agree, and so always do it."""
+        if self.model.distribute_strategy.num_replicas_in_sync > 1:
+            return None
+        return tf.math.is_finite(loss) & self.valid
+
+    def shared(self, training):
+        """The result of the model's `shared_pass`, in a tuple; an empty one where it has none."""
+        if self._shared is None and self.model.shares_pass:
+            with keep_state_of(self.model.objectives().values(), self.model) if training else contextlib.nullcontext():
+                self._shared = (self.model.shared_pass(self.x, self.y, training),)
+        return self._shared or ()
+
+
+@contextlib.contextmanager
+def keep_state_of(players, model):
+    """Lets a forward pass change the state of some players' networks only, and that of random numbers.
+
+    All networks are called as in training. But the moving statistics of a `BatchNormalization`, or the weights that a
+    `SpectralNormalization` rescales, belong to the player that moves: an opponent's move must not change them.
+    """
+    with keras.StatelessScope() as scope:
+        yield
+    own = [v for player in players for v in objective.variables(player)]
+    for variable in {id(v): v for v in (*own, *model.seed_states())}.values():
+        value = scope.get_current_value(variable)
+        if value is not None:
+            variable.assign(value)
+
+
+def move(model, name, player, play):
+    """One move of the objective `name`; returns its terms and loss."""
+    optimizer, variables = model.optimizers[name], objective.trainable_variables(player)
+    alone = len(model.optimizers) == 1
+    with play.tape() as tape:
+        play.shared(training=True)  # its state belongs to all players, so not in the scope of this one
+        with contextlib.nullcontext() if alone else keep_state_of([player], model):
+            terms = play.terms(player, training=True)
+            loss = objective.loss_of(player, terms, play.sample_weight)
+        # The optimizers add up the replicas' gradients.
+        scaled = optimizer.scale_loss(loss * distribute.share_of_batch(play.rows))
+    gradients = tape.gradient(scaled, variables)
+    _apply(optimizer, gradients, variables, play.fine(loss))
+    return terms, loss
+
+
+def _apply(optimizer, gradients, variables, fine):
+    """Applies an update if `fine` holds, a bool scalar; None for always."""
+    if fine is None or (tf.executing_eagerly() and fine):
+        optimizer.apply(gradients, variables)
+    elif xla.for_xla():
+        with _only_if(fine, getattr(optimizer, "inner_optimizer", optimizer)):
+            optimizer.apply(gradients, variables)
+    elif not tf.executing_eagerly():
+        tf.cond(fine, lambda: (optimizer.apply(gradients, variables), True)[1], lambda: False)
+
+
+@contextlib.contextmanager
+def _only_if(fine, optimizer):
+    """Within this context, an optimizer's assignments leave variables as they are unless `fine` holds.
+
+    XLA fuses the choice into the update, at no cost; its conditional would copy all weights, at twice a step's time.
+    """
+
+    def change(assign):
+        return lambda variable, value: assign(variable, tf.where(fine, value, tf.zeros_like(value)))
+
+    def replace(variable, value):
+        type(optimizer).assign(optimizer, variable, tf.where(fine, value, tf.convert_to_tensor(variable)))
+
+    chosen = {
+        "assign": replace,
+        "assign_add": change(optimizer.assign_add),
+        "assign_sub": change(optimizer.assign_sub),
+    }
+    vars(optimizer).update(chosen)
+    try:
+        yield
+    finally:
+        for name in chosen:
+            del vars(optimizer)[name]
+    optimizer._iterations.assign_sub(tf.cast(~fine, optimizer._iterations.dtype))
+
+
+def train(model, batches):
+    """All moves of one training step.
+
+    Returns:
+        the last batch's `Play`, all terms, the last objective's loss, and `{term: its objective's name}`.
+
+    `batches` has as many as the objective with the most steps. An objective of s steps uses the last s, one a move, so
+    the last objective sees the last batch.
+    """
+    plays = [Play(model, data) for data in batches]
+    every, players, loss = {}, {}, None
+    for name, player in model.objectives().items():
+        for play in plays[len(plays) - player.steps :]:
+            terms, loss = move(model, name, player, play)
+        every |= terms
+        players |= dict.fromkeys(terms, name)
+    model.after_step(every)
+    return plays[-1], every, loss, players
+
+
+def measure(model, data):
+    """As `train`, without a move."""
+    play, every, loss = Play(model, data), {}, None
+    for player in model.objectives().values():
+        terms = play.terms(player, training=False)
+        loss = objective.loss_of(player, terms, play.sample_weight)
+        every |= terms
+    return play, every, loss

@@ -1,0 +1,124 @@
+"""What users have, as rows: NumPy arrays, dense tensors, or SciPy matrices that are densified batch by batch."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def to_rows(name, data):
+    """Turns what a user has into rows.
+
+    Takes NumPy arrays, tensors, lists, pandas and SciPy's sparse matrices, and anything that NumPy can read. 16-bit
+    `bfloat16` becomes float32, and a sparse matrix or tensor becomes a `scipy.sparse.csr_array`.
+
+    Args:
+        name: the argument's name, for messages.
+        data: what the user gave; None stays None.
+
+    Returns:
+        a NumPy array, a `tf.Tensor` or a `scipy.sparse.csr_array`, first axis the rows.
+
+    Raises:
+        ValueError: for masked, ragged and dict data, tables with columns that are not numbers, and lists of unequal
+            rows, with what to do instead.
+    """
+    if data is None or isinstance(data, tf.Tensor):
+        return _widened(data)
+    if isinstance(data, dict):
+        raise ValueError(_which_key(name, data))
+    if isinstance(data, tf.RaggedTensor):
+        raise ValueError(f"{name}: received ragged rows. Pad them to one size with {name}.to_tensor().")
+    if isinstance(data, np.ma.MaskedArray):
+        if np.ma.is_masked(data):
+            raise ValueError(
+                f"{name}: received a masked array, whose masked values would be used as they are. Fill them first: "
+                f"{name}.filled(value)."
+            )
+        return data.data
+    if _is_pandas(data):
+        return _of_pandas(name, data)
+    if isinstance(data, tf.SparseTensor) or is_sparse(data):
+        return _csr(data)
+    if isinstance(data, tf.Variable | keras.Variable):
+        return tf.convert_to_tensor(data)
+    try:
+        return _widened(np.asarray(data))
+    except ValueError:
+        raise ValueError(f"{name}: received rows of different shapes. Pad or crop them to one shape.") from None
+
+
+def is_sparse(data):
+    """Whether `data` is a sparse matrix or array of SciPy."""
+    return hasattr(data, "tocsr") and hasattr(data, "toarray")
+
+
+def dense(rows):
+    """A batch of rows, densified where it is sparse; float64 becomes float32, as everywhere in Keras."""
+    if not is_sparse(rows):
+        return rows
+    array = rows.toarray()
+    return array.astype("float32") if array.dtype == np.float64 else array
+
+
+def is_source(data):
+    """Whether `data` yields batches, rather than being rows: a data set, a `PyDataset`, a generator or a loader."""
+    if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
+        return True
+    is_array = hasattr(data, "shape") or hasattr(data, "__array__") or _is_pandas(data)
+    return not is_array and not isinstance(data, list | tuple | dict | str) and hasattr(data, "__iter__")
+
+
+def batches_of(source):
+    """Iterates once over the batches of a source, as `is_source` knows them."""
+    if isinstance(source, keras.utils.PyDataset):
+        return (source[i] for i in range(source.num_batches))
+    return iter(source)
+
+
+def _widened(array):
+    # NumPy itself has no bfloat16; arrays of it come from JAX or ml_dtypes, and few operations know them.
+    if array is None or getattr(array.dtype, "name", "") != "bfloat16":
+        return array
+    return tf.cast(array, tf.float32) if tf.is_tensor(array) else array.astype("float32")
+
+
+def _is_pandas(data):
+    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "to_numpy")
+
+
+def _of_pandas(name, table):
+    columns = {name: table} if not hasattr(table, "columns") else {str(key): table[key] for key in table.columns}
+    arrays = {key: _of_column(column) for key, column in columns.items()}
+    if not hasattr(table, "columns"):
+        return arrays[name]
+    wrong = [key for key, array in arrays.items() if array.dtype.kind not in "fiub"]
+    if wrong:
+        raise ValueError(
+            f"{name}: expected columns of numbers; received others: {', '.join(wrong)}. Drop them, or encode them as "
+            "numbers (pandas.get_dummies)."
+        )
+    return np.column_stack(list(arrays.values())) if arrays else np.zeros((len(table), 0))
+
+
+def _of_column(column):
+    # Nullable columns of pandas, Int64 and the like, become arrays of Python objects unless they are asked.
+    numeric = getattr(column.dtype, "numpy_dtype", None)
+    if numeric is not None and numeric.kind in "fiub" and column.hasnans:
+        return column.to_numpy(dtype="float64", na_value=np.nan)
+    return column.to_numpy(dtype=numeric) if numeric is not None else column.to_numpy()
+
+
+def _csr(data):
+    import scipy.sparse
+
+    if isinstance(data, tf.SparseTensor):
+        data = scipy.sparse.coo_array((data.values.numpy(), data.indices.numpy().T), shape=tuple(data.shape))
+    return scipy.sparse.csr_array(data)
+
+
+def _which_key(name, data):
+    keys = ", ".join(map(repr, data))
+    first = next(iter(data), "image")
+    return (
+        f"{name}: expected rows, received a dict with the keys {keys}. Say which one holds the rows: {name}[{first!r}]."
+    )

@@ -1,0 +1,303 @@
+"""Games of several players: what they log, move, save, export, share and average."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_ae as ka
+from tests.models import players
+
+D, Z = 6, 2
+X = np.random.default_rng(0).normal(size=(48, D)).astype("float32")
+
+
+def mlp(inputs, outputs, **options):
+    layers = [keras.layers.Dense(8, activation="tanh"), keras.layers.Dense(outputs)]
+    if options.get("normalised"):
+        layers.insert(1, keras.layers.BatchNormalization())
+    return keras.Sequential([keras.Input((inputs,)), *layers])
+
+
+MODELS = {
+    "GAN": lambda **options: players.GAN(mlp(Z, D, **options), mlp(D, 1, **options), seed=1),
+    "AAE": lambda **options: players.AAE(mlp(D, Z, **options), mlp(Z, D, **options), mlp(Z, 1, **options), seed=1),
+    "AAE, 3 critic steps": lambda **options: players.AAE(mlp(D, Z), mlp(Z, D), mlp(Z, 1), 3, seed=1),
+    "VAE-GAN": lambda **options: players.VAEGAN(mlp(D, 2 * Z, **options), mlp(Z, D, **options), mlp(D, 1), seed=1),
+    "BEGAN": lambda **options: players.BEGAN(mlp(Z, D), mlp(D, D), seed=1),
+}
+
+
+@pytest.fixture(params=MODELS)
+def name(request):
+    return request.param
+
+
+def compiled(name, ema=False, **options):
+    keras.utils.set_random_seed(2)
+    model = MODELS[name]()
+    names = list(model.objectives())
+    optimizers = {each: keras.optimizers.Adam(0.01, use_ema=ema, ema_momentum=0.5) for each in names}
+    model.compile(optimizers, **{"run_eagerly": True} | options)
+    return model
+
+
+def weights(model):
+    return [each.copy() for each in model.get_weights()]
+
+
+def assert_equal(one, two):
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_fit_logs_every_term_and_moves_every_network(name):
+    model = compiled(name)
+    before = [v.numpy() for v in model.trainable_variables]
+    history = model.fit(X, batch_size=16, epochs=2, validation_data=X[:8], verbose=0).history
+    assert set(history) == {f"{kind}{term}" for kind in ("", "val_") for term in ("loss", *model.terms)}
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        assert np.abs(variable.numpy() - old).max() > 0, variable.path
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_fit_save_load_fit_equals_fit(name, ema, tmp_path):
+    whole = compiled(name, ema)
+    whole.fit(X, batch_size=8, epochs=2, verbose=0)
+    model = compiled(name, ema)
+    model.fit(X, batch_size=8, epochs=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    loaded.fit(X, batch_size=8, epochs=1, verbose=0)
+    assert_equal(whole.get_weights(), loaded.get_weights())
+    for each in whole.optimizers:
+        assert_equal(whole.optimizers[each].variables, loaded.optimizers[each].variables)
+    np.testing.assert_array_equal(whole.sample(3), loaded.sample(3))
+
+
+def test_one_program_trains_as_single_steps_do(name):
+    results = []
+    for options in ({"run_eagerly": True}, {"run_eagerly": False, "jit_compile": False}):
+        keras.utils.set_random_seed(4)
+        model = compiled(name, True, **options)
+        model.compile({each: keras.optimizers.SGD(0.1, use_ema=True) for each in model.optimizers}, **options)
+        history = model.fit(X, batch_size=8, epochs=2, shuffle=False, verbose=0).history
+        assert model.steps_per_execution > 1 or options["run_eagerly"]
+        results.append([*model.get_weights(), *history.values()])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_the_exports_follow_from_the_parts(name, tmp_path):
+    model = compiled(name, True)
+    model.fit(X, batch_size=8, verbose=0)
+    path = ka.export(model, tmp_path)
+    code = (
+        "import sys, numpy as np, tensorflow as tf; served = tf.saved_model.load(sys.argv[1])\n"
+        "made = served.signatures['sample'](seed=tf.constant([3, 4, 5], tf.int64))['x']\n"
+        "np.savez(sys.argv[2], made=made, names=sorted(served.signatures))"
+    )
+    subprocess.run([sys.executable, "-c", code, path, tmp_path / "out.npz"], check=True, capture_output=True)
+    out = np.load(tmp_path / "out.npz")
+    # The averages of the weights are what is served, as in Python.
+    np.testing.assert_allclose(out["made"], model.sample(3, seed=3), atol=1e-5)
+    encodes = {"encode", "reconstruct", "score"} if hasattr(model, "encode") else set()
+    assert set(out["names"]) - {"serving_default"} == {"decode", "sample"} | encodes
+    assert encodes or not hasattr(model, "score")
+
+
+def test_averages_are_used_by_everything_but_fit():
+    model = compiled("GAN", ema=True)
+    model.fit(X, batch_size=8, epochs=2, verbose=0)
+    raw, seen = weights(model.decoder), model.sample(4)
+    averages = model.averages("generator")
+    assert any(np.abs(averages[v.path] - v.numpy()).max() > 1e-4 for v in model.decoder.trainable_variables)
+    assert_equal(raw, weights(model.decoder))  # never overwritten
+    z = model.prior.sample(5, seed=[0, 1])
+    decoded = model.decode(z)
+    for variable in model.decoder.trainable_variables:
+        variable.assign(averages[variable.path])
+    np.testing.assert_allclose(decoded, model.decoder(z), atol=1e-6)
+    np.testing.assert_allclose(seen, model.sample(4), atol=1e-6)
+
+
+def test_averages_follow_their_recursion_whatever_the_order_of_networks():
+    # Networks of equal shapes: a swap of weights would go unnoticed by shapes alone.
+    encoder, decoder = (keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)]) for _ in range(2))
+    model = players.AAE(encoder, decoder, mlp(4, 1), seed=0)
+    model.compile(
+        {
+            "autoencoder": keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5),
+            "critic": keras.optimizers.SGD(0.1),
+        },
+        run_eagerly=True,
+    )
+    expected = None
+    for _ in range(3):
+        model.train_on_batch(X[:8, :4])
+        now = {v.path: v.numpy() for v in (*encoder.trainable_variables, *decoder.trainable_variables)}
+        expected = now if expected is None else {path: 0.5 * expected[path] + 0.5 * now[path] for path in now}
+    for path, average in model.averages("autoencoder").items():
+        np.testing.assert_allclose(average, expected[path], rtol=1e-5)
+    with pytest.raises(ValueError, match="'critic' has none"):
+        model.averages("critic")
+
+
+def test_validation_measures_the_averages():
+    model = compiled("AAE", ema=True)
+    model.fit(X, batch_size=8, epochs=3, verbose=0)
+    logs = model.evaluate(X, batch_size=48, return_dict=True, verbose=0)
+    raw = np.mean(-model.likelihood(model.posterior(X).mean()).log_prob(X))
+    with model.averaged():
+        averaged = np.mean(-model.likelihood(model.posterior(X).mean()).log_prob(X))
+    assert logs["reconstruction"] == pytest.approx(averaged, rel=1e-5)
+    assert abs(averaged - raw) > 1e-4
+
+
+@pytest.mark.parametrize("model_class", [ka.VAE, players.AAE])
+def test_an_average_with_a_posterior_that_has_weights_trains_on(model_class):
+    # Keras pairs model.trainable_weights with one optimizer's averages at the end of fit, in another order than ours.
+    if model_class is ka.VAE:
+        posterior = ka.posteriors.InverseAutoregressive(Z, context=2, hidden=(4,))
+        encoder = ka.networks.mlp_encoder((D,), posterior.parameters_for(Z), (4,))
+        model = ka.VAE(encoder, ka.networks.mlp_decoder(Z, (D,), (4,)), "gaussian", posterior=posterior, seed=0)
+    else:
+        model = MODELS["AAE"]()
+    model.compile(keras.optimizers.Adam(0.01, use_ema=True), run_eagerly=True)
+    model.fit(X, batch_size=24, epochs=2, verbose=0)
+    assert np.isfinite(model.encode(X)).all() and model.has_averages
+
+
+def test_an_average_that_overwrites_is_refused():
+    model = MODELS["GAN"]()
+    with pytest.raises(ValueError, match="ema_overwrite_frequency"):
+        model.compile(keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=5))
+
+
+@pytest.mark.parametrize("name", ["GAN", "AAE", "VAE-GAN"])
+def test_a_move_changes_no_statistics_of_its_opponents(name):
+    model = MODELS[name](normalised=True)
+    model.compile("sgd", run_eagerly=True)
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    before = [layer.moving_mean.numpy() for layer in norms]
+    model.train_on_batch(X)
+    # Every network's statistics move, by its own move or by the shared pass.
+    assert all(np.abs(layer.moving_mean - old).max() > 0 for layer, old in zip(norms, before, strict=True))
+    if name != "GAN":
+        return
+    # The critic sees real and generated rows in its own move, then generated ones in the generator's: two updates of
+    # the critic's statistics, not three.
+    model = MODELS["GAN"](normalised=True)
+    model.compile("sgd", run_eagerly=True)
+    inner, norm = model.critic.layers[0], model.critic.layers[1]
+    seed = model.seed_generator.state.numpy()
+    first = [w.numpy() for w in inner.weights]
+    made = model.shared_pass(tf.constant(X), None, True)
+    model.seed_generator.state.assign(seed)
+    norm.moving_mean.assign(tf.zeros(8))
+    model.train_on_batch(X)
+    expected = np.zeros(8)
+    for rows in (X, made):
+        hidden = np.tanh(np.asarray(rows) @ first[0] + first[1])
+        expected = 0.99 * expected + 0.01 * hidden.mean(axis=0)
+    np.testing.assert_allclose(norm.moving_mean, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["AAE", "VAE-GAN"])
+def test_what_is_shared_is_computed_once(name):
+    calls = {"encoder": 0, "decoder": 0}
+    model = MODELS[name]()
+    for each in calls:
+        network = getattr(model, each)
+        inner = network.call
+
+        def counted(*args, inner=inner, each=each, **kwargs):
+            calls[each] += 1
+            return inner(*args, **kwargs)
+
+        network.call = counted
+    model.compile("adam", run_eagerly=True)
+    calls.update(encoder=0, decoder=0)
+    model.train_on_batch(X)
+    assert calls == {"encoder": 1, "decoder": 1}
+
+
+def test_a_shared_pass_gives_each_player_the_gradient_of_its_own_loss():
+    model = MODELS["VAE-GAN"]()
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    before = {name: [v.numpy() for v in getattr(model, name).trainable_variables] for name in ("encoder", "decoder")}
+    seed = model.seed_generator.state.numpy()
+    gradients = {}
+    for name in ("decoder", "encoder"):
+        model.seed_generator.state.assign(seed)
+        variables = getattr(model, name).trainable_variables
+        with tf.GradientTape() as tape:
+            shared = model.shared_pass(tf.constant(X), None, True)
+            objective = model.objectives()[name]
+            terms = objective.terms(tf.constant(X), None, True, shared)
+            loss = sum(objective.weights.get(each, 1.0) * tf.reduce_mean(term) for each, term in terms.items())
+        gradients[name] = tape.gradient(loss, variables)
+    model.seed_generator.state.assign(seed)
+    model.train_on_batch(X)
+    for name, each in gradients.items():
+        for variable, old, gradient in zip(getattr(model, name).trainable_variables, before[name], each, strict=True):
+            np.testing.assert_allclose(variable, old - 0.1 * gradient, atol=1e-6)
+
+
+def test_k_of_a_began_moves_by_its_own_rule():
+    model = MODELS["BEGAN"]()
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    model.k.assign(0.3)
+    logs = model.train_on_batch(X, return_dict=True)
+    assert float(model.k.numpy()) == pytest.approx(0.3 + 0.1 * (0.5 * logs["real"] - logs["generation"]), abs=1e-6)
+
+
+@keras.saving.register_keras_serializable("players")
+class WGANGP(players.GAN):
+    """Wasserstein, with a penalty on the critic's gradient between real and generated rows (Gulrajani 2017)."""
+
+    terms = ("discrimination", "penalty", "generation")
+
+    def discriminate(self, x, y, training, made):
+        made = tf.stop_gradient(made)
+        share = tf.random.stateless_uniform([tf.shape(x)[0], 1], self.next_seed())
+        between = share * x + (1 - share) * made
+        with tf.GradientTape() as tape:
+            tape.watch(between)
+            scores = self.critic(between, training=training)
+        slope = tf.norm(tape.gradient(scores, between), axis=-1)
+        distance = self.critic(made, training=training) - self.critic(x, training=training)
+        return {"discrimination": distance[:, 0], "penalty": 10.0 * (slope - 1) ** 2}
+
+    def generate(self, x, y, training, made):
+        return {"generation": -self.critic(made, training=training)[:, 0]}
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+@pytest.mark.parametrize("kind", ["gradient penalty", "spectral normalisation"])
+def test_steadied_critics_train_in_one_program(kind, jit_compile):
+    if kind == "gradient penalty":
+        model = WGANGP(mlp(Z, D), mlp(D, 1), seed=0)
+    else:
+        layer = keras.layers.SpectralNormalization(keras.layers.Dense(1))
+        critic = keras.Sequential([keras.Input((D,)), layer])
+        model = players.GAN(mlp(Z, D), critic, seed=0)
+    model.compile(keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
+    history = model.fit(X, batch_size=8, epochs=2, verbose=0).history
+    assert model.steps_per_execution > 1 and np.isfinite(history["loss"]).all()
+    if kind == "spectral normalisation":
+        model.optimizers["critic"].learning_rate = 0.0
+        model.fit(X, batch_size=8, verbose=0)
+        assert np.linalg.norm(layer.layer.kernel, 2) == pytest.approx(1.0, abs=0.05)
+
+
+def test_objectives_without_networks_are_refused():
+    class Empty(players.GAN):
+        def objectives(self):
+            return super().objectives() | {"nobody": ka.Objective(self.generate, [])}
+
+    with pytest.raises(ValueError, match="'nobody' has no networks"):
+        Empty(mlp(Z, D), mlp(D, 1)).compile("adam")

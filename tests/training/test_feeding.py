@@ -1,0 +1,419 @@
+"""The door for data: what users have becomes rows, or is refused with what to do."""
+
+import keras
+import numpy as np
+import pytest
+import scipy.sparse
+import tensorflow as tf
+
+import keras_ae as ka
+
+pd = pytest.importorskip("pandas")
+
+D = 6
+X = (np.random.default_rng(0).random((40, D)) > 0.5).astype("float32")
+W = np.linspace(0.0, 2.0, 40).astype("float32")
+
+
+def dense(units, inputs):
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(units)])
+
+
+def autoencoder(likelihood="bernoulli", **options):
+    keras.utils.set_random_seed(0)
+    model = ka.Autoencoder(dense(2, D), dense(D, 2), likelihood, seed=0)
+    model.compile(keras.optimizers.SGD(0.1), **{"run_eagerly": True} | options)
+    return model
+
+
+def m2(**options):
+    keras.utils.set_random_seed(0)
+    encoder = ka.networks.mlp_encoder((D,), 2, (4,), parameters=2, condition_shape=(3,))
+    decoder = ka.networks.mlp_decoder(2, (D,), (4,), condition_shape=(3,))
+    model = ka.M2(encoder, decoder, ka.networks.mlp_encoder((D,), 3, (4,)), 3, seed=0, **options)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    return model
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, *columns, size=10):
+        super().__init__()
+        self.columns, self.size = columns, size
+
+    def __len__(self):
+        return -(-len(self.columns[0]) // self.size)
+
+    def __getitem__(self, i):
+        return tuple(column[i * self.size :][: self.size] for column in self.columns)
+
+
+def generator(*columns, size=10):
+    for start in range(0, len(columns[0]), size):
+        yield tuple(column[start : start + size] for column in columns)
+
+
+# What carries rows
+
+FORMS = {
+    "float64": lambda x: x.astype("float64"),
+    "bool": lambda x: x.astype(bool),
+    "int": lambda x: x.astype("int64"),
+    "list": lambda x: x.tolist(),
+    "tensor": tf.constant,
+    "variable": tf.Variable,
+    "bfloat16": lambda x: tf.cast(x, tf.bfloat16),
+    "bfloat16 of NumPy": lambda x: tf.cast(x, tf.bfloat16).numpy(),
+    "DataFrame": pd.DataFrame,
+    "nullable DataFrame": lambda x: pd.DataFrame(x).astype("Float32"),
+    "mixed DataFrame": lambda x: pd.DataFrame(x).astype({0: bool, 1: "Int64", 2: "int32"}),
+    "CSR": scipy.sparse.csr_matrix,
+    "COO array": scipy.sparse.coo_array,
+    "SparseTensor": tf.sparse.from_dense,
+    "masked array without a mask": np.ma.masked_array,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_rows_is_the_same_data(form):
+    rows, results = FORMS[form](X), []
+    for x in (X, rows):
+        model = autoencoder()
+        history = model.fit(x, batch_size=16, shuffle=False, validation_data=x, verbose=0).history
+        logs = model.evaluate(x, batch_size=16, return_dict=True, verbose=0)
+        results.append(
+            [*history.values(), *logs.values(), model.encode(x), model.score(x), model.predict(x, verbose=0)]
+        )
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_sparse_targets_and_weights_go_along():
+    results = []
+    for form in (np.asarray, scipy.sparse.csr_array):
+        model = autoencoder()
+        history = model.fit(form(X), form(1 - X), sample_weight=W, batch_size=16, shuffle=False, verbose=0).history
+        results.append([*history.values(), *model.get_weights()])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_generators_and_pydatasets_are_encoded():
+    model = autoencoder()
+    expected = model.encode(X)
+    for source in (
+        generator(X),
+        Batches(X),
+        (x for x in np.split(X, 4)),
+        tf.data.Dataset.from_tensor_slices(X).batch(7),
+    ):
+        np.testing.assert_allclose(model.encode(source), expected, atol=1e-6)
+
+
+REFUSED = {
+    r"masked array.*x\.filled": np.ma.masked_array(X, X > 0),
+    r"columns of numbers.*: b\.": pd.DataFrame({"a": X[:, 0], "b": ["u"] * 40}),
+    r"different shapes": [[1.0], [1.0, 2.0]],
+    r"a dict with the keys 'image', 'label'.*x\['image'\]": {"image": X, "label": W},
+    r"ragged.*to_tensor": tf.ragged.constant([[1.0], [1.0, 2.0]]),
+    r"expected numbers, received strings": np.array(["a"] * 40),
+    r"expected numbers, received complex": X.astype(complex),
+    r"do not fit float32": np.full((4, D), 1e300),
+    r"NaN or infinity": pd.DataFrame(X).astype("Float32").mask(pd.DataFrame(X) > 0),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_are_no_rows_is_refused_everywhere(message):
+    model, x = autoencoder("gaussian"), REFUSED[message]
+    for entry in (model.fit, model.evaluate, model.predict, model.encode, model.score, model.train_on_batch):
+        with pytest.raises(ValueError, match=message):
+            entry(x)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, validation_data=(x,), verbose=0)
+
+
+def test_data_sets_of_other_structure_are_refused():
+    model = autoencoder()
+    rows = {"image": X, "label": W}
+    with pytest.raises(ValueError, match=r"dicts with the keys 'image', 'label'.*batch\['image'\]"):
+        model.fit(tf.data.Dataset.from_tensor_slices(rows).batch(8))
+    ragged = tf.data.Dataset.from_tensors(tf.ragged.constant([[1.0], [1.0, 2.0]]))
+    with pytest.raises(ValueError, match="ragged batches"):
+        model.fit(ragged)
+    with pytest.raises(ValueError, match=r"single row.*data\.batch\(32\)"):
+        model.fit(tf.data.Dataset.from_tensor_slices(X))
+    with pytest.raises(ValueError, match="4 parts"):
+        model.fit(tf.data.Dataset.from_tensors((X, X, W, W)))
+    with pytest.raises(ValueError, match="expected none, as x yields them"):
+        model.fit(tf.data.Dataset.from_tensors(X), X)
+
+
+def test_sparse_data_sets_are_densified():
+    sparse = tf.data.Dataset.from_tensors(tf.sparse.from_dense(X))
+    model = autoencoder()
+    logs = model.evaluate(sparse, return_dict=True, verbose=0)
+    assert logs == pytest.approx(model.evaluate(X, batch_size=40, return_dict=True, verbose=0), rel=1e-5)
+
+
+# Weights: one number a row, whatever carries them
+
+WEIGHTS = {
+    "Series": lambda: {"x": X, "sample_weight": pd.Series(W, index=range(7, 47))},
+    "column": lambda: {"x": X, "sample_weight": W[:, None]},
+    "list": lambda: {"x": X, "sample_weight": W.tolist()},
+    "nullable": lambda: {"x": X, "sample_weight": pd.Series(W, dtype="Float32")},
+    "data set of columns": lambda: {"x": tf.data.Dataset.from_tensor_slices((X, X, W[:, None])).batch(10)},
+    "generator of columns": lambda: {"x": generator(X, X, W[:, None])},
+    "generator of Series": lambda: {"x": generator(X, X, pd.Series(W))},
+    "PyDataset of columns": lambda: {"x": Batches(X, X, W[:, None])},
+}
+
+
+@pytest.mark.parametrize("form", WEIGHTS)
+def test_weights_are_rows_own(form):
+    expected = autoencoder()
+    reference = expected.fit(X, sample_weight=W, batch_size=10, shuffle=False, verbose=0).history
+    model, data = autoencoder(), WEIGHTS[form]()
+    size = 10 if isinstance(data["x"], np.ndarray) else None
+    options = {} if size is None else {"shuffle": False}
+    history = model.fit(**data, batch_size=size, **options, verbose=0).history
+    assert history["loss"] == pytest.approx(reference["loss"], rel=1e-5)
+    for one, two in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+    measured = model.evaluate(**WEIGHTS[form](), batch_size=size, return_dict=True, verbose=0)
+    right = expected.evaluate(X, sample_weight=W, batch_size=10, return_dict=True, verbose=0)
+    assert measured == pytest.approx(right, rel=1e-5)
+
+
+def test_one_far_row_counts_by_its_own_weight():
+    # With weights broadcast to (B, B), a far row of weight 1 counted as all rows' mean.
+    x = np.zeros((32, D), "float32")
+    x[0] = 5.0
+    w = np.zeros(32)
+    w[0] = 1.0
+    losses = []
+    for weight in (w, pd.Series(w), w[:, None]):
+        model = autoencoder("gaussian")
+        losses.append(model.evaluate(x, sample_weight=weight, return_dict=True, verbose=0)["loss"])
+    assert losses[0] == pytest.approx(losses[1]) == pytest.approx(losses[2]) and losses[0] > 1
+
+
+def test_validation_takes_weights_in_every_form():
+    results = []
+    for weight in (W, pd.Series(W), W[:, None], W.tolist()):
+        model = autoencoder()
+        history = model.fit(X, validation_data=(X, X, weight), shuffle=False, verbose=0).history
+        split = autoencoder().fit(X, sample_weight=weight, validation_split=0.25, shuffle=False, verbose=0).history
+        results.append([history["val_loss"][0], split["val_loss"][0], split["loss"][0]])
+    for each in results[1:]:
+        assert each == pytest.approx(results[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [np.ones((40, 2)), np.ones((40, 40)), np.ones((40, 1, 1))])
+def test_weights_of_another_shape_are_refused(weight):
+    model = autoencoder()
+    sources = (
+        tf.data.Dataset.from_tensor_slices((X, X, weight)).batch(10),
+        generator(X, X, weight),
+        Batches(X, X, weight),
+    )
+    for source in sources:
+        with pytest.raises(ValueError, match="sample_weight: expected one number a row"):
+            model.fit(source, verbose=0)
+    with pytest.raises(ValueError, match="sample_weight: expected one number a row"):
+        model.fit(X, sample_weight=weight, verbose=0)
+
+
+# Exactly the steps asked
+
+
+def counted(model, **options):
+    before = int(model.optimizer.iterations)
+    model.fit(**options, verbose=0)
+    return int(model.optimizer.iterations) - before
+
+
+def endless():
+    while True:
+        yield (X[:8],)
+
+
+def test_steps_are_as_asked_whatever_ran_before():
+    model = autoencoder(run_eagerly=False, jit_compile=False)
+    assert counted(model, x=X, batch_size=2) == 20
+    assert counted(model, x=endless(), steps_per_epoch=5) == 5
+    assert counted(model, x=tf.data.Dataset.from_tensors(X[:8]).repeat(), steps_per_epoch=7, epochs=2) == 14
+    assert counted(model, x=Batches(X), steps_per_epoch=3) == 3
+    assert counted(model, x=X, batch_size=8) == 5
+
+
+def test_evaluation_uses_exactly_the_batches_asked():
+    x = np.repeat([[0.0], [1.0]], [8, 120], axis=0).astype("float32") * np.ones(D, "float32")
+    model = autoencoder(run_eagerly=False, jit_compile=False)
+    history = model.fit(
+        X, batch_size=2, validation_data=tf.data.Dataset.from_tensor_slices(x).batch(8), validation_steps=1, verbose=0
+    )
+    first = model.evaluate(x[:8], batch_size=8, return_dict=True, verbose=0)
+    assert history.history["val_loss"][0] == pytest.approx(first["loss"], rel=1e-5)
+    assert model.evaluate(x, batch_size=8, steps=1, return_dict=True, verbose=0) == pytest.approx(first, rel=1e-5)
+    two = model.evaluate(x[:16], batch_size=8, return_dict=True, verbose=0)
+    assert model.evaluate(x, batch_size=8, steps=2, return_dict=True, verbose=0) == pytest.approx(two, rel=1e-5)
+
+
+def test_a_generator_that_ends_says_so():
+    model = autoencoder()
+    with pytest.warns(UserWarning, match="x ended after 4 of 9 steps in epoch 1"):
+        assert counted(model, x=generator(X), steps_per_epoch=9) == 4
+    with pytest.warns(UserWarning, match="x ended after 0 steps in epoch 2"):
+        assert counted(model, x=generator(X), epochs=3) == 4
+
+
+def test_every_batch_hook_is_called_at_every_step():
+    calls = []
+
+    class Beta(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            calls.append(batch)
+            self.model.beta = 0.1 * batch
+
+    encoder, decoder = dense(4, D), dense(D, 2)
+    model = ka.VAE(encoder, decoder, seed=0)
+    model.compile("adam", jit_compile=False)
+    model.fit(X, batch_size=2, callbacks=[Beta()], verbose=0)
+    assert calls == list(range(20))
+    named = []
+    also = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: named.append(batch))
+    model.fit(X, batch_size=2, callbacks=[also], verbose=0)
+    assert named == list(range(20))
+    model.fit(X, batch_size=2, callbacks=[keras.callbacks.ReduceLROnPlateau("loss")], verbose=0)
+    assert model.steps_per_execution > 1
+
+
+def test_an_own_train_step_is_called():
+    calls = []
+
+    class Own(ka.Autoencoder):
+        def train_step(self, data):
+            calls.append(data)
+            return super().train_step(data)
+
+    model = Own(dense(2, D), dense(D, 2), seed=0)
+    model.compile("sgd", jit_compile=False)
+    model.fit(X, batch_size=10, verbose=0)
+    assert calls and int(model.optimizer.iterations) == 4 and model.steps_per_execution == 1
+
+
+# Pixels and labels
+
+
+def test_the_first_batch_of_a_generator_is_looked_at_and_put_back():
+    model = autoencoder()
+    with pytest.raises(ValueError, match=r"expects values in \[0.0, 1.0\].*0\.\.255"):
+        model.fit(generator(X * 255), verbose=0)
+    assert counted(model, x=generator(X)) == 4
+
+
+def test_a_noisy_input_may_leave_its_targets_range():
+    model = autoencoder()
+    noisy = X + np.random.default_rng(1).normal(size=X.shape).astype("float32")
+    model.fit(noisy, X, verbose=0)
+    assert model.encode(noisy).shape == (40, 2)
+    with pytest.raises(ValueError, match=r"y: the likelihood bernoulli"):
+        model.fit(X, noisy, verbose=0)
+    with pytest.raises(ValueError, match="Divide pixels"):
+        model.encode(X * 255)
+
+
+LABELS = {
+    "Series": lambda y: pd.Series(y),
+    "nullable Series": lambda y: pd.Series(y, dtype="Int64"),
+    "list": lambda y: y.tolist(),
+    "column": lambda y: y[:, None],
+    "whole floats": lambda y: y.astype("float32"),
+    "one-hot rows": lambda y: np.eye(3)[y],
+    "names": lambda y: np.array(["cat", "dog", "eel"])[y],
+    "categories": lambda y: pd.Series(np.array(["cat", "dog", "eel"])[y], dtype="category"),
+}
+
+
+@pytest.mark.parametrize("form", LABELS)
+def test_every_form_of_labels_is_the_same(form):
+    y, results = np.arange(40) % 3, []
+    for labels in (y, LABELS[form](y)):
+        model = m2(classes=["cat", "dog", "eel"])
+        history = model.fit(X, labels, shuffle=False, verbose=0).history
+        results.append([*history.values(), model.encode(X, labels), model.sample(40, labels)])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_labels_of_data_sets_may_be_names_or_one_hot():
+    y, model = np.arange(40) % 3, m2(classes=["cat", "dog", "eel"])
+    expected = model.evaluate(X, y, return_dict=True, verbose=0, batch_size=40)
+    for labels in (np.array(["cat", "dog", "eel"])[y], np.eye(3)[y], y[:, None]):
+        model.seed_generator.state.assign(m2().seed_generator.state)
+        found = model.evaluate(tf.data.Dataset.from_tensors((X, labels)), return_dict=True, verbose=0)
+        assert found["classification"] == pytest.approx(expected["classification"], rel=1e-5)
+
+
+def test_names_that_are_no_class_are_refused():
+    with pytest.raises(ValueError, match="'cow' is none of the classes cat, dog, eel"):
+        m2(classes=["cat", "dog", "eel"]).fit(X, ["cow"] * 40)
+    with pytest.raises(ValueError, match=r"classes=\[...\]"):
+        m2().fit(X, ["cat"] * 40)
+    with pytest.raises(ValueError, match="3 different names"):
+        m2(classes=["cat", "cat", "dog"])
+
+
+def test_class_weights_count_labels_and_leave_others_at_1():
+    y = np.where(np.arange(40) < 20, np.arange(40) % 3, -1)
+    weights = np.array([3.0, 1.0, 0.5, 1.0])[y]
+    one, two = m2(), m2()
+    a = one.fit(X, y, class_weight={0: 3.0, 2: 0.5}, batch_size=40, shuffle=False, verbose=0).history
+    b = two.fit(X, y, sample_weight=weights, batch_size=40, shuffle=False, verbose=0).history
+    assert a == pytest.approx(b)
+    batches = tf.data.Dataset.from_tensors((X, y))
+    c = m2().fit(batches, class_weight={0: 3.0, 2: 0.5}, verbose=0).history
+    assert c["loss"] == pytest.approx(b["loss"], rel=1e-5)
+    with pytest.raises(ValueError, match="class_weight: expected labels 0 to 2"):
+        one.fit(X, y, class_weight={7: 1.0})
+    with pytest.raises(ValueError, match="class_weight: this model has no integer labels"):
+        autoencoder().fit(X, class_weight={0: 1.0})
+
+
+def test_m2_predicts_classes_and_shows_its_accuracy():
+    model, y = m2(), np.arange(40) % 3
+    history = model.fit(X, y, validation_data=(X, y), verbose=0).history
+    p = model.predict(X, verbose=0)
+    assert p.shape == (40, 3) and np.allclose(p.sum(axis=1), 1, atol=1e-5)
+    assert history["val_accuracy"][0] == pytest.approx(np.mean(p.argmax(axis=1) == y))
+
+
+def test_metrics_of_keras_are_taken():
+    model = ka.Autoencoder(dense(2, D), dense(D, 2), "bernoulli", seed=0)
+    model.compile("sgd", metrics=["mse", keras.metrics.MeanAbsoluteError()], run_eagerly=True)
+    logs = model.fit(X, validation_data=X, verbose=0).history
+    images = model.reconstruct(X)
+    assert logs["val_mse"][0] == pytest.approx(np.mean((images - X) ** 2), rel=1e-5)
+    assert logs["val_mean_absolute_error"][0] == pytest.approx(np.mean(np.abs(images - X)), rel=1e-5)
+    model = m2()
+    y = np.where(np.arange(40) < 30, np.arange(40) % 3, -1)
+    model.compile("sgd", metrics=[keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2")], run_eagerly=True)
+    logs = model.evaluate(X, y, return_dict=True, verbose=0)
+    ranks = np.argsort(-model.predict_proba(X))[:30, :2]
+    assert logs["top2"] == pytest.approx(np.mean([label in rank for label, rank in zip(y, ranks, strict=False)]))
+
+
+def test_a_batch_of_nan_stops_training_and_says_what_is_left():
+    bad = X.copy()
+    bad[25] = np.nan
+    batches = tf.data.Dataset.from_tensor_slices(bad).batch(10)
+    for options in ({"run_eagerly": True}, {"run_eagerly": False, "jit_compile": False}):
+        model, whole = autoencoder(**options), autoencoder(**options)
+        with pytest.raises(FloatingPointError, match="step 3 of Autoencoder"):
+            model.fit(batches, verbose=0)
+        whole.fit(X[:20], batch_size=10, shuffle=False, verbose=0)
+        # As before the bad batch: its update was not applied.
+        for one, two in zip(model.get_weights(), whole.get_weights(), strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-6)
+        model.fit(X, verbose=0)
