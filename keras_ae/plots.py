@@ -1,10 +1,12 @@
 """Figures from arrays. Each function returns a `matplotlib.figure.Figure`; `figure.savefig(path)` writes it.
 
-Images are `(N, H, W, C)` with values in [0, 1] and one or three channels.
+Images are `(N, H, W, C)` with one or three channels, in [0, 1], or integers in 0..255. Where a function draws
+several results by name, `{name: result}`, one result without a name will do.
 """
 
 import math
 import statistics
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -37,13 +39,15 @@ def reconstructions(x, others, title=None):
 
     Args:
         x: `(N, H, W, C)`, the originals.
-        others: `{name: images of x's shape}`.
+        others: `{name: images of x's shape}`, or one array of images.
         title: str or None.
 
     Example: `reconstructions(x, {"VAE": vae.reconstruct(x), "PCA": pca_images})`
     """
     x = _checked("x", x)
-    rows = {"original": x} | {name: _checked(name, images) for name, images in others.items()}
+    rows = {"original": x} | {
+        name: _checked(name, images) for name, images in _named("others", others, "reconstruction").items()
+    }
     for name, images in rows.items():
         if images.shape != x.shape:
             raise ValueError(f"{name}: expected images of x's shape {x.shape}, received {images.shape}.")
@@ -132,7 +136,7 @@ def latent_grid(decode, codes=None, size=15, title=None):
         mean, axes, deviations, shares = _principal_axes(codes)
         z = mean + np.stack([u, v], axis=1) * deviations @ axes
         names = _axis_names(shares)
-    images = _checked("decode", decode(z.astype("float32")))
+    images = _drawn(decode, z.astype("float32"))
     height, width = images.shape[1:3]
     figure, axes = _figure(size * _TILE * 0.75 + 0.5, size * _TILE * 0.75 * _aspect(images) + 0.5, title)
     _show(axes, _tiled(images, size))
@@ -172,7 +176,7 @@ def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
     z = np.tile(codes.mean(axis=0), (len(units), steps, 1))
     for row, unit in enumerate(units):
         z[row, :, unit] = values
-    images = _checked("decode", decode(z.reshape(-1, codes.shape[1])))
+    images = _drawn(decode, z.reshape(-1, codes.shape[1]))
     height, width = images.shape[1:3]
     figure, axes = _figure(steps * _TILE + 0.8, len(units) * _TILE * _aspect(images) + 0.5, title)
     _show(axes, _tiled(images, steps))
@@ -192,7 +196,7 @@ def latent_spaces(codes, labels, title=None):
     `keras_ae.evaluation.latent.irregularity`, large for a plain autoencoder and small for a VAE.
 
     Args:
-        codes: `{name: (N, 2)}`.
+        codes: `{name: (N, 2)}`, or one array.
         labels: `(N,)` ints or names.
         title: str or None.
 
@@ -200,7 +204,7 @@ def latent_spaces(codes, labels, title=None):
     """
     from keras_ae.evaluation.latent import irregularity
 
-    labels = np.asarray(labels)
+    codes, labels = _named("codes", codes, "codes"), np.asarray(labels)
     classes = np.unique(labels)
     figure, panels = _figure(5.2 * len(codes), 5.0, None, ncols=len(codes), squeeze=False)
     figure.suptitle(title or "", fontsize=11)
@@ -227,7 +231,7 @@ def decomposition(history, terms=None, title=None):
     """The terms of the objective over the epochs of training, and their sum, minus the ELBO; dashed on validation data.
 
     Args:
-        history: dict of lists, as `fit(...).history` is.
+        history: dict of lists, as `fit(...).history` is, or what `fit` returns.
         terms: names of the terms; None for reconstruction and kl, and label where there is such a term, as of `M2`.
         title: str or None.
 
@@ -236,6 +240,9 @@ def decomposition(history, terms=None, title=None):
 
     Example: `decomposition(vae.fit(x, validation_data=x_test, epochs=20).history)`
     """
+    history = getattr(history, "history", history)
+    if not isinstance(history, Mapping):
+        raise ValueError(f"history: expected what `fit` returns, or its `history`; received {type(history).__name__}.")
     terms = terms or ("reconstruction", "kl", *(["label"] if "label" in history else []))
     missing = [name for name in terms if name not in history]
     if missing:
@@ -260,12 +267,13 @@ def spectrograms(waveforms, rate, title=None):
     """Spectrograms of waveforms below each other, in decibels under the loudest point of all.
 
     Args:
-        waveforms: `{name: floats (T,)}`.
+        waveforms: `{name: floats (T,)}`, or one array.
         rate: int, Hz.
         title: str or None.
 
     Example: `spectrograms({"noisy": noisy, "denoised": denoised}, 16_000)`
     """
+    waveforms = _named("waveforms", waveforms, "waveform")
     figure, panels = _figure(8.0, 1.8 * len(waveforms), title, nrows=len(waveforms), sharex=True, squeeze=False)
     powers = {}
     for name, wave in waveforms.items():
@@ -292,7 +300,8 @@ def retrieval(curves, ones, title=None):
     Recall is on a logarithmic axis: the first few documents, which users see, are a small part of the relevant ones.
 
     Args:
-        curves: `{name: (recall, precision)}`, two arrays `(K,)` in [0, 1] each; or empty, for the bits alone.
+        curves: `{name: (recall, precision)}`, two arrays `(K,)` in [0, 1] each; one such pair; or empty, for the bits
+            alone.
         ones: `(bits,)` in [0, 1], as of `keras_ae.evaluation.retrieval.bit_balance`.
         title: str or None.
 
@@ -301,6 +310,7 @@ def retrieval(curves, ones, title=None):
     ones = np.asarray(ones)
     if ones.ndim != 1 or len(ones) == 0:
         raise ValueError(f"ones: expected a share for each bit, (bits,); received shape {ones.shape}.")
+    curves = _curves(curves)
     ratios = (3, 1) if curves else (1,)
     figure, axes = _figure(6.4, 1.6 * sum(ratios), title, nrows=len(ratios), height_ratios=ratios, squeeze=False)
     top, bottom = axes[0, 0], axes[-1, 0]
@@ -371,13 +381,50 @@ def _colours(count):
     return colormaps["tab10" if count <= 10 else "tab20"].colors[:count]
 
 
-def _checked(name, images):
-    images = np.asarray(images, dtype="float32")
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
+def _named(name, results, default):
+    """`{name: result}` of such a dict, or of one array."""
+    if hasattr(results, "__array__"):
+        return {default: results}
+    if not isinstance(results, Mapping) or not results:
+        received = "an empty dict" if isinstance(results, Mapping) else type(results).__name__
+        raise ValueError(f"{name}: expected a dict {{name: array}}, or one array; received {received}.")
+    return results
+
+
+def _curves(curves):
+    if isinstance(curves, Mapping) or not len(curves):
+        return curves
+    if len(curves) != 2 or np.ndim(curves[0]) != 1 or np.shape(curves[0]) != np.shape(curves[1]):
         raise ValueError(
-            f"{name}: expected images (N, H, W, C) with C = 1 or 3, at least one; received {images.shape}."
+            "curves: expected a dict {name: (recall, precision)}, or one such pair of arrays (K,); received "
+            f"{type(curves).__name__} of {len(curves)}."
         )
-    return images
+    return {"ranking": curves}
+
+
+def _drawn(decode, z):
+    if not callable(decode):
+        raise ValueError(
+            "decode: expected a function from codes to images, such as the method `decode` of a model; received "
+            f"{type(decode).__name__}."
+        )
+    return _checked("decode", decode(z))
+
+
+def _checked(name, images):
+    if isinstance(images, Mapping):
+        raise ValueError(f"{name}: expected one array of images (N, H, W, C); received a dict.")
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
+        hint = ""
+        if images.ndim == 3:
+            axis = "batch axis: {}[None]" if images.shape[-1] in (1, 3) else "channel axis: {}[..., None]"
+            hint = f" Add the {axis.format(name)}."
+        raise ValueError(
+            f"{name}: expected images (N, H, W, C) with C = 1 or 3, at least one; received {images.shape}.{hint}"
+        )
+    # Clipped to [0, 1], pixels of 0..255 would be white; integers of 0 and 1 are binary images.
+    return images.astype("float32") / (255 if images.dtype.kind in "iu" and images.max() > 1 else 1)
 
 
 def _aspect(images):

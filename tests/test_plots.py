@@ -2,6 +2,7 @@ import io
 import statistics
 import sys
 
+import keras
 import matplotlib.image
 import numpy as np
 import pytest
@@ -63,6 +64,66 @@ def test_reconstructions_refuse_images_of_another_shape(images):
 def test_images_of_the_wrong_shape_are_refused(shape):
     with pytest.raises(ValueError, match="expected images"):
         plots.image_grid(np.zeros(shape))
+
+
+def test_an_array_without_a_name_is_taken(images, rng):
+    figure = plots.reconstructions(images, images / 2)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["original", "reconstruction"]
+    np.testing.assert_allclose(_image(figure)[5:9, :6], images[0, ..., 0] / 2)
+    named = plots.reconstructions(images, {"reconstruction": images / 2})
+    np.testing.assert_array_equal(_image(figure), _image(named))
+    codes, labels = rng.normal(size=(30, 2)), np.arange(30) % 3
+    assert plots.latent_spaces(codes, labels).axes[0].get_title() == "codes"
+    assert plots.spectrograms(rng.normal(size=2000), 16_000).axes[0].get_ylabel().startswith("waveform")
+    recall, precision = np.linspace(0.1, 1, 5), np.linspace(1, 0.1, 5)
+    for pair in ((recall, precision), np.stack([recall, precision]), [list(recall), list(precision)]):
+        (line,) = plots.retrieval(pair, [0.5, 0.4]).axes[0].lines
+        np.testing.assert_array_equal(line.get_xydata(), np.stack([recall, precision], 1))
+
+
+@pytest.mark.parametrize("results", [None, {}, [1, 2], "VAE"])
+def test_what_is_neither_a_dict_nor_an_array_is_refused(images, results):
+    for name, draw in (
+        ("others", lambda: plots.reconstructions(images, results)),
+        ("codes", lambda: plots.latent_spaces(results, np.zeros(3))),
+        ("waveforms", lambda: plots.spectrograms(results, 16_000)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}: expected a dict"):
+            draw()
+
+
+def test_other_mistakes_about_arguments_are_named(images, rng):
+    with pytest.raises(ValueError, match=r"images: expected one array of images.*received a dict"):
+        plots.image_grid({"VAE": images})
+    with pytest.raises(ValueError, match=r"channel axis: images\[\.\.\., None\]"):
+        plots.image_grid(images[..., 0])
+    with pytest.raises(ValueError, match=r"batch axis: images\[None\]"):
+        plots.image_grid(images[0])
+    with pytest.raises(ValueError, match="curves: expected a dict"):
+        plots.retrieval([[0.1, 0.2], [0.3]], [0.5])
+    with pytest.raises(ValueError, match=r"decode: expected a function from codes to images.*received ndarray"):
+        plots.latent_grid(images)
+    with pytest.raises(ValueError, match=r"decode: expected a function from codes to images.*received str"):
+        plots.traversals("vae", rng.normal(size=(4, 2)))
+    with pytest.raises(ValueError, match=r"history: expected what `fit` returns.*received list"):
+        plots.decomposition([1.0, 0.5])
+
+
+def test_pixels_of_integers_are_of_255_and_binary_ones_are_not(rng):
+    x = rng.integers(0, 256, (4, 3, 3, 1), np.uint8)
+    x[0, 0, 0] = 255
+    np.testing.assert_array_equal(_image(plots.image_grid(x)), _image(plots.image_grid(x / 255.0)))
+    np.testing.assert_array_equal(_image(plots.image_grid(x.astype(int))), _image(plots.image_grid(x / 255.0)))
+    bits = (x > 100).astype(int)
+    np.testing.assert_array_equal(_image(plots.image_grid(bits)), _image(plots.image_grid(bits / 1.0)))
+
+
+def test_what_fit_returns_is_a_history():
+    history = keras.callbacks.History()
+    history.history = {"reconstruction": [3.0, 2.0], "kl": [1.0, 1.5]}
+    drawn = [plots.decomposition(each) for each in (history, history.history)]
+    lines = [[line.get_ydata().tolist() for axes in figure.axes for line in axes.lines] for figure in drawn]
+    assert lines[0] == lines[1] == [[3.0, 2.0], [1.0, 1.5], [4.0, 3.5]]
 
 
 def test_scatter_of_two_dimensions_shows_the_codes_themselves(rng):

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import struct
+import warnings
 from collections import namedtuple
 
 import numpy as np
@@ -22,6 +23,9 @@ RATES = (8000, 192000)
 """Lowest and highest sampling rate in Hz."""
 
 _SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus"}
+# Formats that are common in folders of recordings, but not read.
+_OTHER_SUFFIXES = {".aac", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".m4a", ".mp2", ".mp3", ".mp4"}
+_OTHER_SUFFIXES |= {".sph", ".webm", ".wma", ".wv"}
 _FINER_THAN_24_BITS = ("PCM_32", "FLOAT", "DOUBLE")
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
 _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
@@ -96,7 +100,7 @@ def read(path, rate=None, *, start=0, frames=None):
         _check_size(path, frames, file.channels)
         own = file.samplerate
         if rate is not None:
-            check_rate(rate)
+            rate = check_rate(rate)
             _check_size(path, frames * rate // own, file.channels)
         if start:
             _seek(file, path, start)
@@ -129,7 +133,7 @@ def blocks(path, seconds=10.0, rate=None, clip=True):
     """
     own = header(path)
     if rate is not None:
-        check_rate(rate)
+        rate = check_rate(rate)
     if not seconds > 0:
         raise ValueError(f"`seconds` must be positive, received {seconds}.")
     # Compared as floats: seconds may be infinite.
@@ -282,16 +286,16 @@ def write(path, audio, rate, subtype=None, frames=None):
 
     Args:
         path: the file; its suffix, `.wav`, `.flac` or `.ogg`, tells the format.
-        audio: floats `(T,)` or `(T, channels)`, or an iterable of such blocks. Beyond [-1, 1] all
-            codings but floats clip them.
-        rate: int, Hz.
+        audio: floats `(T,)` or `(T, channels)`, or an iterable of such blocks. All codings but floats clip them
+            to [-1, 1].
+        rate: int, Hz; a float where it is a whole number.
         subtype: str, soundfile's name of the coding, such as `"PCM_16"`, `"PCM_24"` or `"FLOAT"`; where None
             `"PCM_16"`, and `"VORBIS"` for `.ogg`.
         frames: int, T where it is known: a WAV file of over 4 GB gets a header of 64 bits then (RF64).
 
     Raises:
-        ValueError: if suffix and subtype do not go together, `audio` is empty, of integers, not finite or changes its
-            channels, or a WAV file grows beyond 4 GB unannounced.
+        ValueError: if suffix and subtype do not go together, `audio` is empty, of integers, not finite, of over 64
+            channels or changes their number, or a WAV file grows beyond 4 GB unannounced.
         OSError: if the file cannot be written.
 
     Example:
@@ -307,7 +311,7 @@ def write(path, audio, rate, subtype=None, frames=None):
     if not soundfile.check_format(kind, subtype):
         names = ", ".join(soundfile.available_subtypes(kind))
         raise ValueError(f"`subtype` of a {kind} file must be one of {names}; received {subtype!r}.")
-    check_rate(rate)
+    rate = check_rate(rate)
     pieces = _pieces(audio)
     first = next(pieces, None)
     if first is None:
@@ -334,6 +338,8 @@ def write(path, audio, rate, subtype=None, frames=None):
 def files(folder):
     """The paths of the audio files below a folder, by their suffix, sorted; hidden ones are left out.
 
+    A warning counts the files of other audio formats, which are left out.
+
     Raises:
         ValueError: if `folder` is none, or there are no such files.
 
@@ -343,22 +349,33 @@ def files(folder):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise ValueError(f"Expected a folder of audio files, received {os.fspath(folder)!r}.")
-    found = sorted(
+    paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in _SUFFIXES
+        if path.suffix.lower() in _SUFFIXES | _OTHER_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()  # Opening a pipe would block for ever.
     )
+    found = [path for path in paths if path.suffix.lower() in _SUFFIXES]
+    others = whole_files.count_suffixes(path.name for path in paths if path.suffix.lower() not in _SUFFIXES)
+    known = ", ".join(sorted(_SUFFIXES))
     if not found:
-        raise ValueError(f"{os.fspath(folder)!r} has no audio files ({', '.join(sorted(_SUFFIXES))}).")
+        has = f" It has {others}: convert them." if others else ""
+        raise ValueError(f"{os.fspath(folder)!r} has no audio files ({known}).{has}")
+    if others:
+        warnings.warn(
+            f"Left out of {os.fspath(folder)!r}: {others}. Only {known} are read; convert the others.", stacklevel=2
+        )
     return found
 
 
 def check_rate(rate):
-    """Raises a `ValueError` unless `rate` is a whole number of Hz within `RATES`."""
-    if isinstance(rate, bool) or rate != int(rate) or not RATES[0] <= rate <= RATES[1]:
-        raise ValueError(f"`rate` must be an integer of {RATES[0]} to {RATES[1]} Hz, received {rate!r}.")
+    """`rate` as an int; raises a `ValueError` unless it is a whole number of Hz within `RATES`."""
+    is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
+    if not is_number or not RATES[0] <= rate <= RATES[1] or rate != int(rate):
+        hint = " Round it: files hold whole numbers of Hz." if is_number and RATES[0] <= rate <= RATES[1] else ""
+        raise ValueError(f"`rate` must be an integer of {RATES[0]} to {RATES[1]} Hz, received {rate!r}.{hint}")
+    return int(rate)
 
 
 def _library(name):
@@ -505,11 +522,31 @@ def _writing(path):
 
 def _pieces(audio):
     """Checked float pieces `(t, channels)`, none of them empty."""
-    for block in [audio] if isinstance(audio, np.ndarray) else audio:
+    # Arrays of any library are one block: iterating over them would give single samples.
+    is_one = hasattr(audio, "__array__") or not hasattr(audio, "__iter__")
+    for block in [audio] if is_one else audio:
+        if not hasattr(block, "__array__") or np.ndim(block) == 0:
+            of = "" if is_one else f" of {type(block).__name__}"
+            raise ValueError(
+                "`audio` must be an array of floats (T,) or (T, channels), or an iterable of such arrays; received "
+                f"{type(audio).__name__}{of}. Make an array of it: np.asarray(audio, 'float32')."
+            )
         block = np.asarray(block)
         if block.dtype.kind != "f" or block.ndim not in (1, 2):
-            raise ValueError(f"`audio` must be floats (T,) or (T, channels), received {block.dtype} {block.shape}.")
+            hint = ""
+            if block.dtype.kind in "iu":
+                hint = " Divide integers by their full scale: 32,768 for 16 bits."
+            raise ValueError(
+                f"`audio` must be floats (T,) or (T, channels), received {block.dtype} {block.shape}.{hint}"
+            )
         block = block[:, None] if block.ndim == 1 else block
+        if not 1 <= block.shape[1] <= _MAX_CHANNELS:
+            hint = ""
+            if block.shape[0] <= _MAX_CHANNELS < block.shape[1]:
+                hint = " That looks like (channels, T): pass `audio.T`."
+            raise ValueError(
+                f"`audio` must be (T, channels) with 1 to {_MAX_CHANNELS} channels, received {block.shape}.{hint}"
+            )
         if not np.isfinite(block).all():
             raise ValueError("`audio` must be finite, received NaN or infinity.")
         for start in range(0, len(block), _WRITE_FRAMES):

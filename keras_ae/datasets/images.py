@@ -1,21 +1,42 @@
 """Images from scikit-learn, `.npz` files, TFDS and folders as `tf.data` pipelines."""
 
+import difflib
 import hashlib
+import importlib.util
 import itertools
+import math
 import os
 import warnings
+from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.datasets import epochs
+from keras_ae.utils import files
+
 _NPZ = ("mnist", "fashion_mnist")
 _SPLITS = ("train", "test")
 _BINARIZE = (None, "static", "dynamic")
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_SPLIT_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+_SPLIT_OF |= dict.fromkeys(("val", "valid", "validation"), "validation")
+_SUFFIXES = {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+# Formats that are common in folders of images, but not read.
+_OTHER_SUFFIXES = {".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".hdr", ".heic", ".heif", ".ico", ".j2k"}
+_OTHER_SUFFIXES |= {".jp2", ".jxl", ".nef", ".pcx", ".psd", ".raw", ".svg", ".tga"}
 _GREY = {"1", "L", "LA", "I;16", "I;16B", "I;16L"}
 _COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+# How Pillow names the raw data of PNG files whose lower 8 bits it drops.
+_DEEP_PNG = {"LA;16B", "RGB;16B", "RGBA;16B"}
+_FULL_SCALE = 65535
+# 16-bit files that reach less than a quarter of the range hold fewer bits, or are nearly black.
+_SUSPECT_BELOW = 2**14
+_LIKELY_SCALES = (255, 1023, 4095, 16383)
+_DEEP_LOOKED_AT = 64
+_ORIENTATION = 0x0112
+_PARALLEL = tf.data.AUTOTUNE
 _MAX_PIXELS = 64 * 10**6
 _MAX_NPZ_BYTES = 8 * 2**30
 _SHUFFLE_BYTES = 2**28
@@ -32,11 +53,13 @@ def load(
     shuffle=None,
     seed=0,
     size=None,
+    full_scale=_FULL_SCALE,
+    first_epoch=0,
 ):
     """Loads a split of an image data set as batches of float32 images in [0, 1].
 
-    `"digits"` and `.npz` files are held in memory as integers. Of a folder only the list of file names is
-    held, of a TFDS set a shuffle buffer of at most 256 MB; their images are read anew at each epoch.
+    `"digits"` and `.npz` files are held in memory as integers. For a folder only the list of file names is
+    held, for a TFDS set a shuffle buffer of at most 256 MB; their images are read again in each epoch.
 
     A binarised pixel is Bernoulli(p), p its grey level in [0, 1]. 0 and 1 are kept; the error of other p is
     below 3e-4.
@@ -46,28 +69,35 @@ def load(
 
             - `"digits"`: the 1,797 digits (8, 8, 1) of scikit-learn, 1,500 train and 297 test.
             - `"mnist"`, `"fashion_mnist"`: (28, 28, 1), from an `.npz` file or else from TFDS.
+            - the path of an `.npz` file like the one that `data` describes.
             - the name of another TFDS data set of uint8 images.
-            - `"folder"`, or the path of a directory: the images below it, about 10 % of them test, by a hash
-              of the file name. Grey images have 1 channel; as soon as one has colours, all have 3.
-              Transparency is dropped, and files that cannot be decoded are skipped with a warning.
-        split: `"train"` or `"test"`; for TFDS names any split of that data set.
+            - `"folder"`, or the path of a directory: the images below it. Where they are all in the folders
+              `train`, `test` and `validation` (or `training`, `testing`, `val`, `valid`), these are the splits;
+              otherwise about 10 % are test, by a hash of the file name. Grey images have 1 channel; if any
+              image has colours, all have 3. Transparency is dropped. Images are turned upright as their EXIF
+              data say. Files that cannot be decoded, and formats that are not read, are left out with a
+              warning.
+        split: `"train"` or `"test"`; for TFDS names and folders of splits any split that there is.
         data: Path. For `"mnist"` and `"fashion_mnist"` an `.npz` file of uint8 arrays `x_train` (N, H, W),
             `y_train` (N,), `x_test`, `y_test`, or the folder that holds `<name>.npz`; for `"folder"` the
             folder; for TFDS names the `data_dir`.
-        labels: Whether elements are pairs (x, y) with y (B,) int32. The sub-folders of a folder are 0, 1, ...
-            in sorted order.
+        labels: Whether elements are pairs (x, y) with y (B,) int32. In a folder each image must then lie in the
+            sub-folder of its class, `<class>/<image>` or `train/<class>/<image>`; the classes of all splits
+            together are 0, 1, ... in sorted order.
         binarize: `None`; `"static"`, one draw a pixel, fixed by `seed` and the row's position in the split;
-            or `"dynamic"`, a fresh draw at each visit, in the same sequence for each data set built with
-            `seed`.
-        batch_size: Rows of a batch; the last may be smaller.
-        shuffle: Whether to shuffle, anew at each epoch. Defaults to `True` for train splits only.
-        seed: Non-negative integer of shuffling and binarising. TensorFlow's global seed, where set, enters
-            shuffling and `"dynamic"` too.
-        size: `(height, width)` to which images are resized; the aspect ratio is not kept. Required where the
-            images of a TFDS set or a folder differ in size.
+            or `"dynamic"`, a fresh draw in each epoch.
+        batch_size: Rows of a batch; the last may be smaller, and so may one with a file that cannot be decoded.
+        shuffle: Whether the order is random, and new in each epoch. Defaults to `True` for train splits only.
+        seed: Non-negative integer. Shuffling and `"dynamic"` draws follow from it and the number of the epoch,
+            so that equal seeds give equal runs.
+        size: `(height, width)`, or an int for both, to which images are resized; the aspect ratio is not kept.
+            Required where the images of a TFDS set or a folder differ in size.
+        full_scale: Level of 16-bit files in a folder that becomes 1; higher levels do, too. 4,095 for 12 bits.
+        first_epoch: Number of epochs that an interrupted training has completed. An epoch counts once its second
+            batch has been asked for, so you may look at the first one.
 
     Returns:
-        A `tf.data.Dataset` of x (B, H, W, C) float32, or of pairs (x, y).
+        A `tf.data.Dataset` of x (B, H, W, C) float32, or of pairs (x, y), whose `cardinality()` is known.
 
     Raises:
         ValueError: If an argument, a file's contents or an image's size is not as above.
@@ -81,28 +111,25 @@ def load(
     TensorShape([32, 8, 8, 1])
     """
     name, data = os.fspath(name), None if data is None else os.fspath(data)
-    _check(name, split, data, binarize, batch_size, seed, size)
+    size = (size, size) if _is_integer(size, 1) else size
+    _check(name, split, data, binarize, batch_size, seed, size, full_scale)
     shuffle = split.startswith("train") if shuffle is None else shuffle
-    static, levels = binarize == "static", 255
     # The split is part of the key: equal positions of train and test must not share their draws.
-    key = _key(int(seed), split)
-    if name == "digits":
-        x, y = _digits(split)
-        levels = 16
-    elif name in _NPZ:
-        x, y = _npz_or_tfds(name, split, data, labels)
-    elif name == "folder" or (data is None and os.path.isdir(name)):
-        rows = _folder_batches(data or name, split, labels, static, batch_size, shuffle, key, size)
-        return _finish(rows, levels, binarize, key)
+    options = _Options(split, labels, binarize, batch_size, shuffle, _key(int(seed), split), size)
+    levels = 255
+    if name == "folder" or (data is None and os.path.isdir(name)):
+        make, batches = _folder_batches(data or name, options, full_scale)
+    elif name == "digits" or name in _NPZ or (data is None and os.path.isfile(name)):
+        x, y, levels = _in_memory(name, split, data, labels)
+        make, batches, levels = _array_batches(x, y, levels, options)
     else:
-        rows = _tfds_batches(name, split, data, labels, static, batch_size, shuffle, key, size)
-        return _finish(rows, levels, binarize, key)
-    if size is not None:
-        x, levels = _resize_array(x, size, levels), 255
-    if static:
-        x = _draw_array(x, levels, key)
-    rows = _array_batches((x, y) if labels else (x,), batch_size, shuffle, key)
-    return _finish(rows, levels, binarize, key)
+        make, batches = _tfds_batches(name, data, options)
+    return epochs.numbered(
+        lambda epoch: _finish(make(epoch), levels, options, epoch),
+        batches,
+        first_epoch,
+        is_random=shuffle or binarize == "dynamic",
+    )
 
 
 def arrays(dataset):
@@ -134,24 +161,30 @@ def arrays(dataset):
     return np.concatenate(batches)
 
 
-def _check(name, split, data, binarize, batch_size, seed, size):
-    def is_integer(value, least):
-        return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+_Options = namedtuple("_Options", "split labels binarize batch_size shuffle key size")
 
+
+def _is_integer(value, least):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+
+
+def _check(name, split, data, binarize, batch_size, seed, size, full_scale):
     if not isinstance(split, str):
         raise ValueError(f"`split` must be a string such as 'train' or 'test', received {split!r}.")
     if binarize not in _BINARIZE:
         raise ValueError(f"`binarize` must be one of {_BINARIZE}, received {binarize!r}.")
-    if not is_integer(batch_size, 1):
+    if not _is_integer(batch_size, 1):
         raise ValueError(f"`batch_size` must be a positive integer, received {batch_size!r}.")
-    if not is_integer(seed, 0):
+    if not _is_integer(seed, 0):
         raise ValueError(f"`seed` must be a non-negative integer, received {seed!r}.")
     if size is not None and not (
-        isinstance(size, (tuple, list)) and len(size) == 2 and all(is_integer(side, 1) for side in size)
+        isinstance(size, (tuple, list)) and len(size) == 2 and all(_is_integer(side, 1) for side in size)
     ):
-        raise ValueError(f"`size` must be (height, width), two positive integers, received {size!r}.")
+        raise ValueError(f"`size` must be (height, width), two positive integers, or one for both; received {size!r}.")
     if size is not None and size[0] * size[1] > _MAX_PIXELS:
         raise ValueError(f"`size` must have at most {_MAX_PIXELS} pixels, received {size!r}.")
+    if not _is_integer(full_scale, 1) or full_scale > _FULL_SCALE:
+        raise ValueError(f"`full_scale` must be an integer of 1 to {_FULL_SCALE}, received {full_scale!r}.")
     if name == "digits" and data is not None:
         raise ValueError(f"`data` must be None for 'digits', which scikit-learn embeds, received {data!r}.")
     if name == "folder" and data is None:
@@ -171,6 +204,18 @@ def _key(*parts):
 
 
 # In memory.
+
+
+def _in_memory(name, split, data, labels):
+    """Returns x uint8 (N, H, W, C), y int32 (N,) or None, and the level that is 1."""
+    if name == "digits":
+        return *_digits(split), 16
+    if name in _NPZ:
+        return *_npz_or_tfds(name, split, data, labels), 255
+    if not name.lower().endswith(".npz"):
+        raise ValueError(f"`name` must be a folder of images or an .npz file where it is a path; {name!r} is neither.")
+    _check_split(name, split, _SPLITS)
+    return *_read_npz(name, split, labels), 255
 
 
 def _digits(split):
@@ -241,16 +286,27 @@ def _read_npz(path, split, labels):
     return (x if x.ndim == 4 else x[..., None]), (y[0].astype(np.int32) if y else None)
 
 
-def _array_batches(columns, batch_size, shuffle, key):
-    columns = tuple(tf.constant(column) for column in columns)
-    n = len(columns[0])
-    # Indices are shuffled and whole batches gathered: per-row elements cost more than binarising does.
-    indices = tf.data.Dataset.range(n)
-    if shuffle:
-        indices = indices.shuffle(n, seed=key, reshuffle_each_iteration=True)
-    return indices.batch(batch_size).map(
-        lambda rows: tuple(tf.gather(column, rows) for column in columns), num_parallel_calls=tf.data.AUTOTUNE
-    )
+def _array_batches(x, y, levels, options):
+    if options.size is not None:
+        x, levels = _resize_array(x, options.size, levels), 255
+    if options.binarize == "static":
+        x = _draw_array(x, levels, options.key)
+    columns = tuple(tf.constant(column) for column in ((x, y) if options.labels else (x,)))
+    n, size = len(x), options.batch_size
+    batches = math.ceil(n / size)
+
+    def make(epoch):
+        order = tf.range(n)
+        if options.shuffle:
+            seed = epochs.seed_of(options.key, epoch)
+            order = tf.random.experimental.stateless_shuffle(order, seed, alg="philox")
+        # Whole batches are gathered: elements of one row cost more than binarising does.
+        return tf.data.Dataset.range(batches).map(
+            lambda i: tuple(tf.gather(column, order[i * size : (i + 1) * size]) for column in columns),
+            num_parallel_calls=_PARALLEL,
+        )
+
+    return make, batches, levels
 
 
 # TFDS.
@@ -261,11 +317,16 @@ def _builder(name, data_dir):
 
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except ValueError as error:  # tfds.core.DatasetNotFoundError is one
+        known = {"digits", "folder", *tfds.list_builders(with_community_datasets=False)}
+        if name.partition("/")[0].partition(":")[0] in known:
+            raise ValueError(f"`name`: TFDS cannot make {name!r}: {error}") from error
+        nearest = difflib.get_close_matches(os.path.basename(name), sorted(known), n=3, cutoff=0)
+        # Without TFDS's own message, which lists hundreds of names.
         raise ValueError(
-            f"`name` must be 'digits', 'mnist', 'fashion_mnist', 'folder', the path of an existing directory "
-            f"or the name of a TFDS data set, received {name!r} ({error})"
-        ) from error
+            f"`name`: there is no such folder, file or TFDS data set: {name!r}. The nearest names are "
+            f"{', '.join(map(repr, nearest))}."
+        ) from None
 
 
 def _prepared(builder):
@@ -286,9 +347,10 @@ def _prepared(builder):
     return builder
 
 
-def _tfds_batches(name, split, data, labels, static, batch_size, shuffle, key, size):
+def _tfds_batches(name, data, options):
     import tensorflow_datasets as tfds
 
+    split, labels, size, key = options.split, options.labels, options.size, options.key
     builder = _builder(name, data)
     features = builder.info.features
     # Everything that can be checked without the data comes before a download of perhaps many gigabytes.
@@ -322,85 +384,140 @@ def _tfds_batches(name, split, data, labels, static, batch_size, shuffle, key, s
         if size is not None:
             image = _resize(image, size, 255)
         image = tf.ensure_shape(image, shape)
-        if static:
+        if options.binarize == "static":
             image = _draw(image, 255, tf.stack([tf.constant(key, tf.int64), position]))
             image = tf.where(image, tf.constant(255, tf.uint8), tf.constant(0, tf.uint8))
         return (image, tf.cast(example["label"], tf.int32)) if labels else (image,)
 
-    rows = rows.enumerate().map(row, num_parallel_calls=tf.data.AUTOTUNE)
-    if shuffle:
-        buffer = max(1, min(_SHUFFLE_BYTES // int(np.prod(shape)), 100_000))
-        rows = rows.shuffle(buffer, seed=key, reshuffle_each_iteration=True)
-    return rows.batch(batch_size)
+    rows = rows.enumerate().map(row, num_parallel_calls=_PARALLEL)
+    buffer = max(1, min(_SHUFFLE_BYTES // int(np.prod(shape)), 100_000))
+
+    def make(epoch):
+        if not options.shuffle:
+            return rows.batch(options.batch_size)
+        # `shuffle` compares a global seed of 0 with its own seed, which it cannot do with a tensor. This sets the seed
+        # of the function that is being traced only.
+        tf.random.set_seed(1)
+        seed = tf.random.fold_in(epochs.seed_of(key, epoch), tf.constant(0, tf.int64), alg="philox")[0]
+        return rows.shuffle(buffer, seed=seed, reshuffle_each_iteration=False).batch(options.batch_size)
+
+    count = int(rows.cardinality())
+    return make, (math.ceil(count / options.batch_size) if count > 0 else None)
 
 
 # Folders.
 
 
-def _folder_batches(root, split, labels, static, batch_size, shuffle, key, size):
-    _check_split("folder", split, _SPLITS)
+def _folder_batches(root, options, full_scale):
+    if importlib.util.find_spec("PIL") is None:
+        raise ImportError("keras_ae.datasets.load reads images with Pillow: pip install 'keras_ae[apps]'.")
     names = _image_names(root)
-    shape = _scan(root, names, size)
-    if labels and any("/" not in name for name in names):
-        loose = next(name for name in names if "/" not in name)
-        raise ValueError(f"`labels` needs each image in a sub-folder of {root!r}, its class; {loose!r} is in none.")
-    label_of = {label: i for i, label in enumerate(sorted({name.split("/")[0] for name in names}))}
-    n_all = len(names)
-    names = [name for name in names if (_hash(name) % 10 == 0) == (split == "test")]
+    shape = _scan(root, names, options.size, full_scale)
+    split, count = options.split, len(names)
+    split_of = _splits(root, names)
+    label_of = _classes(root, names, depth=2 if split_of else 1) if options.labels else None
+    if split_of:
+        wanted = _SPLIT_OF.get(split.lower(), split)
+        _check_split(root, wanted, sorted(set(split_of.values())))
+        names = [name for name in names if split_of[name.split("/")[0]] == wanted]
+    else:
+        _check_split("folder", split, _SPLITS)
+        names = [name for name in names if (_hash(name) % 10 == 0) == (split == "test")]
     if not names:
-        raise ValueError(f"`split` {split!r} is empty: none of the {n_all} images of {root!r} falls into it.")
-    epochs = itertools.count()
+        raise ValueError(f"`split` {split!r} is empty: none of the {count} images of {root!r} falls into it.")
 
     def row(position):
         try:
-            image = _decode(os.path.join(root, names[position]), shape)
+            image = _decode(os.path.join(root, names[position]), shape, full_scale)
         except Exception:  # Pillow's decoders raise nearly any type on broken files.
             return None
-        if static:
-            image = _draw_numpy(image, 255, np.random.default_rng([key, position]))
-        return (image, label_of[names[position].split("/")[0]]) if labels else (image,)
+        if options.binarize == "static":
+            image = _draw_numpy(image, 255, np.random.default_rng([options.key, position]))
+        return (image, label_of[names[position].rpartition("/")[0]]) if options.labels else (image,)
 
-    def batches():
+    def batches(epoch):
         order = np.arange(len(names))
-        if shuffle:
-            order = np.random.default_rng([key, len(names), next(epochs)]).permutation(order)
-        pending, skipped = [], []
+        if options.shuffle:
+            order = np.random.default_rng([options.key, len(names), epoch]).permutation(order)
+        skipped = []
         # Pillow releases the GIL while it decodes.
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             # One batch of files at a time: `pool.map` would decode a longer sequence into memory at once.
-            for start in range(0, len(order), batch_size):
-                positions = order[start : start + batch_size]
-                for position, decoded in zip(positions, pool.map(row, positions), strict=True):
-                    if decoded is None:
-                        skipped.append(names[position])
-                    else:
-                        pending.append(decoded)
-                while len(pending) >= batch_size:
-                    yield tuple(np.stack(column) for column in zip(*pending[:batch_size], strict=True))
-                    pending = pending[batch_size:]
-        if pending:
-            yield tuple(np.stack(column) for column in zip(*pending, strict=True))
-        if skipped:
-            _warn_skipped(root, skipped)
+            for start in range(0, len(order), options.batch_size):
+                positions = order[start : start + options.batch_size]
+                decoded = list(pool.map(row, positions))
+                skipped += [names[i] for i, each in zip(positions, decoded, strict=True) if each is None]
+                kept = [each for each in decoded if each is not None]
+                if not kept:  # So many batches have been promised that another image must stand in.
+                    kept = list(itertools.islice(filter(None, map(row, order)), 1))
+                if not kept:
+                    raise ValueError(f"`data`: none of the {len(names)} images of {root!r} can be decoded.")
+                if skipped and start + options.batch_size >= len(order):
+                    _warn_skipped(root, skipped)
+                yield tuple(np.stack(column) for column in zip(*kept, strict=True))
 
     signature = (tf.TensorSpec((None, *shape), tf.uint8), tf.TensorSpec((None,), tf.int32))
-    return tf.data.Dataset.from_generator(batches, output_signature=signature if labels else signature[:1])
+    signature = signature if options.labels else signature[:1]
+
+    def make(epoch):
+        return tf.data.Dataset.from_generator(batches, output_signature=signature, args=(epoch,))
+
+    return make, math.ceil(len(names) / options.batch_size)
+
+
+def _splits(root, names):
+    """Returns the split of each top folder, or nothing where the top folders are classes, or there are none."""
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    split_of = {folder: _SPLIT_OF[folder.lower()] for folder in folders if folder.lower() in _SPLIT_OF}
+    others = sorted(folders - split_of.keys()) + [name for name in names if "/" not in name]
+    if not others:
+        return split_of
+    if len(set(split_of.values())) > 1:
+        raise ValueError(
+            f"`data`: {root!r} has the folders {sorted(split_of)}, which look like splits, and images outside of them: "
+            f"{others[0]!r}. Move those away, or pass the path of one split."
+        )
+    return {}
+
+
+def _classes(root, names, depth):
+    """Returns the number of each folder of images; images must lie `depth` folders below `root`."""
+    expected = "<split>/<class>/<image>" if depth == 2 else "<class>/<image>"
+    for name in names:
+        if name.count("/") < depth:
+            raise ValueError(
+                f"`labels` needs each image of {root!r} in the sub-folder of its class, {expected}; {name!r} is in "
+                "none."
+            )
+        if name.count("/") > depth:
+            raise ValueError(
+                f"`labels` needs each image of {root!r} directly in the sub-folder of its class, {expected}; {name!r} "
+                "lies deeper. Pass the folder that holds the classes, or move the images up."
+            )
+    folders = {name.rpartition("/")[0] for name in names}
+    classes = sorted({folder.split("/")[-1] for folder in folders})
+    return {folder: classes.index(folder.split("/")[-1]) for folder in folders}
 
 
 def _image_names(root):
     if not os.path.isdir(root):
         raise ValueError(f"`data` must be a folder of images, received {root!r}.")
-    names = []
-    for folder, subfolders, files in os.walk(root):
+    names, others = [], []
+    for folder, subfolders, below in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in files:
+        for name in below:
             path = Path(folder, name)
-            # Only regular files: opening a pipe would block for ever.
-            if not name.startswith(".") and path.suffix.lower() in _SUFFIXES and path.is_file():
-                names.append(path.relative_to(root).as_posix())
+            suffix = path.suffix.lower()
+            if name.startswith(".") or suffix not in _SUFFIXES | _OTHER_SUFFIXES:
+                continue
+            if path.is_file():  # Opening a pipe would block for ever.
+                (names if suffix in _SUFFIXES else others).append(path.relative_to(root).as_posix())
+    suffixes, left_out = ", ".join(sorted(_SUFFIXES)), files.count_suffixes(others)
     if not names:
-        suffixes = ", ".join(sorted(_SUFFIXES))
-        raise ValueError(f"`data` must be a folder with images ({suffixes}), {root!r} has none.")
+        has = f" It has {left_out}: convert them." if others else ""
+        raise ValueError(f"`data` must be a folder with images ({suffixes}), {root!r} has none.{has}")
+    if others:
+        warnings.warn(f"Left out of {root!r}: {left_out}. Only {suffixes} are read; convert the others.", stacklevel=4)
     return sorted(names)
 
 
@@ -408,14 +525,14 @@ def _hash(name):
     return int(hashlib.sha1(name.encode("utf-8", "surrogateescape")).hexdigest()[:8], 16)
 
 
-def _scan(root, names, size):
+def _scan(root, names, size, full_scale):
     """Returns the (height, width, channels) that all images get, from the files' headers.
 
     Removes from `names` those that are no images.
     """
     from PIL import Image
 
-    readable, skipped, colour, first = [], [], False, None
+    readable, skipped, deep, colour, first = [], [], [], False, None
     for name in names:
         path = os.path.join(root, name)
         try:
@@ -423,6 +540,7 @@ def _scan(root, names, size):
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 with Image.open(path) as image:
                     (width, height), mode = image.size, image.mode
+                    is_deep, is_lying = _is_deep(image), _orientation(image) >= 5
         except Image.DecompressionBombError as error:
             raise ValueError(f"Images must have at most {_MAX_PIXELS} pixels, {path!r}: {error}") from error
         except Exception:  # As in `row`.
@@ -430,9 +548,11 @@ def _scan(root, names, size):
             continue
         if width * height > _MAX_PIXELS:
             raise ValueError(f"Images must have at most {_MAX_PIXELS} pixels, {path!r}: {height} x {width}.")
-        if mode not in _GREY | _COLOUR:
+        if mode not in _GREY | _COLOUR and not is_deep:
             skipped.append(name)
             continue
+        if is_lying:
+            height, width = width, height
         if size is None and first is not None and (height, width) != first[1]:
             raise ValueError(
                 f"All images must have one size unless `size=(height, width)` is given: {path!r} has "
@@ -441,53 +561,120 @@ def _scan(root, names, size):
         first = first or (path, (height, width))
         colour = colour or mode in _COLOUR
         readable.append(name)
+        if is_deep:
+            deep.append(path)
     if skipped:
         _warn_skipped(root, skipped)
     if not readable:
         raise ValueError(f"`data` must be a folder of images, none of the {len(names)} in {root!r} is readable.")
+    _check_full_scale(root, deep, full_scale)
     names[:] = readable
     return (*(size or first[1]), 3 if colour else 1)
 
 
-def _decode(path, shape):
+def _check_full_scale(root, deep, full_scale):
+    """Warns where 16-bit files do not fill their range, as those of 12-bit cameras, or exceed it."""
+    from PIL import Image
+
+    peak = 0
+    for path in deep[:: math.ceil(len(deep) / _DEEP_LOOKED_AT)] if deep else ():
+        try:
+            with open(path, "rb") as file, Image.open(file) as image:
+                peak = max(peak, int(_deep_levels(image, path, 3).max()))
+        except Exception:  # As in `row`, which will skip it.
+            continue
+    if full_scale == _FULL_SCALE and 0 < peak < _SUSPECT_BELOW:
+        likely = next(scale for scale in _LIKELY_SCALES if peak <= scale)
+        warnings.warn(
+            f"The 16-bit images of {root!r} reach level {peak} of {_FULL_SCALE}, so x lies in [0, "
+            f"{peak / _FULL_SCALE:.2g}]. If they hold {likely.bit_length()} bits, pass full_scale={likely}.",
+            stacklevel=5,
+        )
+    elif peak > full_scale:
+        warnings.warn(
+            f"The 16-bit images of {root!r} reach level {peak}, more than full_scale={full_scale}: such levels become "
+            "1.",
+            stacklevel=5,
+        )
+
+
+def _is_deep(image):
+    """Whether an image has 16-bit levels, from its header."""
+    tile = image.tile[0][3] if image.tile else None
+    return (
+        image.mode.startswith("I;16")
+        or (image.format == "PPM" and image.mode == "I")
+        or (image.format == "PNG" and tile in _DEEP_PNG)
+    )
+
+
+def _deep_levels(image, path, channels):
+    """Returns the levels (H, W) or (H, W, C), uint16, of an image that `_is_deep`."""
+    if image.mode.startswith("I"):
+        # Pillow scales those of PPM files to 16 bits itself.
+        return np.asarray(image).astype(np.uint16)
+    with open(path, "rb") as file:
+        return np.squeeze(tf.io.decode_png(file.read(), channels, tf.uint16).numpy(), -1 if channels == 1 else ())
+
+
+def _orientation(image):
+    """Returns the number, 1 to 8, that EXIF gives to the way in which the camera was held; before decoding."""
+    # Pillow turns TIFF files itself. Of a PNG file it would decode the image to look for EXIF data behind it.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except Exception:  # Broken EXIF data raise nearly any type; the image may be whole.
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _decode(path, shape, full_scale):
     from PIL import Image
 
     height, width, channels = shape
-    with Image.open(path) as image:
+    turns = (None, "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE")
+    turns += ("ROTATE_270", "TRANSVERSE", "ROTATE_90")
+    # Not by its path: of a TIFF file that lies on its side, Pillow would map the wrong rows.
+    with open(path, "rb") as file, Image.open(file) as image:
         if image.width * image.height > _MAX_PIXELS:  # The file may have changed since `_scan`.
             raise ValueError("too many pixels")
-        if image.mode.startswith("I;16"):
+        turn = turns[_orientation(image) - 1]
+        if _is_deep(image):
+            levels = _deep_levels(image, path, channels).astype(np.uint32)
             # `convert` clips 16-bit levels to 255 in some releases of Pillow, and scales them in others.
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            levels = (np.minimum(levels, full_scale) * 255 + full_scale // 2) // full_scale
+            image = Image.fromarray(levels.astype(np.uint8))
         image = image.convert("L" if channels == 1 else "RGB")
+        if turn:
+            image = image.transpose(Image.Transpose[turn])
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(image).reshape(shape)
 
 
 def _warn_skipped(root, names):
-    message = f"Skipped {len(names)} undecodable image files in {root!r}, such as {names[0]!r}."
-    warnings.warn(message, stacklevel=2)
+    message = f"Skipped {len(names)} undecodable image files in {root!r} ({files.count_suffixes(names)}), such as "
+    warnings.warn(f"{message}{names[0]!r}.", stacklevel=2)
 
 
 # Batches of uint8 levels -> float32 in [0, 1].
 
 
-def _finish(rows, levels, binarize, key):
-    def scaled(x, *label):
-        x = tf.cast(x, tf.float32) / levels
-        return (x, *label) if label else x
+def _finish(rows, levels, options, epoch):
+    if options.binarize != "dynamic":
+        return rows.map(lambda x, *label: _element(tf.cast(x, tf.float32) / levels, label), _PARALLEL)
+    seed = epochs.seed_of(_key(options.key, "dynamic"), epoch)
 
-    def drawn(seed, row):
-        x, *label = row
-        x = tf.cast(_draw(x, levels, seed), tf.float32)
-        return (x, *label) if label else x
+    def drawn(i, row):
+        x = _draw(row[0], levels, tf.random.fold_in(seed, i, alg="philox"))
+        return _element(tf.cast(x, tf.float32), row[1:])
 
-    if binarize == "dynamic":
-        seeds = tf.data.Dataset.random(seed=_key(key, "dynamic"), rerandomize_each_iteration=True)
-        rows = tf.data.Dataset.zip(seeds.batch(2, drop_remainder=True), rows)
-    finish = drawn if binarize == "dynamic" else scaled
-    return rows.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return rows.enumerate().map(drawn, _PARALLEL)
+
+
+def _element(x, label):
+    return (x, *label) if label else x
 
 
 # Bernoulli(x / levels) as `x * step > u`, u uniform over 16 bits and clipped so that x = levels is always 1:

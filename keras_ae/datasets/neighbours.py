@@ -3,6 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.datasets import epochs
+from keras_ae.utils import validation
+
 
 def nearest(x, k):
     """The k nearest other rows of every row by cosine, `(N, k)` ints, nearest first.
@@ -27,7 +30,7 @@ def nearest(x, k):
     return found[~own].reshape(len(found), k)
 
 
-def pairs(x, neighbours=None, batch_size=512, seed=0):
+def pairs(x, neighbours=None, batch_size=512, seed=0, *, first_epoch=0):
     """Batches of rows x_i and, with `neighbours`, pairs (x_i, x_j), j one of i's neighbours, drawn anew every epoch.
 
     Args:
@@ -35,10 +38,15 @@ def pairs(x, neighbours=None, batch_size=512, seed=0):
         neighbours: ints `(N, k)`, of `nearest`; None for batches of x alone.
         batch_size: int. All batches have this size: an epoch leaves out the N modulo batch_size rows that come last in
             its random order. Fewer than `batch_size` rows are one batch.
-        seed: int, of order and draws.
+        seed: non-negative int, of order and draws: both follow from the seed and the number of the epoch.
+        first_epoch: int, epochs that an interrupted training has completed. An epoch counts once its second batch has
+            been asked for, so you may look at the first one.
 
     Returns:
         `tf.data.Dataset` of `floor(N / batch_size)` batches an epoch.
+
+    Raises:
+        ValueError: if there are no rows, or `neighbours` has not one row of row numbers for each of them.
 
     Example:
 
@@ -46,14 +54,23 @@ def pairs(x, neighbours=None, batch_size=512, seed=0):
         model.fit(ka.datasets.pairs(x, ka.datasets.nearest(x, 10)), epochs=30)
     """
     n = x.shape[0]
-    batch_size = min(batch_size, n)
-    random = np.random.default_rng(seed)
+    if n == 0:
+        raise ValueError("x: expected at least one row, received none.")
+    batch_size = min(validation.positive_int("batch_size", batch_size), n)
+    seed = epochs.whole_number("seed", seed)
+    if neighbours is not None:
+        neighbours = np.asarray(neighbours)
+        if neighbours.ndim != 2 or len(neighbours) != n or neighbours.size == 0:
+            raise ValueError(
+                f"neighbours: expected numbers of rows, ({n}, k), as of `nearest`; received {neighbours.shape}."
+            )
 
     def dense(rows):
         block = x[rows]
         return (block.toarray() if hasattr(block, "toarray") else block).astype(np.float32, copy=False)
 
-    def batches():
+    def batches(epoch):
+        random = np.random.default_rng([seed, epoch])
         order = random.permutation(n)
         for i in range(0, n - batch_size + 1, batch_size):
             rows = order[i : i + batch_size]
@@ -64,5 +81,9 @@ def pairs(x, neighbours=None, batch_size=512, seed=0):
                 yield dense(rows), dense(others)
 
     spec = tf.TensorSpec((batch_size, x.shape[1]), tf.float32)
-    made = tf.data.Dataset.from_generator(batches, output_signature=spec if neighbours is None else (spec, spec))
-    return made.apply(tf.data.experimental.assert_cardinality(n // batch_size)).prefetch(2)
+    signature = spec if neighbours is None else (spec, spec)
+
+    def make(epoch):
+        return tf.data.Dataset.from_generator(batches, output_signature=signature, args=(epoch,))
+
+    return epochs.numbered(make, n // batch_size, first_epoch)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.datasets import epochs
 from keras_ae.utils import validation
 
 UNKNOWN = -1
@@ -44,10 +45,11 @@ def keep_labels(y, count, seed=0):
     return kept
 
 
-def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
+def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_epoch=0):
     """Batches with a stated number of labelled rows: mixed at random, most batches of few labels would have none.
 
-    Each epoch visits every unlabelled row once, in a new order, and the labelled ones, shuffled, again and again.
+    Each epoch visits every unlabelled row once, in a new order, and the labelled ones, shuffled, again and again. The
+    order follows from the seed and the number of the epoch.
 
     Args:
         x: `(N, ...)` array.
@@ -55,7 +57,9 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
         batch_size: int, rows of a batch; the last of an epoch has fewer unlabelled ones.
         labelled: int, labelled rows of each batch, 1 to batch_size - 1.
         num_classes: int, K, by which labels are checked; a class without a label is warned of.
-        seed: int, of the order.
+        seed: non-negative int, of the order.
+        first_epoch: int, epochs that an interrupted training has completed. An epoch counts once its second batch has
+            been asked for, so you may look at the first one.
 
     Returns:
         `tf.data.Dataset` of (x, y), labelled rows first; y int32.
@@ -75,6 +79,7 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
         validation.positive_int("labelled", labelled),
     )
     num_classes = validation.positive_int("num_classes", num_classes)
+    seed = epochs.whole_number("seed", seed)
     if len(x) != len(y):
         raise ValueError(f"y: expected a label for each of the {len(x)} rows, received {len(y)}.")
     known = np.flatnonzero(y != UNKNOWN)
@@ -86,13 +91,25 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0):
         raise ValueError(f"labelled: expected 1 to batch_size - 1 = {batch_size - 1}; received {labelled}.")
     # In memory once, and gathered: the rows of a batch lie anywhere.
     images, labels = tf.constant(x), tf.constant(y.astype("int32"))
-    first = tf.data.Dataset.from_tensor_slices(known).shuffle(len(known), seed=seed).repeat().batch(labelled)
-    second = tf.data.Dataset.from_tensor_slices(unknown).shuffle(len(unknown), seed=seed + 1)
-    second = second.batch(batch_size - labelled)
-    rows = tf.data.Dataset.zip(first, second).map(lambda a, b: tf.concat([a, b], axis=0))
-    batches = rows.map(lambda i: (tf.gather(images, i), tf.gather(labels, i))).prefetch(tf.data.AUTOTUNE)
-    steps = -(-len(unknown) // (batch_size - labelled))
-    return batches.apply(tf.data.experimental.assert_cardinality(steps))
+    others = batch_size - labelled
+    steps = -(-len(unknown) // others)
+
+    def orders(epoch):
+        random = np.random.default_rng([seed, epoch])
+        rounds = -(-steps * labelled // len(known))
+        return np.concatenate([random.permutation(known) for _ in range(rounds)]), random.permutation(unknown)
+
+    def make(epoch):
+        first, second = tf.numpy_function(orders, [epoch], (tf.int64, tf.int64))
+        first, second = tf.ensure_shape(first, [None]), tf.ensure_shape(second, [None])
+
+        def batch(i):
+            i = tf.concat([first[i * labelled : (i + 1) * labelled], second[i * others : (i + 1) * others]], axis=0)
+            return tf.gather(images, i), tf.gather(labels, i)
+
+        return tf.data.Dataset.range(steps).map(batch)
+
+    return epochs.numbered(make, steps, first_epoch)
 
 
 def _unmasked(y):

@@ -1,7 +1,6 @@
 """Windows of noisy speech and the clean speech in it, from pairs of files or mixed on the fly."""
 
 import hashlib
-import itertools
 import math
 import os
 import pathlib
@@ -12,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import fft
 
-from keras_ae.datasets import audio
+from keras_ae.datasets import audio, epochs
 from keras_ae.utils import validation
 
 SPLITS = ("train", "validation")
@@ -174,7 +173,7 @@ def mixtures(
         noise_dir: folder of noises; None for coloured ones alone.
         window: int, samples of a window.
         batch_size: int; every batch has this size.
-        seed: non-negative int. Equal seeds give equal sequences of epochs.
+        seed: non-negative int. The draws follow from it and the number of the epoch.
         rate: int, Hz, of the windows.
         snr: `(least, greatest)`, dB.
         level: `(least, greatest)`, dBFS of the noisy window's RMS.
@@ -183,7 +182,8 @@ def mixtures(
         batches: int, batches an epoch. Defaults to as many as the seconds of clean speech fill, but 1 at least.
         fixed: bool, whether all epochs are alike. Defaults to True for `"validation"` alone: equal mixtures make epochs
             comparable.
-        first_epoch: int, epochs that a training which goes on has behind it.
+        first_epoch: int, epochs that an interrupted training has completed. An epoch counts once its second batch has
+            been asked for, so you may look at the first one.
 
     Returns:
         `tf.data.Dataset` of `batches` pairs (noisy, clean), float32 `(batch_size, window)` in [-1, 1].
@@ -200,7 +200,7 @@ def mixtures(
         model.fit(noisy_clean, validation_data=held_out, epochs=100)
     """
     window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
-    audio.check_rate(rate)
+    rate, seed = audio.check_rate(rate), epochs.whole_number("seed", seed)
     clean = _clips(clean_dir, split)
     noise = [] if noise_dir is None else _clips(noise_dir, split)
     if batches is None:
@@ -209,15 +209,15 @@ def mixtures(
     fixed = split == "validation" if fixed is None else fixed
     mixer = _Mixer(clean, noise, window, rate, snr, level, _augmentation(augmentation))
     # Splits of one seed must not share their draws.
-    epochs, key = itertools.count(first_epoch), (seed, SPLITS.index(split) if split else len(SPLITS))
+    key = (seed, SPLITS.index(split) if split else len(SPLITS))
 
-    def generate():
-        rng = np.random.default_rng([*key, 0 if fixed else next(epochs)])
+    def generate(epoch):
+        rng = np.random.default_rng([*key, epoch])
         for _ in range(batches):
             rows = [mixer(rng) for _ in range(batch_size)]
             yield tuple(np.stack(column) for column in zip(*rows, strict=True))
 
-    return _dataset(generate, (batch_size, window), batches)
+    return _dataset(generate, (batch_size, window), batches, first_epoch, not fixed)
 
 
 def pairs(clean_dir, noisy_dir, split=None):
@@ -269,7 +269,8 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
         hop: int, samples. Defaults to `window`.
         rate: int, Hz; files of other rates are resampled, and channels averaged.
         shuffle: bool, whether the order is random, anew at each epoch.
-        first_epoch: int, epochs that a training which goes on has behind it.
+        first_epoch: int, epochs that an interrupted training has completed. An epoch counts once its second batch has
+            been asked for, so you may look at the first one.
 
     Returns:
         `tf.data.Dataset` of pairs (noisy, clean), float32 `(B, window)` in [-1, 1].
@@ -287,11 +288,10 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
     hop = validation.positive_int("hop", window if hop is None else hop)
     if not pairs:
         raise ValueError("`pairs` must have at least one pair of files, received none.")
-    audio.check_rate(rate)
+    rate, seed = audio.check_rate(rate), epochs.whole_number("seed", seed)
     clips = [_paired(pair) for pair in pairs]
     lengths = [math.ceil(clean.frames * rate / clean.rate) for clean, _ in clips]
     ends = np.cumsum([1 + math.ceil(max(0, length - window) / hop) for length in lengths])
-    epochs = itertools.count(first_epoch)
 
     def row(number):
         i = np.searchsorted(ends, number, side="right")
@@ -309,21 +309,24 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
                 number = rng.integers(ends[-1])
         raise ValueError(f"{_DRAWS} windows could not be read; the last: {reason}")
 
-    def generate():
-        order, rng = np.arange(ends[-1]), np.random.default_rng([seed, next(epochs) if shuffle else 0])
+    def generate(epoch):
+        order, rng = np.arange(ends[-1]), np.random.default_rng([seed, epoch])
         if shuffle:
             rng.shuffle(order)
         for start in range(0, len(order), batch_size):
             rows = [drawn(number, rng) for number in order[start : start + batch_size]]
             yield tuple(np.stack(column) for column in zip(*rows, strict=True))
 
-    return _dataset(generate, (None, window), math.ceil(ends[-1] / batch_size))
+    return _dataset(generate, (None, window), math.ceil(ends[-1] / batch_size), first_epoch, shuffle)
 
 
-def _dataset(generate, shape, batches):
+def _dataset(generate, shape, batches, first_epoch, is_random):
     spec = tf.TensorSpec(shape, tf.float32)
-    rows = tf.data.Dataset.from_generator(generate, output_signature=(spec, spec))
-    return rows.apply(tf.data.experimental.assert_cardinality(batches)).prefetch(tf.data.AUTOTUNE)
+
+    def make(epoch):
+        return tf.data.Dataset.from_generator(generate, output_signature=(spec, spec), args=(epoch,))
+
+    return epochs.numbered(make, batches, first_epoch, is_random)
 
 
 # Files.

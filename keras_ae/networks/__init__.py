@@ -1,5 +1,6 @@
 """Encoders, decoders, generators and critics, as Keras models."""
 
+from keras_ae.networks.adapters import from_mean_log_var
 from keras_ae.networks.images import (
     conv_decoder,
     conv_encoder,
@@ -16,6 +17,7 @@ __all__ = [
     "WaveformGenerator",
     "conv_decoder",
     "conv_encoder",
+    "from_mean_log_var",
     "mlp_decoder",
     "mlp_encoder",
     "residual_decoder",

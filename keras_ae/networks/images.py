@@ -1,18 +1,37 @@
-"""Encoders and decoders for images, as plain Keras models; any Keras model of the right shapes does as well.
+"""Encoders and decoders for images, series, volumes and tables; any Keras model of the right shapes does as well.
 
 An encoder maps x to raw parameters `(B, parameters * latent_dim)`: 1 for a point, 2 for `[mean | raw scale]`. A decoder
-maps codes `(B, latent_dim)` to raw outputs: `(B, H, W, parameters * C)`, or `(B, H, W, C, 256)` for
-`output_shape=(H, W, C, 256)`, the logits of the categorical likelihood. With a `condition_shape` a network receives
-`[x, condition]` or `[z, condition]`: one-hot labels `(num_classes,)`, attributes, or the part of an image that is seen.
+maps codes `(B, latent_dim)` to raw outputs of x's shape, the last axis times `parameters`. Convolutions have as many
+dimensions as the shape says: series `(T, C)`, images `(H, W, C)`, volumes `(D, H, W, C)`, of any size.
+
+**Codes that are maps.** `latent_dim=(h, w, C)` makes the code a small image (for series `(t, C)`, for volumes
+`(d, h, w, C)`): the encoder returns `(B, h, w, parameters * C)`, and the decoder takes `(B, h, w, C)`. Every stage
+halves the size and rounds up, so that `conv_encoder((28, 28, 1), (7, 7, 2), filters=(32, 64))` fits.
+
+**Levels.** For the categorical likelihood pass `levels=256`: the decoder returns logits, `(..., C, 256)` for the output
+shape `(..., C)`. An output shape of four axes whose last is 256, `(H, W, C, 256)`, means the same; all others are plain
+shapes.
+
+**Conditions.** With a `condition_shape` a network receives `[x, condition]` or `[z, condition]`: one-hot labels
+`(num_classes,)`, attributes, or the part of an image that is seen. It joins after the convolutions of an encoder, and
+before those of a decoder.
+
+`filters` and `hidden` are ints, or one int for a single stage or layer. Wrong arguments raise a `ValueError` that names
+them. Data are channels-last, whatever `keras.config.image_data_format()` says.
 """
 
 import math
 
 import keras
+import numpy as np
 from keras import layers
+
+from keras_ae.utils import validation
 
 # One factor of two for every stage of a convolutional network.
 _STRIDE = 2
+_CHANNELS = {"data_format": "channels_last"}
+_LEVELS = 256
 
 
 def mlp_encoder(
@@ -29,10 +48,12 @@ def mlp_encoder(
 
     With `kernel_regularizer=priors.NormalWeights(rows)` the weights have a prior.
     """
-    x = keras.Input(input_shape)
-    inputs, x = _with_condition(x, layers.Flatten()(x), condition_shape)
-    x = _dense_head(x, hidden, activation, parameters * latent_dim, kernel_regularizer)
-    return keras.Model(inputs, x, name=name)
+    shape, code = _shape("input_shape", input_shape), _raw_code(latent_dim, parameters)
+    hidden, activation = _sizes("hidden", hidden), _activation(activation)
+    x = keras.Input(shape)
+    inputs, x = _with_condition(x, _flat(x), condition_shape)
+    x = _dense_head(x, hidden, activation, math.prod(code), kernel_regularizer)
+    return keras.Model(inputs, layers.Reshape(code)(x) if len(code) > 1 else x, name=name)
 
 
 def mlp_decoder(
@@ -43,14 +64,17 @@ def mlp_decoder(
     activation="relu",
     condition_shape=None,
     kernel_regularizer=None,
+    levels=None,
     name="decoder",
 ):
-    """Dense layers `hidden`, then raw outputs of `output_shape`, channels times `parameters`."""
-    shape = _raw_shape(output_shape, parameters)
-    z = keras.Input((latent_dim,))
-    inputs, x = _with_condition(z, z, condition_shape)
-    x = _dense_head(x, hidden, activation, math.prod(shape), kernel_regularizer)
-    return keras.Model(inputs, layers.Reshape(shape)(x), name=name)
+    """Dense layers `hidden`, then raw outputs of `output_shape`, the last axis times `parameters`."""
+    shape, levels = _output_shape(output_shape, parameters, levels)
+    hidden, activation = _sizes("hidden", hidden), _activation(activation)
+    raw = _raw_shape(shape, parameters, levels)
+    z = keras.Input(_raw_code(latent_dim, 1))
+    inputs, x = _with_condition(z, _flat(z), condition_shape)
+    x = _dense_head(x, hidden, activation, math.prod(raw), kernel_regularizer)
+    return keras.Model(inputs, layers.Reshape(raw)(x), name=name)
 
 
 def conv_encoder(
@@ -66,13 +90,16 @@ def conv_encoder(
 ):
     """Convolutions of stride 2 with `filters` channels, dense layers `hidden`, then `(B, parameters * latent_dim)`.
 
-    A condition joins before the dense layers.
+    With a map as `latent_dim` the dense layers work at each place of it.
+
+    Example: `ka.networks.conv_encoder((1000, 3), latent_dim=8, filters=(32, 64, 64), parameters=2)    # series`
     """
-    x = inputs = keras.Input(input_shape)
+    shape, filters, hidden = _with_channels("input_shape", input_shape), _stages(filters), _sizes("hidden", hidden)
+    kernel_size, activation = _sizes("kernel_size", kernel_size, len(shape) - 1), _activation(activation)
+    x = inputs = keras.Input(shape)
     for channels in filters:
-        x = layers.Conv2D(channels, kernel_size, _STRIDE, padding="same", activation=activation)(x)
-    inputs, x = _with_condition(inputs, layers.Flatten()(x), condition_shape)
-    return keras.Model(inputs, _dense_head(x, hidden, activation, parameters * latent_dim), name=name)
+        x = _conv(x, channels, kernel_size, _STRIDE, activation)
+    return _encoder(inputs, x, latent_dim, filters, hidden, parameters, activation, condition_shape, name)
 
 
 def conv_decoder(
@@ -84,86 +111,243 @@ def conv_decoder(
     kernel_size=3,
     activation="relu",
     condition_shape=None,
+    levels=None,
     name="decoder",
 ):
-    """The mirror of `conv_encoder`: one transposed convolution of stride 2 for each of `filters`, cropped to size."""
-    z = keras.Input((latent_dim,))
-    inputs, x = _with_condition(z, z, condition_shape)
-    x = _seed_image(x, output_shape, filters, hidden, activation)
+    """The mirror of `conv_encoder`: one transposed convolution of stride 2 for each of `filters`, cropped to size.
+
+    Example: `ka.networks.conv_decoder(8, (1000, 3), filters=(64, 64, 32))    # series`
+    """
+    shape, levels = _output_shape(output_shape, parameters, levels)
+    shape, filters, hidden = _with_channels("output_shape", shape), _stages(filters), _sizes("hidden", hidden)
+    kernel_size, activation = _sizes("kernel_size", kernel_size, len(shape) - 1), _activation(activation)
+    inputs, x = _seed_image(latent_dim, shape, filters, hidden, activation, condition_shape)
     for channels in filters[1:]:
-        x = layers.Conv2DTranspose(channels, kernel_size, _STRIDE, padding="same", activation=activation)(x)
-    raw_channels = math.prod(_raw_shape(output_shape, parameters)[2:])
-    x = layers.Conv2DTranspose(raw_channels, kernel_size, _STRIDE, padding="same")(x)
-    return keras.Model(inputs, _crop(x, output_shape, parameters), name=name)
+        x = _conv_transpose(x, channels, kernel_size, activation)
+    x = _conv_transpose(x, _raw_channels(shape, parameters, levels), kernel_size)
+    return keras.Model(inputs, _cropped(x, _raw_shape(shape, parameters, levels), len(shape) - 1), name=name)
 
 
 def residual_encoder(
-    input_shape, latent_dim, filters=(32, 64), hidden=(), parameters=1, activation="relu", name="encoder"
+    input_shape,
+    latent_dim,
+    filters=(32, 64),
+    hidden=(),
+    parameters=1,
+    activation="relu",
+    condition_shape=None,
+    name="encoder",
 ):
     """A stage for each of `filters`: a residual block that halves the size first (He 2016, pre-activation)."""
-    x = inputs = keras.Input(input_shape)
-    x = layers.Conv2D(filters[0], 3, padding="same")(x)
+    shape, filters, hidden = _with_channels("input_shape", input_shape), _stages(filters), _sizes("hidden", hidden)
+    activation = _activation(activation)
+    inputs = keras.Input(shape)
+    x = _conv(inputs, filters[0], 3)
     for channels in filters:
-        x = _residual_block(x, channels, activation, layers.Conv2D(channels, 3, _STRIDE, padding="same"))
-    x = layers.Flatten()(layers.Activation(activation)(x))
-    return keras.Model(inputs, _dense_head(x, hidden, activation, parameters * latent_dim), name=name)
+        y = _conv(_activated(x, activation), channels, 3, _STRIDE)
+        y = _conv(_activated(y, activation), channels, 3)
+        pooling = _of_rank(x, layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D)
+        x = layers.Add()([_conv(pooling(_STRIDE, padding="same", **_CHANNELS)(x), channels, 1), y])
+    x = _activated(x, activation)
+    return _encoder(inputs, x, latent_dim, filters, hidden, parameters, activation, condition_shape, name)
 
 
 def residual_decoder(
-    latent_dim, output_shape, filters=(64, 32), hidden=(), parameters=1, activation="relu", name="decoder"
+    latent_dim,
+    output_shape,
+    filters=(64, 32),
+    hidden=(),
+    parameters=1,
+    activation="relu",
+    condition_shape=None,
+    levels=None,
+    name="decoder",
 ):
     """The mirror of `residual_encoder`: a residual block for each of `filters`, doubled in size, cropped at the end."""
-    inputs = keras.Input((latent_dim,))
-    x = _seed_image(inputs, output_shape, filters, hidden, activation)
+    shape, levels = _output_shape(output_shape, parameters, levels)
+    shape, filters, hidden = _with_channels("output_shape", shape), _stages(filters), _sizes("hidden", hidden)
+    activation = _activation(activation)
+    inputs, x = _seed_image(latent_dim, shape, filters, hidden, activation, condition_shape)
     for channels in filters:
-        up = layers.Conv2DTranspose(channels, 3, _STRIDE, padding="same")
-        x = _residual_block(x, channels, activation, up)
-    raw_channels = math.prod(_raw_shape(output_shape, parameters)[2:])
-    x = layers.Conv2D(raw_channels, 3, padding="same")(layers.Activation(activation)(x))
-    return keras.Model(inputs, _crop(x, output_shape, parameters), name=name)
+        y = _conv_transpose(_activated(x, activation), channels, 3)
+        y = _conv(_activated(y, activation), channels, 3)
+        x = layers.Add()([_conv(_doubled(x), channels, 1), y])
+    x = _conv(_activated(x, activation), _raw_channels(shape, parameters, levels), 3)
+    return keras.Model(inputs, _cropped(x, _raw_shape(shape, parameters, levels), len(shape) - 1), name=name)
+
+
+# Parts of networks.
+
+
+def _encoder(inputs, x, latent_dim, filters, hidden, parameters, activation, condition_shape, name):
+    """What follows the convolutions x."""
+    code = _raw_code(latent_dim, parameters)
+    if len(code) == 1:
+        inputs, x = _with_condition(inputs, _flat(x), condition_shape)
+    else:
+        _check_map(code[:-1], x.shape[1:-1], inputs.shape[1:], filters)
+        inputs, x = _with_condition(inputs, x, condition_shape)
+    return keras.Model(inputs, _dense_head(x, hidden, activation, code[-1]), name=name)
+
+
+def _seed_image(latent_dim, output_shape, filters, hidden, activation, condition_shape):
+    """The inputs of a decoder, and the smallest image, from which len(filters) doublings reach the wanted size."""
+    code = _raw_code(latent_dim, 1)
+    smallest = tuple(math.ceil(size / _STRIDE ** len(filters)) for size in output_shape[:-1])
+    z = keras.Input(code)
+    inputs, x = _with_condition(z, z, condition_shape)
+    if len(code) == 1:
+        shape = (*smallest, filters[0])
+        x = _dense(x, (*hidden, math.prod(shape)), activation)
+        return inputs, layers.Reshape(shape)(x)
+    _check_map(code[:-1], smallest, output_shape, filters)
+    return inputs, _dense(x, (*hidden, filters[0]), activation)
 
 
 def _with_condition(inputs, x, condition_shape):
-    """The inputs of a network, and vectors x, each joined by a condition where there is one."""
+    """The inputs of a network, and vectors or maps x, each joined by a condition where there is one."""
     if condition_shape is None:
         return inputs, x
-    condition = keras.Input(condition_shape, name="condition")
-    return [inputs, condition], layers.Concatenate()([x, layers.Flatten()(condition)])
+    condition = keras.Input(_shape("condition_shape", condition_shape), name="condition")
+    flat, places = _flat(condition), x.shape[1:-1]
+    if places:  # each place of a map sees the whole condition
+        flat = layers.Reshape((*places, flat.shape[-1]))(layers.RepeatVector(math.prod(places))(flat))
+    return [inputs, condition], layers.Concatenate()([x, flat])
+
+
+def _flat(x):
+    return x if len(x.shape) == 2 else layers.Flatten(**_CHANNELS)(x)
+
+
+def _dense(x, hidden, activation, kernel_regularizer=None):
+    for units in hidden:
+        x = layers.Dense(units, activation=activation, kernel_regularizer=kernel_regularizer)(x)
+    return x
 
 
 def _dense_head(x, hidden, activation, width, kernel_regularizer=None):
-    for units in hidden:
-        x = layers.Dense(units, activation=activation, kernel_regularizer=kernel_regularizer)(x)
+    x = _dense(x, hidden, activation, kernel_regularizer)
     return layers.Dense(width, kernel_regularizer=kernel_regularizer)(x)
 
 
-def _raw_shape(output_shape, parameters):
-    if len(output_shape) == 4:  # levels of a categorical likelihood
-        return tuple(output_shape)
-    return (*output_shape[:-1], output_shape[-1] * parameters)
+def _of_rank(x, *kinds):
+    """The layer of as many dimensions as x has between its batch and its channels."""
+    return kinds[len(x.shape) - 3]
 
 
-def _seed_image(x, output_shape, filters, hidden, activation):
-    """Dense layers up to the smallest image, from which len(filters) doublings reach at least the wanted size."""
-    height, width = (math.ceil(size / _STRIDE ** len(filters)) for size in output_shape[:2])
-    for units in (*hidden, height * width * filters[0]):
-        x = layers.Dense(units, activation=activation)(x)
-    return layers.Reshape((height, width, filters[0]))(x)
+def _conv(x, channels, kernel_size, strides=1, activation=None):
+    kind = _of_rank(x, layers.Conv1D, layers.Conv2D, layers.Conv3D)
+    return kind(channels, kernel_size, strides, padding="same", activation=activation, **_CHANNELS)(x)
 
 
-def _crop(x, output_shape, parameters):
-    height, width = (have - want for have, want in zip(x.shape[1:3], output_shape[:2], strict=True))
-    if height or width:
-        x = layers.Cropping2D(((0, height), (0, width)))(x)
-    shape = _raw_shape(output_shape, parameters)
-    return layers.Reshape(shape)(x) if len(shape) == 4 else x
+def _conv_transpose(x, channels, kernel_size, activation=None):
+    kind = _of_rank(x, layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+    return kind(channels, kernel_size, _STRIDE, padding="same", activation=activation, **_CHANNELS)(x)
 
 
-def _residual_block(x, channels, activation, resize):
-    y = resize(layers.Activation(activation)(x))
-    y = layers.Conv2D(channels, 3, padding="same")(layers.Activation(activation)(y))
-    if isinstance(resize, layers.Conv2DTranspose):
-        x = layers.UpSampling2D(_STRIDE)(x)
-    else:
-        x = layers.AveragePooling2D(_STRIDE, padding="same")(x)
-    return layers.Add()([layers.Conv2D(channels, 1)(x), y])
+def _activated(x, activation):
+    return layers.Activation(activation)(x)
+
+
+def _doubled(x):
+    if len(x.shape) == 3:
+        return layers.UpSampling1D(_STRIDE)(x)  # knows no other order of axes
+    return _of_rank(x, None, layers.UpSampling2D, layers.UpSampling3D)(_STRIDE, **_CHANNELS)(x)
+
+
+def _cropped(x, raw, rank):
+    """x without what goes beyond the first `rank` sizes of `raw`, in the shape `raw`."""
+    beyond = tuple((0, have - want) for have, want in zip(x.shape[1:-1], raw[:rank], strict=True))
+    if any(after for _, after in beyond):
+        if rank == 1:
+            x = layers.Cropping1D(beyond[0])(x)  # knows no other order of axes
+        else:
+            x = _of_rank(x, None, layers.Cropping2D, layers.Cropping3D)(beyond, **_CHANNELS)(x)
+    return layers.Reshape(raw)(x) if len(raw) > len(x.shape) - 1 else x
+
+
+# Arguments.
+
+
+def _raw_code(latent_dim, parameters):
+    """Shape of the raw parameters of a code."""
+    code = _shape("latent_dim", latent_dim)
+    return (*code[:-1], code[-1] * validation.positive_int("parameters", parameters))
+
+
+def _raw_shape(shape, parameters, levels):
+    return (*shape, levels) if levels else (*shape[:-1], shape[-1] * parameters)
+
+
+def _raw_channels(shape, parameters, levels):
+    return shape[-1] * (levels or parameters)
+
+
+def _output_shape(output_shape, parameters, levels):
+    """Shape of x, and the number of its levels or None."""
+    shape = _shape("output_shape", output_shape)
+    parameters = validation.positive_int("parameters", parameters)
+    if levels is None and len(shape) == 4 and shape[-1] == _LEVELS:
+        shape, levels = shape[:-1], _LEVELS
+    if levels is None:
+        return shape, None
+    levels = validation.positive_int("levels", levels)
+    if levels < 2:
+        raise ValueError(f"levels: expected two or more, such as 256; received {levels}.")
+    if parameters != 1:
+        raise ValueError(
+            f"parameters: expected 1 with levels={levels}, as each level has one logit; received {parameters}."
+        )
+    return shape, levels
+
+
+def _with_channels(name, shape):
+    shape = _shape(name, shape)
+    if not 2 <= len(shape) <= 4:
+        raise ValueError(f"{name}: expected (T, C), (H, W, C) or (D, H, W, C), channels last; received {shape}.")
+    return shape
+
+
+def _shape(name, shape):
+    shape = _sizes(name, shape)
+    if not shape:
+        raise ValueError(f"{name}: expected at least one axis, received ().")
+    return shape
+
+
+def _stages(filters):
+    filters = _sizes("filters", filters)
+    if not filters:
+        raise ValueError("filters: expected one stage or more, received none.")
+    return filters
+
+
+def _sizes(name, sizes, count=None):
+    """Positive ints as a tuple, of one int, or of any sequence of them; `count` of them where it is given."""
+    try:
+        is_one = np.ndim(sizes) == 0 and not isinstance(sizes, str)
+        found = (sizes,) * (count or 1) if is_one else tuple(sizes)
+        found = tuple(validation.positive_int(name, size) for size in found)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected positive whole numbers, or one of them; received {sizes!r}.") from None
+    if count is not None and len(found) != count:
+        raise ValueError(f"{name}: expected one number, or {count}, one for each axis; received {sizes!r}.")
+    return found
+
+
+def _activation(activation):
+    try:
+        return keras.activations.get(activation)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"activation: expected a function, or the name of one of Keras's such as 'relu'; received {activation!r}."
+        ) from error
+
+
+def _check_map(places, reached, shape, filters):
+    if tuple(places) != tuple(reached):
+        raise ValueError(
+            f"latent_dim: {len(filters)} stages of stride 2 lead from {tuple(shape)} to a code of "
+            f"({', '.join(map(str, reached))}, C); received {tuple(places)} before the channels. Change it, or the "
+            "number of `filters`."
+        )

@@ -27,7 +27,7 @@ class WaveformGenerator(keras.Model):
         c = (conv_K ... conv_1)(x),    y = tanh(deconv_1 ... deconv_K)([c, z]),    deconv_k also sees conv_k's output
 
     Args:
-        filters: ints, channels of each stage of stride 2; the code has the last of them.
+        filters: ints, channels of each stage of stride 2; the code has the last of them. An int is one stage.
         kernel_size: int, samples at the rate of each stage.
 
     Called on x `(B, T)`, or on `[x, z]` with noise z `(B, T / multiple, filters[-1])`; without it z is 0. Returns
@@ -48,7 +48,7 @@ class WaveformGenerator(keras.Model):
         super().__init__(**kwargs)
         self.filters = _checked_filters(filters)
         self.kernel_size = validation.positive_int("kernel_size", kernel_size)
-        options = {"kernel_size": kernel_size, "strides": 2, "padding": "same"}
+        options = {"kernel_size": self.kernel_size, "strides": 2, "padding": "same", "data_format": "channels_last"}
         self.down = [layers.Conv1D(channels, **options) for channels in self.filters]
         self.up = [layers.Conv1DTranspose(channels, **options) for channels in (*self.filters[-2::-1], 1)]
         self.bends = [layers.PReLU(shared_axes=[1]) for _ in (*self.filters, *self.filters[1:])]
@@ -117,10 +117,10 @@ def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"
     inputs = [keras.Input((window,), name=each) for each in ("waveform", "noisy")]
     x = layers.Concatenate()([layers.Reshape((window, 1))(each) for each in inputs])
     for channels in filters:
-        x = layers.Conv1D(channels, kernel_size, 2, padding="same")(x)
+        x = layers.Conv1D(channels, kernel_size, 2, padding="same", data_format="channels_last")(x)
         x = layers.LeakyReLU(0.3)(layers.GroupNormalization(groups=-1)(x))
-    x = layers.Conv1D(1, 1)(x)
-    return keras.Model(inputs, layers.Dense(1)(layers.Flatten()(x)), name=name)
+    x = layers.Conv1D(1, 1, data_format="channels_last")(x)
+    return keras.Model(inputs, layers.Dense(1)(layers.Flatten(data_format="channels_last")(x)), name=name)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -184,8 +184,7 @@ class SpectralGenerator(keras.Model):
     ):
         super().__init__(**kwargs)
         sizes = {"frame": frame, "hop": hop, "units": units, "depth": depth, "taps": taps, "memory": memory}
-        for name, size in sizes.items():
-            validation.positive_int(name, size)
+        frame, hop, units, depth, taps, memory = (validation.positive_int(*each) for each in sizes.items())
         if frame % hop or frame % 2 or frame == hop:
             raise ValueError(
                 f"frame and hop: expected an even frame of two or more whole hops; received {frame} and {hop}."
@@ -300,6 +299,7 @@ class SpectralGenerator(keras.Model):
 
 
 def _checked_filters(filters):
+    filters = (filters,) if np.ndim(filters) == 0 else filters
     if not len(filters):
         raise ValueError("filters: expected one stage or more, received none.")
     return tuple(validation.positive_int("filters", channels) for channels in filters)

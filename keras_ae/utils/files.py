@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and a count of files by their suffix."""
 
 import contextlib
 import os
 import pathlib
 import uuid
+from collections import Counter
 
 _SUFFIX = 16  # characters
 
@@ -42,3 +43,9 @@ def sync(path):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def count_suffixes(names):
+    """Says how many files of each suffix there are, the most frequent first: `"3 .mp3, 1 .aif"`."""
+    counts = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in names)
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items(), key=lambda each: (-each[1], each)))

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 from keras_ae.datasets import audio
 
@@ -341,6 +342,59 @@ def test_nothing_remains_of_a_write_that_fails(tmp_path):
     with pytest.raises(OSError, match=r"y\.flac' could not be written"):  # FLAC has at most 8 channels.
         audio.write(tmp_path / "y.flac", tone(channels=9), RATE)
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == before
+
+
+def test_what_audio_was_given_is_named_and_what_to_do(tmp_path):
+    x = tone(channels=2).astype(float)
+    for sound, message in (
+        (x.T, r"1 to 64 channels, received \(2, 8000\). That looks like \(channels, T\): pass `audio.T`"),
+        (tf.constant(x.T), r"\(2, 8000\). That looks like"),
+        (np.zeros((100, 100)), r"1 to 64 channels, received \(100, 100\)\.$"),
+        (x[:, 0].tolist(), r"received list of float. Make an array of it: np.asarray\(audio, 'float32'\)"),
+        (x.tolist(), "received list of list. Make an array"),
+        (tuple(x[:3, 0]), "received tuple of float64. Make an array"),
+        (0.5, "received float. Make an array"),
+        ((1000 * x).astype("int16"), r"received int16 \(8000, 2\). Divide integers by their full scale"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            audio.write(tmp_path / "x.wav", sound, RATE)
+    for sound in (x, tf.constant(x), [x[:10], x[10:]], (block for block in (x[:10], x[10:]))):
+        audio.write(tmp_path / "x.wav", sound, RATE)
+        np.testing.assert_allclose(audio.read(tmp_path / "x.wav")[0], x, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [16000.0, np.float32(16000), np.int64(16000)])
+def test_whole_rates_of_any_type_are_taken(tmp_path, rate):
+    audio.write(tmp_path / "x.wav", tone(), rate)
+    assert audio.header(tmp_path / "x.wav").rate == 16000
+    x, read = audio.read(tmp_path / "x.wav", rate=rate / 2)
+    assert x.shape == (4000, 1) and read == 8000 and isinstance(read, int)
+    assert sum(len(block) for block in audio.blocks(tmp_path / "x.wav", rate=rate / 2)) == 4000
+
+
+@pytest.mark.parametrize("rate", [16000.5, "16000", None, True, float("nan"), 100.0])
+def test_other_rates_are_named(tmp_path, rate):
+    with pytest.raises(ValueError, match=rf"`rate` must be an integer of 8000 to 192000 Hz, received {rate!r}\."):
+        audio.write(tmp_path / "x.wav", tone(), rate)
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_files_of_formats_that_are_not_read_are_counted(tmp_path, recwarn):
+    for name in ("a.wav", "b.mp3", "c.MP3", "deep/d.aif", ".hidden.mp3", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.warns(UserWarning, match=r"Left out of .*: 2 \.mp3, 1 \.aif\. Only \.flac, .* are read") as found:
+        assert [path.name for path in audio.files(tmp_path)] == ["a.wav"]
+    assert len(found) == 1
+    (tmp_path / "a.wav").unlink()
+    with pytest.raises(ValueError, match=r"has no audio files .*It has 2 \.mp3, 1 \.aif: convert them"):
+        audio.files(tmp_path)
+    (tmp_path / "a.wav").touch()
+    for path in tmp_path.rglob("*.[mM][pP]3"):
+        path.unlink()
+    (tmp_path / "deep" / "d.aif").unlink()
+    audio.files(tmp_path)
+    assert not recwarn
 
 
 def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):

@@ -2,7 +2,9 @@
 
 import ast
 import doctest
+import importlib.util
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -339,9 +341,9 @@ def test_undecodable_files_are_skipped_and_counted(tmp_path):
         whole = (tmp_path / "b" / f"cut{i}.png").read_bytes()
         (tmp_path / "b" / f"cut{i}.png").write_bytes(whole[: len(whole) // 2])
     dataset = load(root, batch_size=16)
-    with pytest.warns(UserWarning, match=r"Skipped \d+ undecodable.*cut"):
+    with pytest.warns(UserWarning, match=r"Skipped \d+ undecodable.*\.png.*cut"):
         sizes = [len(x) for x in dataset]
-    assert sizes[:-1] == [16] * (len(sizes) - 1) and 30 <= sum(sizes) <= 40
+    assert len(sizes) == int(dataset.cardinality()) and max(sizes) <= 16 and 30 <= sum(sizes) <= 40
 
 
 def test_image_bombs_are_refused_before_decoding(tmp_path, monkeypatch):
@@ -372,6 +374,173 @@ def test_folder_errors(tmp_path):
         load("folder", data=tmp_path / "0000.png")
 
 
+def number_of(x):
+    """The levels that `write_images` filled the images with."""
+    return sorted(np.round(x[:, 0, 0, 0] * 255).astype(int))
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("training", "testing"), ("Train", "TEST")])
+def test_folders_of_splits_are_the_splits_and_their_subfolders_the_classes(tmp_path, names):
+    for start, name in zip((0, 20), names, strict=True):
+        write_images(tmp_path / name, 20, (6, 5))
+        for path in sorted((tmp_path / name).rglob("*.png")):
+            Image.fromarray(np.full((6, 5), start + int(path.stem), np.uint8)).save(path)
+    # A class that only one split has counts in both.
+    write_images(tmp_path / names[1] / "aa", 1, (6, 5), classes=())
+    x, y = arrays(load(tmp_path, labels=True))
+    assert number_of(x) == list(range(20)) and set(y) == {0, 2}
+    np.testing.assert_array_equal(y, 2 - 2 * (np.round(x[:, 0, 0, 0] * 255).astype(int) % 2))
+    x, y = arrays(load("folder", "test", data=tmp_path, labels=True))
+    assert number_of(x) == [0, *range(20, 40)] and list(np.bincount(y)) == [10, 1, 10]
+    assert number_of(arrays(load(tmp_path, "test"))) == [0, *range(20, 40)]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_validation_folders_have_three_names(tmp_path, name):
+    write_images(tmp_path / "train", 4, (6, 5), classes=())
+    write_images(tmp_path / name, 3, (6, 5), classes=())
+    for split in ("validation", "val", "valid"):
+        assert len(arrays(load(tmp_path, split))) == 3
+    with pytest.raises(ValueError, match=r"must be one of \('train', 'validation'\), received 'test'"):
+        load(tmp_path, "test")
+    with pytest.raises(ValueError, match=r"<split>/<class>/<image>; 'train/0000.png' is in none"):
+        load(tmp_path, labels=True)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    root = write_images(tmp_path, 40, (6, 5), classes=("train", "bus"))
+    x, y = arrays(load(root, labels=True))
+    np.testing.assert_array_equal(y, 1 - np.round(x[:, 0, 0, 0] * 255).astype(int) % 2)
+
+
+def test_layouts_that_are_not_clear_are_refused(tmp_path):
+    root = write_images(tmp_path / "a", 4, (6, 5), classes=("train/x", "test/y", "more"))
+    with pytest.raises(ValueError, match=r"\['test', 'train'\], which look like splits.*'more'"):
+        load(root)
+    root = write_images(tmp_path / "b", 4, (6, 5), classes=("train/x/deeper", "test/y"))
+    with pytest.raises(ValueError, match=r"<split>/<class>/<image>; 'train/x/deeper/0000.png' lies deeper"):
+        load(root, labels=True)
+    assert len(arrays(load(root))) == 2
+    root = write_images(tmp_path / "c", 4, (6, 5), classes=("images/x", "images/y"))
+    with pytest.raises(ValueError, match=r"<class>/<image>; 'images/x/0000.png' lies deeper"):
+        load(root, labels=True)
+
+
+TURNED = {
+    1: [[1, 2, 3], [4, 5, 6]],
+    2: [[3, 2, 1], [6, 5, 4]],
+    3: [[6, 5, 4], [3, 2, 1]],
+    4: [[4, 5, 6], [1, 2, 3]],
+    5: [[1, 4], [2, 5], [3, 6]],
+    6: [[4, 1], [5, 2], [6, 3]],
+    7: [[6, 3], [5, 2], [4, 1]],
+    8: [[3, 6], [2, 5], [1, 4]],
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_images_are_turned_upright(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # Blocks of a codec's size, so that compression leaves their means.
+    levels = np.kron(np.array(TURNED[1]) * 40, np.ones((16, 16))).astype(np.uint8)
+    Image.fromarray(levels).save(tmp_path / f"a{suffix}", exif=exif, **({"quality": 95} if suffix != ".tif" else {}))
+    split = "train" if images._hash(f"a{suffix}") % 10 else "test"
+    (x,) = arrays(load(tmp_path, split))
+    assert x.shape[:2] == tuple(16 * side for side in np.shape(TURNED[orientation]))
+    x = x.mean(axis=-1).reshape(x.shape[0] // 16, 16, x.shape[1] // 16, 16).mean(axis=(1, 3)) * 255 / 40
+    np.testing.assert_allclose(x, TURNED[orientation], atol=0.1)
+
+
+def save_deep(path, levels, kind):
+    if kind == "colour.png":
+        path.write_bytes(tf.io.encode_png(np.repeat(levels[..., None], 3, -1)).numpy())
+    elif kind == "with_alpha.png":
+        path.write_bytes(tf.io.encode_png(np.stack([levels, levels], -1)).numpy())
+    elif kind == "grey.pgm":
+        path.write_bytes(b"P5 %d %d 65535\n" % levels.shape[::-1] + levels.astype(">u2").tobytes())
+    else:
+        Image.fromarray(levels).save(path)
+
+
+@pytest.mark.parametrize("kind", ["grey.png", "grey.tif", "grey.pgm", "colour.png", "with_alpha.png"])
+@pytest.mark.parametrize(("peak", "scale"), [(4000, 4095), (900, 1023), (16000, 16383)])
+def test_16_bit_files_of_fewer_bits_are_told_of_and_scaled(tmp_path, kind, peak, scale):
+    levels = np.array([[0, peak], [peak // 2, peak // 4]], np.uint16)
+    save_deep(tmp_path / kind, levels, kind)
+    split = "train" if images._hash(kind) % 10 else "test"
+    bits = scale.bit_length()
+    with pytest.warns(UserWarning, match=rf"reach level {peak} of 65535.*hold {bits} bits, pass full_scale={scale}"):
+        (x,) = arrays(load(tmp_path, split))
+    np.testing.assert_allclose(x[..., 0], levels / 65535, atol=0.6 / 255)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (x,) = arrays(load(tmp_path, split, full_scale=scale))
+    np.testing.assert_allclose(x[..., 0], levels / scale, atol=0.6 / 255)
+    with pytest.warns(UserWarning, match="more than full_scale=255"):
+        (x,) = arrays(load(tmp_path, split, full_scale=255))
+    assert x.max() == 1
+
+
+def test_16_bit_files_that_fill_their_range_are_quiet(tmp_path):
+    save_deep(tmp_path / "a.png", np.array([[0, 60000]], np.uint16), "grey.png")
+    split = "train" if images._hash("a.png") % 10 else "test"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (x,) = arrays(load(tmp_path, split))
+    np.testing.assert_allclose(x[0, :, 0], [0, 60000 / 65535], atol=0.6 / 255)
+
+
+def test_formats_that_are_not_read_are_counted(tmp_path):
+    root = write_images(tmp_path, 20, (6, 5, 3), suffix=".jfif")
+    write_images(tmp_path, 20, (6, 5, 3), suffix=".jpe")
+    for name in ("a.heic", "b.HEIC", "c.svg", "notes.txt"):
+        (tmp_path / "a" / name).write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"Left out of .*: 2 \.heic, 1 \.svg\. Only \.bmp, .* are read"):
+        n = sum(len(arrays(load(root, split))) for split in ("train", "test"))
+    assert n == 40
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "a.avif").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"has none\. It has 1 \.avif: convert them"):
+        load(tmp_path / "only")
+
+
+def test_size_may_be_one_number(tmp_path):
+    root = write_images(tmp_path, 20, (6, 5))
+    assert arrays(load(root, size=7)).shape[1:] == (7, 7, 1)
+    assert arrays(load("digits", "test", size=np.int64(4))).shape[1:] == (4, 4, 1)
+    np.testing.assert_array_equal(arrays(load("digits", "test", size=5)), arrays(load("digits", "test", size=(5, 5))))
+
+
+def test_the_number_of_batches_is_known(tmp_path):
+    root = write_images(tmp_path, 60, (6, 5))
+    for dataset in (load(root, batch_size=7), load(root, "test", batch_size=2), load("digits", batch_size=64)):
+        assert int(dataset.cardinality()) == len(list(dataset)) > 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_damaged_files_leave_the_number_of_batches(tmp_path, batch_size):
+    root = write_images(tmp_path, 24, (20, 20), classes=())
+    for i in range(0, 24, 3):
+        path = tmp_path / f"{i:04}.png"
+        path.write_bytes(path.read_bytes()[:-30])
+    dataset = load(root, batch_size=batch_size, shuffle=False)
+    with pytest.warns(UserWarning, match=r"Skipped \d undecodable image files.*\.png"):
+        batches = [number_of(x) for x in dataset.as_numpy_iterator()]
+    assert len(batches) == int(dataset.cardinality()) and all(batches)
+    assert set(np.concatenate(batches)) == {
+        i for i in range(24) if i % 3 and images._hash(f"{i:04}.png") % 10
+    }  # each whole one, and none of the damaged
+
+
+def test_a_path_of_an_npz_file_is_enough(npz):
+    folder, content = npz
+    x, y = arrays(load(folder / "mnist.npz", "test", labels=True))
+    np.testing.assert_array_equal(x[..., 0], content["x_test"] / np.float32(255))
+    np.testing.assert_array_equal(y, content["y_test"])
+
+
 # TFDS.
 
 
@@ -390,6 +559,7 @@ def test_tfds_images():
         small = load("cifar10", size=(8, 9))
         assert small.element_spec.shape.as_list() == [None, 8, 9, 3]
         assert arrays(small).shape == (40, 8, 9, 3)
+        assert int(dataset.cardinality()) == len(list(dataset)) == 3
     assert dataset.element_spec[0].shape.as_list() == [None, 32, 32, 3]
     assert x.shape == (40, 32, 32, 3) and x.dtype == np.float32 and 0.9 < x.max() <= 1
     assert y.shape == (40,) and y.dtype == np.int32 and set(y) <= set(range(10))
@@ -443,20 +613,28 @@ def test_tfds_without_usable_images_raises_before_downloading(no_network, tmp_pa
         ({"binarize": "random"}, r"`binarize` must be one of .*'static', 'dynamic'.*received 'random'"),
         ({"batch_size": 0}, "`batch_size` must be a positive integer, received 0"),
         ({"seed": -1}, "`seed` must be a non-negative integer, received -1"),
-        ({"size": 8}, r"`size` must be \(height, width\)"),
+        ({"size": 8.5}, r"`size` must be \(height, width\)"),
+        ({"size": (8,)}, r"`size` must be \(height, width\)"),
+        ({"full_scale": 70000}, "`full_scale` must be an integer of 1 to 65535, received 70000"),
+        ({"first_epoch": -1}, "first_epoch: expected a whole number, 0 or more; received -1"),
         ({"size": (8, 0)}, r"`size` must be \(height, width\)"),
         ({"size": (10**6, 10**6)}, "at most 64000000 pixels"),
         ({"data": "."}, "`data` must be None for 'digits'"),
         ({"name": "folder"}, "`data` must be the folder"),
         ({"name": "mnist", "data": "/no/such/file.npz"}, "existing path, received '/no/such/file.npz'"),
         ({"name": "mnist", "split": "valid"}, "`split` of 'mnist'"),
-        ({"name": "no_such_set"}, "`name` must be 'digits'.*received 'no_such_set'"),
-        ({"name": "/no/such/folder"}, "`name` must be 'digits'.*received '/no/such/folder'"),
+        ({"name": "fashion_mnisd"}, r"no such folder, file or TFDS data set: 'fashion_mnisd'.*are 'fashion_mnist', "),
+        ({"name": "digit"}, "no such folder, file or TFDS data set: 'digit'.*are 'digits', "),
+        ({"name": "/no/such/folder"}, "no such folder, file or TFDS data set: '/no/such/folder'"),
+        ({"name": "no/such.npz"}, "no such folder, file or TFDS data set: 'no/such.npz'"),
+        ({"name": "mnist:7.7.7/nothing"}, "`name`: TFDS cannot make 'mnist:7.7.7/nothing'"),
+        ({"name": __file__}, "folder of images or an .npz file where it is a path.*neither"),
     ],
 )
 def test_wrong_arguments_raise(arguments, match):
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(ValueError, match=match) as error:
         load(**({"name": "digits"} | arguments))
+    assert len(str(error.value)) < 1000
 
 
 def test_arrays_refuses_infinite_and_empty():
@@ -473,3 +651,9 @@ def test_optional_packages_are_imported_late():
     modules |= {alias.name for node in body if isinstance(node, ast.Import) for alias in node.names}
     assert "numpy" in modules
     assert not {name.split(".")[0] for name in modules} & {"tensorflow_datasets", "PIL", "sklearn"}
+
+
+def test_without_pillow_the_error_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"Pillow: pip install 'keras_ae\[apps\]'"):
+        load(tmp_path)

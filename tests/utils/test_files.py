@@ -26,3 +26,9 @@ def test_a_long_name_with_dots_can_be_written(tmp_path):
     path = tmp_path / ("1. " + 110 * "я" + ".wav")
     files.write_text(path, "new")
     assert path.read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_suffixes_are_counted_the_most_frequent_first():
+    names = ["a.mp3", "b.MP3", "c.aif", "README", "d.tar.gz", "e.gz", "f.gz"]
+    assert files.count_suffixes(names) == "3 .gz, 2 .mp3, 1 .aif, 1 without suffix"
+    assert files.count_suffixes([]) == ""

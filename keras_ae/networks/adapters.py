@@ -1,0 +1,64 @@
+"""Networks of other conventions, made to fit this package's."""
+
+import keras
+import tensorflow as tf
+
+# The least scale, and what a scale beyond it is at least: below that, float32 cannot tell them apart anyway.
+_LEAST, _TINY = 1e-6, 1e-12
+
+
+def from_mean_log_var(encoder):
+    """An encoder that returns `[mean | raw scale]`, from one that returns a list of mean and log variance.
+
+        s = exp(log_var / 2),    raw = softplus^-1(s - 1e-6),    so that softplus(raw) + 1e-6 = s
+
+    The new encoder shares the layers, and so the weights, of the old one. Outputs after the first two, such as the
+    sample that Keras's example of a VAE returns, are left out with the layers that only they need.
+
+    Args:
+        encoder: functional `keras.Model` (or `keras.Sequential`) whose outputs are `[mean, log_var, ...]`, each
+            `(B, ..., D)`.
+
+    Returns:
+        `keras.Model` from the same inputs to `(B, ..., 2 D)`.
+
+    Raises:
+        ValueError: if `encoder` is not such a model.
+
+    Example:
+
+        x = keras.Input((784,))
+        h = keras.layers.Dense(256, activation="relu")(x)
+        encoder = keras.Model(x, [keras.layers.Dense(32)(h), keras.layers.Dense(32)(h)])
+        vae = ka.VAE(ka.networks.from_mean_log_var(encoder), ka.networks.mlp_decoder(32, (784,)))
+    """
+    outputs = getattr(encoder, "outputs", None)
+    if not isinstance(encoder, keras.Model) or not outputs:
+        raise ValueError(
+            "encoder: expected a functional Keras model with the outputs [mean, log_var]; received "
+            f"{type(encoder).__name__}. Make one of it: keras.Model(x, encoder(x)) for x = keras.Input(...)."
+        )
+    shapes = [tuple(output.shape) for output in outputs[:2]]
+    if len(outputs) < 2 or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"encoder: expected the outputs [mean, log_var], two of one shape; received {len(outputs)} of the shapes "
+            f"{[tuple(output.shape) for output in outputs]}."
+        )
+    inputs = encoder.inputs if len(encoder.inputs) > 1 else encoder.inputs[0]
+    # Scales of 1e-6 need float32, whatever the policy of the encoder is.
+    raw = MeanAndRawScale(dtype="float32", name="mean_and_raw_scale")(outputs[:2])
+    return keras.Model(inputs, raw, name=encoder.name)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class MeanAndRawScale(keras.layers.Layer):
+    """The layer of `from_mean_log_var`: `[mean, log_var]`, `(B, ..., D)` each, to `[mean | raw scale]`."""
+
+    def call(self, inputs):
+        mean, log_var = inputs
+        y = tf.maximum(tf.exp(log_var / 2) - _LEAST, _TINY)
+        # softplus^-1(y) = log(exp(y) - 1), which overflows for large y and loses all digits for small ones.
+        return tf.concat([mean, y + tf.math.log(-tf.math.expm1(-y))], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:-1], 2 * input_shape[0][-1])
