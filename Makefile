@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: .venv/installed
 	$(BIN)/python -m apps.quickstart
@@ -16,6 +16,14 @@ test: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The pages in build/docs; strict: a dead link or a tutorial that fails is an error.
+docs: .venv/docs
+	$(BIN)/python -m mkdocs build --strict
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
 
 # The stamp is newer than setup.py once everything in it is installed, so a second run installs nothing.
 .venv/installed: setup.py pyproject.toml

@@ -28,6 +28,14 @@ EXTRAS = {
     "beam": ["apache-beam>=2.70,<3"],
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "test": ["dill>=0.3.8,<1", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.14,<1", "tensorboard>=2.19,<3"],
+    # markdown-exec runs the tutorials, which draw figures.
+    "docs": [
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.8,<10",
+        "mkdocstrings[python]>=1,<2",
+        "markdown-exec>=1.12,<2",
+        "matplotlib>=3.9,<4",
+    ],
     "bench": ["torch==2.13.0", "pythae==0.1.2"],
 }
 
