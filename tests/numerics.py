@@ -1,4 +1,4 @@
-"""What tests share so that they hold on every processor: tolerances from conditioning, and a ReLU that is told of NaN."""
+"""What tests share to hold on every processor: tolerances from conditioning, and a ReLU of which NaN is known."""
 
 import numpy as np
 import tensorflow as tf

@@ -118,10 +118,8 @@ def test_what_is_no_data_in_a_later_batch_stops_training(rng, jit_compile, wrong
     (x if wrong == "x" else y)[30] = C if wrong == "label" else np.nan
     # The layers make 0 of what is no number, so that the terms stay finite.
     options = {"hidden": (32,), "activation": relu_without_nan, "condition_shape": (C,)}
-    encoder, decoder = (
-        ka.networks.mlp_encoder((D,), K, parameters=2, **options),
-        ka.networks.mlp_decoder(K, (D,), **options),
-    )
+    encoder = ka.networks.mlp_encoder((D,), K, parameters=2, **options)
+    decoder = ka.networks.mlp_decoder(K, (D,), **options)
     model = ka.CVAE(encoder, decoder, num_classes=C if wrong == "label" else None, seed=0)
     model.compile("adam", jit_compile=jit_compile, steps_per_execution=1)
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(10)
