@@ -376,6 +376,8 @@ class ObjectiveModel(keras.Model):
             kwargs["shuffle"] = False  # Keras warns that it cannot shuffle a data set, which has shuffled already
             kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
             batch_size = None
+        elif isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # it shuffles itself or not at all, and Keras would warn of that
         try:
             x, y, sample_weight = data
             return super().fit(x, y, batch_size, epochs, verbose, callbacks, sample_weight=sample_weight, **kwargs)

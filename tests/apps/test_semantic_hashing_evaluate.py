@@ -253,6 +253,7 @@ def test_documents_without_a_known_word_are_never_found(model, tmp_path, rng):
     assert math.isclose(ours["precision"][-1], (10 / 40 + 0 + 0 + 10 / 40) / 4)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning:sklearn")  # one has no variance
 def test_one_document_and_one_query(model, tmp_path):
     paths = [_write(tmp_path / f"{i}.jsonl", [{"text": "apple pear", "label": "fruit"}]) for i in range(2)]
     report, _ = _evaluate(model, tmp_path / "made", database=paths[0], queries=paths[1])
