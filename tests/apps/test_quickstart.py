@@ -5,8 +5,6 @@ import json
 import math
 import os
 import pathlib
-import subprocess
-import sys
 
 import matplotlib.image
 import numpy as np
@@ -135,14 +133,6 @@ def test_errors_of_users_are_one_line(tmp_path, monkeypatch, flags, message):
     with pytest.raises(common.UserError, match=message) as caught:
         _quickstart(tmp_path, monkeypatch, **flags)
     assert "\n" not in str(caught.value)
-
-
-def test_the_program_ends_with_one_line_and_a_code(tmp_path):
-    command = [sys.executable, "-m", "apps.quickstart", f"--export_dir={tmp_path}/export"]
-    ended = subprocess.run([*command, "--data=/nowhere"], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 1 and ended.stdout == ""
-    assert ended.stderr.splitlines()[-1].startswith("error: `data` must be None for 'digits'")
-    assert "Traceback" not in ended.stderr
 
 
 def test_networks_have_the_sizes_of_the_settings():

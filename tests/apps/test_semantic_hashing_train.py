@@ -1,10 +1,8 @@
 """The user's path: from a folder of texts to a SavedModel that hashes raw text."""
 
-import inspect
 import itertools
 import json
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -208,11 +206,3 @@ def test_the_export_answers_without_the_package(corpus, tmp_path):
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     expected, _, _ = served.Encoder(tmp_path).encode(texts)
     np.testing.assert_array_equal(np.load(tmp_path / "codes.npy"), expected)
-
-
-def test_the_script_has_ten_flags_with_reasons():
-    shown = subprocess.run(
-        [sys.executable, "-m", "apps.semantic_hashing.train", "--help"], capture_output=True, text=True, check=False
-    ).stdout
-    own = re.findall(r"^  --(?:\[no\])?(\w+)", shown, re.MULTILINE)
-    assert sorted(own) == sorted(inspect.signature(train.run).parameters) and len(own) <= 10
