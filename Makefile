@@ -8,8 +8,6 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 demo: .venv/installed
 	$(BIN)/python -m apps.quickstart
 
-# Two processes run the tests, a core each: threads that wait for one another take longer.
-test: export TF_NUM_INTRAOP_THREADS ?= 1
 test: .venv/installed
 	$(BIN)/python -m pytest
 

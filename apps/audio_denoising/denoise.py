@@ -189,7 +189,7 @@ def file(denoiser, path, target, progress):
 
         def counted(blocks):
             for block in blocks:
-                bar.update(len(block) / denoiser.rate)
+                bar.update(min(len(block) / denoiser.rate, bar.total - bar.n))  # resampling rounds lengths up
                 yield block
 
         noisy = audio.blocks(path, _SECONDS, rate=denoiser.rate, clip=False)

@@ -519,11 +519,3 @@ def test_what_a_measure_refuses_is_counted_and_left_out():
     assert figures["model"]["pesq_wb"] == 2.5 and figures["noisy"]["pesq_wb"] == 1.25
     assert figures["model"]["undefined"] == figures["noisy"]["undefined"] == {"pesq_wb": 1}
     assert figures["model"]["pesq_wb_standard_error"] == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("script", ["train", "evaluate", "denoise"])
-def test_scripts_have_ten_flags_at_most(script):
-    command = [sys.executable, "-m", f"apps.audio_denoising.{script}", "--help"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    own = [line for line in shown.splitlines() if line.startswith("  --")]
-    assert 1 <= len(own) <= 10

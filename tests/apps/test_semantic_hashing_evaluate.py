@@ -4,8 +4,6 @@ import json
 import math
 import os
 import pathlib
-import subprocess
-import sys
 
 import matplotlib.image
 import numpy as np
@@ -253,6 +251,7 @@ def test_documents_without_a_known_word_are_never_found(model, tmp_path, rng):
     assert math.isclose(ours["precision"][-1], (10 / 40 + 0 + 0 + 10 / 40) / 4)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning:sklearn")  # one has no variance
 def test_one_document_and_one_query(model, tmp_path):
     paths = [_write(tmp_path / f"{i}.jsonl", [{"text": "apple pear", "label": "fruit"}]) for i in range(2)]
     report, _ = _evaluate(model, tmp_path / "made", database=paths[0], queries=paths[1])
@@ -285,11 +284,3 @@ def test_what_users_get_wrong_is_one_line(model, tmp_path, rng):
         with pytest.raises(common.UserError, match=message) as caught:
             _evaluate(**{"model": model, "output": tmp_path / "made"} | flags)
         assert "\n" not in str(caught.value)
-
-
-def test_the_program_takes_few_flags_and_ends_with_one_line(tmp_path):
-    command = [sys.executable, "-m", "apps.semantic_hashing.evaluate", f"--output={tmp_path}/made"]
-    ended = subprocess.run([*command, f"--model={tmp_path}"], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 1 and ended.stdout == ""
-    assert ended.stderr.splitlines()[-1].startswith("error: No export found")
-    assert "Traceback" not in ended.stderr

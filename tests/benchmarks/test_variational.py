@@ -1,5 +1,6 @@
 """The benchmarks of the variational family: what they train on and what their tables are made from, untrained."""
 
+import itertools
 import json
 import os
 import time
@@ -97,7 +98,7 @@ def test_a_beta_vae_is_measured_against_the_vae_of_its_seed():
 
 
 @pytest.fixture
-def mnist(tmp_path, rng):
+def mnist(tmp_path, rng, monkeypatch):
     """A file as that of MNIST, with few images and labels of every class in order."""
     path, arrays = tmp_path / "mnist.npz", {}
     for split, rows in (("train", 400), ("test", 100)):
@@ -106,6 +107,8 @@ def mnist(tmp_path, rng):
     np.savez(path, **arrays)
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["test"])
+    # Each look at the clock takes a second: a training ends with its first batches, the same ones on every machine.
+    monkeypatch.setattr(runs.ProcessorTime, "clock", staticmethod(itertools.count().__next__))
     with flagsaver.flagsaver(data=str(path), minutes=1e-3):
         yield path
 
@@ -172,14 +175,10 @@ def test_a_table_is_written_once_all_of_its_runs_are_there(tmp_path, monkeypatch
     assert json.loads((tmp_path / "table" / "b.json").read_text())["settings"] == {"rate": 2}
 
 
-def test_time_in_which_others_work_is_not_trained_away():
-    start, waited = runs.ProcessorTime.clock(), time.monotonic()
-    time.sleep(0.3)
-    assert runs.ProcessorTime.clock() - start < 0.2 < time.monotonic() - waited
-    end = time.process_time() + 0.2
-    while time.process_time() < end:
-        pass
-    assert runs.ProcessorTime.clock() - start >= 0.2 / os.cpu_count()
+def test_time_in_which_others_work_is_not_trained_away(monkeypatch):
+    monkeypatch.setattr(time, "process_time", lambda: 60.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 3, 5}, raising=False)
+    assert runs.ProcessorTime.clock() == 15.0
 
 
 def test_spreading_uses_the_images_without_labels():
@@ -223,7 +222,7 @@ def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, tmp_path, monkeypat
         seconds[name] = found["train_seconds"]
     assert claims == {"M2", "M1+M2", semi_supervised.ALONE} | {f"M1, {each}" for each in semi_supervised.CLASSIFIERS}
     assert semi_supervised.percent(np.array([3, 1, 2, 0]), np.array([3, 1, 0, 0])) == 25.0
-    assert seconds["m1"] == 50.0 < seconds["m1m2"] and max(seconds["m2"], seconds["alone"]) < 50.0
+    assert seconds["m1"] == 50.0 and seconds["m1m2"] == 50.0 + seconds["m2"]
 
 
 def test_pixels_are_drawn_anew_and_labels_stay():

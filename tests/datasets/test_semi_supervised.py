@@ -80,7 +80,7 @@ def test_every_batch_has_its_labelled_rows_and_an_epoch_all_unlabelled_ones():
     ("y", "labelled", "message"),
     [
         (np.full(10, -1), 2, "labelled"),
-        (np.zeros(10, int), 2, "all rows are labelled"),
+        (np.arange(10) % 2, 2, "all rows are labelled"),
         (np.array([0, 1] + [-1] * 8), 5, "1 to batch_size - 1 = 4"),
         (np.array([0, 1] + [-1] * 8), 0, "labelled: expected a whole number, 1 or more"),
         (np.array([0, 1] + [-1] * 7), 2, "each of the 10 rows"),

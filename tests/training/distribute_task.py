@@ -14,10 +14,10 @@ import tensorflow as tf
 import keras_ae as ka
 from keras_ae.training import distribute
 
-X = np.random.default_rng(0).normal(size=(1024, 2)) @ np.random.default_rng(1).normal(size=(2, 8))
+X = np.random.default_rng(0).normal(size=(512, 2)) @ np.random.default_rng(1).normal(size=(2, 8))
 X = X.astype("float32")
 WEIGHTS = np.random.default_rng(2).uniform(0.0, 2.0, len(X)).astype("float32")
-EPOCHS = 4
+EPOCHS = 3
 
 
 def make(cls, strategy, optimizer=None, seed=0, **compile_options):
@@ -26,7 +26,7 @@ def make(cls, strategy, optimizer=None, seed=0, **compile_options):
         width = ka.posteriors.get(cls.default_posterior, 2).parameters_for(2)
         encoder = ka.networks.mlp_encoder((8,), width, hidden=(16,))
         model = cls(encoder, ka.networks.mlp_decoder(2, (8,), hidden=(16,)), "gaussian")
-        model.compile(optimizer or keras.optimizers.SGD(0.03), **compile_options)
+        model.compile(optimizer or keras.optimizers.SGD(0.05), **compile_options)
     return model
 
 
@@ -57,7 +57,16 @@ def run_mirrored(folder):
     (vae_of_one, vae), results["vae_losses"] = pair(ka.VAE, validation_data=(X[:65],))
     seeds = two.experimental_local_results(two.run(vae.next_seed))
     results["seeds"] = [seed.numpy().tolist() for seed in seeds]
-    _, results["autoencoder_losses"] = pair(ka.Autoencoder)
+    models, results["autoencoder_losses"] = pair(ka.Autoencoder)
+
+    # Two models serve all cases: tracing a step for two replicas takes longer than running it.
+    start = weights(make(ka.Autoencoder, one))
+
+    def again_from_start(**options):
+        for model in models:
+            for variable, value in zip((*model.encoder.weights, *model.decoder.weights), start, strict=True):
+                variable.assign(value)
+            fit(model, epochs=1, **options)
 
     # Batches: one of 64 rows; 64 and 5 rows; 64 rows and a single one, which leaves the second replica without any.
     cases = {
@@ -68,7 +77,7 @@ def run_mirrored(folder):
     }
     results["weights"], results["evaluated"] = {}, {}
     for name, (rows, weight) in cases.items():
-        models, _ = pair(ka.Autoencoder, rows=rows, epochs=1, sample_weight=weight)
+        again_from_start(rows=rows, sample_weight=weight)
         results["weights"][name] = difference(*models)
         results["evaluated"][name] = [
             model.evaluate(X[:rows], sample_weight=weight, return_dict=True, verbose=0) for model in models
@@ -93,21 +102,25 @@ def run_mirrored(folder):
     results["went on"] = difference(vae, again)
 
     # Compiled for one device: XLA and many steps an execution, which do not suit two replicas.
-    make(ka.VAE, one).save(folder / "one.keras")
+    make(ka.Autoencoder, one).save(folder / "one.keras")
     with two.scope():
         model = keras.saving.load_model(folder / "one.keras")
     results["saved by one"] = fit(model, epochs=1)[0]
 
     several_steps = make(ka.Autoencoder, two, steps_per_execution=4)
     fit(several_steps, rows=320, epochs=1)
-    single_steps = make(ka.Autoencoder, two)
-    fit(single_steps, rows=320, epochs=1)
-    results["steps_per_execution"] = difference(several_steps, single_steps)
+    again_from_start(rows=320)
+    results["steps_per_execution"] = difference(several_steps, models[1])
 
     adam = keras.optimizers.Adam(0.01)  # made outside of the scope
     model = make(ka.Autoencoder, two, adam)
     fit(model, rows=128, epochs=1)
     results["iterations"] = int(model.optimizer.iterations.numpy())
+    model.decoder.layers[-2].bias.assign([np.inf] * 8)
+    try:
+        fit(model, rows=128, epochs=1)
+    except FloatingPointError as error:
+        results["diverged"] = str(error)
 
     model = make(ka.Autoencoder, one)
     try:
@@ -120,12 +133,6 @@ def run_mirrored(folder):
             model.fit(X, verbose=0)
     except ValueError as error:
         results["outside_fit"] = str(error)
-
-    model = make(ka.Autoencoder, two, keras.optimizers.SGD(1e30))
-    try:
-        fit(model)
-    except FloatingPointError as error:
-        results["diverged"] = str(error)
     return results
 
 

@@ -76,8 +76,8 @@ def test_replicas_draw_different_noise(mirrored):
 def test_two_replicas_learn_as_one(mirrored):
     one, two = mirrored["vae_losses"]
     assert one[-1] < 0.95 * one[0]
-    # The noise differs: over 1,024 rows of 8 values it moves an epoch's loss by about 0.2 %.
-    np.testing.assert_allclose(two, one, rtol=0.01)
+    # The noise differs: over 512 rows of 8 values it moves an epoch's loss by about 0.3 %.
+    np.testing.assert_allclose(two, one, rtol=0.015)
     assert two != one
     np.testing.assert_allclose(*mirrored["autoencoder_losses"], rtol=1e-5)
 
@@ -97,7 +97,7 @@ def test_saving_and_going_on_equals_never_having_stopped(mirrored):
 
 
 def test_model_saved_by_one_device_trains_on_two(mirrored):
-    assert mirrored["saved by one"] == pytest.approx(mirrored["vae_losses"][0][0], rel=0.02)
+    assert mirrored["saved by one"] == pytest.approx(mirrored["autoencoder_losses"][0][0], rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["encode", "log_prob", "sample", "predict"])
@@ -134,7 +134,7 @@ def test_workers_end_with_identical_weights(workers):
 
 
 def test_workers_learn_as_one_process(workers, mirrored):
-    np.testing.assert_allclose(workers[0]["losses"], mirrored["vae_losses"][0], rtol=0.01)
+    np.testing.assert_allclose(workers[0]["losses"], mirrored["vae_losses"][0], rtol=0.015)
 
 
 def test_only_the_first_worker_is_chief_and_saves(workers, workers_folder):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from scipy.stats import multivariate_normal
 
 import keras_ae as ka
+from tests.numerics import relu_without_nan
 
 D, K, C = 4, 2, 3
 
@@ -115,9 +116,10 @@ def test_what_is_no_data_in_a_later_batch_stops_training(rng, jit_compile, wrong
     x = rng.integers(2, size=(40, D)).astype("float32")
     y = np.arange(40) % C if wrong == "label" else rng.normal(size=(40, C)).astype("float32")
     (x if wrong == "x" else y)[30] = C if wrong == "label" else np.nan
-    # Without XLA a ReLU makes 0 of what is no number, and the terms stay finite.
-    encoder = ka.networks.mlp_encoder((D,), K, hidden=(32,), parameters=2, condition_shape=(C,))
-    decoder = ka.networks.mlp_decoder(K, (D,), hidden=(32,), condition_shape=(C,))
+    # The layers make 0 of what is no number, so that the terms stay finite.
+    options = {"hidden": (32,), "activation": relu_without_nan, "condition_shape": (C,)}
+    encoder = ka.networks.mlp_encoder((D,), K, parameters=2, **options)
+    decoder = ka.networks.mlp_decoder(K, (D,), **options)
     model = ka.CVAE(encoder, decoder, num_classes=C if wrong == "label" else None, seed=0)
     model.compile("adam", jit_compile=jit_compile, steps_per_execution=1)
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(10)

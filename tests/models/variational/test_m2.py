@@ -9,6 +9,7 @@ import tensorflow as tf
 from scipy.special import log_softmax, logsumexp
 
 import keras_ae as ka
+from keras_ae.distributions import sampling
 
 D, K, Z = 6, 3, 2
 
@@ -122,8 +123,8 @@ def test_m1_finds_its_units_and_m1m2_learns_on_them(rng):
 
 
 def test_both_codes_of_m1m2_draw_from_one_stream_that_m2_seeds(rng, monkeypatch):
-    seeds, draw = [], ka.sampling.draw
-    monkeypatch.setattr(ka.sampling, "draw", lambda q, n, seed: seeds.append(tuple(seed.numpy())) or draw(q, n, seed))
+    seeds, draw = [], sampling.draw
+    monkeypatch.setattr(sampling, "draw", lambda q, n, seed: seeds.append(tuple(seed.numpy())) or draw(q, n, seed))
     x, y = rng.random((5, 12)).astype("float32"), tf.constant([0, 1, 2, -1, -1])
     m1 = ka.M1(ka.networks.mlp_encoder((12,), Z, (), parameters=2), ka.networks.mlp_decoder(Z, (12,), ()), seed=0)
     for _ in range(2):

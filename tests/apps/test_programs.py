@@ -1,0 +1,74 @@
+"""What programs show on the command line, each in a process of its own: their flags, and one line for users' errors."""
+
+import inspect
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from apps.audio_denoising import denoise, train
+from apps.audio_denoising import evaluate as evaluate_denoising
+from apps.semantic_hashing import evaluate, index, search
+from apps.semantic_hashing import train as train_hashing
+
+ROOT = pathlib.Path(__file__).parents[2]
+SCRIPTS = {
+    script.__name__: script for script in (train, evaluate_denoising, denoise, train_hashing, evaluate, index, search)
+}
+
+# TensorFlow and the programs' modules are imported once, as that takes longer than all else; then each program runs in
+# a copy of the process, whose garbage collector leaves alone what was there before.
+RUN_ALL = """
+import gc, importlib, json, os, runpy, sys
+programs = json.loads(sys.argv[1])
+for module in {module for module, *_ in programs} - {"apps.quickstart"} | {"apps.quickstart.run"}:
+    importlib.import_module(module)
+gc.freeze()
+for i, (module, *arguments) in enumerate(programs):
+    if not os.fork():
+        for stream in (1, 2):
+            os.dup2(os.open(f"{sys.argv[2]}/{i}.{stream}", os.O_WRONLY | os.O_CREAT), stream)
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.exit()
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+    open(f"{sys.argv[2]}/{i}.status", "w").write(str(status))
+"""
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """`{module: (exit code, standard output, standard error)}`."""
+    folder = tmp_path_factory.mktemp("programs")
+    programs = [[name, "--help"] for name in SCRIPTS] + [
+        ["apps.quickstart", f"--export_dir={folder}/export", "--data=/nowhere"],
+        ["apps.semantic_hashing.beam", f"--model={folder}", f"--input={folder}/*.jsonl", f"--output={folder}/codes"],
+    ]
+    command = [sys.executable, "-c", RUN_ALL, json.dumps(programs), str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    return {
+        program[0]: (int((folder / f"{i}.status").read_text()), *((folder / f"{i}.{s}").read_text() for s in (1, 2)))
+        for i, program in enumerate(programs)
+    }
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_have_ten_flags_at_most(ended, script):
+    status, shown, _ = ended[script]
+    own = re.findall(r"^  --(?:\[no\])?(\w+)", shown, re.MULTILINE)
+    assert status == 1  # as absl ends after --help
+    assert sorted(own) == sorted(inspect.signature(SCRIPTS[script].run).parameters) and len(own) <= 10
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [("apps.quickstart", "error: `data` must be None for 'digits'"), ("apps.semantic_hashing.beam", "error: ")],
+)
+def test_errors_of_users_are_one_line_and_a_code(ended, program, message):
+    status, shown, errors = ended[program]
+    assert status == 1 and shown == ""
+    assert errors.splitlines()[-1].startswith(message)
+    assert "Traceback" not in errors
