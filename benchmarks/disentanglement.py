@@ -107,8 +107,8 @@ def rows(reports):
             if name != "vae":
                 gains = values - [reports[f"vae {seed}"][key] for seed in SEEDS]
                 gain = _mean(gains)
-                least = max(ABOVE, 2 * gain["standard_error"]) if (name, key) == JUDGED else None
-                each |= {"claim": f"{claim}, less the VAE's of the seed", "least": least}
+                required = max(ABOVE, 2 * gain["standard_error"]) if (name, key) == JUDGED else None
+                each |= {"claim": f"{claim}, less the VAE's of the seed", "required": required}
                 made.append(results.row(**each, **gain, **shared))
     return made
 

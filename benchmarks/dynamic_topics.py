@@ -284,15 +284,21 @@ def measure(size, documents, counts, parts, first_weights):
     ours, its = f"dynamic autoencoder, {size} codes", f"LDA, {size} topics, {name}"
     made = []
 
-    def add(claim, metric, value, seconds, least=None, better="lower"):
-        fields = {"ours": value[0], "standard_error": value[1], "seconds": seconds, "least": least, "better": better}
+    def add(claim, metric, value, seconds, required=None, better="lower"):
+        fields = {
+            "ours": value[0],
+            "standard_error": value[1],
+            "seconds": seconds,
+            "required": required,
+            "better": better,
+        }
         made.append({"claim": claim, "metric": metric} | fields)
-        _say(f"{claim}, {metric} (least {least})", value[0], time.perf_counter())
+        _say(f"{claim}, {metric} (required {required})", value[0], time.perf_counter())
 
     for metric, asked, rest in ((COMPLETION, held_out.asked, held_out.rest), (WHOLE, held_out.whole, held_out.whole)):
         theirs = topics.perplexity_of(lda_log_prob(beside, asked, rest), rest.sum(axis=1))
         value = predicted(model, rest, model.encode(asked))
-        add(f"{ours}, trained {recipe}: below LDA", metric, value, seconds, least=theirs[0])
+        add(f"{ours}, trained {recipe}: below LDA", metric, value, seconds, required=theirs[0])
         add(its, metric, theirs, lda_seconds)
     for (other, weight), (each, _, its_seconds) in found.items():
         if each is not model:
@@ -303,13 +309,13 @@ def measure(size, documents, counts, parts, first_weights):
         claim = f"{ours}, of lowest energy, {claim} the posting before"
         add(claim, COMPLETION, value, time.perf_counter() - start)
     follows = before != held_out.rows
-    least = None
+    required = None
     for weight in (0.0, DYNAMICS_WEIGHT):
         each, _, its_seconds = found["stage by stage", weight]
         rough = topics.roughness(each.encode(held_out.whole[follows]), each.encode(counts[before[follows]]))
         claim = f"steps along threads, {size} codes, stage by stage, dynamics weight {weight}"
-        add(claim, ROUGHNESS, (rough, None), its_seconds, least=least)
-        least = rough
+        add(claim, ROUGHNESS, (rough, None), its_seconds, required=required)
+        required = rough
     labels = np.array([each.label for each in documents])
     labels = labels[held_out.rows], labels[train.rows]
     theirs = precision(*(beside.transform(sparse.csr_matrix(part.whole)) for part in (held_out, train)), *labels)

@@ -121,7 +121,7 @@ def main(_):
                     better="lower",
                     ours=abs(float(np.mean(found.log_prob - exact))),
                     standard_error=error,
-                    least=min(3 * error, ABSOLUTE),
+                    required=min(3 * error, ABSOLUTE),
                     seeds=[options.SEED.value],
                     seconds=time.perf_counter() - start,
                     command=COMMAND,

@@ -16,10 +16,10 @@ DIRECTORY = pathlib.Path(__file__).parent / "results"
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 REQUIRED = ("claim", "data", "metric", "better", "ours", "seeds", "seconds", "command")
-OPTIONAL = ("paper", "least", "goal", "standard_error")
+OPTIONAL = ("paper", "required", "target", "standard_error")
 FILLED = ("versions", "date")  # by `write`
 KEYS = (
-    *("claim", "data", "metric", "better", "paper", "least", "goal", "ours", "standard_error"),
+    *("claim", "data", "metric", "better", "paper", "required", "target", "ours", "standard_error"),
     *("seeds", "seconds", "command", "versions", "date"),
 )
 
@@ -32,7 +32,7 @@ def row(**fields):
 
     Args:
         **fields: `claim`, `data`, `metric` (with its unit), `better` ("lower" or "higher"), `ours`, `seeds`,
-            `seconds` (of wall time, or of `runs.ProcessorTime`), `command`; optionally `paper`, `least`, `goal`,
+            `seconds` (of wall time, or of `runs.ProcessorTime`), `command`; optionally `paper`, `required`, `target`,
             `standard_error`, and `versions` and `date`, which `write` fills otherwise.
     """
     missing = [key for key in REQUIRED if key not in fields]
@@ -53,19 +53,19 @@ def validate(row):
         raise ValueError(f'`better` is "lower" or "higher"; received {row["better"]!r}.')
     if not _is_finite(row["ours"]):
         raise ValueError(f"`ours` is a finite number; received {row['ours']!r} for {row['claim']!r}.")
-    for key in ("least", "goal", "standard_error"):
+    for key in ("required", "target", "standard_error"):
         if row[key] is not None and not _is_finite(row[key]):
             raise ValueError(f"`{key}` is a finite number or None; received {row[key]!r}.")
 
 
-def reached(row):
-    """Returns "goal" or "least", the better one that `ours` meets, else "short"; "measured" with no least."""
-    if row["least"] is None:
+def outcome(row):
+    """Returns "target met", "met" (what was required), "missed", or "measured" where nothing was required."""
+    if row["required"] is None:
         return "measured"
-    for mark in ("goal", "least"):
+    for mark, words in (("target", "target met"), ("required", "met")):
         if row[mark] is not None and _meets(row["ours"], row[mark], row["better"]):
-            return mark
-    return "short"
+            return words
+    return "missed"
 
 
 def versions(packages=()):

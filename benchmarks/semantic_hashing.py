@@ -32,7 +32,7 @@ from keras_ae.evaluation import retrieval
 NEIGHBOURS = 10  # by TF-IDF, which codes are to agree with
 BITS = 32  # of the choice, of the published methods and of the export that is committed
 SEEDS = {16: (0,), 32: (0, 1, 2), 64: (0, 1, 2), 128: (0,)}
-MARKS = {32: {"least": 0.62, "goal": 0.66}, 64: {"least": 0.64, "goal": 0.68}}
+MARKS = {32: {"required": 0.62, "target": 0.66}, 64: {"required": 0.64, "target": 0.68}}
 # As the papers have them, on another split and selection of words of the same postings: see the README.
 PAPERS = {"vdsh": 0.4327, "nash": 0.5671, "bmsh": 0.6100}
 BESIDE = {
@@ -199,7 +199,7 @@ def figure_rows(figures):
     (bits, seed), longest = max(figures.items(), key=lambda item: item[1]["train"]["seconds"])
     seconds = longest["train"]["seconds"]
     each = {"claim": f"from raw text to the export, the longest run ({bits} bits, seed {seed})", "metric": "minutes"}
-    each |= {"data": f"20 Newsgroups, {longest['train']['documents']:,} documents", "better": "lower", "least": 30.0}
+    each |= {"data": f"20 Newsgroups, {longest['train']['documents']:,} documents", "better": "lower", "required": 30.0}
     each |= {"ours": seconds / 60, "seeds": [seed], "seconds": seconds}
     return [*made, results.row(**_shared(longest) | each)]
 
@@ -238,7 +238,7 @@ def main(_):
     of = data | {"model": figures[BITS, 0]["evaluate"]["fingerprint"]}
     encoding = runs.kept(folder, "speed", lambda _: speed(own, documents), of)
     each = {"claim": "encoding raw strings through the SavedModel, batches of 256", "metric": "documents/s"}
-    each |= {"data": f"20 Newsgroups, {len(documents):,} documents", "least": 3000.0, "seeds": [0]}
+    each |= {"data": f"20 Newsgroups, {len(documents):,} documents", "required": 3000.0, "seeds": [0]}
     encoding = results.row(ours=encoding["documents_per_second"], **each, **_shared(encoding))
     made = [*choice_rows(candidates), *choice_rows(published), *figure_rows(figures), encoding]
     results.write("semantic_hashing", made)

@@ -62,7 +62,7 @@ PAPER = {
     "M1+M2": {100: 3.33, 600: 2.59, 1_000: 2.40, 3_000: 2.18},
 }
 ALONE = "M2's classifier on the labelled images alone"
-LEAST = {"M1": 12.0, "M2": 8.0, "M1+M2": 4.5}
+REQUIRED = {"M1": 12.0, "M2": 8.0, "M1+M2": 4.5}
 SPREAD = LabelSpreading("knn", n_neighbors=10, alpha=0.9, max_iter=100)
 
 
@@ -263,7 +263,7 @@ def rows(reports):
         each |= {key: found[-1][key] for key in ("date", "versions")}
         if several:
             each["standard_error"] = np.std(errors, ddof=1) / np.sqrt(len(errors))
-            each["least"] = LEAST.get(method)
+            each["required"] = REQUIRED.get(method)
         made.append(results.row(**each))
     return made
 

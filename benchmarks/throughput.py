@@ -59,7 +59,7 @@ IMAGES = {"mlp": 60_000, "conv": 25_600, "iwae": 3_840}
 TITLES = {"mlp": "MLP VAE", "conv": "convolutional VAE", "iwae": "IWAE, k = 50"}
 PARAMETERS = {"mlp": 853_840, "conv": 341_825, "iwae": 425_284}
 IMPORTANCE_SAMPLES = 50
-MARKS = {  # least and goal of fit's ratio to each
+MARKS = {  # required and target of fit's ratio to each
     "mlp": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15), "pythae": (1.5, 1.8)},
     "conv": {"best PyTorch": (1.15, 1.4), "best PyTorch, flushed": (1.15, 1.4), "pythae": (None, None)},
     "iwae": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15)},
@@ -544,8 +544,8 @@ def rows_of(workload, measurements, common):
         rows.append(limit(metric="GFLOP/s, float32", **_summary(giga)))
         rows.append(limit(metric="images/s", **_summary(speeds[fastest])))
     for rival, values in ratios(speeds).items():
-        least, goal = MARKS[workload][rival]
-        ratio = functools.partial(make, metric="ratio", least=least, goal=goal, seconds=sum(spent.values()))
+        required, target = MARKS[workload][rival]
+        ratio = functools.partial(make, metric="ratio", required=required, target=target, seconds=sum(spent.values()))
         rows.append(ratio(claim=f"{title}: fit / {rival}", **_summary(values)))
     return rows
 
