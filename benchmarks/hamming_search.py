@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import faiss
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from apps.semantic_hashing import store
 from benchmarks import options, results
@@ -26,6 +26,7 @@ _INDEX = flags.DEFINE_string(
 )
 
 CODES, BITS, NEAREST, QUERIES, BATCH = 10**6, 64, 100, 250, 10**4
+SMOKE = {"CODES": 1_000, "QUERIES": 20, "BATCH": 500}
 
 
 def fill(directory, bits, fingerprint, rng):
@@ -118,4 +119,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.run(main)

@@ -10,7 +10,6 @@ Finished runs are kept in `--runs` and not repeated, so the same command goes on
 """
 
 import keras
-from absl import app
 
 import keras_ae as ka
 from apps.quickstart import train as quickstart
@@ -31,6 +30,7 @@ MODELS = {
     "iwae5": {"claim": "IWAE, k = 5", "stages": (1, 5), "paper": 85.54, "required": 86.4, "units": 22},
     "iwae50": {"claim": "IWAE, k = 50", "stages": (1, 50), "paper": 84.78, "required": 86.2, "units": 25},
 }
+SMOKE = {"SAMPLES": 5, "HIDDEN": (16,), "LATENT": 3}
 
 
 def networks():
@@ -47,7 +47,7 @@ def build(k, encoder, decoder):
 
 
 def data(split, **arguments):
-    return ka.datasets.load("mnist", split, data=options.data(), seed=SEED, **arguments)
+    return ka.datasets.load("mnist", split, data=options.data("mnist"), seed=SEED, **arguments)
 
 
 def stage(k):
@@ -115,4 +115,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.run(main)

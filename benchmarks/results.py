@@ -14,6 +14,7 @@ import sys
 
 DIRECTORY = pathlib.Path(__file__).parent / "results"
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
+SAVED_MODELS = pathlib.Path(__file__).parents[1] / "saved_models"
 
 REQUIRED = ("claim", "data", "metric", "better", "ours", "seeds", "seconds", "command")
 OPTIONAL = ("paper", "required", "target", "standard_error")
@@ -79,14 +80,17 @@ def versions(packages=()):
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
-def write(name, rows, directory=DIRECTORY):
-    """Writes `<directory>/<name>.json` atomically, with `versions` and `date` (UTC); returns its path."""
+def write(name, rows, directory=None):
+    """Writes `<directory>/<name>.json` atomically, with `versions` and `date` (UTC); returns its path.
+
+    Without a directory, to `DIRECTORY`.
+    """
     for each in rows:
         validate(each)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     filled = [{**each, "versions": each["versions"] or versions(), "date": each["date"] or today} for each in rows]
     text = json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    path = pathlib.Path(directory) / f"{name}.json"
+    path = pathlib.Path(directory or DIRECTORY) / f"{name}.json"
     from keras_ae.utils import (
         files,  # late: it imports TensorFlow, which must not share a process with a timing of PyTorch
     )
@@ -95,9 +99,9 @@ def write(name, rows, directory=DIRECTORY):
     return path
 
 
-def read(name, directory=DIRECTORY):
-    """Returns the rows of `<directory>/<name>.json`."""
-    path = pathlib.Path(directory) / f"{name}.json"
+def read(name, directory=None):
+    """Returns the rows of `<directory>/<name>.json`, of `DIRECTORY` without a directory."""
+    path = pathlib.Path(directory or DIRECTORY) / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"There are no results at {path}: run `python -m benchmarks.{name}` first.")
     rows = json.loads(path.read_text(encoding="utf-8"))

@@ -27,7 +27,7 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from keras import layers
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV
@@ -93,11 +93,16 @@ CLASSIFIERS = {
     "SVM of labels spread over 10 neighbours": (SVMOfSpreadLabels(), True),
 }
 COMMAND = "python -m benchmarks.semi_supervised --data=mnist.npz"
+SMOKE = {
+    "TRAIN": 1_000,
+    "DRAWS": {100: (0,)},
+    "SETTINGS": {name: each | {"steps": 2, "hidden": (32,)} for name, each in SETTINGS.items()},
+}
 
 
 def digits():
     """The images and labels by part: `{"train": (x, y), "valid": ..., "test": ...}`, x float32 in [0, 1]."""
-    load = functools.partial(ka.datasets.load, "mnist", data=options.data(), labels=True, shuffle=False)
+    load = functools.partial(ka.datasets.load, "mnist", data=options.data("mnist"), labels=True, shuffle=False)
     (x, y), test = (ka.datasets.arrays(load(split)) for split in ("train", "test"))
     return {"train": (x[:TRAIN], y[:TRAIN]), "valid": (x[TRAIN:], y[TRAIN:]), "test": test}
 
@@ -288,4 +293,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.run(main)
