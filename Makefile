@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test coverage lint typecheck clean
 
 demo: .venv/installed
 	$(BIN)/python -m apps.quickstart
@@ -13,7 +13,15 @@ test: export TF_NUM_INTRAOP_THREADS ?= 1
 test: .venv/installed
 	$(BIN)/python -m pytest
 
-lint: .venv/installed
+# Which lines of keras_ae and apps the tests run.
+coverage: export TF_NUM_INTRAOP_THREADS ?= 1
+coverage: .venv/installed
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+typecheck: .venv/installed
+	$(BIN)/mypy
+
+lint: .venv/installed typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

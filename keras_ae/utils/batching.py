@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 from keras_ae.utils import validation
 
 
-def in_batches(method):
+def in_batches(method: Callable) -> Callable:
     """Makes a method of tensors work in batches on arrays and `tf.data.Dataset`s, returning NumPy.
 
     The method's positional parameters are tensors that share their first axis; its keyword-only parameters are plain
