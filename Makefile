@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test coverage lint typecheck docs clean
 
 demo: .venv/installed
 	$(BIN)/python -m apps.quickstart
@@ -11,7 +11,15 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest
 
-lint: .venv/installed
+# Which lines of keras_ae and apps the tests run.
+coverage: export TF_NUM_INTRAOP_THREADS ?= 1
+coverage: .venv/installed
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+typecheck: .venv/installed
+	$(BIN)/mypy
+
+lint: .venv/installed typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

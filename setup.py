@@ -27,7 +27,16 @@ EXTRAS = {
     ],
     "beam": ["apache-beam>=2.70,<3"],
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
-    "test": ["dill>=0.3.8,<1", "pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.14,<1", "tensorboard>=2.19,<3"],
+    "test": [
+        "dill>=0.3.8,<1",
+        "mypy>=1.15,<3",
+        "pandas>=2.2,<4",
+        "pytest>=8,<10",
+        "pytest-cov>=6,<8",
+        "pytest-xdist>=3.6,<4",
+        "ruff>=0.14,<1",
+        "tensorboard>=2.19,<3",
+    ],
     # markdown-exec runs the tutorials, which draw figures.
     "docs": [
         "mkdocs>=1.6,<2",

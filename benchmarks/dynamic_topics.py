@@ -17,7 +17,6 @@ import time
 
 import keras
 import numpy as np
-from absl import app
 from scipy import sparse
 from sklearn.cluster import KMeans
 from sklearn.decomposition import LatentDirichletAllocation
@@ -62,7 +61,19 @@ WINDOW = (0.22, 0.8)  # quantiles of the dates: before and after, some groups ha
 LEAST_SHARE = 0.01  # of the topics shown
 COMPLETION, WHOLE = "perplexity of one half from the other", "perplexity of whole postings"
 NEAR, ROUGHNESS = "precision at 100", "mean squared step, 1 for unrelated postings"
-PICTURE = results.DOCS / "topics_drifting.png"
+PICTURE = "topics_drifting.png"
+SMOKE = {
+    "WORDS": 200,
+    "SIZES": (3,),
+    "AT_ONCE": (3,),
+    "WIDTHS": (16, 8),
+    "ENCODING_WEIGHT": {3: 3.0},
+    "STAGES": {stage: (1, rate) for stage, (_, rate) in STAGES.items()},
+    "LOOK_EVERY": 1,
+    "LDA": {"online": LDA["online"] | {"max_iter": 1}},
+    "CLUSTERS": 5,
+    "SHOWN": 2,
+}
 
 Part = collections.namedtuple("Part", "rows whole asked rest")
 Part.__doc__ = """Rows of the corpus `(N,)`; counts `(N, V)` of their words, and of a random half and the other half."""
@@ -267,7 +278,8 @@ def picture(model, documents, counts, words):
     more = [holds[clusters == cluster].mean(axis=0) - holds.mean(axis=0) for cluster in shown]
     names = [", ".join(words[np.argsort(-each)[:NAMED]]) for each in more]
     times = (at * 86_400).astype("datetime64[s]")
-    plots.drift(times, shares[:, shown], names, title="Topics of the postings, days of April 1993").savefig(PICTURE)
+    figure = plots.drift(times, shares[:, shown], names, title="Topics of the postings, days of April 1993")
+    figure.savefig(results.DOCS / PICTURE)
 
 
 # Rows
@@ -284,15 +296,21 @@ def measure(size, documents, counts, parts, first_weights):
     ours, its = f"dynamic autoencoder, {size} codes", f"LDA, {size} topics, {name}"
     made = []
 
-    def add(claim, metric, value, seconds, least=None, better="lower"):
-        fields = {"ours": value[0], "standard_error": value[1], "seconds": seconds, "least": least, "better": better}
+    def add(claim, metric, value, seconds, required=None, better="lower"):
+        fields = {
+            "ours": value[0],
+            "standard_error": value[1],
+            "seconds": seconds,
+            "required": required,
+            "better": better,
+        }
         made.append({"claim": claim, "metric": metric} | fields)
-        _say(f"{claim}, {metric} (least {least})", value[0], time.perf_counter())
+        _say(f"{claim}, {metric} (required {required})", value[0], time.perf_counter())
 
     for metric, asked, rest in ((COMPLETION, held_out.asked, held_out.rest), (WHOLE, held_out.whole, held_out.whole)):
         theirs = topics.perplexity_of(lda_log_prob(beside, asked, rest), rest.sum(axis=1))
         value = predicted(model, rest, model.encode(asked))
-        add(f"{ours}, trained {recipe}: below LDA", metric, value, seconds, least=theirs[0])
+        add(f"{ours}, trained {recipe}: below LDA", metric, value, seconds, required=theirs[0])
         add(its, metric, theirs, lda_seconds)
     for (other, weight), (each, _, its_seconds) in found.items():
         if each is not model:
@@ -303,13 +321,13 @@ def measure(size, documents, counts, parts, first_weights):
         claim = f"{ours}, of lowest energy, {claim} the posting before"
         add(claim, COMPLETION, value, time.perf_counter() - start)
     follows = before != held_out.rows
-    least = None
+    required = None
     for weight in (0.0, DYNAMICS_WEIGHT):
         each, _, its_seconds = found["stage by stage", weight]
         rough = topics.roughness(each.encode(held_out.whole[follows]), each.encode(counts[before[follows]]))
         claim = f"steps along threads, {size} codes, stage by stage, dynamics weight {weight}"
-        add(claim, ROUGHNESS, (rough, None), its_seconds, least=least)
-        least = rough
+        add(claim, ROUGHNESS, (rough, None), its_seconds, required=required)
+        required = rough
     labels = np.array([each.label for each in documents])
     labels = labels[held_out.rows], labels[train.rows]
     theirs = precision(*(beside.transform(sparse.csr_matrix(part.whole)) for part in (held_out, train)), *labels)
@@ -321,7 +339,7 @@ def measure(size, documents, counts, parts, first_weights):
 
 def main(_):
     start = time.perf_counter()
-    read = list(text.Documents(options.data()))
+    read = list(text.Documents(options.data("postings")))
     documents = without_copies(read)
     undated = sum(each.date is None for each in read)
     counts, words, parts = corpus(documents, np.random.default_rng(SEED))
@@ -356,4 +374,4 @@ def _say(what, value, start):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.run(main)

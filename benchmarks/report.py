@@ -19,8 +19,8 @@ _CHECK = flags.DEFINE_bool("check", False, "Write nothing; exit with 1 if a page
 README = pathlib.Path(__file__).parents[1] / "README.md"
 FIGURES = results.DOCS / "figures.md"
 
-COLUMNS = ("claim", "data", "metric", "paper", "least", "goal", "ours ± s.e.", "reached")
-RIGHT = ("paper", "least", "goal", "ours ± s.e.")
+COLUMNS = ("claim", "data", "metric", "paper", "required", "target", "ours ± s.e.", "result")
+RIGHT = ("paper", "required", "target", "ours ± s.e.")
 MARKER = re.compile(r"^<!-- (table|end): (\S+) -->$", re.MULTILINE)
 
 
@@ -42,7 +42,7 @@ def figures(directory=results.DIRECTORY):
 
 def marked(rows):
     """Returns the rows that have a mark, and those of the same metric on the same data; all rows if none has one."""
-    marks = ("paper", "least", "goal")
+    marks = ("paper", "required", "target")
     beside = {(row["data"], row["metric"]) for row in rows if any(row[mark] is not None for mark in marks)}
     return [row for row in rows if (row["data"], row["metric"]) in beside] or rows
 
@@ -69,11 +69,11 @@ def _cells(row):
     sign = "≥ " if row["better"] == "higher" else "≤ "
     error = row["standard_error"]
     ours = _measured(row["ours"], error) + (f" ± {_measured(error, error)}" if error else "")
-    reached = results.reached(row)
+    outcome = results.outcome(row)
     cells = (
         *(row["claim"], row["data"], row["metric"], _given(row["paper"])),
-        *(_given(row[mark], sign) for mark in ("least", "goal")),
-        *(ours, "**short**" if reached == "short" else reached),
+        *(_given(row[mark], sign) for mark in ("required", "target")),
+        *(ours, "**missed**" if outcome == "missed" else outcome),
     )
     return tuple(str(cell).replace("|", "\\|") for cell in cells)
 

@@ -14,12 +14,13 @@ import sys
 
 DIRECTORY = pathlib.Path(__file__).parent / "results"
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
+SAVED_MODELS = pathlib.Path(__file__).parents[1] / "saved_models"
 
 REQUIRED = ("claim", "data", "metric", "better", "ours", "seeds", "seconds", "command")
-OPTIONAL = ("paper", "least", "goal", "standard_error")
+OPTIONAL = ("paper", "required", "target", "standard_error")
 FILLED = ("versions", "date")  # by `write`
 KEYS = (
-    *("claim", "data", "metric", "better", "paper", "least", "goal", "ours", "standard_error"),
+    *("claim", "data", "metric", "better", "paper", "required", "target", "ours", "standard_error"),
     *("seeds", "seconds", "command", "versions", "date"),
 )
 
@@ -32,7 +33,7 @@ def row(**fields):
 
     Args:
         **fields: `claim`, `data`, `metric` (with its unit), `better` ("lower" or "higher"), `ours`, `seeds`,
-            `seconds` (of wall time, or of `runs.ProcessorTime`), `command`; optionally `paper`, `least`, `goal`,
+            `seconds` (of wall time, or of `runs.ProcessorTime`), `command`; optionally `paper`, `required`, `target`,
             `standard_error`, and `versions` and `date`, which `write` fills otherwise.
     """
     missing = [key for key in REQUIRED if key not in fields]
@@ -53,19 +54,19 @@ def validate(row):
         raise ValueError(f'`better` is "lower" or "higher"; received {row["better"]!r}.')
     if not _is_finite(row["ours"]):
         raise ValueError(f"`ours` is a finite number; received {row['ours']!r} for {row['claim']!r}.")
-    for key in ("least", "goal", "standard_error"):
+    for key in ("required", "target", "standard_error"):
         if row[key] is not None and not _is_finite(row[key]):
             raise ValueError(f"`{key}` is a finite number or None; received {row[key]!r}.")
 
 
-def reached(row):
-    """Returns "goal" or "least", the better one that `ours` meets, else "short"; "measured" with no least."""
-    if row["least"] is None:
+def outcome(row):
+    """Returns "target met", "met" (what was required), "missed", or "measured" where nothing was required."""
+    if row["required"] is None:
         return "measured"
-    for mark in ("goal", "least"):
+    for mark, words in (("target", "target met"), ("required", "met")):
         if row[mark] is not None and _meets(row["ours"], row[mark], row["better"]):
-            return mark
-    return "short"
+            return words
+    return "missed"
 
 
 def versions(packages=()):
@@ -79,14 +80,17 @@ def versions(packages=()):
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
-def write(name, rows, directory=DIRECTORY):
-    """Writes `<directory>/<name>.json` atomically, with `versions` and `date` (UTC); returns its path."""
+def write(name, rows, directory=None):
+    """Writes `<directory>/<name>.json` atomically, with `versions` and `date` (UTC); returns its path.
+
+    Without a directory, to `DIRECTORY`.
+    """
     for each in rows:
         validate(each)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     filled = [{**each, "versions": each["versions"] or versions(), "date": each["date"] or today} for each in rows]
     text = json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    path = pathlib.Path(directory) / f"{name}.json"
+    path = pathlib.Path(directory or DIRECTORY) / f"{name}.json"
     from keras_ae.utils import (
         files,  # late: it imports TensorFlow, which must not share a process with a timing of PyTorch
     )
@@ -95,9 +99,9 @@ def write(name, rows, directory=DIRECTORY):
     return path
 
 
-def read(name, directory=DIRECTORY):
-    """Returns the rows of `<directory>/<name>.json`."""
-    path = pathlib.Path(directory) / f"{name}.json"
+def read(name, directory=None):
+    """Returns the rows of `<directory>/<name>.json`, of `DIRECTORY` without a directory."""
+    path = pathlib.Path(directory or DIRECTORY) / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"There are no results at {path}: run `python -m benchmarks.{name}` first.")
     rows = json.loads(path.read_text(encoding="utf-8"))

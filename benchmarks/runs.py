@@ -16,8 +16,6 @@ from benchmarks import options, results
 from keras_ae import serving
 from keras_ae.utils import files
 
-SAVED_MODELS = pathlib.Path(__file__).parents[1] / "saved_models"
-
 
 def kept(folder, name, make, settings):
     """What `make(folder/name)` returned when this was first asked for with these settings, from `folder/name.json`.

@@ -14,7 +14,6 @@ import functools
 
 import keras
 import numpy as np
-from absl import app
 
 import keras_ae as ka
 from benchmarks import options, results, runs
@@ -25,6 +24,7 @@ LATENT, FILTERS, HIDDEN, BATCH, RATE, MINUTES, SEED = 16, (32, 64), (256,), 128,
 TRAIN, VALID = 50_000, 1_000  # the second for sigma of the Parzen windows, of those after the first
 SAMPLES, COVERED = 10_000, 5_000  # the second for precision and recall, which compare all pairs
 EPOCHS, CLASSIFIER = 5, "classifier.keras"
+FLOW = {"epochs": 50}  # of the sampler's fit
 HELD_OUT = "held-out training images"
 MODELS = {"autoencoder": ka.Autoencoder, "VAE": ka.VAE}
 SAMPLERS = {
@@ -38,10 +38,12 @@ METRICS = {
     "recall": ("recall", "higher"),
 }
 COMMAND = "python -m benchmarks.samples --data=mnist.npz"
+SMOKE = {"LATENT": 3, "FILTERS": (4, 4), "HIDDEN": (16,), "TRAIN": 1_000, "VALID": 50, "SAMPLES": 200, "COVERED": 200}
+SMOKE |= {"EPOCHS": 1, "FLOW": {"epochs": 1}}
 
 
 def digits(split):
-    return ka.datasets.arrays(ka.datasets.load("mnist", split, data=options.data(), labels=True, shuffle=False))
+    return ka.datasets.arrays(ka.datasets.load("mnist", split, data=options.data("mnist"), labels=True, shuffle=False))
 
 
 def build(name):
@@ -83,7 +85,7 @@ def measure(name, folder):
     trained = runs.train(model, runs.batches(x, BATCH, SEED), RATE, options.minutes(MINUTES), folder)
     for way, sampler in SAMPLERS.items():
         if way != "prior" or hasattr(model, "prior"):
-            images = np.asarray(sampler(model).fit(x).sample(SAMPLES, seed=SEED))
+            images = np.asarray(sampler(model).fit(x, **FLOW if way == "flow" else {}).sample(SAMPLES, seed=SEED))
             found[way] = compared(real, features(images))
             if way == "prior":
                 windows = {"VAE, samples of its prior": images, "training images": x[:SAMPLES]}
@@ -123,4 +125,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.run(main)

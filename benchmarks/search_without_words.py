@@ -15,7 +15,7 @@ import time
 from collections import namedtuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy import sparse
 
 from apps.semantic_hashing import served
@@ -28,7 +28,8 @@ _MODEL = flags.DEFINE_string("model", "saved_models/semantic_hashing", "Export f
 
 SHOWN = 5
 LEAST_WORDS = 3
-PAGE = results.DOCS / "search_without_words.md"
+PAGE = "search_without_words.md"
+SMOKE = {}  # tiny data are enough
 
 Answer = namedtuple("Answer", "query group distance title found_group shares_words")
 
@@ -69,10 +70,10 @@ def is_right(answer):
 def main(_):
     start = time.perf_counter()
     encoder = served.Encoder(_MODEL.value)
-    documents = list(text.Documents(options.data()))
+    documents = list(text.Documents(options.data("postings")))
     parts = [[each for each in documents if text.is_query(each.id) == wanted] for wanted in (False, True)]
     found = answers(encoder, *parts)
-    files.write_text(PAGE, page(found))
+    files.write_text(results.DOCS / PAGE, page(found))
     shared = {
         "better": "higher",
         "seeds": [0],
@@ -122,4 +123,4 @@ def _nonzero(encoder, texts):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.run(main)

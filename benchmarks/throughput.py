@@ -1,6 +1,11 @@
 """Training throughput of `fit` beside PyTorch's and pythae's, images per second on two CPU threads.
 
     python -m benchmarks.throughput --rounds=7 --seconds=5
+    python -m benchmarks.throughput --baseline=<checkout of the code before> [--pairs=10] [--rows=mlp,conv]
+
+The second form compares `fit` with itself before a change, for each model of `fit_speed.WORKLOADS`: processes with the
+old and the new code take turns, and the geometric mean of the ratio of their speeds must be 0.98 or more, or its 95 %
+interval hold 1 and lie above 0.95. It exits with 1 otherwise, and writes nothing. What follows is about the first form.
 
 Models of 28 x 28 binary images, batch 128, Adam(1e-3), float32; the first two are variational autoencoders with a
 closed-form KL:
@@ -30,50 +35,41 @@ import logging
 import math
 import multiprocessing
 import os
-import pathlib
 import statistics
 import sys
 import tempfile
 import time
 import traceback
 
-import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import results
+from benchmarks import baseline, fit_speed, options, results
+from benchmarks.fit_speed import BATCH, IMPORTANCE_SAMPLES, LATENT, PIXEL_MEAN, SEED, THREADS, WARM_UP_EPOCHS, images
 
 _SECONDS = flags.DEFINE_float("seconds", 5.0, "About how long one measurement trains, in whole epochs.")
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds; in each, every contestant is measured once.")
 
-THREADS = 2
-BATCH = 128
-LATENT = 32
-PIXEL_MEAN = 0.13
-SEED = 0
-WARM_UP_EPOCHS = 2  # the first compiles, the second shows how long an epoch takes
+_BASELINE = flags.DEFINE_string("baseline", None, "A checkout of the code before, with which to compare `fit`.")
+_PAIRS = flags.DEFINE_integer("pairs", 10, "With --baseline: measurements of each checkout.", lower_bound=1)
+_ROWS = flags.DEFINE_list("rows", list(fit_speed.WORKLOADS), "With --baseline: names of the models to compare.")
+
 PAUSE = 0.2  # seconds for the last contestant's threads to stop spinning
 QUIET = 0.05  # share of the machine that others may use during a measurement
 ATTEMPTS = 5
 
-IMAGES = {"mlp": 60_000, "conv": 25_600, "iwae": 3_840}
+IMAGES = {name: fit_speed.WORKLOADS[name].rows for name in ("mlp", "conv", "iwae")}
 TITLES = {"mlp": "MLP VAE", "conv": "convolutional VAE", "iwae": "IWAE, k = 50"}
 PARAMETERS = {"mlp": 853_840, "conv": 341_825, "iwae": 425_284}
-IMPORTANCE_SAMPLES = 50
-MARKS = {  # least and goal of fit's ratio to each
+MARKS = {  # required and target of fit's ratio to each
     "mlp": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15), "pythae": (1.5, 1.8)},
     "conv": {"best PyTorch": (1.15, 1.4), "best PyTorch, flushed": (1.15, 1.4), "pythae": (None, None)},
     "iwae": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15)},
 }
 
+SMOKE = {"IMAGES": {"mlp": 6_400}}
 PRODUCT_STEPS = 36  # a call: long enough to hide its dispatch, too short for the chain to over- or underflow
 
 DENSE = [(784, 512), (512, 2 * LATENT), (LATENT, 512), (512, 784)]  # the MLP's matrices
-
-
-def images(count):
-    """Returns `count` random binary images as float32 (count, 28, 28, 1)."""
-    draws = np.random.default_rng(SEED).random((count, 28, 28, 1), dtype=np.float32)
-    return (draws < PIXEL_MEAN).astype(np.float32)
 
 
 # Each contestant takes a workload and returns (number of parameters, train), where train(epochs) returns
@@ -82,44 +78,13 @@ def images(count):
 
 def keras_ae(workload, **compile_arguments):
     """`fit` as users call it, timed from the beginning of its first epoch to the end of its last."""
-    _set_up_tensorflow()
+    fit_speed.set_up_tensorflow()
     import keras
 
-    import keras_ae as ka
-
     keras.utils.set_random_seed(SEED)
-    shape, networks = (28, 28, 1), ka.networks
-    if workload == "mlp":
-        encoder = networks.mlp_encoder(input_shape=shape, latent_dim=LATENT, hidden=(512,), parameters=2)
-        decoder = networks.mlp_decoder(latent_dim=LATENT, output_shape=shape, hidden=(512,))
-    elif workload == "conv":
-        encoder = networks.conv_encoder(shape, latent_dim=LATENT, filters=(32, 64), parameters=2)
-        decoder = networks.conv_decoder(latent_dim=LATENT, output_shape=shape, filters=(64, 32))
-    else:
-        options = {"hidden": (200, 200), "activation": "tanh"}
-        encoder = networks.mlp_encoder(input_shape=shape, latent_dim=50, parameters=2, **options)
-        decoder = networks.mlp_decoder(latent_dim=50, output_shape=shape, **options)
-    if workload == "iwae":
-        model = ka.IWAE(encoder, decoder, importance_samples=IMPORTANCE_SAMPLES)
-    else:
-        model = ka.VAE(encoder, decoder)
-    model.compile("adam", **compile_arguments)
-    x = images(IMAGES[workload])
-
-    class Clock(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 0:
-                self.start = time.perf_counter()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.seconds = time.perf_counter() - self.start
-
-    def train(epochs):
-        clock = Clock()
-        history = model.fit(x, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[clock]).history
-        return clock.seconds, [float(loss) for loss in history["loss"]]
-
-    return encoder.count_params() + decoder.count_params(), train
+    model = fit_speed.WORKLOADS[workload].model()
+    train = fit_speed.timed(model, (images(IMAGES[workload]),), **compile_arguments)
+    return model.encoder.count_params() + model.decoder.count_params(), train
 
 
 def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=False):
@@ -286,7 +251,7 @@ def matrix_products(workload, jit_compile):
     needs no dx. The loop carries every result, so that a compiler can neither drop nor hoist a product.
     `train` returns no losses.
     """
-    tf = _set_up_tensorflow()
+    tf = fit_speed.set_up_tensorflow()
     normal = functools.partial(tf.random.stateless_normal, seed=(SEED, SEED))
     w1, w2, w3, w4 = (normal((inputs, outputs)) / math.sqrt(inputs) for inputs, outputs in DENSE)
     images_of_call = PRODUCT_STEPS * BATCH
@@ -359,13 +324,10 @@ def contestants(workload):
     return [name for name in CONTESTANTS if not any(each in name for each in absent)]
 
 
-def _set_up_tensorflow():
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-    return tf
+def installed(names):
+    """Those of the contestants whose package is installed: a smoke test does without the extra."""
+    needed = {PYTHAE: "pythae"} | {name: "torch" for name in names if name.startswith("PyTorch")}
+    return [name for name in names if name not in needed or importlib.util.find_spec(needed[name])]
 
 
 def _set_up_torch(flushed):
@@ -388,7 +350,7 @@ class Worker:
         self.name = name
         self.images = IMAGES[workload]
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, workload, name), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, workload, name, IMAGES), daemon=True)
         self._process.start()
         other.close()
         self.parameters, self.epoch_seconds = self._receive()
@@ -414,7 +376,7 @@ class Worker:
 
     def _attempt(self, epochs):
         time.sleep(PAUSE)
-        before = _machine_cpu_seconds()
+        before = fit_speed.machine_cpu_seconds()
         start = time.perf_counter()
         self._connection.send(epochs)
         duration, cpu, losses = self._receive()
@@ -424,7 +386,7 @@ class Worker:
         return {
             "images_per_second": epochs * self.images / duration,
             "seconds": duration,
-            "foreign": _foreign_share(before, _machine_cpu_seconds(), cpu, elapsed),
+            "foreign": fit_speed.foreign_share(before, fit_speed.machine_cpu_seconds(), cpu, elapsed),
         }
 
     def close(self):
@@ -443,8 +405,9 @@ class Worker:
         return answer
 
 
-def _serve(connection, workload, name):
+def _serve(connection, workload, name, rows):
     try:
+        IMAGES.update(rows)  # of a smoke test: this process has read the module anew
         parameters, train = CONTESTANTS[name](workload)
         for _ in range(WARM_UP_EPOCHS):
             seconds, _ = train(1)
@@ -467,28 +430,11 @@ def _check(name, losses):
         raise RuntimeError(f"{name} logged the losses {losses}, far from the data's {entropy:.0f} nats.")
 
 
-def _machine_cpu_seconds():
-    """Returns the CPU seconds that the machine has been busy (or was denied) since boot; None off Linux."""
-    stat = pathlib.Path("/proc/stat")
-    if not stat.exists():
-        return None
-    user, nice, system, _, _, interrupts, soft_interrupts, stolen = map(int, stat.read_text().split(maxsplit=9)[1:9])
-    busy = user + nice + system + interrupts + soft_interrupts + stolen
-    return busy / os.sysconf("SC_CLK_TCK")
-
-
-def _foreign_share(before, after, own, elapsed):
-    """Returns the share of the machine that others used meanwhile: idle contestants, neighbours, the host."""
-    if before is None:
-        return None
-    return max(0.0, after - before - own) / (elapsed * os.cpu_count())
-
-
 def run(workload, rounds, seconds, progress):
     """Returns {contestant: [one measurement per round]}."""
     workers = []
     try:
-        for name in contestants(workload):
+        for name in installed(contestants(workload)):
             progress.set_description(f"{workload}: starting {name}")
             workers.append(Worker(workload, name))
         measurements = {worker.name: [] for worker in workers}
@@ -516,7 +462,7 @@ def ratios(speeds):
 
     plain = [speed for name, speed in speeds.items() if name.startswith("PyTorch") and "flushed" not in name]
     flushed = [speed for name, speed in speeds.items() if name.startswith("PyTorch") and "flushed" in name]
-    rivals = {"best PyTorch": best(plain), "best PyTorch, flushed": best(flushed)}
+    rivals = {"best PyTorch": best(plain), "best PyTorch, flushed": best(flushed)} if plain and flushed else {}
     rivals |= {PYTHAE: speeds[PYTHAE]} if PYTHAE in speeds else {}
     return {
         rival: [ours / theirs for ours, theirs in zip(speeds[OURS], speed, strict=True)]
@@ -544,8 +490,8 @@ def rows_of(workload, measurements, common):
         rows.append(limit(metric="GFLOP/s, float32", **_summary(giga)))
         rows.append(limit(metric="images/s", **_summary(speeds[fastest])))
     for rival, values in ratios(speeds).items():
-        least, goal = MARKS[workload][rival]
-        ratio = functools.partial(make, metric="ratio", least=least, goal=goal, seconds=sum(spent.values()))
+        required, target = MARKS[workload][rival]
+        ratio = functools.partial(make, metric="ratio", required=required, target=target, seconds=sum(spent.values()))
         rows.append(ratio(claim=f"{title}: fit / {rival}", **_summary(values)))
     return rows
 
@@ -561,17 +507,34 @@ def _require_extra():
         sys.exit(f"{' and '.join(missing)} missing: pip install 'keras_ae[bench]'")
 
 
+def compare():
+    """Compares `fit` with that of the checkout of `--baseline`; the program ends with 1 where it is slower."""
+    if unknown := set(_ROWS.value) - set(fit_speed.WORKLOADS):
+        known = ", ".join(fit_speed.WORKLOADS)
+        raise SystemExit(f"error: --rows: expected some of {known}; received {', '.join(sorted(unknown))}.")
+    found, foreign = baseline.run(_BASELINE.value, _ROWS.value, _PAIRS.value, _SECONDS.value)
+    print(json.dumps({"pairs": _PAIRS.value, "foreign_cpu_share_max": foreign} | found))
+    if not all(each["passes"] for each in found.values()):
+        sys.exit(1)
+
+
 def main(_):
-    _require_extra()
+    if _BASELINE.value:
+        return compare()
+    rounds, seconds, packages = _ROUNDS.value, _SECONDS.value, ("torch", "pythae")
+    if options.smoking():
+        rounds, seconds, packages = 2, 0.1, ()
+    else:
+        _require_extra()
     from tqdm import tqdm
 
-    command = f"python -m benchmarks.throughput --rounds={_ROUNDS.value} --seconds={_SECONDS.value:g}"
-    common = {"command": command, "versions": results.versions(("torch", "pythae"))}
+    command = f"python -m benchmarks.throughput --rounds={rounds} --seconds={seconds:g}"
+    common = {"command": command, "versions": results.versions(packages)}
     rows, answer, made = [], {}, []
-    total = _ROUNDS.value * sum(len(contestants(workload)) for workload in IMAGES)
+    total = rounds * sum(len(installed(contestants(workload))) for workload in IMAGES)
     with tqdm(total=total, unit="measurement", file=sys.stderr) as progress:
         for workload in IMAGES:
-            measurements = run(workload, _ROUNDS.value, _SECONDS.value, progress)
+            measurements = run(workload, rounds, seconds, progress)
             rows += rows_of(workload, measurements, common)
             for rival, values in ratios(rates(measurements)).items():
                 answer[f"{workload}: fit / {rival}"] = round(statistics.median(values), 3)
@@ -584,4 +547,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    options.run(main)

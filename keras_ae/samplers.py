@@ -4,10 +4,13 @@ A model whose codes do not follow its prior, or that has none, still draws good 
 codes afterwards. A sampler has `fit(x)`, `sample_codes(n)` and `sample(n)`, for any model with `encode` and `decode`.
 """
 
+from typing import Any, Self
+
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 
 from keras_ae.distributions import sampling
 from keras_ae.distributions.flows import Density, Flow
@@ -32,7 +35,7 @@ class Sampler:
 
     needs = ("encode", "decode")
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         if getattr(model, "prior_network", None) is not None:
             raise ValueError(
                 f"model: the prior of this {type(model).__name__} depends on y, and a sampler knows one density for "
@@ -45,7 +48,7 @@ class Sampler:
             )
         self.model = model
 
-    def distribution(self):
+    def distribution(self) -> tfp.distributions.Distribution:
         """The density of codes: a tfd with event `(latent_dim,)`.
 
         Raises:
@@ -53,7 +56,7 @@ class Sampler:
         """
         raise NotImplementedError
 
-    def sample(self, n, y=None, seed=0):
+    def sample(self, n: int, y: ArrayLike | None = None, seed: int = 0) -> np.ndarray:
         """n means of p(x|z), or p(x|z, y), `(n, ...)` float32, z from `sample_codes`.
 
         Row i depends on `seed + i`, y and the fit only.
@@ -67,7 +70,7 @@ class Sampler:
             )
         return self.model.decode(self.sample_codes(n, seed), *(() if y is None else (y,)))
 
-    def sample_codes(self, n, seed=0):
+    def sample_codes(self, n: int, seed: int = 0) -> np.ndarray:
         """n codes `(n, latent_dim)` float32; row i depends on `seed + i` and the fit only.
 
         Raises:
@@ -80,7 +83,7 @@ class Sampler:
     def _codes_from_seeds(self, seeds):
         return sampling.draw_rows(self.distribution(), seeds)
 
-    def check_inputs(self, seeds):
+    def check_inputs(self, seeds: tf.Tensor) -> None:
         self.distribution()  # raises where there was no fit
 
 
@@ -102,11 +105,11 @@ class PriorSampler(Sampler):
 
     needs = ("prior", "decode")
 
-    def fit(self, x=None, y=None):
+    def fit(self, x: Any = None, y: Any = None) -> Self:
         """Does nothing, as there is nothing to fit; returns the sampler."""
         return self
 
-    def distribution(self):
+    def distribution(self) -> tfp.distributions.Distribution:
         return self.model.prior
 
 
@@ -115,7 +118,7 @@ class FittedSampler(Sampler):
 
     _density = None
 
-    def fit(self, x, y=None, **kwargs):
+    def fit(self, x: ArrayLike | tf.data.Dataset, y: ArrayLike | None = None, **kwargs: Any) -> Self:
         """Fits the density to the codes of x; returns the sampler.
 
         Args:
@@ -128,7 +131,7 @@ class FittedSampler(Sampler):
         """
         return self.fit_codes(self.model.encode(x, *(() if y is None else (y,))), **kwargs)
 
-    def fit_codes(self, codes, **kwargs):
+    def fit_codes(self, codes: ArrayLike, **kwargs: Any) -> Self:
         """As `fit`, for codes `(N, latent_dim)`.
 
         Raises:
@@ -147,7 +150,7 @@ class FittedSampler(Sampler):
         vars(self).pop("_compiled_methods", None)  # graphs hold the last fit
         return self
 
-    def distribution(self):
+    def distribution(self) -> tfp.distributions.Distribution:
         if self._density is None:
             raise ValueError(f"{type(self).__name__} was not fitted: call fit(x) first.")
         return self._density
@@ -177,7 +180,7 @@ class MixtureSampler(FittedSampler):
     Source: Ghosh 2020, section 4, with ten components. See also: `FlowSampler`, for codes that no few Gaussians fit.
     """
 
-    def __init__(self, model, components=10, *, seed=0):
+    def __init__(self, model: keras.Model, components: int = 10, *, seed: int = 0) -> None:
         super().__init__(model)
         self.components, self.seed = validation.positive_int("components", components), seed
 
@@ -214,7 +217,7 @@ class FlowSampler(FittedSampler):
     See also: `MixtureSampler`, which needs no training loop.
     """
 
-    def __init__(self, model, *, seed=None, **kwargs):
+    def __init__(self, model: keras.Model, *, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(model)
         self.seed, self.arguments = seed, kwargs
         self.density = None

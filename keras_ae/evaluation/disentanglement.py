@@ -5,7 +5,11 @@ such as `keras_ae.datasets.shapes.Shapes`. Higher is better; all are in [0, 1]. 
 score and that of another model, or of random codes, have a meaning: what a perfect code gets is said with each.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr, rel_entr
 
 from keras_ae.utils import validation
@@ -16,7 +20,7 @@ _ROWS = 1 << 13
 _HELD_OUT, _LEAF = 0.2, 0.005
 
 
-def mutual_information_gap(z, factors, *, bins=20):
+def mutual_information_gap(z: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
     """How much more the best latent knows about a factor than the second best.
 
         MIG = mean_k (I(z_(1); v_k) - I(z_(2); v_k)) / H(v_k)
@@ -53,7 +57,7 @@ def mutual_information_gap(z, factors, *, bins=20):
     return _unit(np.mean(gaps))
 
 
-def dci(z, factors, *, trees=20, seed=0):
+def dci(z: ArrayLike, factors: ArrayLike, *, trees: int = 20, seed: int = 0) -> dict[str, float]:
     """Whether a latent serves one factor, a factor is served by one latent, and the codes tell the factors.
 
         disentanglement = sum_j w_j (1 - H_K(R_j. / sum_k R_jk)),    w_j = sum_k R_jk / sum R
@@ -88,12 +92,12 @@ def dci(z, factors, *, trees=20, seed=0):
     if factors.shape[1] < 2:
         raise ValueError("factors: one column. To see factors mixed in a latent, at least two are needed.")
     z, z_test, factors, factors_test = _split(z, factors, seed)
-    importance, accuracy = [], []
+    importances, accuracy = [], []
     for v, v_test in zip(factors.T, factors_test.T, strict=True):
         forest = RandomForestClassifier(trees, max_features=None, min_samples_leaf=_LEAF, random_state=seed)
-        importance.append(forest.fit(z, v).feature_importances_)
+        importances.append(forest.fit(z, v).feature_importances_)
         accuracy.append(forest.score(z_test, v_test))
-    importance = np.stack(importance, axis=1)  # (D, K)
+    importance = np.stack(importances, axis=1)  # (D, K)
     return {
         "disentanglement": _unit(_concentration(importance)),
         "completeness": _unit(_concentration(importance.T)),
@@ -101,7 +105,7 @@ def dci(z, factors, *, trees=20, seed=0):
     }
 
 
-def sap(z, factors, *, seed=0):
+def sap(z: ArrayLike, factors: ArrayLike, *, seed: int = 0) -> float:
     """How much better the best single latent tells a factor than the second best: the separated attribute
     predictability.
 
@@ -145,7 +149,16 @@ def sap(z, factors, *, seed=0):
     return _unit(np.mean(gaps))
 
 
-def factor_vae_score(encode, data, seed=0, *, votes=800, test_votes=800, batch=64, threshold=1e-2):
+def factor_vae_score(
+    encode: Callable[[Any], ArrayLike],
+    data: Any,
+    seed: int = 0,
+    *,
+    votes: int = 800,
+    test_votes: int = 800,
+    batch: int = 64,
+    threshold: float = 1e-2,
+) -> float:
     """How well the latent that varies least tells which factor was held fixed.
 
         d = argmin_j Var(z_j | v_k = c) / Var(z_j),    score = share of votes where k = majority(d)
@@ -188,7 +201,15 @@ def factor_vae_score(encode, data, seed=0, *, votes=800, test_votes=800, batch=6
     return _unit(np.mean(counts.argmax(axis=1)[least[votes:]] == fixed[votes:]))
 
 
-def beta_vae_score(encode, data, seed=0, *, points=1000, test_points=500, batch=64):
+def beta_vae_score(
+    encode: Callable[[Any], ArrayLike],
+    data: Any,
+    seed: int = 0,
+    *,
+    points: int = 1000,
+    test_points: int = 500,
+    batch: int = 64,
+) -> float:
     """How well a linear classifier tells which factor pairs of rows share, from the differences of their codes.
 
         f = mean_b |z1_b - z2_b|,    score = accuracy of k from f
@@ -272,7 +293,7 @@ def _concentration(importance):
     return order @ total[:, 0] / max(total.sum(), np.finfo(float).tiny)
 
 
-def _split(z, factors, seed):
+def _split(z: np.ndarray, factors: np.ndarray, seed: int) -> list[np.ndarray]:
     from sklearn.model_selection import train_test_split  # late: slow to import
 
     return train_test_split(z, factors, test_size=_HELD_OUT, random_state=seed)
@@ -283,7 +304,7 @@ def _unit(score):
     return float(np.clip(score, 0, 1))
 
 
-def _check_codes(z, factors):
+def _check_codes(z: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
     """Codes `(N, D)` float64 and factors `(N, K)` whose levels are 0, 1, ...; raises unless they suit each other."""
     z, factors = np.asarray(z), np.asarray(factors)
     if factors.ndim != 2 or factors.shape[1] == 0 or factors.dtype.kind not in "iub":
@@ -299,7 +320,7 @@ def _check_codes(z, factors):
     return z, factors
 
 
-def _check_z(name, z):
+def _check_z(name: str, z: np.ndarray) -> np.ndarray:
     if z.ndim != 2 or z.shape[1] < 2:
         raise ValueError(f"{name}: expected codes (N, D) of two or more latents to compare; received {z.shape}.")
     validation.check_array(name, z, (None,), None)

@@ -2,7 +2,11 @@
 
 import typing
 
+import keras
 import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from keras_ae.evaluation.samples import frechet_of_moments
@@ -12,7 +16,7 @@ from keras_ae.utils import validation
 _ROWS = 1 << 10
 
 
-def active_units(model, x, threshold=1e-2):
+def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: float = 1e-2) -> int:
     """How many latent dimensions carry information about x.
 
         A_j = Var_x(E_q[z_j | x]),    active units = #{j: A_j > threshold}
@@ -42,7 +46,9 @@ def active_units(model, x, threshold=1e-2):
     return int(np.sum(means.var(axis=0) > threshold))
 
 
-def aggregate_posterior_distance(z, prior=None, *, seed=0):
+def aggregate_posterior_distance(
+    z: ArrayLike, prior: ArrayLike | tfp.distributions.Distribution | None = None, *, seed: int = 0
+) -> dict[str, float]:
     """How far the distribution of all codes is from the prior, by two measures that need no density.
 
         mmd     = mean_{i != j} k(z_i, z_j) + mean_{i != j} k(p_i, p_j) - 2 mean_{i, j} k(z_i, p_j)
@@ -107,7 +113,7 @@ class Irregularity(typing.NamedTuple):
     gaps: float
 
 
-def irregularity(z, labels, *, seed=0):
+def irregularity(z: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> Irregularity:
     """Three reasons why a latent space is bad to sample from, which a prior removes.
 
         off_centre = |m| / s
@@ -161,7 +167,7 @@ def _covariance(points):
     return np.atleast_2d(np.cov(points, rowvar=False))
 
 
-def _check_points(name, points):
+def _check_points(name: str, points: ArrayLike) -> np.ndarray:
     points = np.asarray(points)
     if points.ndim != 2 or len(points) < 2 or points.shape[1] == 0:
         raise ValueError(f"{name}: expected at least two rows of codes, (N, D); received {points.shape}.")

@@ -3,10 +3,13 @@
 import dataclasses
 import math
 import typing
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 
 from keras_ae.distributions import importance, likelihoods, sampling
 from keras_ae.utils import validation
@@ -52,18 +55,18 @@ class LogLikelihood:
     acceptance: np.ndarray | None = None
 
     @property
-    def nll(self):
+    def nll(self) -> float:
         """float, the mean over the rows of -log_prob, nats."""
         return float(-np.mean(self.log_prob))
 
     @property
-    def standard_error(self):
+    def standard_error(self) -> float:
         """float, of `nll` as a mean over rows drawn at random: `std(log_prob) / sqrt(N)`; NaN for a single row."""
         n = len(self.log_prob)
         return float(np.std(self.log_prob, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
 
     @property
-    def monte_carlo_error(self):
+    def monte_carlo_error(self) -> np.ndarray:
         """`(N,)`, standard error of each `log_prob` over its own weights, nats; NaN for a single weight.
 
             e = sqrt((S / effective_samples - 1) / (S - 1))
@@ -78,12 +81,20 @@ class LogLikelihood:
         with np.errstate(divide="ignore"):
             return np.sqrt(np.maximum(s / self.effective_samples - 1, 0) / (s - 1))
 
-    def share_below(self, effective_samples=10):
+    def share_below(self, effective_samples: float = 10) -> float:
         """float, the share of rows with fewer effective samples than so many: those whose estimate is in doubt."""
         return float(np.mean(self.effective_samples < effective_samples))
 
 
-def negative_log_likelihood(model, x, num_samples=5000, seed=0, *, y=None, batch_size=128):
+def negative_log_likelihood(
+    model: keras.Model,
+    x: ArrayLike | tf.data.Dataset,
+    num_samples: int = 5000,
+    seed: int = 0,
+    *,
+    y: ArrayLike | None = None,
+    batch_size: int = 128,
+) -> LogLikelihood:
     """Negative log-likelihood by importance sampling from the model's own posterior.
 
         -log p(x) ~ -log 1/S sum_s w_s,    w_s = p(x|z_s) p(z_s) / q(z_s|x),    z_s ~ q(z|x)
@@ -123,17 +134,17 @@ def negative_log_likelihood(model, x, num_samples=5000, seed=0, *, y=None, batch
 
 
 def annealed_importance_sampling(
-    model,
-    x,
-    num_chains=16,
-    num_temperatures=1000,
-    num_leapfrog_steps=10,
-    initial="prior",
-    step_size=0.1,
-    seed=0,
+    model: keras.Model,
+    x: ArrayLike | tf.data.Dataset,
+    num_chains: int = 16,
+    num_temperatures: int = 1000,
+    num_leapfrog_steps: int = 10,
+    initial: typing.Literal["prior", "posterior"] = "prior",
+    step_size: float = 0.1,
+    seed: int = 0,
     *,
-    y=None,
-):
+    y: ArrayLike | None = None,
+) -> LogLikelihood:
     """log p(x) by a walk of many small steps from a distribution that is known to the posterior.
 
         log w = sum_t (b_t - b_t-1) r(z_t-1),    z_0 ~ f_0,    z_t ~ a move that leaves f_t = f_0 exp(b_t r) as it is
@@ -210,7 +221,7 @@ class Parzen(typing.NamedTuple):
     sigma: float
 
 
-def parzen(samples, x_valid, x_test, sigmas=None):
+def parzen(samples: ArrayLike, x_valid: ArrayLike, x_test: ArrayLike, sigmas: ArrayLike | None = None) -> Parzen:
     """Mean log density of test rows under Gaussian kernels around samples: an old score, for comparison only.
 
         log p(x) = log 1/n sum_i exp(-|x - s_i|^2 / (2 sigma^2)) - D log(sigma sqrt(2 pi))
@@ -254,7 +265,7 @@ def parzen(samples, x_valid, x_test, sigmas=None):
     return Parzen(float(densities.mean()), float(densities.std(ddof=1) / math.sqrt(len(densities))), float(sigma))
 
 
-def bits_per_dimension(nats, x_shape, levels=256):
+def bits_per_dimension(nats: ArrayLike, x_shape: Sequence[int], levels: int = 256) -> float | np.ndarray:
     """Bits that a code for x takes for each of its D values, from log p(x).
 
         bits = (-log p(x) / D + log levels) / log 2
@@ -290,7 +301,7 @@ def bits_per_dimension(nats, x_shape, levels=256):
     return (-np.asarray(nats, "float64") / math.prod(x_shape) + math.log(levels)) / math.log(2)
 
 
-def dequantise(x, seed, levels=256):
+def dequantise(x: ArrayLike, seed: int, levels: int = 256) -> np.ndarray:
     """Whole levels spread evenly over their cells, so that a density can be fitted to them.
 
         y = (x + u) / levels,    u ~ U[0, 1)

@@ -7,6 +7,7 @@ ties broken uniformly at random, in closed form: no draw, and no luck of the ord
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Rows whose bits are unpacked at once.
 _ROWS = 1 << 16
@@ -14,7 +15,7 @@ _ROWS = 1 << 16
 _ONE_IN = 20
 
 
-def hamming(a, b):
+def hamming(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """The number of bits in which packed codes differ.
 
         d[i, j] = popcount(a[i] xor b[j])
@@ -44,7 +45,7 @@ def hamming(a, b):
     return distances
 
 
-def precision_recall(distances, relevant, retrieved):
+def precision_recall(distances: ArrayLike, relevant: ArrayLike, retrieved: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall of the nearest documents, at several numbers of them; means over queries are the curve.
 
         found(k) = R(v-) + (R(v) - R(v-)) (k - N(v-)) / (N(v) - N(v-))
@@ -72,17 +73,17 @@ def precision_recall(distances, relevant, retrieved):
     return found / np.asarray(retrieved), found / np.maximum(total, 1)
 
 
-def precision_at(k, distances, relevant):
+def precision_at(k: int, distances: ArrayLike, relevant: ArrayLike) -> np.ndarray:
     """Expected share of relevant documents among the k nearest, `(Q,)`: `precision_recall` at one k."""
     return precision_recall(distances, relevant, [k])[0][:, 0]
 
 
-def recall_at(k, distances, relevant):
+def recall_at(k: int, distances: ArrayLike, relevant: ArrayLike) -> np.ndarray:
     """Expected share of the relevant documents that are among the k nearest, `(Q,)`: `precision_recall` at one k."""
     return precision_recall(distances, relevant, [k])[1][:, 0]
 
 
-def neighbour_agreement(distances, neighbours):
+def neighbour_agreement(distances: ArrayLike, neighbours: ArrayLike) -> np.ndarray:
     """How well codes keep neighbours, without labels: the share of given neighbours in the nearest 5 % of documents.
 
         agreement = recall_at(ceil(N / 20), distances, relevant = neighbours)
@@ -103,12 +104,12 @@ def neighbour_agreement(distances, neighbours):
 
     Example: `neighbour_agreement(hamming(queries, codes), np.argpartition(cosines, 9)[:, :10])`
     """
-    relevant = np.zeros(np.shape(distances), bool)
+    relevant: np.ndarray = np.zeros(np.shape(distances), bool)
     np.put_along_axis(relevant, np.asarray(neighbours), True, axis=1)
     return recall_at(-(-relevant.shape[1] // _ONE_IN), distances, relevant)
 
 
-def bit_balance(codes):
+def bit_balance(codes: ArrayLike) -> np.ndarray:
     """The share of ones in each bit; a bit says most where it is 1/2.
 
     Args:
@@ -125,7 +126,7 @@ def bit_balance(codes):
     return np.diag(_together(codes)).copy()
 
 
-def bit_correlation(codes):
+def bit_correlation(codes: ArrayLike) -> np.ndarray:
     """Pearson correlations between bits; bits that say the same, or the opposite, waste each other.
 
         C[i, j] = (E[b_i b_j] - p_i p_j) / sqrt(p_i (1 - p_i) p_j (1 - p_j)),    p = E[b]
@@ -190,7 +191,7 @@ def _together(codes):
     return counts / len(codes)
 
 
-def _codes(name, codes):
+def _codes(name: str, codes: ArrayLike) -> np.ndarray:
     codes = np.asarray(codes)
     if codes.ndim != 2 or codes.dtype != np.uint8 or codes.shape[1] == 0:
         raise ValueError(f"{name}: expected packed codes (N, bytes) uint8; received {codes.shape} {codes.dtype}.")

@@ -5,8 +5,11 @@ the features of a classifier of the same images, `train_features`, which needs n
 different features do not compare.
 """
 
+from collections.abc import Callable, Sequence
+
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from keras_ae import networks
@@ -15,7 +18,7 @@ from keras_ae import networks
 _ROWS = 512
 
 
-def precision_recall(real_features, fake_features, k=3):
+def precision_recall(real_features: ArrayLike, fake_features: ArrayLike, k: int = 3) -> tuple[float, float]:
     """Which share of the samples looks real, and which share of the data the samples cover.
 
         r_k(a, A) = distance from a to its k-th nearest other row of A
@@ -50,7 +53,7 @@ def precision_recall(real_features, fake_features, k=3):
     return _covered(fake, real, k), _covered(real, fake, k)
 
 
-def frechet_distance(real_features, fake_features):
+def frechet_distance(real_features: ArrayLike, fake_features: ArrayLike) -> float:
     """The squared Frechet distance of the Gaussians with the features' means and covariances.
 
         d = |m_r - m_f|^2 + tr(C_r + C_f - 2 (C_r C_f)^(1/2))
@@ -80,7 +83,7 @@ def frechet_distance(real_features, fake_features):
     return frechet_of_moments(*moments)
 
 
-def frechet_of_moments(real, fake):
+def frechet_of_moments(real: tuple[np.ndarray, np.ndarray], fake: tuple[np.ndarray, np.ndarray]) -> float:
     """As `frechet_distance`, of two pairs of a mean `(D,)` and a covariance `(D, D)`."""
     (m_r, c_r), (m_f, c_f) = real, fake
     # tr (C_r C_f)^(1/2) is the sum of the singular values of C_r^(1/2) C_f^(1/2), also where a covariance is singular.
@@ -88,7 +91,17 @@ def frechet_of_moments(real, fake):
     return float(max(np.sum((m_r - m_f) ** 2) + np.trace(c_r) + np.trace(c_f) - 2 * together, 0.0))
 
 
-def train_features(images, labels, *, size=64, filters=(32, 64), hidden=(128,), epochs=10, batch_size=128, verbose=0):
+def train_features(
+    images: ArrayLike,
+    labels: ArrayLike,
+    *,
+    size: int = 64,
+    filters: Sequence[int] = (32, 64),
+    hidden: Sequence[int] = (128,),
+    epochs: int = 10,
+    batch_size: int = 128,
+    verbose: int | str = 0,
+) -> Callable[[ArrayLike], np.ndarray]:
     """Trains a small classifier of labelled images, and returns its last hidden layer as a function.
 
         class logits = W features(image) + b
@@ -137,7 +150,7 @@ def train_features(images, labels, *, size=64, filters=(32, 64), hidden=(128,), 
     return features_of(classifier)
 
 
-def features_of(classifier):
+def features_of(classifier: keras.Model) -> Callable[[ArrayLike], np.ndarray]:
     """What a classifier's last layer receives, as a function of images.
 
         class logits = W features(image) + b
@@ -163,7 +176,7 @@ def features_of(classifier):
     def features(images):
         return network.predict(_images(images, classifier.input_shape[1:]), verbose=0)
 
-    features.classifier = classifier
+    features.classifier = classifier  # type: ignore[attr-defined]
     return features
 
 
@@ -196,7 +209,7 @@ def _features(real, fake):
     return real.astype("float64"), fake.astype("float64")
 
 
-def _images(images, shape=None):
+def _images(images: ArrayLike, shape: tuple[int | None, ...] | None = None) -> np.ndarray:
     images = np.asarray(images)
     if images.ndim not in (2, 4) or 0 in images.shape or (shape is not None and images.shape[1:] != shape):
         expected = "(N, H, W, C) or (N, V)" if shape is None else f"(N, {', '.join(map(str, shape))})"

@@ -9,6 +9,7 @@ import importlib
 import warnings
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 RATE = 16_000
 # Hu and Loizou's frames: 30 ms, three quarters of which the next frame shares.
@@ -44,7 +45,7 @@ _SI_SDR_BOUND = 120.0  # dB
 _STOI_LEAST = 6349  # samples: 30 frames of 25.6 ms, half of which the next one shares
 
 
-def measures(clean, processed, rate):
+def measures(clean: ArrayLike, processed: ArrayLike, rate: int) -> dict[str, float]:
     """All measures of this module of one processed signal.
 
     Args:
@@ -80,7 +81,7 @@ def measures(clean, processed, rate):
     }
 
 
-def pesq_wb(clean, processed):
+def pesq_wb(clean: ArrayLike, processed: ArrayLike) -> float:
     """Perceptual evaluation of speech quality, wide band (ITU-T P.862.2): the opinion that listeners would have.
 
     PESQ is made for up to 20 s: longer signals are cut into equal parts of at most that, each levelled by itself, and
@@ -102,7 +103,7 @@ def pesq_wb(clean, processed):
     return _pesq(clean, processed, "wb")
 
 
-def pesq_nb(clean, processed):
+def pesq_nb(clean: ArrayLike, processed: ArrayLike) -> float:
     """Perceptual evaluation of speech quality, narrow band (ITU-T P.862, mapped by P.862.1): telephone speech.
 
     The signals are scored at 16 kHz, a rate that P.862 provides for; resampled to 8 kHz, noisy speech scores about
@@ -123,7 +124,7 @@ def pesq_nb(clean, processed):
     return _pesq(clean, processed, "nb")
 
 
-def stoi(clean, processed):
+def stoi(clean: ArrayLike, processed: ArrayLike) -> float:
     """Short-time objective intelligibility (Taal et al. 2011): how much of the speech is understood.
 
     Args:
@@ -153,7 +154,7 @@ def stoi(clean, processed):
             return np.nan
 
 
-def si_sdr(clean, processed):
+def si_sdr(clean: ArrayLike, processed: ArrayLike) -> float:
     """Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019), dB.
 
         s = clean - mean(clean),    x = processed - mean(processed),    a = <x, s> / <s, s>
@@ -189,7 +190,7 @@ def si_sdr(clean, processed):
     return float(np.clip(ratio, -_SI_SDR_BOUND, _SI_SDR_BOUND))
 
 
-def segmental_snr(clean, processed):
+def segmental_snr(clean: ArrayLike, processed: ArrayLike) -> float:
     """Segmental signal-to-noise ratio (Hu and Loizou 2008): the mean over frames of their ratios in dB, each bounded.
 
         mean_f clip(10 log10(sum_t (w s)^2 / sum_t (w (s - x))^2), -10, 35)
@@ -219,7 +220,7 @@ def segmental_snr(clean, processed):
     return float(np.clip(10 * ratio, -10.0, 35.0).mean())
 
 
-def llr(clean, processed):
+def llr(clean: ArrayLike, processed: ArrayLike) -> float:
     """Log-likelihood ratio of linear predictors (Hu and Loizou 2008): how far the spectral envelope has moved.
 
         LLR = log(a_x^T R_s a_x / a_s^T R_s a_s)
@@ -247,7 +248,7 @@ def llr(clean, processed):
     return _mean_of_most(np.log(np.maximum(moved / own, 1.0)))  # less than 1 by rounding alone
 
 
-def wss(clean, processed):
+def wss(clean: ArrayLike, processed: ArrayLike) -> float:
     """Weighted spectral slope distance (Klatt 1982; Hu and Loizou 2008): how far formants have moved.
 
         WSS = sum_k W[k] (S_s[k] - S_x[k])^2 / sum_k W[k],    S[k] = E[k + 1] - E[k]
@@ -278,7 +279,7 @@ def wss(clean, processed):
     return _mean_of_most(distance)
 
 
-def composite(clean, processed):
+def composite(clean: ArrayLike, processed: ArrayLike) -> tuple[float, ...]:
     """CSIG, CBAK and COVL (Hu and Loizou 2008): what listeners would say of the speech, the background, and overall.
 
     `composite_of` of the signals' wide-band PESQ, LLR, WSS and segmental SNR.
@@ -299,7 +300,7 @@ def composite(clean, processed):
     return composite_of(*(measure(*pair) for measure in (pesq_wb, llr, wss, segmental_snr)))
 
 
-def composite_of(pesq, llr, wss, ssnr):
+def composite_of(pesq: float, llr: float, wss: float, ssnr: float) -> tuple[float, ...]:
     """Hu and Loizou's regressions of listeners' opinions on four measures.
 
         CSIG = 3.093 - 1.029 LLR + 0.603 PESQ - 0.009 WSS
@@ -325,7 +326,7 @@ def composite_of(pesq, llr, wss, ssnr):
     return tuple(float(np.clip(rating, 1.0, 5.0)) for rating in ratings)
 
 
-def check_signal(name, signal):
+def check_signal(name: str, signal: ArrayLike) -> np.ndarray:
     """`signal` as an array; raises a `ValueError` unless it holds finite floats `(T,)`, T > 0."""
     signal = np.asarray(signal)
     if signal.ndim != 1 or signal.dtype.kind != "f" or len(signal) == 0:
@@ -335,7 +336,7 @@ def check_signal(name, signal):
     return signal
 
 
-def _pair(clean, processed):
+def _pair(clean: ArrayLike, processed: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     clean, processed = check_signal("clean", clean), check_signal("processed", processed)
     if len(clean) != len(processed):
         raise ValueError(

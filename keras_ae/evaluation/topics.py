@@ -1,12 +1,14 @@
 """Measures of models of words: how well they predict them, and how smoothly their codes follow time."""
 
+import keras
 import numpy as np
 import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 
 tfd = tfp.distributions
 
 
-def perplexity(model, x, z=None, *, batch_size=128):
+def perplexity(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *, batch_size: int = 128) -> float:
     """How many equally likely words the model chooses among at each word of x, on average.
 
         exp(-sum_b log p(x_b|z_b) / sum_bw x_bw)
@@ -29,7 +31,7 @@ def perplexity(model, x, z=None, *, batch_size=128):
     return perplexity_of(log_prob(model, x, z, batch_size=batch_size), np.sum(x, axis=1))[0]
 
 
-def log_prob(model, x, z=None, *, batch_size=128):
+def log_prob(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *, batch_size: int = 128) -> np.ndarray:
     """log p(x|z) of each document, the sum over its words, `(N,)` nats; arguments and errors as of `perplexity`."""
     z = model.encode(x, batch_size=batch_size) if z is None else np.asarray(z)
     if len(z) != len(x):
@@ -43,7 +45,7 @@ def log_prob(model, x, z=None, *, batch_size=128):
     return np.concatenate(parts)
 
 
-def perplexity_of(log_p, words):
+def perplexity_of(log_p: ArrayLike, words: ArrayLike) -> tuple[float, float]:
     """Perplexity from the log-probabilities of documents, whatever model they are of, and its standard error.
 
         r = sum_b -log_p_b / sum_b words_b,    perplexity = exp(r)
@@ -71,7 +73,7 @@ def perplexity_of(log_p, words):
     return float(np.exp(rate)), float(np.exp(rate) * spread / words.sum())
 
 
-def roughness(z, before):
+def roughness(z: ArrayLike, before: ArrayLike) -> float:
     """How far codes step from each document to the next, beside how far two unrelated ones are apart.
 
         mean_b ||z_b - before_b||^2 / (2 sum_j Var(z_j))

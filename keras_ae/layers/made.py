@@ -1,6 +1,8 @@
 """Masked dense networks whose outputs keep an order of the dimensions."""
 
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -40,15 +42,15 @@ class MADE(keras.layers.Layer):
 
     def __init__(
         self,
-        latent_dim,
-        hidden=(64, 64),
-        parameters=2,
-        context=0,
-        bias=None,
-        reverse=False,
-        activation="relu",
-        **kwargs,
-    ):
+        latent_dim: int,
+        hidden: Sequence[int] = (64, 64),
+        parameters: int = 2,
+        context: int = 0,
+        bias: Sequence[float] | None = None,
+        reverse: bool = False,
+        activation: str | Callable = "relu",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)
         latent_dim = validation.positive_int("latent_dim", latent_dim)
         parameters = validation.positive_int("parameters", parameters)
@@ -80,7 +82,7 @@ class MADE(keras.layers.Layer):
             self.context_kernel = self.add_weight(shape=shape, initializer=start, name="context_kernel")
         self.built = True
 
-    def call(self, z, h=None):
+    def call(self, z: tf.Tensor, h: tf.Tensor | None = None) -> tf.Tensor:
         if (h is None) != (self.context == 0):
             raise ValueError(f"context: expected {self.context or 'no'} values a row; received {h}.")
         out = z
@@ -93,7 +95,7 @@ class MADE(keras.layers.Layer):
         shape = tf.concat([tf.shape(out)[:-1], [self.latent_dim, self.parameters]], axis=0)
         return tf.ensure_shape(tf.reshape(out, shape), [*out.shape[:-1], self.latent_dim, self.parameters])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "latent_dim": self.latent_dim,
             "hidden": self.hidden,

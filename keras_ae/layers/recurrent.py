@@ -1,5 +1,8 @@
 """Recurrences without a matrix product from step to step: all products of a sequence are one, before the loop."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,7 +10,7 @@ from keras import layers
 
 
 @tf.custom_gradient
-def linear_recurrence(a, b, start):
+def linear_recurrence(a: tf.Tensor, b: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """All states of an element-wise linear recurrence, `(B, n, D)`.
 
         c_t = a_t c_t-1 + b_t,    c_0 = start
@@ -78,20 +81,20 @@ class QuasiRecurrent(layers.Layer):
     See also: `keras.layers.GRU`, whose gates also see the last output.
     """
 
-    def __init__(self, units, longest=100.0, **kwargs):
+    def __init__(self, units: int, longest: float = 100.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.longest = units, longest
         self.gates = layers.Dense(3 * units, bias_initializer=_memories(longest))
 
-    def build(self, shape):
+    def build(self, shape: tuple[int | None, ...]) -> None:
         self.gates.build(shape)
         self.built = True
 
-    def call(self, x, state):
+    def call(self, x: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         f, new, o = tf.split(self.gates(x), 3, axis=-1)
         f = tf.sigmoid(f)
         c = linear_recurrence(f, (1 - f) * tf.tanh(new), state)
         return tf.sigmoid(o) * c, c[:, -1]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"units": self.units, "longest": self.longest}

@@ -8,7 +8,7 @@ import tensorflow as tf
 FLOOR = 1e-8
 
 
-def window(frame):
+def window(frame: int) -> np.ndarray:
     """The sine window, `(frame,)` float32: the root of a Hann window, its samples half a step beside the periodic's.
 
         w[n] = sin(pi (n + 1/2) / frame)
@@ -18,7 +18,7 @@ def window(frame):
     return np.sin(np.pi * (np.arange(frame) + 0.5) / frame).astype("float32")
 
 
-def stft(x, frame, hop, centred=False):
+def stft(x: tf.Tensor, frame: int, hop: int, centred: bool = False) -> tf.Tensor:
     """Spectra of the windowed frames of x, `(B, N, frame / 2 + 1)` complex64.
 
         X[t, f] = sum_n w[n] (x[t hop + n] - m[t]) exp(-2 pi i f n / frame),    N = 1 + floor((T - frame) / hop)
@@ -39,7 +39,7 @@ def stft(x, frame, hop, centred=False):
     return tf.signal.rfft(frames * w)
 
 
-def inverse_stft(spectra, frame, hop):
+def inverse_stft(spectra: tf.Tensor, frame: int, hop: int) -> tf.Tensor:
     """Waveforms of spectra `(B, N, frame / 2 + 1)`, `(B, (N - 1) hop + frame)` float32: overlapped and added.
 
         y[n] = 2 hop / frame sum_t w[n - t hop] irfft(Y[t])[n - t hop]
@@ -52,7 +52,7 @@ def inverse_stft(spectra, frame, hop):
     return tf.signal.overlap_and_add(frames, hop)
 
 
-def compressed(spectra, exponent=0.3):
+def compressed(spectra: tf.Tensor, exponent: float = 0.3) -> tf.Tensor:
     """Spectra with their magnitudes raised to a power, which hears loudness more as ears do: complex, same shape.
 
         C = |X|^exponent X / |X|
@@ -64,12 +64,12 @@ def compressed(spectra, exponent=0.3):
     return spectra * tf.complex(gain, tf.zeros_like(gain))  # the gradient of a cast would warn at every start
 
 
-def emphasise(x, factor):
+def emphasise(x: tf.Tensor, factor: float) -> tf.Tensor:
     """Waveforms with their high frequencies raised, `y[n] = x[n] - factor x[n - 1]`: `(B, T)`."""
     return x - factor * tf.pad(x[:, :-1], [[0, 0], [1, 0]])
 
 
-def deemphasise(y, factor):
+def deemphasise(y: tf.Tensor, factor: float) -> tf.Tensor:
     """The inverse of `emphasise`, `x[n] = sum_k factor^k y[n - k]`, cut where float32 no longer sees it: `(B, T)`."""
     if not factor:
         return y

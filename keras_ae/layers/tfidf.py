@@ -3,6 +3,8 @@
 import os
 import pathlib
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ MAX_BYTES = 2**20
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-def separate_words(text):
+def separate_words(text: tf.Tensor) -> tf.Tensor:
     """Lower-cases, and puts one space wherever letters and digits end; invalid UTF-8 becomes U+FFFD, then a space.
 
     Only the first `MAX_BYTES` bytes of a text are read.
@@ -50,13 +52,15 @@ class TfIdf(keras.layers.Layer):
     Source: Salton & Buckley 1988. See also: scikit-learn's TfidfVectorizer, the same outside of a graph.
     """
 
-    def __init__(self, vocabulary, idf, **kwargs):
+    def __init__(self, vocabulary: Sequence[str] | str | os.PathLike[str], idf: Iterable[float], **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)
-        is_path = isinstance(vocabulary, str | os.PathLike)
-        words = vocabulary
-        if is_path:
+        source: str | list[str]
+        if isinstance(vocabulary, str | os.PathLike):
+            source = str(vocabulary)
             words = pathlib.Path(vocabulary).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        self.vocabulary, self.idf = list(words), [float(weight) for weight in idf]
+        else:
+            source = words = list(vocabulary)
+        self.vocabulary, self.idf = words, [float(weight) for weight in idf]
         if len(self.vocabulary) != len(self.idf):
             raise ValueError(
                 f"idf: expected one weight for each of the {len(self.vocabulary)} words of the vocabulary, "
@@ -66,12 +70,18 @@ class TfIdf(keras.layers.Layer):
             standardize=separate_words,
             split="whitespace",
             ragged=True,
-            vocabulary=str(vocabulary) if is_path else words,
+            vocabulary=source,
         )
         self.built = True
 
     @classmethod
-    def of(cls, texts, max_words=10_000, min_df=3, stop_words="english"):
+    def of(
+        cls,
+        texts: Iterable[str],
+        max_words: int = 10_000,
+        min_df: int = 3,
+        stop_words: str | Sequence[str] | None = "english",
+    ) -> Self:
         """The layer whose vocabulary and weights are those of `texts`, an iterable of str, read once.
 
         Keeps the `max_words` most frequent words that are in `min_df` texts or more and not among the `stop_words` (as
@@ -83,7 +93,9 @@ class TfIdf(keras.layers.Layer):
         from sklearn.feature_extraction.text import CountVectorizer
 
         analyse = CountVectorizer(stop_words=stop_words, token_pattern=r"[^\W_]{2,}").build_analyzer()
-        count, frequency, n = Counter(), Counter(), 0
+        n = 0
+        count: Counter[str] = Counter()
+        frequency: Counter[str] = Counter()
         for text in texts:
             words = Counter(analyse(text[:MAX_BYTES]))
             count.update(words)
@@ -95,10 +107,10 @@ class TfIdf(keras.layers.Layer):
                 f"No word is in {min_df} or more of the {n} texts: expected a larger corpus, or a lower min_df."
             )
         # Ties by the word itself, so that equal corpora give equal vocabularies.
-        words = sorted(sorted(known, key=lambda word: (-count[word], word))[:max_words])
-        return cls(words, [1 + np.log((1 + n) / (1 + frequency[word])) for word in words])
+        kept = sorted(sorted(known, key=lambda word: (-count[word], word))[:max_words])
+        return cls(kept, [1 + np.log((1 + n) / (1 + frequency[word])) for word in kept])
 
-    def call(self, text):
+    def call(self, text: tf.Tensor) -> tf.Tensor:
         tokens = self.tokens(text)  # ragged (B, words), 0 where padded and 1 where unknown
         size = len(self.vocabulary) + 2
         counts = tf.math.bincount(tokens, axis=-1, minlength=size, maxlength=size, dtype=tf.float32)
@@ -106,8 +118,8 @@ class TfIdf(keras.layers.Layer):
         weights = tf.where(counts > 0, 1 + tf.math.log(tf.maximum(counts, 1.0)), 0.0) * tf.constant(self.idf)
         return tf.math.l2_normalize(weights, axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape, len(self.vocabulary))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"vocabulary": self.vocabulary, "idf": self.idf}

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def contrast(u, v, scale):
+def contrast(u: tf.Tensor, v: tf.Tensor, scale: float) -> tf.Tensor:
     """How badly each row of u `(B, D)` finds its own row of v, and the reverse, by inner product: `(B,)` nats.
 
         contrast_i = -1/2 log softmax_b(u_i . v_b / scale)[i] - 1/2 log softmax_b(u_b . v_i / scale)[i]

@@ -8,7 +8,7 @@ from keras_ae.distributions.sampling import is_diagonal
 tfd = tfp.distributions
 
 
-def kl(q, p, z):
+def kl(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution, z: tf.Tensor) -> tf.Tensor:
     """Kullback-Leibler divergence, in closed form where TFP knows one and by Monte Carlo otherwise.
 
         KL(q||p) = E_q[log q(z) - log p(z)]  ~  1/L sum_l log q(z_l) - log p(z_l),    z_l ~ q
@@ -30,7 +30,7 @@ def kl(q, p, z):
         return tf.reduce_mean(q.log_prob(z) - p.log_prob(z), axis=0)
 
 
-def kl_per_dimension(q, p):
+def kl_per_dimension(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution) -> tf.Tensor:
     """KL of each latent dimension of two diagonal Gaussians, `(B, D)`; its sum over D is `kl(q, p)`.
 
         KL_j = log(p_j.s / q_j.s) + (q_j.s^2 + (q_j.m - p_j.m)^2) / (2 p_j.s^2) - 1/2

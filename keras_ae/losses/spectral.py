@@ -1,11 +1,20 @@
 """Losses on spectra of waveforms."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from keras_ae.layers.stft import FLOOR, compressed, stft
 
 
-def distance(x, y, frames=(256, 512, 1024), exponent=0.3, phase=0.3, removal=0.0):
+def distance(
+    x: tf.Tensor,
+    y: tf.Tensor,
+    frames: Sequence[int] = (256, 512, 1024),
+    exponent: float = 0.3,
+    phase: float = 0.3,
+    removal: float = 0.0,
+) -> tf.Tensor:
     """How far waveforms are apart in their compressed spectra, at several resolutions: `(B,)`, not in nats.
 
         d = mean_r mean_tf (1 - phase) s + phase |C_x - C_y|^2,    C as in `compressed`

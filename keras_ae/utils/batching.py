@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
 
-def in_batches(method=None, *, as_target=False):
+def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Callable:
     """Makes a method of tensors work in batches on what users have, returning NumPy.
 
     The method's positional parameters are rows, as `utils.rows` takes them: arrays, tables, or a data set, generator

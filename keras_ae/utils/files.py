@@ -5,12 +5,13 @@ import os
 import pathlib
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 
 _SUFFIX = 16  # characters
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A path beside `path` that takes its place when the block ends well, and vanishes when it does not.
 
     It ends in the last two suffixes of `path`, by which Keras tells formats apart.
@@ -26,7 +27,7 @@ def replacing(path):
         beside.unlink(missing_ok=True)
 
 
-def write_text(path, text):
+def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes `text` to `path`, making its folder: a reader sees the old file or the new one, after a crash, too."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,7 @@ def write_text(path, text):
     sync(path.parent)
 
 
-def sync(path):
+def sync(path: str | os.PathLike) -> None:
     """Waits until a file, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,9 +1,12 @@
 """Errors at the door: what was expected, what came, and what to do."""
 
 import warnings
+from collections.abc import Iterable, Sequence, Set
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_ae.utils import rows as rows_of
 
@@ -13,7 +16,9 @@ MAX_PEAK = 8
 _LOOKS_AT_MOST = 1 << 24  # values looked at in one go, so that a check never copies a large array
 
 
-def check_array(name, array, shape, likelihood, slack=False):
+def check_array(
+    name: str, array: Any, shape: tuple[int | None, ...] | None, likelihood: Any, slack: bool = False
+) -> None:
     """Raises a `ValueError` unless `array` holds finite numbers of `shape` in the likelihood's range.
 
     Args:
@@ -62,7 +67,7 @@ def check_array(name, array, shape, likelihood, slack=False):
         )
 
 
-def check_waveforms(name, array):
+def check_waveforms(name: str, array: np.ndarray | tf.Tensor) -> None:
     """Raises a `ValueError` unless `array` holds finite float samples `(B, T)` about [-1, 1]: peaks up to 8."""
     check_array(name, array, (None,), None)
     dtype = np.dtype(getattr(array.dtype, "as_numpy_dtype", array.dtype))
@@ -74,14 +79,14 @@ def check_waveforms(name, array):
         )
 
 
-def positive_int(name, value):
+def positive_int(name: str, value: Any) -> int:
     """`value` as an int; raises a `ValueError` unless it is a whole number, 1 or more."""
     if not _is_number(value) or value < 1 or value != int(value):
         raise ValueError(f"{name}: expected a whole number, 1 or more; received {value!r}.")
     return int(value)
 
 
-def non_negative(name, value):
+def non_negative(name: str, value: Any) -> float:
     """`value` as a float; raises a `ValueError` unless it is a finite number, 0 or more."""
     if not _is_number(value) or value < 0:
         raise ValueError(f"{name}: expected a finite number, 0 or more; received {value!r}.")
@@ -93,7 +98,7 @@ def _is_number(value):
     return is_scalar and bool(np.isfinite(value))
 
 
-def check_labels(name, labels, num_classes, unknown=None):
+def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: int, unknown: int | None = None) -> None:
     """Raises a `ValueError` unless `labels` are integers `(B,)`, 0 to `num_classes - 1`, or `unknown` where given."""
     dtype = np.dtype(getattr(labels.dtype, "as_numpy_dtype", labels.dtype))
     if len(labels.shape) != 1 or dtype.kind not in "iu":
@@ -110,7 +115,7 @@ def check_labels(name, labels, num_classes, unknown=None):
         raise ValueError(f"{name}: expected labels 0 to {num_classes - 1}{or_unknown}; received {wrong[0]}.")
 
 
-def check_partial_labels(y, rows, num_classes):
+def check_partial_labels(y: np.ndarray | tf.Tensor | None, rows: int, num_classes: int) -> None:
     """Raises a `ValueError` unless y are labels of so many rows, -1 where unknown."""
     if y is None:
         raise ValueError("y: expected integer labels, -1 where unknown; received none.")
@@ -119,7 +124,7 @@ def check_partial_labels(y, rows, num_classes):
         raise ValueError(f"y: expected a label for each of the {rows} rows, received shape {tuple(y.shape)}.")
 
 
-def check_some_labels(y, rows, num_classes):
+def check_some_labels(y: np.ndarray | tf.Tensor | None, rows: int, num_classes: int) -> None:
     """Raises a `ValueError` as `check_partial_labels`, and where no label is known.
 
     Warns of a class without any in an array; a tensor is a batch of a data set, which need not show every class.
@@ -127,9 +132,9 @@ def check_some_labels(y, rows, num_classes):
     check_partial_labels(y, rows, num_classes)
     counts = np.bincount(np.asarray(y)[np.asarray(y) >= 0], minlength=num_classes)
     if not counts.any():
-        rows = "all rows" if isinstance(y, np.ndarray) else "all rows of the first batch"
+        which = "all rows" if isinstance(y, np.ndarray) else "all rows of the first batch"
         raise ValueError(
-            f"y: {rows} are unlabelled (-1): nothing says what the classes are. Label some, and let each batch hold "
+            f"y: {which} are unlabelled (-1): nothing says what the classes are. Label some, and let each batch hold "
             "some of them, as keras_ae.datasets.semi_supervised does."
         )
     if not counts.all() and isinstance(y, np.ndarray):
@@ -137,20 +142,20 @@ def check_some_labels(y, rows, num_classes):
         warnings.warn(f"y: no row is labelled with class {missing}: the model cannot learn it.", stacklevel=2)
 
 
-def refuse(options, others, model, reason):
+def refuse(options: Iterable[str], others: Set[str], model: str, reason: str) -> None:
     """Raises a `ValueError` where `options` has some that only a relative of the model takes: `others`."""
     given = sorted(others & set(options))
     if given:
         raise ValueError(f"{model} takes no {', '.join(given)}: {reason}.")
 
 
-def check_width(name, shape, width, what):
+def check_width(name: str, shape: Sequence[int | None] | None, width: int, what: str) -> None:
     """Raises a `ValueError` where `shape`, of a network's output or None, is not that of `width` values a row."""
     if shape is not None and shape[-1] != width:
         raise ValueError(f"{name}: expected {width} {what}; it gives {shape[-1]}.")
 
 
-def check_weights(sample_weight, rows):
+def check_weights(sample_weight: Any, rows: int) -> np.ndarray | tf.Tensor:
     """The weights as `(rows,)`; raises a `ValueError` unless they are that many finite numbers."""
     shape = tuple(sample_weight.shape)
     if shape not in ((rows,), (rows, 1)):
@@ -160,7 +165,7 @@ def check_weights(sample_weight, rows):
     return sample_weight[:, 0] if len(shape) == 2 else sample_weight
 
 
-def check_network(name, network):
+def check_network(name: str, network: Any) -> None:
     """Raises a `ValueError` unless `network` is a Keras layer of one output, and of one or two inputs if known."""
     if not isinstance(network, keras.layers.Layer):
         raise ValueError(f"{name}: expected a Keras model; received {type(network).__name__}.")
@@ -178,7 +183,7 @@ def check_network(name, network):
         )
 
 
-def input_shapes(network):
+def input_shapes(network: keras.layers.Layer) -> list[tuple[int | None, ...]] | None:
     """The shapes of a network's inputs without the batch axis, a list; None before it has any."""
     try:
         shapes = getattr(network, "input_shape", None)
@@ -189,7 +194,7 @@ def input_shapes(network):
     return [tuple(shape[1:]) for shape in (shapes if isinstance(shapes, list) else [shapes])]
 
 
-def static_shape(network, attribute):
+def static_shape(network: keras.layers.Layer, attribute: str) -> tuple[int | None, ...] | None:
     """A network's `input_shape` or `output_shape` without the batch axis, or None before it has one."""
     try:
         shape = getattr(network, attribute, None)
@@ -200,7 +205,7 @@ def static_shape(network, attribute):
     return None if shape is None else tuple(shape[1:])
 
 
-def fits(have, want):
+def fits(have: Sequence[int | None], want: Sequence[int | None]) -> bool:
     """Whether a static shape is the wanted one; None fits, and is fitted by, any size."""
     return len(have) == len(want) and all(h is None or w is None or h == w for h, w in zip(have, want, strict=True))
 

@@ -7,12 +7,12 @@ import tensorflow as tf
 compiling = contextvars.ContextVar("compiling", default=False)
 
 
-def for_xla():
+def for_xla() -> bool:
     """Whether the operations that are made now belong to a loop that XLA compiles: other ones are fast there."""
     return compiling.get()
 
 
-def softplus(x):
+def softplus(x: tf.Tensor) -> tf.Tensor:
     """log(1 + exp(x)) by the operations that are fast where they run.
 
         softplus(x) = max(x, 0) + log(1 + e),    e = exp(-|x|)

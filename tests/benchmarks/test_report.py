@@ -28,7 +28,7 @@ def test_pages_agree_with_the_results():
 
 def test_the_readme_has_marked_rows_and_what_stands_beside_them(tmp_path):
     beside, other = FIELDS | {"claim": "beside"}, FIELDS | {"claim": "other", "metric": "seconds"}
-    rows = [results.row(**FIELDS, least=13.0), results.row(**beside), results.row(**other)]
+    rows = [results.row(**FIELDS, required=13.0), results.row(**beside), results.row(**other)]
     assert [row["claim"] for row in report.marked(rows)] == ["reconstructs", "beside"]
     assert report.marked(rows[1:]) == rows[1:]
     results.write("toy_rows", rows, tmp_path)
@@ -39,7 +39,7 @@ def test_the_readme_has_marked_rows_and_what_stands_beside_them(tmp_path):
 def test_row_has_every_key_in_order():
     row = results.row(**FIELDS)
     assert tuple(row) == results.KEYS
-    assert row["paper"] is row["least"] is row["goal"] is row["standard_error"] is None
+    assert row["paper"] is row["required"] is row["target"] is row["standard_error"] is None
 
 
 @pytest.mark.parametrize("key", results.REQUIRED)
@@ -56,7 +56,7 @@ def test_row_with_an_unknown_key_raises():
 
 @pytest.mark.parametrize(
     "change",
-    [{"better": "smaller"}, {"ours": float("nan")}, {"ours": "12"}, {"ours": None}, {"least": float("inf")}],
+    [{"better": "smaller"}, {"ours": float("nan")}, {"ours": "12"}, {"ours": None}, {"required": float("inf")}],
 )
 def test_row_with_a_bad_value_raises(change):
     with pytest.raises(ValueError, match=next(iter(change))):
@@ -75,25 +75,25 @@ def test_write_refuses_a_row_without_a_key(tmp_path, key):
 @pytest.mark.parametrize(
     ("better", "ours", "expected"),
     [
-        *(("lower", 0.5, "goal"), ("lower", 1.0, "goal"), ("lower", 1.5, "least")),
-        *(("lower", 2.0, "least"), ("lower", 2.5, "short")),
-        *(("higher", 2.5, "goal"), ("higher", 1.5, "short")),
+        *(("lower", 0.5, "target met"), ("lower", 1.0, "target met"), ("lower", 1.5, "met")),
+        *(("lower", 2.0, "met"), ("lower", 2.5, "missed")),
+        *(("higher", 2.5, "target met"), ("higher", 1.5, "missed")),
     ],
 )
-def test_reached(better, ours, expected):
-    goal = 1.0 if better == "lower" else 2.0
-    row = results.row(**FIELDS | {"better": better, "ours": ours, "least": 2.0, "goal": goal})
-    assert results.reached(row) == expected
+def test_outcome(better, ours, expected):
+    target = 1.0 if better == "lower" else 2.0
+    row = results.row(**FIELDS | {"better": better, "ours": ours, "required": 2.0, "target": target})
+    assert results.outcome(row) == expected
 
 
-def test_reached_between_the_marks_when_higher_is_better():
-    row = results.row(**FIELDS | {"better": "higher", "ours": 1.1, "least": 1.0, "goal": 1.15})
-    assert results.reached(row) == "least"
+def test_outcome_between_required_and_target_when_higher_is_better():
+    row = results.row(**FIELDS | {"better": "higher", "ours": 1.1, "required": 1.0, "target": 1.15})
+    assert results.outcome(row) == "met"
 
 
-def test_reached_without_a_goal_or_a_least():
-    assert results.reached(results.row(**FIELDS, least=13.0)) == "least"
-    assert results.reached(results.row(**FIELDS, goal=13.0)) == "measured"
+def test_outcome_without_a_target_or_a_required_value():
+    assert results.outcome(results.row(**FIELDS, required=13.0)) == "met"
+    assert results.outcome(results.row(**FIELDS, target=13.0)) == "measured"
 
 
 def test_write_fills_versions_and_date_and_leaves_no_temporary_file(tmp_path):
@@ -127,15 +127,15 @@ def test_read_of_missing_results_names_the_file(tmp_path):
 
 def test_table():
     rows = [
-        results.row(**FIELDS, paper=12.1, least=13.0, goal=12.0, standard_error=0.0234),
-        results.row(**FIELDS | {"claim": "a|b", "better": "higher", "ours": 25512.3, "least": 30000}),
+        results.row(**FIELDS, paper=12.1, required=13.0, target=12.0, standard_error=0.0234),
+        results.row(**FIELDS | {"claim": "a|b", "better": "higher", "ours": 25512.3, "required": 30000}),
         results.row(**FIELDS | {"ours": 0.0001234, "paper": "about 0"}),
     ]
     assert report.table(rows) == (
-        "| claim | data | metric | paper | least | goal | ours ± s.e. | reached |\n"
+        "| claim | data | metric | paper | required | target | ours ± s.e. | result |\n"
         "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |\n"
-        "| reconstructs | digits | nats | 12.1 | ≤ 13.0 | ≤ 12.0 | 12.346 ± 0.023 | least |\n"
-        "| a\\|b | digits | nats |  | ≥ 30,000 |  | 25,512 | **short** |\n"
+        "| reconstructs | digits | nats | 12.1 | ≤ 13.0 | ≤ 12.0 | 12.346 ± 0.023 | met |\n"
+        "| a\\|b | digits | nats |  | ≥ 30,000 |  | 25,512 | **missed** |\n"
         "| reconstructs | digits | nats | about 0 |  |  | 0.0001234 | measured |\n"
         "\n"
         "Made by `python -m benchmarks.toy`.\n"

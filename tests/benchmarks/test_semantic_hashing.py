@@ -70,11 +70,11 @@ def test_rows_of_the_figures():
     assert (
         three["seeds"] == (0, 1, 2)
         and three["seconds"] == pytest.approx(3 * 3.0 + 180 + 3 * 0.032)
-        and results.reached(three) == "short"
+        and results.outcome(three) == "missed"
     )
     assert three["data"] == "20 Newsgroups, 1,200 documents, 34 queries" and three["date"] == VERSIONED["date"]
     one = rows["semantic hashing, 16 bits"]
-    assert (one["standard_error"], one["least"]) == (0.5, None)
+    assert (one["standard_error"], one["required"]) == (0.5, None)
     assert rows["ITQ on LSA, 128 bits"]["ours"] == 0.25
     assert sum(claim.startswith("LSA, 128 dimensions") for claim in rows) == 1
     training = rows["from raw text to the export, the longest run (64 bits, seed 2)"]

@@ -67,11 +67,11 @@ def test_errors_of_draws_are_averaged_with_their_standard_error():
             (semi_supervised.ALONE, 100): draws(9, 9),
         }
     )
-    assert svm["least"] == 12.0 and (alone["least"], alone["paper"]) == (None, None)
+    assert svm["required"] == 12.0 and (alone["required"], alone["paper"]) == (None, None)
     assert several["ours"] == 8.0 and several["standard_error"] == pytest.approx(np.sqrt(0.5 / 5))
-    assert (several["least"], several["paper"], several["seeds"]) == (8.0, 11.97, [0, 1, 2, 3, 4])
+    assert (several["required"], several["paper"], several["seeds"]) == (8.0, 11.97, [0, 1, 2, 3, 4])
     assert several["seconds"] == 5.0 and several["date"] == VERSIONED["date"]
-    assert (one["standard_error"], one["least"], one["paper"]) == (None, None, 5.72)
+    assert (one["standard_error"], one["required"], one["paper"]) == (None, None, 5.72)
     assert "1 draw of labels" in one["data"]
 
 
@@ -89,12 +89,12 @@ def test_a_beta_vae_is_measured_against_the_vae_of_its_seed():
     assert rows["beta-VAE, beta 4", "mutual information gap"]["ours"] == pytest.approx(0.4)
     gain = rows["beta-VAE, beta 4, less the VAE's of the seed", "mutual information gap"]
     assert gain["ours"] == pytest.approx(0.3) and gain["standard_error"] == pytest.approx(0.0, abs=1e-9)
-    marked = [key for key, row in rows.items() if row["least"] is not None]
+    marked = [key for key, row in rows.items() if row["required"] is not None]
     assert marked == [("beta-VAE, beta 4, less the VAE's of the seed", "mutual information gap")]
-    assert gain["least"] == disentanglement.ABOVE  # as the gains do not vary
+    assert gain["required"] == disentanglement.ABOVE  # as the gains do not vary
     reports["beta4 0"]["mig"] += 0.3
     gain = {(row["claim"], row["metric"]): row for row in disentanglement.rows(reports)}[marked[0]]
-    assert gain["least"] == pytest.approx(2 * gain["standard_error"]) and gain["standard_error"] > 0
+    assert gain["required"] == pytest.approx(2 * gain["standard_error"]) and gain["standard_error"] > 0
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_every_importance_weighted_model_begins_at_the_mean_image(mnist):
 def test_conditional_runs_end_in_a_row(mnist, tmp_path, monkeypatch):
     monkeypatch.setattr(conditional, "SAMPLES", 2)
     (row,) = conditional.rows({"3": conditional.measure("3", tmp_path / "run") | VERSIONED})
-    assert 20 < row["ours"] < 300 and row["least"] == 23.0
+    assert 20 < row["ours"] < 300 and row["required"] == 23.0
 
 
 def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, tmp_path, monkeypatch):

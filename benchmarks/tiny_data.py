@@ -1,0 +1,53 @@
+"""Tiny data for smoke tests, made from what the package and its dependencies embed; `benchmarks.options.data` asks."""
+
+import datetime
+import email.utils
+import itertools
+import shutil
+
+import numpy as np
+
+from keras_ae import datasets
+from keras_ae.datasets import audio, speech, text
+
+POSTINGS = 400
+
+
+def mnist(folder):
+    """A folder with an mnist.npz: scikit-learn's digits, enlarged to 24 x 24 pixels in a frame of zeros."""
+    arrays = {}
+    for split in ("train", "test"):
+        x, y = datasets.arrays(datasets.load("digits", split, labels=True, shuffle=False))
+        large = np.kron(x[..., 0], np.ones((3, 3)))
+        arrays[f"x_{split}"] = np.pad(np.rint(255 * large), ((0, 0), (2, 2), (2, 2))).astype("uint8")
+        arrays[f"y_{split}"] = y.astype("uint8")
+    folder.mkdir()
+    np.savez(folder / "mnist.npz", **arrays)
+    return folder
+
+
+def postings(folder):
+    """A folder of postings as those of 20 Newsgroups: docstrings, one an hour, of which every third is a reply."""
+    begin = datetime.datetime(1993, 4, 1, tzinfo=datetime.UTC)
+    for number, each in enumerate(itertools.islice(text.Documents("docstrings"), POSTINGS)):
+        if number % 3 != 2:
+            subject = each.text.split("\n")[0][:80]
+        reply = "Re: " if number % 3 == 2 else ""
+        date = email.utils.format_datetime(begin + datetime.timedelta(hours=number))
+        path = folder / f"group{number % 4}" / str(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"Subject: {reply}{subject}\nDate: {date}\n\n{each.text}", encoding="utf-8")
+    return folder
+
+
+def spoken(folder):
+    """Folders of the embedded speech and noise, and one pair of them to measure on."""
+    clean, noise = speech.embedded()
+    shutil.copytree(clean, folder / "clean_trainset")
+    shutil.copytree(noise, folder / "noise_trainset")
+    x, rate = audio.read(audio.files(clean)[0], rate=16_000)
+    n, _ = audio.read(audio.files(noise)[0], rate=16_000)
+    x, n = x.mean(axis=1), np.resize(n.mean(axis=1), len(x))
+    for name, sound in (("clean_testset_wav", x), ("noisy_testset_wav", speech.mix(x, n, 5.0))):
+        audio.write(folder / name / "a.wav", sound, rate)
+    return folder
