@@ -22,12 +22,14 @@ RESERVED = ("train", "encode", "reconstruct", "sample", "score")
 
 USAGE = """\
 usage: keras-ae <app> <verb> [flags]
-       keras-ae <verb> [flags]    where only one app has the verb: those with a star
+       keras-ae <verb> [flags]    for the verbs with a star, which one app alone has
 
 {apps}
 
 keras-ae <app> <verb> --help lists the flags; --verbose shows what TensorFlow and Keras print.
-Exit codes: 0 all is done, 1 nothing is (the last line says what to do), 2 some of the files or queries failed."""
+Exit codes: 0 all done; 1 an error, and the last line says what to do; 2 some of the files or queries failed."""
+
+_HELP = ("--help", "-h", "help")
 
 # What TensorFlow prints on every start, and no one can act on.
 _NOISE = [
@@ -49,25 +51,26 @@ _NOISE_WITHOUT_GPU = [
 
 def main():
     """Runs the command with the arguments of `sys.argv`; the exit code is that of the app."""
-    apps, arguments = _apps(), sys.argv[1:]
-    first, second = ([each.replace("-", "_") for each in arguments[:2]] + ["", ""])[:2]
-    if first in ("", "help", "__help", "_h"):
+    apps = _apps()
+    given, *arguments = sys.argv[1:] or ["--help"]
+    name = given.replace("-", "_")
+    having = [app for app, verbs in apps.items() if name in verbs]
+    if given in _HELP:
         print(USAGE.format(apps=_described(apps)))
-    elif first == "__version":
+    elif given == "--version":
         print(importlib.metadata.version("keras_ae"))
-    elif first in apps and second in apps[first]:
-        _run(first, second, arguments[2:])
-    elif first in apps and "" in apps[first]:
-        _run(first, "", arguments[1:])
-    elif first in apps:
-        if second not in ("", "__help", "_h"):
-            sys.exit(f"error: {first} has no verb {arguments[1]!r}; it has {', '.join(apps[first])}.")
-        print(_described({first: apps[first]}))
+    elif name in apps and "" in apps[name]:
+        _run(name, "", arguments)
+    elif name in apps and arguments and arguments[0] in apps[name]:
+        _run(name, arguments[0], arguments[1:])
+    elif name in apps and (not arguments or arguments[0] in _HELP):
+        print(_described({name: apps[name]}))
+    elif name in apps:
+        sys.exit(f"error: {name} has no verb {arguments[0]!r}; it has {', '.join(apps[name])}.")
+    elif len(having) == 1 and name not in RESERVED:
+        _run(having[0], name, arguments)
     else:
-        having = [app for app, verbs in apps.items() if first in verbs]
-        if len(having) == 1 and first not in RESERVED:
-            _run(having[0], first, arguments[1:])
-        sys.exit(f"error: {_unclear(arguments[0], first, having)}")
+        sys.exit(f"error: {_unclear(given, name, having)}")
 
 
 def import_tensorflow():

@@ -24,11 +24,13 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, epochs = epoch, self.params["epochs"]
+        description = f"Epoch {epoch + 1} of {epochs}"
         if self.bar is None:
             form = "{desc} {percentage:3.0f}% |{bar:20}| {remaining} left{postfix}"
             # A killed run goes on where it was, hence `initial`.
-            self.bar = progress_bar(total=1.0, initial=epoch / epochs, bar_format=form, miniters=0)
-        self.bar.set_description_str(f"Epoch {epoch + 1} of {epochs}", refresh=False)
+            options = {"desc": description, "initial": epoch / epochs, "bar_format": form, "miniters": 0}
+            self.bar = progress_bar(total=1.0, **options)
+        self.bar.set_description_str(description, refresh=False)
 
     def on_train_batch_end(self, batch, logs=None):
         steps = self.params["steps"]  # None in the first epoch of a data set that cannot tell

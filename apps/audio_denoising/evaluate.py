@@ -1,4 +1,4 @@
-"""Measures a denoising model on pairs of clean and noisy recordings, beside spectral gating and a Wiener filter.
+"""Measures a denoising model on pairs of recordings, beside spectral gating and a Wiener filter.
 
 keras-ae audio_denoising evaluate
 keras-ae audio_denoising evaluate --clean_dir=clean_testset_wav --noisy_dir=noisy_testset_wav

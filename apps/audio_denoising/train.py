@@ -84,7 +84,8 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
         )
     if not distribute.is_chief(strategy):
         return  # of several workers one writes and prints
-    figures = {"train_seconds": seconds, "steps": int(model.optimizer.iterations), **validated(model, validation)}
+    steps = int(model.optimizer.iterations.numpy())  # not int(iterations), which fails under a strategy
+    figures = {"train_seconds": seconds, "steps": steps, **validated(model, validation)}
     with common.user_input():
         name = pathlib.Path(clean_dir).resolve().name
         licence = "not known to this program: the terms of the data's owner apply"
