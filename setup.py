@@ -15,9 +15,10 @@ REQUIRED = [
     "absl-py>=2.1,<3",
     "scikit-learn>=1.6,<2",
     "scipy>=1.14,<2",
+    "tqdm>=4.66,<5",
 ]
 EXTRAS = {
-    "apps": ["matplotlib>=3.9,<4", "pillow>=10,<13", "tqdm>=4.66,<5", "faiss-cpu>=1.11,<2"],
+    "apps": ["matplotlib>=3.9,<4", "pillow>=10,<13", "faiss-cpu>=1.11,<2"],
     "audio": [
         "soundfile>=0.13,<1",
         "soxr>=1.0,<2",
@@ -48,16 +49,24 @@ EXTRAS = {
     "bench": ["torch==2.13.0", "pythae==0.1.2"],
 }
 
+ROOT = pathlib.Path(__file__).parent
+# In the wheel the apps and the models are parts of the package; in a clone they lie beside it.
+APPS = ["keras_ae.apps", *(f"keras_ae.apps.{name}" for name in find_packages("apps"))]
+MODELS = "keras_ae.pretrained"
+
 setup(
     name="keras_ae",
     version="0.1.0",
     description="Every autoencoder, as one family of Keras models that you fit, measure and serve",
-    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["keras_ae", "keras_ae.*"]),
-    package_data={"keras_ae.datasets": ["speech_sample/*", "speech_sample/*/*.ogg"]},
+    packages=[*find_packages(include=["keras_ae", "keras_ae.*"]), *APPS, MODELS],
+    package_dir={"keras_ae.apps": "apps", MODELS: "saved_models"},
+    package_data={"keras_ae.datasets": ["speech_sample/*", "speech_sample/*/*.ogg"], MODELS: ["**/*"]},
+    py_modules=["keras_ae_command"],
+    entry_points={"console_scripts": ["keras-ae=keras_ae_command:main"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
 )

@@ -1,6 +1,7 @@
 """What all apps share: flags, training that stops cleanly, the report, errors of users."""
 
 import contextlib
+import importlib.util
 import json
 import math
 import os
@@ -10,9 +11,7 @@ import signal
 import sys
 import time
 import uuid
-
-# TensorFlow's start-up messages would bury ours; it reads this when it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import warnings
 
 import keras
 import tensorflow as tf
@@ -21,18 +20,52 @@ from absl import app, flags, logging
 from keras_ae.training import distribute
 from keras_ae.utils import files
 
+from .progress import Progress
+
 # Flags defined by the functions below count as the app's own, which its --help then shows.
 flags.disclaim_key_flags()
 
 STRATEGIES = ("default", "mirrored", "multi_worker")
 
+# The extra of keras_ae that brings each module which an app may need and keras_ae itself does not.
+EXTRAS = {
+    "PIL": "apps",
+    "apache_beam": "beam",
+    "faiss": "apps",
+    "matplotlib": "apps",
+    "noisereduce": "audio",
+    "pesq": "audio",
+    "pystoi": "audio",
+    "soundfile": "audio",
+    "soxr": "audio",
+}
+
+# Warnings that a user can do nothing about, and why they are harmless.
+_HARMLESS = [
+    # SOURCES
+]
+
 
 class UserError(Exception):
     """What the user gave cannot be used; `main` shows the message in one line."""
 
+    exit_code = 1
+
+
+class SomeFailed(UserError):
+    """Some of what the user gave could be used, and is done; the message says what could not."""
+
+    exit_code = 2
+
 
 def define_data(help):
     return flags.DEFINE_string("data", None, help)
+
+
+def define_model(use):
+    return flags.DEFINE_string(
+        "model", None, f"Export folder of the model {use}; its newest version. By default the one of keras_ae itself."
+    )
 
 
 def define_export_dir(default):
@@ -50,6 +83,7 @@ def define_seed():
         0,
         "Of weights, order and noise: equal seeds repeat a run on one machine, several show the spread.",
         lower_bound=0,
+        upper_bound=2**32 - 1,  # NumPy takes no more
     )
 
 
@@ -84,17 +118,20 @@ def define_checkpoint_dir():
 
 
 def main(function):
-    """Parses the flags and runs `function()`; what the user did wrong ends in one line and exit code 1."""
+    """Parses the flags and runs `function()`; an error of the user ends in one line and its exit code."""
+    # Of no script, so that only --helpfull shows it; `keras_ae_command` looks for it before there are flags.
+    flags.DEFINE_bool("verbose", False, "Shows what TensorFlow and Keras print.", module_name=__name__)
 
     def run(arguments):
         if len(arguments) > 1:
             raise app.UsageError(f"Expected flags only, received {shlex.join(arguments[1:])}.")
-        if not flags.FLAGS["verbosity"].present:  # absl's own default would show TensorFlow's notes on saving
-            logging.set_verbosity(logging.WARNING)
+        if not _verbose():
+            _quiet()
         try:
             function()
         except UserError as error:
-            sys.exit(f"error: {error}")
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_code)
         except KeyboardInterrupt:
             sys.exit("Interrupted.")
 
@@ -102,6 +139,29 @@ def main(function):
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit("Terminated."))
     app.run(run)
+
+
+def _verbose():
+    """Whether the program was called with --verbose."""
+    return "verbose" in flags.FLAGS and flags.FLAGS.is_parsed() and flags.FLAGS.verbose
+
+
+def _quiet():
+    if not flags.FLAGS["verbosity"].present:  # absl's own default would show TensorFlow's notes on saving
+        logging.set_verbosity(logging.WARNING)
+    for message, category in _HARMLESS:
+        warnings.filterwarnings("ignore", message, category)
+
+
+def require(*modules):
+    """Raises a `UserError` that names the extras of the `modules` that are not installed, before work begins."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        extras = ",".join(sorted({EXTRAS[name] for name in missing}))
+        raise UserError(
+            f"This needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed: "
+            f'pip install "keras_ae[{extras}]", or in a clone pip install -e ".[{extras}]".'
+        )
 
 
 @contextlib.contextmanager
@@ -115,9 +175,11 @@ def user_input():
 
 def command():
     """The command line of this run, to repeat it."""
-    package = getattr(sys.modules["__main__"].__spec__, "name", None)
-    program = f"-m {package.removesuffix('.__main__')}" if package else shlex.quote(sys.argv[0])
-    return shlex.join(["python"]) + f" {program} {shlex.join(sys.argv[1:])}".rstrip()
+    module = (getattr(sys.modules["__main__"].__spec__, "name", None) or "").removesuffix(".__main__")
+    program = f"python -m {module}" if module else f"python {shlex.quote(sys.argv[0])}"
+    if module.startswith("keras_ae.apps."):
+        program = " ".join(["keras-ae", *module.split(".")[2:]])
+    return f"{program} {shlex.join(sys.argv[1:])}".rstrip()
 
 
 def strategy(name):
@@ -165,6 +227,10 @@ class TimeBudget(keras.callbacks.Callback):
         """Counts the seconds of a killed run as spent."""
         self.start -= seconds
 
+    def progress(self):
+        """The part of `max_minutes` that is over; 0 without a limit."""
+        return 0.0 if self.max_minutes is None else self._minutes() / max(self.max_minutes, 1e-9)
+
     def _minutes(self):
         minutes = self.seconds() / 60
         strategy = self.model.distribute_strategy
@@ -192,9 +258,7 @@ class CosineDecay(TimeBudget):
         self.learning_rate, self.steps = learning_rate, steps
 
     def on_train_batch_begin(self, batch, logs=None):
-        progress = int(self.model.optimizer.iterations.numpy()) / self.steps
-        if self.max_minutes is not None:
-            progress = max(progress, self._minutes() / max(self.max_minutes, 1e-9))
+        progress = max(int(self.model.optimizer.iterations.numpy()) / self.steps, self.progress())
         rate = self.learning_rate * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
         for optimizer in self.model.optimizers.values():
             optimizer.learning_rate = rate
@@ -236,27 +300,44 @@ def epochs_done(checkpoint_dir):
 
 def _backup_dir(checkpoint_dir):
     # Each worker of several keeps its own: all of them save, and the last would remove what another reads.
-    task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
+    task = _task(os.environ.get("TF_CONFIG") or "{}")
     name = "-".join(["backup", *(str(task[key]) for key in ("type", "index") if key in task)])
     return os.path.join(checkpoint_dir, name)
 
 
-def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), **kwargs):
+def _task(config):
+    """The "task" of a TF_CONFIG, a dict."""
+    with contextlib.suppress(ValueError, AttributeError):
+        task = json.loads(config).get("task", {})
+        if isinstance(task, dict):
+            return task
+    raise UserError(f'TF_CONFIG: expected a JSON object whose "task" is an object, received {config!r}.')
+
+
+def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), verbose=None, **kwargs):
     """`model.fit` within a `TimeBudget` and with a backup; Ctrl-C ends it with the best weights so far.
 
     The best are those of an `EarlyStopping(restore_best_weights=True)` among the callbacks; without one, the
     last.
 
+    Args:
+        verbose: as of Keras. By default one line, and with the program's --verbose a line for each epoch.
+
     Returns:
         float, seconds it took by the budget's clock, those of killed runs that it went on from among them.
     """
     callbacks = [*callbacks, budget]
+    progress = Progress(budget)
+    if verbose is None:
+        verbose = 2 if _verbose() else 0
+        callbacks += [] if verbose else [progress]
     if checkpoint_dir:
         callbacks.append(Backup(writable(checkpoint_dir), budget))
     try:
         with user_input():
-            model.fit(*args, callbacks=callbacks, **kwargs)
+            model.fit(*args, callbacks=callbacks, verbose=verbose, **kwargs)
     except KeyboardInterrupt:
+        progress.on_train_end()
         print("\nTraining was interrupted; going on with the weights so far.", file=sys.stderr)
         for callback in callbacks:
             if getattr(callback, "best_weights", None) is not None:
@@ -271,9 +352,18 @@ def report(figures, folder):
         figures: dict of JSON values; NumPy scalars and arrays are welcome.
         folder: path of an existing folder.
     """
-    figures = plain(figures)
-    files.write_text(pathlib.Path(folder) / "report.json", json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures), flush=True)
+    keep(figures, folder)
+    print(json.dumps(plain(figures)), flush=True)
+
+
+def keep(figures, folder):
+    """Writes `figures` as `report` does: before what may fail, such as drawing, so that they are not lost."""
+    files.write_text(pathlib.Path(folder) / "report.json", json.dumps(plain(figures), indent=2) + "\n")
+
+
+def hint(command):
+    """Says what to do next, on standard error."""
+    print(f"Next: {command}", file=sys.stderr)
 
 
 def plain(figures):

@@ -1,5 +1,7 @@
 """Every autoencoder, as one family of Keras models that you fit, measure and serve."""
 
+from typing import TYPE_CHECKING
+
 import keras
 
 if keras.backend.backend() != "tensorflow":
@@ -8,25 +10,29 @@ if keras.backend.backend() != "tensorflow":
         "Set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
     )
 
-from keras_ae import datasets, layers, losses, networks, samplers
-from keras_ae.distributions import likelihoods, posteriors, priors
-from keras_ae.models.adversarial.segan import SEGAN
-from keras_ae.models.base.latent_model import LatentModel
-from keras_ae.models.deterministic.autoencoder import Autoencoder
-from keras_ae.models.deterministic.speech_denoiser import SpeechDenoiser
-from keras_ae.models.text.dynamic_autoencoder import DynamicAutoencoder
-from keras_ae.models.text.semantic_hashing import SemanticHashing
-from keras_ae.models.text.vdsh import VDSH
-from keras_ae.models.variational.beta_tcvae import BetaTCVAE
-from keras_ae.models.variational.beta_vae import BetaVAE
-from keras_ae.models.variational.cvae import CVAE
-from keras_ae.models.variational.iwae import IWAE
-from keras_ae.models.variational.m1 import M1
-from keras_ae.models.variational.m1m2 import M1M2
-from keras_ae.models.variational.m2 import M2
-from keras_ae.models.variational.vae import VAE
-from keras_ae.serving import export
-from keras_ae.training import Objective, ObjectiveModel, callbacks, distribute
+from keras_ae import names
+from keras_ae.utils import lazy
+
+if TYPE_CHECKING:  # for editors and type checkers, which cannot follow `names`
+    from keras_ae import datasets, evaluation, layers, losses, networks, plots, samplers
+    from keras_ae.distributions import likelihoods, posteriors, priors
+    from keras_ae.models.adversarial.segan import SEGAN
+    from keras_ae.models.base.latent_model import LatentModel
+    from keras_ae.models.deterministic.autoencoder import Autoencoder
+    from keras_ae.models.deterministic.speech_denoiser import SpeechDenoiser
+    from keras_ae.models.text.dynamic_autoencoder import DynamicAutoencoder
+    from keras_ae.models.text.semantic_hashing import SemanticHashing
+    from keras_ae.models.text.vdsh import VDSH
+    from keras_ae.models.variational.beta_tcvae import BetaTCVAE
+    from keras_ae.models.variational.beta_vae import BetaVAE
+    from keras_ae.models.variational.cvae import CVAE
+    from keras_ae.models.variational.iwae import IWAE
+    from keras_ae.models.variational.m1 import M1
+    from keras_ae.models.variational.m1m2 import M1M2
+    from keras_ae.models.variational.m2 import M2
+    from keras_ae.models.variational.vae import VAE
+    from keras_ae.serving import export, load_pretrained
+    from keras_ae.training import Objective, ObjectiveModel, callbacks, distribute
 
 __version__ = "0.1.0"
 
@@ -51,12 +57,25 @@ __all__ = [
     "callbacks",
     "datasets",
     "distribute",
+    "evaluation",
     "export",
     "layers",
     "likelihoods",
+    "load_pretrained",
     "losses",
     "networks",
+    "plots",
     "posteriors",
     "priors",
     "samplers",
 ]
+
+__getattr__ = lazy.attach(__name__, modules=names.MODULES, attributes=names.ATTRIBUTES)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
+# So that `keras.saving.load_model` finds the classes of a file.
+lazy.register(__name__, names.CLASSES, names.RENAMED, names.FUNCTIONS)

@@ -148,8 +148,74 @@ def load(directory):
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ValueError(f"{str(path)!r} holds no SavedModel that can be read: {error}") from error
-    card = path / CARD_FILE
-    return path, loaded, json.loads(card.read_text(encoding="utf-8")) if card.exists() else {}
+    return path, loaded, _read_card(path / CARD_FILE)
+
+
+def _read_card(path):
+    if not path.exists():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is damaged: expected JSON ({error}). Export the model again.") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"{str(path)!r} is damaged: expected a JSON object. Export the model again.")
+    return card
+
+
+class Served:
+    """The newest version of an export, as a server would load it.
+
+    Args:
+        directory: path of the export folder, whose sub-folders are the versions.
+
+    Attributes:
+        path: of the version.
+        card: dict, the model card; empty where there is none.
+        signatures: `{endpoint: function}`, of named tensors, returning a dict of tensors.
+
+    Raises:
+        ValueError: if there is no version, or it cannot be read.
+    """
+
+    def __init__(self, directory):
+        self.path, self._model, self.card = load(directory)
+
+    @property
+    def signatures(self):
+        return self._model.signatures
+
+
+def load_pretrained(name):
+    """Loads a model that comes with keras_ae.
+
+    Args:
+        name: str, of the app that made it: "audio_denoising" or "semantic_hashing".
+
+    Returns:
+        `Served`: its `signatures` and its `card`.
+
+    Raises:
+        ValueError: for an unknown name; the message lists the names.
+
+    Example:
+
+        model = ka.load_pretrained("semantic_hashing")
+        model.signatures["serving_default"](text=tf.constant(["A text."]))["code"]    # (1, 8) uint8
+        model.card["licence"]
+    """
+    return Served(pretrained(name))
+
+
+def pretrained(name):
+    """Path of the export folder of a model that comes with keras_ae; arguments and errors as of `load_pretrained`."""
+    package = pathlib.Path(__file__).parent
+    installed, cloned = package / "pretrained", package.parent / "saved_models"
+    folder = installed if installed.is_dir() else cloned
+    names = sorted(path.name for path in folder.glob("*") if versions(path))
+    if name not in names:
+        raise ValueError(f"name: expected one of {names}, received {name!r}.")
+    return folder / name
 
 
 def _numbered(directory):

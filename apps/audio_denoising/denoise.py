@@ -1,12 +1,13 @@
 """Takes noise out of recordings: a file, a folder, or a live stream on a pipe.
 
-python -m apps.audio_denoising.denoise --input=noisy.flac --output=clean.flac
-python -m apps.audio_denoising.denoise --input=recordings --output=cleaned
-arecord -f S16_LE -r 16000 -t raw | python -m apps.audio_denoising.denoise --input=- | aplay -f S16_LE -r 16000 -t raw
+keras-ae denoise --input=noisy.flac --output=clean.flac
+keras-ae denoise --input=recordings --output=cleaned
+arecord -f S16_LE -r 16000 -t raw | keras-ae denoise --input=- | aplay -f S16_LE -r 16000 -t raw
 
 Rate, channels, length and level of a recording stay. The model works on each channel by itself and at 16 kHz: what is
 above 8 kHz is left out. Files that exist are left alone without --force; of a folder, the report says which files were
-skipped, and why. `report.json` stands beside what was written, unless another program's file of that name is there.
+skipped, and why, and the exit code is 2 if a recording was among them. `report.json` is written to the same folder,
+unless another program's file of that name is there.
 
 Of a pipe, input and output are samples of 16 bits, little-endian, channels interleaved, and as many; what comes out is
 late by no more than the delay that stderr is told first, where the report goes as well.
@@ -20,11 +21,12 @@ import time
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from apps import common
-from apps.audio_denoising import served
 from keras_ae.datasets import audio, speech
+
+from .. import common
+from ..progress import progress_bar
+from . import served
 
 OUTPUT = "runs/audio_denoising/denoise"
 # Of a file in one go.
@@ -39,7 +41,7 @@ _REPORT = '"real_time_factor"'
 
 def define_flags():
     return {
-        "model": flags.DEFINE_string("model", served.EXPORT_DIR, "Export folder of the model; its newest version."),
+        "model": common.define_model("that denoises"),
         "input": flags.DEFINE_string(
             "input",
             None,
@@ -59,6 +61,7 @@ def define_flags():
 
 def run(model, input, output, force, rate, channels):
     """Denoises; prints and writes the report. Arguments: the flags."""
+    common.require("soundfile", "soxr")
     with common.user_input():
         denoiser = served.Denoiser(model)
     start = time.perf_counter()
@@ -88,7 +91,7 @@ def run(model, input, output, force, rate, channels):
             if is_foreign:
                 check_new(summary, force)
     seconds, done = 0.0, []
-    for path, target in tqdm(jobs, "Denoising", unit=" files", disable=not is_folder):
+    for path, target in progress_bar(jobs, "Denoising", unit=" files", disable=not is_folder):
         try:
             check_new(target, force)
             seconds += file(denoiser, path, target, progress=not is_folder)
@@ -108,6 +111,8 @@ def run(model, input, output, force, rate, channels):
         common.report(figures, summary.parent)
     if not done:
         raise common.UserError(f"No file was written, {len(skipped)} were skipped.")
+    if len(done) < len(jobs):
+        raise common.SomeFailed(f"{len(jobs) - len(done)} of {len(jobs)} recordings were not denoised.")
 
 
 def not_read(input, output):
@@ -185,11 +190,11 @@ def file(denoiser, path, target, progress):
     """Denoises one file to another, in memory that does not grow with its length; returns its seconds."""
     header = audio.header(path)
     seconds = header.frames / header.rate
-    with tqdm(total=seconds, unit=" s", disable=not progress) as bar:
+    with progress_bar(total=seconds, unit=" s", disable=not progress) as bar:
 
         def counted(blocks):
             for block in blocks:
-                bar.update(min(len(block) / denoiser.rate, bar.total - bar.n))  # resampling rounds lengths up
+                bar.update(min(len(block) / denoiser.rate, bar.total - bar.n))  # resampled, it may be a little longer
                 yield block
 
         noisy = audio.blocks(path, _SECONDS, rate=denoiser.rate, clip=False)

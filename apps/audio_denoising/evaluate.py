@@ -1,7 +1,7 @@
-"""Measures a denoising model on pairs of clean and noisy recordings, beside spectral gating and a Wiener filter.
+"""Measures a denoising model on pairs of recordings, beside spectral gating and a Wiener filter.
 
-python -m apps.audio_denoising.evaluate
-python -m apps.audio_denoising.evaluate --clean_dir=clean_testset_wav --noisy_dir=noisy_testset_wav
+keras-ae audio_denoising evaluate
+keras-ae audio_denoising evaluate --clean_dir=clean_testset_wav --noisy_dir=noisy_testset_wav
 
 Recordings are compared at 16 kHz, the mean of their channels. A file `log_testset.txt` beside the folders, as
 VoiceBank-DEMAND has it, says which noise at which SNR each recording has; figures for each are then in the report.
@@ -16,13 +16,14 @@ from collections import defaultdict
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from apps import common
-from apps.audio_denoising import baselines, served
 from keras_ae import plots
 from keras_ae.datasets import audio, speech
 from keras_ae.evaluation.speech import measures
+
+from .. import common
+from ..progress import progress_bar
+from . import baselines, served
 
 RATE = 16_000
 # Each embedded sentence and noise that `train` keeps apart meet at each of these.
@@ -33,9 +34,7 @@ _SHOWN_SECONDS = 1.0
 
 def define_flags():
     return {
-        "model": flags.DEFINE_string(
-            "model", served.EXPORT_DIR, "Export folder of the model; its newest version is what users are served."
-        ),
+        "model": common.define_model("that is measured"),
         "clean_dir": flags.DEFINE_string(
             "clean_dir", None, "Clean recordings. By default the embedded ones that are not trained on, with noise."
         ),
@@ -49,9 +48,9 @@ def define_flags():
 def run(model, clean_dir, noisy_dir, output):
     """Measures, draws, prints and writes the report. Arguments: the flags."""
     start = time.perf_counter()
+    common.require("matplotlib", "noisereduce", "pesq", "pystoi", "soundfile", "soxr")
     folder = common.writable(output)
     with common.user_input():
-        baselines.spectral_gating(np.zeros(RATE, "float32"), RATE)  # tells now if its library is missing
         denoiser = served.Denoiser(model)
         data = embedded() if clean_dir is None and noisy_dir is None else recordings(clean_dir, noisy_dir)
     ways = {
@@ -61,7 +60,7 @@ def run(model, clean_dir, noisy_dir, output):
         "wiener": lambda noisy: baselines.wiener(noisy, RATE),
     }
     found, shown, skipped = [], None, {}
-    for name, load, labels in tqdm(data, "Measuring", unit=" recordings"):
+    for name, load, labels in progress_bar(data, "Measuring", unit=" recordings"):
         try:
             clean, noisy = load()
             made = {way: process(noisy) for way, process in ways.items()}
@@ -78,13 +77,16 @@ def run(model, clean_dir, noisy_dir, output):
     methods = averages([each["measures"] for each in found])
     figures = methods["model"] | {f"noisy_{name}": value for name, value in methods["noisy"].items()}
     figures |= {"methods": methods, "by_noise": grouped(found, "noise"), "by_snr": grouped(found, "snr")}
+    print(f"{len(found)} recordings\n{table(methods)}", file=sys.stderr)
+    figures |= {"recordings": len(found), "skipped": skipped, "each": found}
+    figures |= {"model": denoiser.path}
+    common.keep(figures, folder)
     path = folder / "denoising.png"
     if shown:
         plots.spectrograms(shown, RATE).savefig(path)
-    print(f"{len(found)} recordings\n{table(methods)}", file=sys.stderr)
-    figures |= {"recordings": len(found), "skipped": skipped, "each": found}
-    figures |= {"model": denoiser.path, "figure": shown and path, "seconds": time.perf_counter() - start}
-    common.report(figures, folder)
+    common.report(figures | {"figure": shown and path, "seconds": time.perf_counter() - start}, folder)
+    if skipped:
+        raise common.SomeFailed(f"{len(skipped)} of {len(data)} recordings could not be measured.")
 
 
 def recordings(clean_dir, noisy_dir):

@@ -72,7 +72,7 @@ class Denoiser:
     """The newest SavedModel of an export folder.
 
     Args:
-        export_dir: path of the folder whose sub-folders are the versions.
+        export_dir: path of the folder whose sub-folders are the versions; by default that of keras_ae's own model.
 
     Attributes:
         path: of the version.
@@ -86,24 +86,28 @@ class Denoiser:
 
     Example:
 
-        denoiser = Denoiser("saved_models/audio_denoising")
+        denoiser = Denoiser()
         clean = denoiser.denoise(noisy)    # (C, T) both, a row a channel
     """
 
-    def __init__(self, export_dir):
+    def __init__(self, export_dir=None):
+        export_dir = export_dir or serving.pretrained("audio_denoising")
         if not serving.versions(export_dir):
             raise ValueError(
-                f"No export found under {str(export_dir)!r}: make one with python -m apps.audio_denoising.train, or "
-                "take --model=saved_models/audio_denoising."
+                f"No export found under {str(export_dir)!r}: `keras-ae audio_denoising train` makes one, and without "
+                "--model the one of keras_ae itself is used."
             )
         self.path, self._model, self.card = serving.load(export_dir)
         self._denoise = self._model.signatures.get("serving_default")
         if self._denoise is None or set(self._denoise.structured_outputs) != {"audio", "valid"}:
-            raise ValueError(f"{str(self.path)!r} is no model of apps.audio_denoising: it makes no audio.")
+            raise ValueError(f"{str(self.path)!r} is no model of audio_denoising: it makes no audio.")
         self._stream = self._model.signatures.get("stream_blocks")
-        self.rate = self.card.get("rate", 16_000)
         stream = self.card.get("stream", {})
-        self.frame, self.delay = stream.get("frame"), stream.get("delay_samples", 0)
+        try:
+            self.rate, self.delay = int(self.card.get("rate", 16_000)), int(stream.get("delay_samples", 0))
+            self.frame = int(stream["frame"]) if stream else None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{str(self.path / serving.CARD_FILE)!r} is damaged. Export the model again.") from error
 
     def denoise(self, audio):
         """Clean speech of float32 rows `(C, T)`, `(C, T)`; at once, so T is bounded by memory."""

@@ -1,8 +1,8 @@
 """Trains a model that takes noise out of speech, and exports it for TensorFlow Serving.
 
-python -m apps.audio_denoising.train
-python -m apps.audio_denoising.train --clean_dir=clean --noise_dir=noise --max_minutes=90
-python -m apps.audio_denoising.train --clean_dir=clean_trainset_28spk_wav --noisy_dir=noisy_trainset_28spk_wav
+keras-ae audio_denoising train
+keras-ae audio_denoising train --clean_dir=clean --noise_dir=noise --max_minutes=90
+keras-ae audio_denoising train --clean_dir=clean_trainset_28spk_wav --noisy_dir=noisy_trainset_28spk_wav
 
 A hash of a file's name keeps one in ten out of training, for validation.
 """
@@ -10,7 +10,6 @@ A hash of a file's name keeps one in ten out of training, for validation.
 import contextlib
 import pathlib
 import re
-import sys
 import time
 
 import keras
@@ -19,12 +18,13 @@ import tensorflow as tf
 from absl import flags
 
 import keras_ae as ka
-from apps import common
-from apps.audio_denoising import served, settings
 from keras_ae import serving
 from keras_ae.datasets import arrays, speech
 from keras_ae.evaluation.speech import si_sdr
 from keras_ae.training import distribute
+
+from .. import common
+from . import served, settings
 
 
 def define_flags():
@@ -60,6 +60,7 @@ def define_flags():
 def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, strategy, checkpoint_dir):
     """Trains and exports; prints and writes the report. Arguments: the flags."""
     start = time.perf_counter()
+    common.require("soundfile", "soxr")
     strategy = common.strategy(strategy)
     folder = common.writable(pathlib.Path(export_dir)).parent
     chosen = settings.of(method)
@@ -83,7 +84,8 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
         )
     if not distribute.is_chief(strategy):
         return  # of several workers one writes and prints
-    figures = {"train_seconds": seconds, "steps": int(model.optimizer.iterations), **validated(model, validation)}
+    steps = int(model.optimizer.iterations.numpy())  # not int(iterations), which fails under a strategy
+    figures = {"train_seconds": seconds, "steps": steps, **validated(model, validation)}
     with common.user_input():
         name = pathlib.Path(clean_dir).resolve().name
         licence = "not known to this program: the terms of the data's owner apply"
@@ -92,6 +94,7 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
         made_of = {"data": name, "licence": licence, "method": method, "seed": seed}
         path = export(model, chosen, export_dir, made_of | {"command": common.command(), "numbers": figures})
     common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
+    common.hint(f"keras-ae denoise --model={export_dir} --input=...")
 
 
 @contextlib.contextmanager
@@ -160,7 +163,6 @@ def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, ch
         validation_data=validation,
         epochs=chosen["epochs"],
         shuffle=False,  # mixtures are random already, and Keras would warn
-        verbose=1 if sys.stdout.isatty() else 2,
         budget=budget,
         checkpoint_dir=checkpoint_dir and _checkpoints(checkpoint_dir),
     )

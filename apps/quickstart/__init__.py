@@ -1,1 +1,1 @@
-"""One autoencoder on images: trained, measured beside PCA, drawn, exported. `python -m apps.quickstart`."""
+"""One autoencoder on images: trained, measured beside PCA, drawn, exported."""

@@ -1,13 +1,13 @@
-"""Trains one autoencoder on images, measures it beside PCA of the same code size, draws and exports it.
+"""Trains an autoencoder on images, measures it beside PCA, draws and exports it.
 
-python -m apps.quickstart
-python -m apps.quickstart --dataset=mnist --data=mnist.npz --max_minutes=10
+keras-ae quickstart
+keras-ae quickstart --dataset=mnist --data=mnist.npz --max_minutes=10
 """
 
 from absl import flags
 
-from apps import common
-from apps.quickstart.run import run
+from .. import common
+from .run import run
 
 FLAGS = {
     "dataset": flags.DEFINE_string(

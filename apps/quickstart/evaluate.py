@@ -6,12 +6,13 @@ import time
 import numpy as np
 import tensorflow as tf
 from sklearn.decomposition import PCA
-from tqdm import tqdm
 
 import keras_ae as ka
 from keras_ae import plots
 from keras_ae.evaluation.latent import active_units
 from keras_ae.losses import divergences
+
+from ..progress import progress_bar
 
 # Images whose likelihood is estimated in one call: few enough for a live progress bar.
 _CHUNK = 50
@@ -74,7 +75,7 @@ def bound(vae, x, seed):
 def likelihood(vae, x, num_samples, seed):
     """Importance-weighted `-log p(x)`, nats, mean over images; Ctrl-C ends it with the images done so far."""
     options = {"num_samples": num_samples, "seed": seed}
-    done, bar = [], tqdm(total=len(x), desc=f"log p(x), {num_samples} samples", unit="image")
+    done, bar = [], progress_bar(total=len(x), desc=f"log p(x), {num_samples} samples", unit="image")
     try:
         vae.log_prob(x[:1], **options)  # compiles
         for i in range(0, len(x), _CHUNK):

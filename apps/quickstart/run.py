@@ -4,14 +4,16 @@ import pathlib
 import time
 
 import keras_ae as ka
-from apps import common
-from apps.quickstart import evaluate, settings, train
 from keras_ae.training import distribute
+
+from .. import common
+from . import evaluate, settings, train
 
 
 def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy, checkpoint_dir):
     """Trains, evaluates, exports and draws one model; prints and writes the report. Arguments: the flags."""
     start = time.perf_counter()
+    common.require("matplotlib", *(["PIL"] if pathlib.Path(dataset).is_dir() else []))
     strategy = common.strategy(strategy)
     folder = common.writable(pathlib.Path(export_dir)).parent
     chosen = settings.of(dataset)
@@ -43,7 +45,8 @@ def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy
     with common.user_input():
         card = {"data": dataset, "licence": chosen["licence"], "seed": seed, "command": common.command()}
         path = ka.export(model, export_dir, card=card | {"numbers": common.plain(figures)})
+    figures |= {"export_max_error": evaluate.export_error(model, path, images.test[:64], seed), "export": path}
+    common.keep(figures, folder)
+    with common.user_input():
         paths = evaluate.draw(model, linear, images, folder, seed)
-    figures["export_max_error"] = evaluate.export_error(model, path, images.test[:64], seed)
-    figures |= {"seconds": time.perf_counter() - start, "figures": paths, "export": path}
-    common.report(figures, folder)
+    common.report(figures | {"seconds": time.perf_counter() - start, "figures": paths}, folder)

@@ -1,14 +1,14 @@
 """Data, model and training of the quickstart."""
 
 import math
-import sys
 from collections import namedtuple
 
 import keras
 import numpy as np
 
 import keras_ae as ka
-from apps import common
+
+from .. import common
 
 Data = namedtuple("Data", "train batches images test binary labels")
 Data.__doc__ = """One data set as the quickstart uses it.
@@ -80,7 +80,7 @@ def start_at_mean(model, images):
     # A dense output has a bias a pixel; a convolution has one a channel.
     dense = bias.shape[0] == math.prod(images.shape[1:])
     mean = np.mean(images, axis=0 if dense else (0, 1, 2), dtype="float64").ravel()
-    if isinstance(model._likelihood, ka.likelihoods.Bernoulli):
+    if model.get_config().get("likelihood", "bernoulli") == "bernoulli":  # the default
         mean = np.clip(mean, 1e-3, 1 - 1e-3)
         mean = np.log(mean) - np.log1p(-mean)
     bias.assign(mean.astype("float32"))
@@ -99,7 +99,6 @@ def train(kind, data, latent_dim, settings, *, seed, strategy, max_minutes, chec
         data.train,
         epochs=settings["epochs"],
         shuffle=False,  # the data set does that itself, and Keras would warn
-        verbose=1 if sys.stdout.isatty() else 2,
         # Down to 0, so that the last weights are the best and no images need be held out to choose them.
         budget=common.CosineDecay(settings["learning_rate"], steps, max_minutes),
         checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/quickstart",

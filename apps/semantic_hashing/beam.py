@@ -1,7 +1,7 @@
 """Encodes a corpus that is too large for one machine, as an Apache Beam pipeline.
 
-python -m apps.semantic_hashing.beam --input='corpus/*.jsonl' --output=runs/codes
-python -m apps.semantic_hashing.index --codes='runs/codes/codes-*.jsonl'
+keras-ae beam --input='corpus/*.jsonl' --output=runs/codes
+keras-ae index --codes='runs/codes/codes-*.jsonl'
 
 Flags that are not this script's are Beam's: --runner=FlinkRunner --flink_master=..., SparkRunner, DataflowRunner. The
 workers need this package, say in their container image, and the model under the same path; where they run on other
@@ -22,9 +22,10 @@ import time
 
 from absl import app, flags
 
-from apps import common
-from apps.semantic_hashing import served, store
 from keras_ae.datasets import text
+
+from .. import common
+from . import served, store
 
 try:
     import apache_beam as beam
@@ -36,7 +37,7 @@ try:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.pvalue import TaggedOutput
 except ImportError as error:
-    message = "This pipeline needs Apache Beam. Install it with: pip install 'keras_ae[beam]'."
+    message = 'This needs Apache Beam: pip install "keras_ae[beam]", or in a clone pip install -e ".[beam]".'
     raise (SystemExit(f"error: {message}") if __name__ == "__main__" else ImportError(message)) from error
 
 NAMESPACE = "semantic_hashing"  # of the counters
@@ -45,9 +46,7 @@ BAD = "bad"
 
 def define_flags():
     return {
-        "model": flags.DEFINE_string(
-            "model", served.EXPORT_DIR, "Export folder of the model, a path that this machine and the workers can read."
-        ),
+        "model": common.define_model("under a path that this machine and the workers can read"),
         "input": flags.DEFINE_string("input", None, "Pattern of the .jsonl files to encode; they may be compressed."),
         "output": flags.DEFINE_string(
             "output",
@@ -171,7 +170,7 @@ def main():
 
 if __name__ == "__main__":
     # Under its own name, by which workers find what is pickled here.
-    from apps.semantic_hashing.beam import run
+    from .beam import run
 
     FLAGS, BEAM_FLAGS = define_flags(), []
     app.define_help_flags()

@@ -1,8 +1,8 @@
-"""Measures a semantic hashing model on documents that it may never have seen, beside TF-IDF, LSA and other codes.
+"""Measures a semantic hashing model on documents, beside TF-IDF, LSA and other codes.
 
-python -m apps.semantic_hashing.evaluate
-python -m apps.semantic_hashing.evaluate --model=saved_models/semantic_hashing --data=20_newsgroups.tar.xz
-python -m apps.semantic_hashing.evaluate --database=old.jsonl --queries=new.jsonl
+keras-ae semantic_hashing evaluate
+keras-ae semantic_hashing evaluate --data=20_newsgroups.tar.xz
+keras-ae semantic_hashing evaluate --database=old.jsonl --queries=new.jsonl
 """
 
 import itertools
@@ -13,13 +13,14 @@ from collections import Counter, namedtuple
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from apps import common
-from apps.semantic_hashing import baselines, served
 from keras_ae import plots
 from keras_ae.datasets import text
 from keras_ae.evaluation import retrieval
+
+from .. import common
+from ..progress import progress_bar
+from . import baselines, served
 
 # Distances of a block of queries, so that memory does not grow with both corpora: 64 MB a method.
 _BLOCK_DISTANCES = 1 << 24
@@ -42,11 +43,7 @@ Ranking.__doc__ = "What a method finds: precision and recall (Q, K), agreement w
 
 def define_flags():
     return {
-        "model": flags.DEFINE_string(
-            "model",
-            served.EXPORT_DIR,
-            "Export folder of the model, whose newest version is measured: it is what users will be served.",
-        ),
+        "model": common.define_model("that is measured"),
         "data": common.define_data(
             "One corpus (a folder or a tar of documents, a .jsonl or a .csv file): a hash of the id makes one document "
             "in five a query, the others are the database. By default the docstrings of Python's standard library."
@@ -68,6 +65,7 @@ def define_flags():
 def run(model, data, database, queries, text_column, output, seed):
     """Measures, draws, prints and writes the report. Arguments: the flags."""
     start = time.perf_counter()
+    common.require("matplotlib")
     folder = common.writable(output)
     with common.user_input():
         encoder = served.Encoder(model)
@@ -85,12 +83,13 @@ def run(model, data, database, queries, text_column, output, seed):
     # TF-IDF gives a query without a term no neighbours to agree with.
     figures = measured(methods, rankings, retrieved, k, labelled(base, asked), features[1].getnnz(axis=1) > 0)
     figures |= {"bits": encoder.bits} | bits_of(base) | counts(base, asked, corpora)
+    print(table(figures, methods), file=sys.stderr)
+    figures |= {"model": encoder.path, "fingerprint": encoder.fingerprint, "seed": seed}
+    figures |= {"data": [corpus.source for corpus in corpora]}
+    common.keep(figures, folder)
     path = folder / "retrieval.png"
     draw(figures, methods).savefig(path)
-    print(table(figures, methods), file=sys.stderr)
-    figures |= {"model": encoder.path, "fingerprint": encoder.fingerprint, "seed": seed, "figure": path}
-    figures |= {"data": [corpus.source for corpus in corpora], "seconds": time.perf_counter() - start}
-    common.report(figures, folder)
+    common.report(figures | {"figure": path, "seconds": time.perf_counter() - start}, folder)
 
 
 class Part:
@@ -131,7 +130,7 @@ def encode(encoder, documents, name):
     """Encodes documents as they stream by."""
     documents = iter(documents)
     labels, codes, valid = [], [], []
-    with tqdm(desc=f"Encoding the {name}", unit=" documents") as bar:
+    with progress_bar(desc=f"Encoding the {name}", unit=" documents") as bar:
         while batch := list(itertools.islice(documents, served.BATCH)):
             batch_codes, _, batch_valid = encoder.encode([document.text for document in batch])
             labels += [document.label for document in batch]
@@ -183,7 +182,7 @@ def ranked(methods, base, asked, retrieved):
     queried, stored = _numbered(asked.labels, base.labels)
     done = {key: [] for key in methods}
     start = time.perf_counter()
-    with tqdm(total=q, desc="Ranking", unit=" queries") as bar:
+    with progress_bar(total=q, desc="Ranking", unit=" queries") as bar:
         for i in range(0, q, block):
             rows = slice(i, i + block)
             distances = {key: method.distances(rows) for key, method in methods.items()}

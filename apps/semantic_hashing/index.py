@@ -1,8 +1,8 @@
 """Encodes a corpus and makes it searchable; the index appears when it is complete.
 
-python -m apps.semantic_hashing.index
-python -m apps.semantic_hashing.index --data=20_newsgroups.tar.xz --index=runs/news
-python -m apps.semantic_hashing.index --data=more.jsonl --index=runs/news --append
+keras-ae index
+keras-ae index --data=20_newsgroups.tar.xz --index=runs/news
+keras-ae index --data=more.jsonl --index=runs/news --append
 """
 
 import glob
@@ -15,22 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
-from apps import common
-from apps.semantic_hashing import served, store
 from keras_ae.datasets import text
+
+from .. import common
+from ..progress import progress_bar
+from . import served, store
 
 _SHARD = re.compile(r".*-(\d+)-of-(\d+)\.\w+")
 
 
 def define_flags():
     return {
-        "model": flags.DEFINE_string(
-            "model",
-            served.EXPORT_DIR,
-            "Export folder of the model that makes the codes; its newest version. Queries need the same.",
-        ),
+        "model": common.define_model("that makes the codes, which queries need as well"),
         "data": common.define_data(
             "What to index: a folder or a tar of documents, a .jsonl or a .csv file. By default the embedded "
             "docstrings of Python's standard library."
@@ -39,7 +36,7 @@ def define_flags():
         "codes": flags.DEFINE_string(
             "codes",
             None,
-            "Pattern of the files that apps.semantic_hashing.beam wrote (codes-*.jsonl), on this machine, instead of "
+            "Pattern of the files that `keras-ae beam` wrote (codes-*.jsonl), on this machine, instead of "
             "--data: a corpus that many machines encoded is not encoded again.",
         ),
         "index": flags.DEFINE_string(
@@ -58,6 +55,7 @@ def define_flags():
 def run(model, data, text_column, codes, index, append):
     """Builds an index or adds to one; prints and writes the report. Arguments: the flags."""
     start = time.perf_counter()
+    common.require("faiss")
     if data and codes:
         raise common.UserError("--data and --codes: expected one of them, as each is a corpus.")
     data = data or "docstrings"
@@ -69,7 +67,7 @@ def run(model, data, text_column, codes, index, append):
         else:
             batches = encode(text.Documents(data, text_column), encoder, skipped)
         with store.Writer(index, encoder.bits, encoder.fingerprint, append) as writer:
-            counts = writer.write(progress(batches))
+            counts = writer.write(counted(batches))
             seconds = time.perf_counter() - start
             figures = {"index": index, "data": codes or data, "model": encoder.path, "bits": encoder.bits}
             figures |= {**counts, "skipped": skipped, "seconds": seconds}
@@ -109,23 +107,23 @@ def shards(pattern):
     found = [(int(number[1]), int(number[2])) for number in numbers if number]
     if not paths or len(found) != len(paths) or found != [(i, len(paths)) for i in range(len(paths))]:
         raise ValueError(
-            f"--codes: expected the complete files of one run of apps.semantic_hashing.beam, such as "
+            f"--codes: expected the complete files of one run of keras-ae beam, such as "
             f"codes-00000-of-00002.jsonl and codes-00001-of-00002.jsonl; {pattern!r} matches {paths[:5]}."
         )
     return paths
 
 
 def encoded(paths, encoder):
-    """Batches of (documents, codes) of files that `apps.semantic_hashing.beam` wrote with the model of `encoder`."""
+    """Batches of (documents, codes) of files that `keras-ae beam` wrote with the model of `encoder`."""
     for batch in served.batches(_records(paths, encoder), lambda record: record["text"]):
         documents = [store.Entry(record["id"], record.get("title"), record["text"]) for record in batch]
         codes = b"".join(record["code"] for record in batch)
         yield documents, np.frombuffer(codes, np.uint8).reshape(len(batch), -1)
 
 
-def progress(batches):
+def counted(batches):
     """The batches, with a bar of the documents that went through."""
-    with tqdm(unit=" documents") as bar:
+    with progress_bar(unit=" documents") as bar:
         for documents, codes in batches:
             yield documents, codes
             bar.update(len(documents))
@@ -139,8 +137,8 @@ def _records(paths, encoder):
                 record = text.json_object(line) or {}
                 if not all(isinstance(record.get(key), str) for key in ("id", "text", "code", "fingerprint")):
                     raise ValueError(
-                        f"--codes: line {number} of {path!r} is not of apps.semantic_hashing.beam, an object with the "
-                        "strings id, text, code and fingerprint. For other .jsonl files there is --data."
+                        f"--codes: line {number} of {path!r} was not written by keras-ae beam: expected an object with "
+                        "the strings id, text, code and fingerprint. For other .jsonl files there is --data."
                     )
                 try:
                     record["code"] = bytes.fromhex(record["code"])

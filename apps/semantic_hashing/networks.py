@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.decomposition import TruncatedSVD
 
 import keras_ae as ka
-from apps import common
+
+from .. import common
 
 
 def build(chosen, x, bits, seed):

@@ -1,11 +1,11 @@
 """Finds the documents of an index that are nearest to a query.
 
-python -m apps.semantic_hashing.search --query="how do I read a compressed file"
-python -m apps.semantic_hashing.search --index=runs/news --rerank=200 < queries.txt
+keras-ae search --query="how do I read a compressed file"
+keras-ae search --index=runs/news --rerank=200 < queries.txt
 
 Without --json the last line is a JSON object with the figures of the run; with it, each query gets such a line. A
-query that cannot be answered, as it is empty or the model knows none of its words, gets a message and the others go on;
-the exit code is 1 only if none could be answered.
+query that is empty, or of whose words the model knows none, gets a message instead of documents; the exit code is then
+2, or 1 if no query could be answered.
 """
 
 import bisect
@@ -20,22 +20,16 @@ import numpy as np
 from absl import flags
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from apps import common
-from apps.semantic_hashing import served, store
+from .. import common
+from . import served, store
 
 SNIPPET = 160  # characters: two lines of a terminal
 
 
 def define_flags():
     return {
-        "model": flags.DEFINE_string(
-            "model",
-            served.EXPORT_DIR,
-            "Export folder of the model that encodes the query: the one that made the index.",
-        ),
-        "index": flags.DEFINE_string(
-            "index", store.DIRECTORY, "Folder of the index that apps.semantic_hashing.index wrote."
-        ),
+        "model": common.define_model("that encodes the query: the one that made the index"),
+        "index": flags.DEFINE_string("index", store.DIRECTORY, "Folder of the index that `keras-ae index` wrote."),
         "query": flags.DEFINE_string(
             "query",
             None,
@@ -146,6 +140,7 @@ def line(text):
 def run(model, index, query, top, rerank, json):
     """Answers one query, or each line of the standard input. Arguments: the flags."""
     start = time.perf_counter()
+    common.require("faiss")
     with common.user_input():
         searcher = Searcher(model, index)
     seconds, asked = [], 0
@@ -156,6 +151,8 @@ def run(model, index, query, top, rerank, json):
             answer = {"results": searcher.search(text, top, rerank)}
         except Unanswerable as error:
             answer = {"results": [], "error": str(error)}
+        except ValueError as error:  # of a damaged index
+            raise common.UserError(str(error)) from error
         answer["seconds"] = time.perf_counter() - begin
         if "error" not in answer:
             seconds.append(answer["seconds"])
@@ -167,6 +164,8 @@ def run(model, index, query, top, rerank, json):
         _print_object(figures | {"seconds": time.perf_counter() - start})
     if not seconds:
         raise common.UserError("No query could be answered.")
+    if len(seconds) < asked:
+        raise common.SomeFailed(f"{asked - len(seconds)} of {asked} queries could not be answered.")
 
 
 def _lines():

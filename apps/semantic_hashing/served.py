@@ -16,7 +16,7 @@ class Encoder:
     """The newest SavedModel of an export folder.
 
     Args:
-        export_dir: path of the folder whose sub-folders are the versions.
+        export_dir: path of the folder whose sub-folders are the versions; by default that of keras_ae's own model.
 
     Attributes:
         path: of the version.
@@ -30,11 +30,12 @@ class Encoder:
 
     Example:
 
-        encoder = Encoder("saved_models/semantic_hashing")
+        encoder = Encoder()
         codes, probabilities, valid = encoder.encode(["A text.", ""])    # (2, 4) uint8, (2, 32) float32, [True, False]
     """
 
-    def __init__(self, export_dir):
+    def __init__(self, export_dir=None):
+        export_dir = export_dir or serving.pretrained("semantic_hashing")
         self.path, self._model, self.card = serving.load(export_dir)
         self._encode = self._signature("serving_default", {"code", "probabilities", "valid"})
         self._features = self._signature("features", {"x", "valid"})

@@ -27,7 +27,6 @@ import uuid
 import weakref
 from collections import namedtuple
 
-import faiss
 import numpy as np
 
 from keras_ae.utils import files
@@ -45,6 +44,7 @@ EXACT = 2**22  # documents
 LISTS, VISITED = 1024, 32
 _TRAINING = 64 * LISTS  # codes from which the lists' centres are learned
 
+_MANIFEST_TYPES = {"bits": int, "documents": int, "fingerprint": str, "created": str, "segments": list}
 _OURS = re.compile(r"segment-[0-9a-f]{32}|\.[0-9a-f]{32}\.json")  # the latter: manifests that were not finished
 
 Entry = namedtuple("Entry", "id title text")
@@ -91,7 +91,9 @@ class Index:
                     ) from error
 
     def _open(self, directory, manifest):
-        self.documents, self.bits = manifest["documents"], manifest["bits"]
+        import faiss  # late: an extra
+
+        self.directory, self.documents, self.bits = directory, manifest["documents"], manifest["bits"]
         self.fingerprint = manifest["fingerprint"]
         self._parts, self.nbytes, starts = [], 0, [0]
         for segment in manifest["segments"]:
@@ -135,11 +137,16 @@ class Index:
         return keys // self.documents, keys % self.documents
 
     def entry(self, row):
-        """The stored document of a row, as an `Entry`; reads nothing else."""
+        """The stored document of a row, as an `Entry`; reads nothing else. A ValueError if the index is damaged."""
         part = np.searchsorted(self._starts, row, side="right") - 1
         _, offsets, lines = self._parts[part]
-        begin, end = _int64(offsets, row - self._starts[part], 2)
-        return Entry(**json.loads(os.pread(lines, end - begin, begin)))
+        try:
+            begin, end = _int64(offsets, row - self._starts[part], 2)
+            return Entry(**json.loads(os.pread(lines, end - begin, begin)))
+        except (OSError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"The index in {str(self.directory)!r} is damaged: row {row} holds no document. Build it again."
+            ) from error
 
 
 class Writer:
@@ -297,8 +304,10 @@ class Writer:
         return compacted
 
     def _indexed(self, segment, before):
+        import faiss
+
         path = self.directory / segment.name
-        codes = np.load(path / "codes.npy", mmap_mode="r")
+        codes = _column(path, "codes")
         index, kind = faiss.IndexBinaryFlat(self.bits), "flat"
         if before >= EXACT and len(codes) >= _TRAINING:
             index, kind = faiss.IndexBinaryIVF(index, self.bits, LISTS), "ivf"
@@ -317,12 +326,13 @@ class Writer:
 def _read_manifest(directory):
     path = pathlib.Path(directory) / MANIFEST
     if not path.exists():
-        raise ValueError(
-            f"There is no index in {str(directory)!r}. Build one with python -m apps.semantic_hashing.index."
-        )
+        raise ValueError(f"There is no index in {str(directory)!r}. Build one with keras-ae index.")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] == FORMAT:
+            for name, kind in _MANIFEST_TYPES.items():
+                if not isinstance(manifest[name], kind):
+                    raise TypeError(name)
             return manifest | {"segments": [Segment(**segment) for segment in manifest["segments"]]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{str(path)!r} is no manifest of an index, or is damaged. Build the index again.") from error
@@ -347,9 +357,18 @@ def _key(document_id):
     return int.from_bytes(digest.digest())
 
 
+def _column(path, name):
+    """An array of a segment, mapped."""
+    file = path / f"{name}.npy"
+    try:
+        return np.load(file, mmap_mode="r")
+    except (EOFError, OSError, ValueError) as error:
+        raise ValueError(f"{str(file)!r} is damaged ({error}). Build the index again, without --append.") from error
+
+
 def _stale(paths):
     """Rows of each segment whose document comes again later, as integer arrays."""
-    columns = [np.load(path / "keys.npy", mmap_mode="r") for path in paths]
+    columns = [_column(path, "keys") for path in paths]
     parts = -(-sum(map(len, columns)) // (4 * SEGMENT))  # by key: equal ones meet, in bounded memory
     found = [[] for _ in paths]
     for part in range(parts):
@@ -365,7 +384,7 @@ def _stale(paths):
 
 def _copies(path, stale, size=1024):
     """The rows of a segment but the stale ones, as batches of (lines, keys, codes)."""
-    keys, codes = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("keys", "codes"))
+    keys, codes = (_column(path, name) for name in ("keys", "codes"))
     keep = np.ones(len(keys), bool)
     keep[stale] = False
     rows = np.flatnonzero(keep)

@@ -1,15 +1,14 @@
 """Trains a model that hashes raw text, and exports it for TensorFlow Serving.
 
-python -m apps.semantic_hashing.train
-python -m apps.semantic_hashing.train --data=20_newsgroups.tar.xz --bits=64
+keras-ae semantic_hashing train
+keras-ae semantic_hashing train --data=20_newsgroups.tar.xz --bits=64
 
 Labels play no part. A hash of the id keeps one document in five out of training, the queries of
-`apps.semantic_hashing.evaluate`, unless --all_documents.
+`keras-ae semantic_hashing evaluate`, unless --all_documents.
 """
 
 import pathlib
 import random
-import sys
 import tempfile
 import time
 
@@ -18,16 +17,17 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 from scipy import sparse
-from tqdm import tqdm
 
 import keras_ae as ka
-from apps import common
-from apps.semantic_hashing import networks, served, settings
 from keras_ae import datasets, serving
 from keras_ae.datasets import text
 from keras_ae.distributions import relaxed_bits
 from keras_ae.evaluation import retrieval
 from keras_ae.training import distribute
+
+from .. import common
+from ..progress import progress_bar
+from . import networks, served, settings
 
 _EXAMPLE = "The shuttle reached its orbit, and the crew opened the bay doors."
 
@@ -97,6 +97,7 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
         card = made_of | {"command": common.command(), "numbers": common.plain(figures)}
         path = export(model, features, export_dir, card)
     common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
+    common.hint(f"keras-ae index --model={export_dir} --data=...")
 
 
 def sample(documents, most, all_documents, seed):
@@ -106,7 +107,7 @@ def sample(documents, most, all_documents, seed):
         ValueError: if there are fewer than two.
     """
     draw, texts, n = random.Random(seed), [], 0
-    for document in tqdm(documents, "Reading", unit=" documents"):
+    for document in progress_bar(documents, "Reading", unit=" documents"):
         if not all_documents and text.is_query(document.id):
             continue
         n += 1
@@ -124,7 +125,7 @@ def rows(features, texts):
     """TF-IDF of texts, sparse float32 `(N, V)`."""
     compute = tf.function(features, input_signature=[tf.TensorSpec([None], tf.string)])
     parts = []
-    for i in tqdm(range(0, len(texts), served.BATCH), "TF-IDF", unit=" batches"):
+    for i in progress_bar(range(0, len(texts), served.BATCH), "TF-IDF", unit=" batches"):
         batch = [each.encode("utf-8", "replace") for each in texts[i : i + served.BATCH]]
         parts.append(sparse.csr_matrix(compute(tf.constant(batch)).numpy()))
     return sparse.vstack(parts, format="csr")
@@ -168,7 +169,6 @@ def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_
         data,
         epochs=chosen["epochs"],
         shuffle=False,  # the pairs are shuffled, and Keras would warn
-        verbose=1 if sys.stdout.isatty() else 2,
         budget=common.CosineDecay(chosen["learning_rate"], steps, left),
         callbacks=annealing,
         checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/semantic_hashing",

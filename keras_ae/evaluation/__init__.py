@@ -1,1 +1,17 @@
 """Measures of trained models."""
+
+from typing import TYPE_CHECKING
+
+from keras_ae.utils import lazy
+
+if TYPE_CHECKING:
+    from keras_ae.evaluation import disentanglement, latent, likelihood, retrieval, samples, speech, topics
+
+__all__ = ["disentanglement", "latent", "likelihood", "retrieval", "samples", "speech", "topics"]
+
+# One measures with one of them, and some import SciPy or TensorFlow Probability.
+__getattr__ = lazy.attach(__name__, modules=__all__)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,17 @@
 """Losses as pure functions."""
 
-from keras_ae.losses import adversarial, contrastive, divergences, spectral
+from typing import TYPE_CHECKING
+
+from keras_ae.utils import lazy
+
+if TYPE_CHECKING:
+    from keras_ae.losses import adversarial, contrastive, divergences, spectral
 
 __all__ = ["adversarial", "contrastive", "divergences", "spectral"]
+
+# Not all of them need TensorFlow Probability, as divergences do.
+__getattr__ = lazy.attach(__name__, modules=__all__)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

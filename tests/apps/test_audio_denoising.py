@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -282,7 +283,8 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     content[-4:] = np.float32(np.nan).tobytes()
     (folder / "nan.wav").write_bytes(content)
     (folder / "cut.wav").write_bytes((folder / "good.wav").read_bytes()[:3000])
-    run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
+    with pytest.raises(common.SomeFailed, match="4 of 6 recordings were not denoised"):
+        run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     broken = {"text.wav", "empty.flac", "nan.wav", "cut.wav"}
     assert report["files"] == 2
@@ -332,6 +334,15 @@ def test_a_single_bad_file_is_an_error(export, tmp_path):
     assert not (tmp_path / "out.wav").exists()
     with pytest.raises(common.UserError, match="No export found"):
         run_denoise(tmp_path, input=str(tmp_path / "good.wav"), output=str(tmp_path / "out.wav"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"rate": "high"}', '{"stream": 5}', '{"stream": {"hop": 64}}'])
+def test_a_damaged_card_is_named(export, tmp_path, text):
+    shutil.copytree(export[0], tmp_path / "copy")
+    card = next((tmp_path / "copy").glob("*/card.json"))
+    card.write_text(text)
+    with pytest.raises(common.UserError, match=r"card\.json' is damaged"):
+        run_denoise(tmp_path / "copy", output=str(tmp_path / "out"))
 
 
 def test_a_model_that_sees_the_future_is_served_row_by_row_and_window_by_window(segan, tmp_path, monkeypatch, rng):
@@ -473,7 +484,7 @@ class _Trickle(io.RawIOBase):
 
 
 def test_a_trained_model_leaves_no_clicks_where_frames_meet(rng):
-    denoiser = served.Denoiser(ROOT / "saved_models" / "audio_denoising")
+    denoiser = served.Denoiser()
     t = np.arange(2 * 16_000) / 16_000
     for x in (0.3 * np.sin(2 * np.pi * 440 * t), 0.1 * rng.normal(size=t.shape)):
         made = np.concatenate(list(denoise.streamed(denoiser, np.split(x.astype("float32")[:, None], 5), 1)))[:, 0]
@@ -505,7 +516,8 @@ def test_figures_of_pairs_with_a_log(export, tmp_path, capsys):
     audio.write(tmp_path / "noisy" / "0.wav", np.zeros((100, 1)), 16_000)
     (tmp_path / "clean" / "alone.wav").write_text("not audio")
     (tmp_path / "log_testset.txt").write_text("file noise clip snr\n1 rain 7.5\n")
-    evaluate.run(model=str(path), output=str(tmp_path / "out"), **folders)
+    with pytest.raises(common.SomeFailed, match="2 of 3 recordings could not be measured"):
+        evaluate.run(model=str(path), output=str(tmp_path / "out"), **folders)
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["recordings"] == 1 and "one of the two" in report["skipped"]["alone.wav"]
     assert "100 samples" in report["skipped"]["0.wav"] and set(report["by_snr"]) == {"7.5"}

@@ -1,5 +1,8 @@
+import importlib.metadata
 import json
 import os
+import re
+import sys
 
 import keras
 import numpy as np
@@ -141,6 +144,41 @@ def test_the_rate_falls_to_zero_by_the_end_of_the_steps_or_of_the_budget(monkeyp
         decay.on_train_batch_begin(0)
         for player in ("critic", "generator"):
             assert float(model.optimizers[player].learning_rate) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_progress_line_ends_with_the_epochs_or_with_the_time(model, x, capsys):
+    budget = common.TimeBudget(None)
+    common.fit(model, x, batch_size=10, epochs=2, budget=budget)
+    lines = capsys.readouterr().err.split("\r")
+    assert re.fullmatch(r"Epoch 2 of 2 100% \|\S+\| 00:00 left, loss [\d.]+\s*", lines[-1]), lines
+    common.fit(model, x, batch_size=10, epochs=50, budget=common.TimeBudget(0.0))
+    assert "Epoch 1 of 50 100%" in capsys.readouterr().err
+
+
+def test_a_task_that_cannot_be_read_names_tf_config(model, x, tmp_path, monkeypatch):
+    for config in ("{", "[]", '{"task": 5}'):
+        monkeypatch.setenv("TF_CONFIG", config)
+        with pytest.raises(common.UserError, match="TF_CONFIG: expected a JSON object"):
+            _fit(model, x, epochs=1, checkpoint_dir=tmp_path)
+
+
+def test_a_missing_module_names_its_extra(monkeypatch):
+    common.require("numpy", "keras")
+    for name in ("faiss", "soxr"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        common.UserError, match=r'faiss and soxr.*are not.*"keras_ae\[apps,audio\]".* -e "\.\[apps,audio\]"'
+    ):
+        common.require("numpy", "faiss", "soxr")
+
+
+def test_every_extra_brings_its_modules():
+    packages = importlib.metadata.packages_distributions()
+    required = importlib.metadata.requires("keras_ae")
+    for module, extra in common.EXTRAS.items():
+        names = {name.lower() for name in packages[module]}
+        brought = {re.match(r"[\w.-]+", each)[0].lower() for each in required if f'extra == "{extra}"' in each}
+        assert names & brought, module
 
 
 def test_errors_of_users_become_one_line():

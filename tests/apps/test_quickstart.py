@@ -5,6 +5,9 @@ import json
 import math
 import os
 import pathlib
+import re
+import subprocess
+import sys
 
 import matplotlib.image
 import numpy as np
@@ -104,9 +107,9 @@ def test_training_that_ran_out_of_time_resumes_from_its_checkpoint(tmp_path, cap
     assert int(first.optimizer.iterations) == data.batches and os.listdir(tmp_path) == ["quickstart"]
     capsys.readouterr()
     second, _ = train.train("vae", data, 2, chosen, max_minutes=None, **flags)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert int(second.optimizer.iterations) == 2 * data.batches
-    assert "Epoch 2/2" in printed and "Epoch 1/2" not in printed
+    assert "Epoch 2 of 2" in printed and "Epoch 1 of 2" not in printed
     assert os.listdir(tmp_path / "quickstart") == []
 
 
@@ -133,6 +136,31 @@ def test_errors_of_users_are_one_line(tmp_path, monkeypatch, flags, message):
     with pytest.raises(common.UserError, match=message) as caught:
         _quickstart(tmp_path, monkeypatch, **flags)
     assert "\n" not in str(caught.value)
+
+
+def test_the_program_ends_with_one_line_and_a_code(tmp_path):
+    command = [sys.executable, "-m", "apps.quickstart", f"--export_dir={tmp_path}/export"]
+    ended = subprocess.run([*command, "--data=/nowhere"], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stdout == ""
+    # And nothing else: none of TensorFlow's start-up lines.
+    assert re.fullmatch(r"error: `data` must be None for 'digits'.*\n", ended.stderr), ended.stderr
+
+
+def test_the_numbers_are_on_the_disk_before_anything_is_drawn(tmp_path, monkeypatch):
+    def fails(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(evaluate, "draw", fails)
+    with pytest.raises(common.UserError, match="disk full"):
+        _quickstart(tmp_path, monkeypatch)
+    assert np.isfinite(json.loads((tmp_path / "report.json").read_text())["test_nll"])
+
+
+def test_a_missing_extra_is_named_before_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(common.UserError, match=r'matplotlib.*pip install "keras_ae\[apps\]"'):
+        _quickstart(tmp_path, monkeypatch)
+    assert not os.listdir(tmp_path)
 
 
 def test_networks_have_the_sizes_of_the_settings():

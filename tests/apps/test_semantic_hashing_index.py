@@ -12,6 +12,7 @@ import tarfile
 import time
 import tracemalloc
 
+import faiss
 import numpy as np
 import pytest
 
@@ -266,7 +267,25 @@ def test_a_damaged_index_is_refused(tmp_path, rng, name, size):
     assert store.Index(tmp_path).documents == 9
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "damaged"), ("[]", "damaged"), ('{"format": 99}', "format 99")])
+def test_damage_within_a_file_is_found_when_it_is_read(tmp_path, rng):
+    _write(tmp_path, _documents(range(9)), _codes(rng, 9))
+    segment = tmp_path / _segments(tmp_path)[0]["name"]
+    lines = segment / "documents.jsonl"
+    lines.write_bytes(b"#" * lines.stat().st_size)
+    with pytest.raises(ValueError, match="row 3 holds no document"):
+        store.Index(tmp_path).entry(3)
+    os.truncate(segment / "keys.npy", 0)
+    with pytest.raises(ValueError, match=r"keys.npy' is damaged"):
+        _write(tmp_path, _documents(range(9)), _codes(rng, 9), append=True)
+
+
+_LACKS_BITS = '{"format": 1, "documents": 9, "fingerprint": "", "created": "", "segments": []}'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "damaged"), ("[]", "damaged"), (_LACKS_BITS, "damaged"), ('{"format": 99}', "format 99")],
+)
 def test_a_manifest_that_cannot_be_read_is_refused_and_its_files_stay(tmp_path, rng, text, message):
     _write(tmp_path, _documents(range(9)), _codes(rng, 9))
     manifest = (tmp_path / store.MANIFEST).read_text()
@@ -380,14 +399,14 @@ def test_an_interrupt_right_after_the_commit_keeps_the_new_index(tmp_path, monke
 def test_a_reader_takes_the_generation_that_replaces_its_own(tmp_path, monkeypatch, rng):
     _write(tmp_path, _documents(range(5)), _codes(rng, 5))
     documents, codes = _documents(range(9)), _codes(rng, 9)
-    read = store.faiss.read_index_binary
+    read = faiss.read_index_binary
 
     def replaced_meanwhile(*arguments):
-        monkeypatch.setattr(store.faiss, "read_index_binary", read)
+        monkeypatch.setattr(faiss, "read_index_binary", read)
         _write(tmp_path, documents, codes)
         return read(*arguments)
 
-    monkeypatch.setattr(store.faiss, "read_index_binary", replaced_meanwhile)
+    monkeypatch.setattr(faiss, "read_index_binary", replaced_meanwhile)
     assert store.Index(tmp_path).documents == 9
 
 

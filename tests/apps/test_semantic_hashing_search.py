@@ -160,7 +160,8 @@ def test_lines_of_the_input_are_queries_and_bad_ones_do_not_stop_the_others(expo
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
     lines, message = _run(export, directory, capsys, json=True, top=3, rerank=20)
     answers = [json.loads(line) for line in lines]
-    assert message is None and [each["query"] for each in answers] == ["moon orbit", "", "1 2 3", "sugar caf�"]
+    assert message == "2 of 4 queries could not be answered."
+    assert [each["query"] for each in answers] == ["moon orbit", "", "1 2 3", "sugar caf�"]
     assert [len(each["results"]) for each in answers] == [3, 0, 0, 3]
     assert ["error" in each for each in answers] == [False, True, True, False]
     assert all("seconds" in each for each in answers)
@@ -184,7 +185,7 @@ def test_hostile_titles_are_printed_clean(tmp_path, export, capsys):
 
 def test_errors_of_users_are_one_line(tmp_path, export, directory, capsys):
     _, message = _run(export, tmp_path / "nowhere", capsys, query="moon")
-    assert "There is no index" in message and "apps.semantic_hashing.index" in message
+    assert "There is no index" in message and "keras-ae index" in message
     _, message = _run(tmp_path / "nowhere", directory, capsys, query="moon")
     assert "No export found" in message
     for name, flags in (("fingerprint", {"bits": 64, "seed": 1}), ("bits", {"bits": 32})):
@@ -196,5 +197,6 @@ def test_errors_of_users_are_one_line(tmp_path, export, directory, capsys):
 def test_from_the_command_line(export, directory):
     command = [sys.executable, "-m", "apps.semantic_hashing.search", f"--model={export}", f"--index={directory}"]
     ended = subprocess.run([*command, "--top=1"], cwd=ROOT, input="moon\n\ncake\n", capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr == "error: 1 of 3 queries could not be answered.\n"
     assert json.loads(ended.stdout.splitlines()[-1])["answered"] == 2

@@ -1,0 +1,163 @@
+"""The command `keras-ae`: finds the apps, and runs them as `python -m` does.
+
+It is a module of its own because `import keras_ae` imports TensorFlow, for which `keras-ae --help` has no time.
+"""
+
+import ast
+import contextlib
+import glob
+import importlib.metadata
+import os
+import pathlib
+import re
+import runpy
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent
+INSTALLED, CLONED = ROOT / "keras_ae" / "apps", ROOT / "apps"
+
+# Without an app these verbs are for the data of the user.
+RESERVED = ("train", "encode", "reconstruct", "sample", "score")
+
+USAGE = """\
+usage: keras-ae <app> <verb> [flags]
+       keras-ae <verb> [flags]    for the verbs with a star, which one app alone has
+
+{apps}
+
+keras-ae <app> <verb> --help lists the flags; --verbose shows what TensorFlow and Keras print.
+Exit codes: 0 all done; 1 an error, and the last line says what to do; 2 some of the files or queries failed."""
+
+_HELP = ("--help", "-h", "help")
+
+# What TensorFlow prints on every start, and no one can act on.
+_NOISE = [
+    r"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR",
+    r"port\.cc:\d+\] oneDNN custom operations are on\.",
+    r"cpu_feature_guard\.cc:\d+\] This TensorFlow binary is optimized to use available CPU instructions",
+    r"To enable the following instructions: .* rebuild TensorFlow with the appropriate compiler flags\.",
+    r"Unable to register cu\w+ (factory|computation placer)",
+    r"TF-TRT Warning: Could not find TensorRT",
+]
+# Nor about these, on a machine without a GPU. On one that has a GPU they say why it is not used.
+_NOISE_WITHOUT_GPU = [
+    r"Could not find cuda drivers on your machine, GPU will not be used\.",
+    r"failed call to cuInit: ",
+    r"Cannot dlopen some GPU libraries\.",
+    r"cuda_diagnostics\.cc:\d+\]",
+]
+
+
+def main():
+    """Runs the command with the arguments of `sys.argv`; the exit code is that of the app."""
+    apps = _apps()
+    given, *arguments = sys.argv[1:] or ["--help"]
+    name = given.replace("-", "_")
+    having = [app for app, verbs in apps.items() if name in verbs]
+    if given in _HELP:
+        print(USAGE.format(apps=_described(apps)))
+    elif given == "--version":
+        print(importlib.metadata.version("keras_ae"))
+    elif name in apps and "" in apps[name]:
+        _run(name, "", arguments)
+    elif name in apps and arguments and arguments[0] in apps[name]:
+        _run(name, arguments[0], arguments[1:])
+    elif name in apps and (not arguments or arguments[0] in _HELP):
+        print(_described({name: apps[name]}))
+    elif name in apps:
+        sys.exit(f"error: {name} has no verb {arguments[0]!r}; it has {', '.join(apps[name])}.")
+    elif len(having) == 1 and name not in RESERVED:
+        _run(having[0], name, arguments)
+    else:
+        sys.exit(f"error: {_unclear(given, name, having)}")
+
+
+def import_tensorflow():
+    """Imports TensorFlow, without the lines that it prints on every start unless the command line has --verbose."""
+    if any(each.lstrip("-") == "verbose" for each in sys.argv):
+        import tensorflow  # noqa: F401
+
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors and warnings; TensorFlow reads it on import
+    with _without_noise():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for GPUs now, and says here what it finds
+
+
+def _apps():
+    """`{app: {verb: its first line}}`: the scripts below the folder of the apps; the verb of a `__main__` is ""."""
+    found = {}
+    for path in sorted((INSTALLED if INSTALLED.is_dir() else CLONED).glob("*/*.py")):
+        text = path.read_text(encoding="utf-8")
+        if '\nif __name__ == "__main__":\n' in text:
+            verb = path.stem.removesuffix("__main__")
+            found.setdefault(path.parent.name, {})[verb] = ast.get_docstring(ast.parse(text)).splitlines()[0]
+    return found
+
+
+def _described(apps):
+    counts = [verb for verbs in _apps().values() for verb in verbs]
+    lines = []
+    for app, verbs in apps.items():
+        lines.append(f"{app:22}{verbs.get('', '')}".rstrip())
+        for verb, line in verbs.items():
+            star = "*" if counts.count(verb) == 1 and verb not in RESERVED else ""
+            if verb:
+                lines.append(f"  {verb + star:20}{line}")
+    return "\n".join(lines)
+
+
+def _unclear(given, verb, having):
+    """What to do about a first word that is not an app and not the verb of one app."""
+    if verb in RESERVED:
+        others = f" Apps that have it: {_examples(verb, having)}." if having else ""
+        return f"`keras-ae {verb}` without an app is for your own data, which is still to come.{others}"
+    if having:
+        return f"several apps have {verb}: {_examples(verb, having)}."
+    return f"there is no app and no verb {given!r}; `keras-ae --help` lists them."
+
+
+def _examples(verb, apps):
+    return ", ".join(f"`keras-ae {app} {verb}`" for app in apps)
+
+
+def _run(app, verb, arguments):
+    package = "keras_ae.apps" if INSTALLED.is_dir() else "apps"
+    if package == "apps":
+        sys.path.insert(0, str(ROOT))
+    sys.argv[1:] = arguments
+    try:
+        import_tensorflow()
+        runpy.run_module(f"{package}.{app}.{verb}".removesuffix("."), run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
+
+
+@contextlib.contextmanager
+def _without_noise():
+    """Keeps what is written to standard error, by C++ too, until the end of the block; then passes on what is news."""
+    noise = re.compile("|".join(_NOISE if glob.glob("/dev/nvidia[0-9]*") else _NOISE + _NOISE_WITHOUT_GPU))
+    with contextlib.ExitStack() as stack:
+        try:
+            lines, kept = stack.enter_context(tempfile.TemporaryFile()), os.dup(2)
+        except OSError:  # no standard error, or nowhere to keep it
+            yield
+            return
+        sys.stderr.flush()
+        os.dup2(lines.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            lines.seek(0)
+            for line in lines:
+                if not noise.search(line.decode(errors="replace")):
+                    os.write(2, line)
+
+
+if __name__ == "__main__":
+    main()

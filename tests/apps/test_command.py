@@ -1,0 +1,157 @@
+"""The command `keras-ae`, from a clone and from a wheel."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+import keras_ae_command
+
+ROOT = pathlib.Path(__file__).parents[2]
+VERBS = {
+    "audio_denoising": {"denoise", "evaluate", "train"},
+    "quickstart": {""},
+    "semantic_hashing": {"beam", "evaluate", "index", "search", "train"},
+}
+
+
+def _main(monkeypatch, *arguments):
+    """Runs the command up to where an app would begin; returns that app, verb and arguments."""
+    called = []
+    monkeypatch.setattr(sys, "argv", ["keras-ae", *arguments])
+
+    def run(*call):
+        called.extend(call)
+        sys.exit(0)
+
+    monkeypatch.setattr(keras_ae_command, "_run", run)
+    with pytest.raises(SystemExit) as ended:
+        keras_ae_command.main()
+    return called or str(ended.value.code)
+
+
+def test_all_apps_and_their_verbs_are_found():
+    found = keras_ae_command._apps()
+    assert {app: set(verbs) for app, verbs in found.items()} == VERBS
+    assert all(line.endswith(".") for verbs in found.values() for line in verbs.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["audio_denoising", "train", "--seed=1"], ["audio_denoising", "train", ["--seed=1"]]),
+        (["audio-denoising", "denoise"], ["audio_denoising", "denoise", []]),
+        (["denoise", "--force"], ["audio_denoising", "denoise", ["--force"]]),
+        (["search", "--help"], ["semantic_hashing", "search", ["--help"]]),
+        (["quickstart", "--kind=vae"], ["quickstart", "", ["--kind=vae"]]),
+    ],
+)
+def test_a_call_reaches_its_app(monkeypatch, arguments, expected):
+    assert _main(monkeypatch, *arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "`keras-ae audio_denoising train`, `keras-ae semantic_hashing train`"),
+        (["sample"], "your own data"),
+        (["evaluate"], "several apps have evaluate: `keras-ae audio_denoising evaluate`"),
+        (["paint"], "no app and no verb 'paint'"),
+        (["audio_denoising", "paint"], "no verb 'paint'; it has denoise, evaluate, train"),
+    ],
+)
+def test_a_call_that_is_not_clear_says_what_is(monkeypatch, arguments, message):
+    assert message in _main(monkeypatch, *arguments)
+
+
+def test_help_is_one_screen_and_imports_neither_tensorflow_nor_the_package():
+    code = (
+        "import sys, keras_ae_command; sys.argv = ['keras-ae', '--help']; keras_ae_command.main()\n"
+        "print(sorted({'keras', 'keras_ae', 'numpy', 'tensorflow'} & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    *lines, imported = shown.splitlines()
+    assert imported == "[]"
+    assert len(lines) <= 24 and max(map(len, lines)) <= 120
+    assert all(f"  {verb}" in shown for verbs in VERBS.values() for verb in verbs)
+
+
+def _written_while_tensorflow_starts(capfd, *lines):
+    with keras_ae_command._without_noise():
+        for line in lines:
+            os.write(2, line.encode() + b"\n")
+    return capfd.readouterr().err.splitlines()
+
+
+NOISE = [
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+    "I0000 00:00:1.2 57 port.cc:153] oneDNN custom operations are on. You may see slightly different results",
+    "I0000 0:0 57 cpu_feature_guard.cc:227] This TensorFlow binary is optimized to use available CPU instructions in",
+    "To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow with the appropriate "
+    "compiler flags.",
+]
+NO_GPU = "E0000 00:00:1.2 57 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error: UNKNOWN ERROR (303)"
+
+
+def test_noise_is_dropped_and_news_are_passed_on(capfd, monkeypatch):
+    monkeypatch.setattr(keras_ae_command.glob, "glob", lambda pattern: [])
+    news = "E0000 00:00:1.2 57 env.cc:1] Disk quota exceeded"
+    assert _written_while_tensorflow_starts(capfd, *NOISE, news, NO_GPU) == [news]
+
+
+def test_where_there_is_a_gpu_its_failure_is_news(capfd, monkeypatch):
+    monkeypatch.setattr(keras_ae_command.glob, "glob", lambda pattern: ["/dev/nvidia0"])
+    assert _written_while_tensorflow_starts(capfd, *NOISE, NO_GPU) == [NO_GPU]
+
+
+def test_what_was_written_before_an_error_is_passed_on(capfd):
+    with pytest.raises(ImportError), keras_ae_command._without_noise():
+        os.write(2, b"libfoo.so: cannot open shared object file\n")
+        raise ImportError
+    assert "libfoo.so" in capfd.readouterr().err
+    os.write(2, b"and it ends\n")
+    assert capfd.readouterr().err == "and it ends\n"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The files of a wheel, as they are installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    (folder / "source").mkdir()
+    for name in ("README.md", "apps", "keras_ae", "keras_ae_command.py", "pyproject.toml", "saved_models", "setup.py"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / "source" / name, **({"ignore": ignore} if copy is shutil.copytree else {}))
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*build, f"--wheel-dir={folder}", str(folder / "source")], check=True, capture_output=True)
+    shutil.rmtree(folder / "source")
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        archive.extractall(folder / "installed")
+    return folder / "installed"
+
+
+def test_a_wheel_holds_what_a_clone_has(wheel):
+    def files(folder):
+        found = (path.relative_to(folder) for path in folder.rglob("*"))
+        return {path for path in found if (folder / path).is_file() and path.suffix != ".pyc"}
+
+    assert files(wheel / "keras_ae" / "apps") == files(ROOT / "apps")
+    assert files(wheel / "keras_ae" / "pretrained") == files(ROOT / "saved_models")
+    assert {path.name for path in wheel.glob("*.py")} == {"keras_ae_command.py"}
+
+
+def test_a_wheel_denoises_from_any_folder(wheel, tmp_path):
+    command = [sys.executable, str(wheel / "keras_ae_command.py"), "denoise", "--output=out"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout.splitlines()[-1])
+    assert pathlib.Path(report["model"]) == wheel / "keras_ae" / "pretrained" / "audio_denoising" / "1"
+    assert (tmp_path / "out" / "denoised.wav").exists() and np.isfinite(report["real_time_factor"])
+    assert "Traceback" not in ended.stderr and "I0000" not in ended.stderr
