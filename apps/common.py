@@ -206,6 +206,7 @@ class TimeBudget(keras.callbacks.Callback):
         max_minutes: float, or None for no limit.
     """
 
+    acts_on_every_step = False  # once a call of several steps is enough
     clock = staticmethod(time.monotonic)  # seconds
 
     def __init__(self, max_minutes):
@@ -223,7 +224,7 @@ class TimeBudget(keras.callbacks.Callback):
         """Seconds since training began, those of a killed run that it goes on from among them."""
         return self.clock() - self.start
 
-    def process(self, seconds):
+    def resume(self, seconds):
         """Counts the seconds of a killed run as spent."""
         self.start -= seconds
 
@@ -279,7 +280,7 @@ class Backup(keras.callbacks.BackupAndRestore):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         if self.clock.exists():
-            self.budget.process(json.loads(self.clock.read_text()))
+            self.budget.resume(json.loads(self.clock.read_text()))
 
     def _save_model(self):
         super()._save_model()

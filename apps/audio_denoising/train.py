@@ -136,9 +136,9 @@ def build(chosen, seed):
         generator = ka.networks.SpectralGenerator(**{name: chosen[name] for name in names})
     else:
         generator = ka.networks.WaveformGenerator(chosen["filters"], chosen["kernel_size"])
-    critic = None
-    if chosen["critic"]:
-        critic = ka.networks.waveform_critic(chosen["window"], chosen["filters"], chosen["kernel_size"])
+    if not chosen["critic"]:
+        return ka.SpeechDenoiser(generator, seed=seed, **chosen["arguments"])
+    critic = ka.networks.waveform_critic(chosen["window"], chosen["filters"], chosen["kernel_size"])
     return ka.SEGAN(generator, critic, seed=seed, **chosen["arguments"])
 
 

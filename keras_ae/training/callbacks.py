@@ -68,8 +68,11 @@ TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 def acts_on_batches(callback, hooks):
     """Whether a callback needs every batch: it overrides one of the hooks, and is not one of Keras's own.
 
-    Keras's callbacks count batches by the numbers that they receive, which grow by the steps of a call.
+    Keras's callbacks count batches by the numbers that they receive, which grow by the steps of a call. A callback for
+    which once a call is enough sets `acts_on_every_step = False`.
     """
+    if not getattr(callback, "acts_on_every_step", True):
+        return False
     if any(name in vars(callback) for name in hooks):  # of a LambdaCallback
         return not type(callback).__module__.startswith("keras.") or isinstance(
             callback, keras.callbacks.LambdaCallback
