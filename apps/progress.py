@@ -18,6 +18,8 @@ class Progress(keras.callbacks.Callback):
         budget: `TimeBudget` of the same training, which may end it before the last epoch.
     """
 
+    acts_on_every_step = False  # a line moves as well once a call of several steps
+
     def __init__(self, budget):
         super().__init__()
         self.budget, self.bar = budget, None
