@@ -13,8 +13,8 @@ class Annealing(keras.callbacks.Callback):
         weight(step) = start + (end - start) * min(step / steps, 1)
 
     The step is the optimizer's, so a resumed run goes on where it was. Validation uses `end`, so that `val_loss`, and
-    with it EarlyStopping and ModelCheckpoint, compares across epochs. It acts at every step, so each step is a call of its
-    own, which costs small networks a third of their speed.
+    with it EarlyStopping and ModelCheckpoint, compares across epochs. It acts at every step, so each step is a call of
+    its own, which is slower for small networks.
 
     Args:
         steps: int, training steps until `end`.
