@@ -177,7 +177,7 @@ class ObjectiveModel(keras.Model):
             self._trackers = types.MappingProxyType(
                 {name: keras.metrics.Mean(name=name, dtype="float32") for name in ("loss", *self.terms)}
             )
-            self._measures = [keras.metrics.get(metric) for metric in metrics or ()]
+            self._measures = [_metric(metric) for metric in metrics or () if metric not in self.terms]
         self.moves = max(player.steps for player in players.values())
         one_device = self.distribute_strategy.num_replicas_in_sync == 1 and not run_eagerly
         xla = jit_compile
@@ -470,8 +470,9 @@ class ObjectiveModel(keras.Model):
         state = "The weights are those of the step before"
         if spoilt:
             state = "The weights are spoilt: load an earlier checkpoint before training again"
+        applied = self.distribute_strategy.num_replicas_in_sync > 1  # replicas do not agree on leaving a step out
         raise FloatingPointError(
-            f"Training stopped at step {int(self.optimizer._iterations)} of {type(self).__name__}: "
+            f"Training stopped at step {int(self.optimizer._iterations) + (not applied)} of {type(self).__name__}: "
             f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, the likeliest first: "
             f"{'; '.join(causes)}."
         )
@@ -786,3 +787,14 @@ class ObjectiveModel(keras.Model):
         super().load_own_variables(own)
         for i, state in enumerate(self.seed_states()):
             state.assign(store[f"seed_state_{i}"])
+
+
+def _metric(metric):
+    """The Keras metric for an instance, a function or a name, which the log then shows."""
+    if isinstance(metric, keras.metrics.Metric):
+        return metric
+    found = keras.metrics.get(metric)
+    name = metric if isinstance(metric, str) else metric.__name__
+    if not isinstance(found, keras.metrics.Metric):
+        return keras.metrics.MeanMetricWrapper(found, name=name)
+    return type(found).from_config(found.get_config() | {"name": name})

@@ -230,7 +230,7 @@ def _hint_of(dtype):
 def _extremes(array):
     # min and max pass NaN on, so these two numbers tell of NaN and infinity as well.
     lows, highs = zip(*((part.min(), part.max()) for part in _parts(array)), strict=True)
-    return np.min(lows), np.max(highs)
+    return float(np.min(lows)), float(np.max(highs))
 
 
 def _whole(array):
