@@ -4,27 +4,18 @@ A model states its objectives: who minimises which terms over which networks. `O
 """
 
 import contextlib
-import logging
 import math
 import types
-import warnings
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae.training import distribute, feeding, loop, roles, saving, step
-from keras_ae.training.callbacks import TEST_HOOKS, TRAIN_HOOKS, acts_on_batches
+from keras_ae.training import distribute, feeding, fitting, loop, roles, saving, step
 from keras_ae.training.objective import average, check, trainable_variables, with_counts
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
-
-_log = logging.getLogger("keras_ae")
-
-
-class _WithoutXLA(Exception):
-    """The step was compiled without XLA, and its batches are to be drawn again."""
 
 
 class ObjectiveModel(keras.Model):
@@ -88,8 +79,8 @@ class ObjectiveModel(keras.Model):
     def __init__(self, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(seed)
-        self._requested_steps, self._in_training, self._players = 1, False, {}
-        self._test_setting = (1, False)
+        self.requested_steps, self._in_training = 1, False
+        self.players_of_terms, self.test_setting = {}, fitting.TestSetting(1, False)
 
     # What subclasses say
 
@@ -177,7 +168,8 @@ class ObjectiveModel(keras.Model):
             self._trackers = types.MappingProxyType(
                 {name: keras.metrics.Mean(name=name, dtype="float32") for name in ("loss", *self.terms)}
             )
-            self._measures = [_metric(metric) for metric in metrics or () if metric not in self.terms]
+            made = [_metric(metric) for metric in metrics or () if metric not in self.terms]
+            self._measures = types.MappingProxyType({metric.name: metric for metric in made})
         self.moves = max(player.steps for player in players.values())
         one_device = self.distribute_strategy.num_replicas_in_sync == 1 and not run_eagerly
         xla = jit_compile
@@ -185,12 +177,12 @@ class ObjectiveModel(keras.Model):
             xla = one_device and loop.xla_pays(self._flatten_layers())
         # With several replicas Keras's loop of steps fails, "You must feed a value for placeholder": Keras issue 19246.
         by_step = not one_device and (not run_eagerly or steps_per_execution == "auto")
-        self._requested_steps = 1 if by_step else steps_per_execution
+        self.requested_steps = 1 if by_step else steps_per_execution
         super().compile(
             optimizer=list(self.optimizers.values())[-1],
             jit_compile=xla,
             run_eagerly=run_eagerly,
-            steps_per_execution=1 if self._requested_steps == "auto" else self._requested_steps,
+            steps_per_execution=1 if self.requested_steps == "auto" else self.requested_steps,
             auto_scale_loss=False,
         )
         self._compile_arguments = types.MappingProxyType(
@@ -244,8 +236,18 @@ class ObjectiveModel(keras.Model):
         return known is None or known == [id(v) for v in trainable_variables(player)]
 
     @property
+    def looks_at_batches(self):
+        """Whether a step has to be a call of its own: a step of the subclass's own, or metrics."""
+        return type(self).train_step is not ObjectiveModel.train_step or bool(self._measures)
+
+    @property
+    def may_lose_xla(self):
+        """Whether XLA was chosen by `compile` itself, so that training may go on without it."""
+        return self._compile_arguments["jit_compile"] == "auto"
+
+    @property
     def metrics(self):
-        return [*self._trackers.values(), *self._measures] if self.compiled else []
+        return [*self._trackers.values(), *self._measures.values()] if self.compiled else []
 
     # Averages of weights
 
@@ -328,7 +330,7 @@ class ObjectiveModel(keras.Model):
         batches = data if self.moves > 1 else (data,)
         self._in_training = True  # while the graph is made
         try:
-            play, terms, loss, self._players = step.train(self, batches)
+            play, terms, loss, self.players_of_terms = step.train(self, batches)
         finally:
             self._in_training = False
         return self._summary(play, terms, loss)
@@ -367,7 +369,7 @@ class ObjectiveModel(keras.Model):
             return
         truth, prediction, counts = self.prediction(play.x, play.y)
         weight = play.sample_weight if counts is None else counts
-        for metric in self._measures:
+        for metric in self._measures.values():
             metric.update_state(truth, prediction, sample_weight=weight)
 
     def prediction(self, x, y):
@@ -390,92 +392,16 @@ class ObjectiveModel(keras.Model):
     def make_train_function(self, force=False):
         """A function of an iterator, arrays or None, and a limit: runs up to `limit` steps; the log, and how many."""
         if self.train_function is None or force:
-            self.train_function = self._function(self.train_step, self._train, self.steps_per_execution, stops=True)
+            places = self.steps_per_execution
+            self.train_function = fitting.function(self, self.train_step, self._train, places, stops=True)
         return self.train_function
 
     def make_test_function(self, force=False):
         """As `make_train_function`, without training."""
         if self.test_function is None or force:
-            self.test_function = self._function(self.test_step, self._test, self._test_places, stops=False)
+            places = self.test_setting.places
+            self.test_function = fitting.function(self, self.test_step, self._test, places, stops=False)
         return self.test_function
-
-    def _function(self, one_step, summarise, places, stops):
-        by_batch = self._make_function(one_step)
-        many = None
-
-        def single(iterator):
-            steps, self.steps_per_execution = self.steps_per_execution, 1  # keeps Keras's own loop out
-            try:
-                return by_batch(iterator), 1
-            finally:
-                self.steps_per_execution = steps
-
-        def run(iterator, arrays=None, limit=1):
-            nonlocal many
-            if places == 1 or not loop.can_stack(iterator):
-                return single(iterator)
-            if many is None:
-                shape = (1 + len(self.terms), 2)
-                many = loop.make_loop(summarise, self._record, shape, places, self.jit_compile, stops)
-            logs, done = many(iterator, arrays, tf.constant(limit))
-            return logs, int(done)
-
-        return run
-
-    def _places(self, feed, steps, callbacks, hooks):
-        """How many steps a call runs: 1 where something looks at each batch."""
-        own_step = type(self).train_step is not ObjectiveModel.train_step
-        if self._requested_steps == 1 or self.run_eagerly or self._distribute_strategy is not None:
-            return 1
-        wanted = self._requested_steps
-        if wanted == "auto":
-            wanted = loop.steps_that_fit(feed.batch, steps)
-        looks = own_step or self._measures or any(acts_on_batches(each, hooks) for each in callbacks.callbacks)
-        if looks and wanted > 1:
-            if not own_step and not self._measures:
-                _log.info("A callback acts on batches, so that each step is a call of its own, which is slower.")
-            return 1
-        return wanted
-
-    def _run(self, iterator, arrays, limit):
-        """Up to `limit` training steps; raises `_WithoutXLA` where XLA cannot compile them."""
-        try:
-            logs, done = self.make_train_function()(iterator, arrays, limit)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-            if not self.jit_compile or self._compile_arguments["jit_compile"] != "auto" or "XLA" not in str(error):
-                raise
-            warnings.warn(
-                "XLA cannot compile this model: the epoch starts again without XLA. compile(jit_compile=False) saves "
-                "the attempt.",
-                stacklevel=2,
-            )
-            self.jit_compile, self.train_function, self.test_function = False, None, None
-            raise _WithoutXLA from error
-        self._check_finite(logs)
-        return logs, done
-
-    def _check_finite(self, logs):
-        broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
-        if not broken:
-            return
-        terms = [f"{name} of objective {self._players[name]}" for name in broken if name in self._players]
-        causes = [
-            "a learning rate that is too high (lower it, or give the optimizer clipnorm=1.0)",
-            "inputs far outside [-1, 1]",
-            "rows with NaN, or with values or labels out of range: of a data set the first batch alone is checked",
-        ]
-        if broken == ["loss"]:  # the terms are finite: rows do not suit, see `Role.row_mask`
-            causes = causes[::-1]
-        spoilt = not all(np.isfinite(v).all() for v in self.trainable_variables)
-        state = "The weights are those of the step before"
-        if spoilt:
-            state = "The weights are spoilt: load an earlier checkpoint before training again"
-        applied = self.distribute_strategy.num_replicas_in_sync > 1  # replicas do not agree on leaving a step out
-        raise FloatingPointError(
-            f"Training stopped at step {int(self.optimizer._iterations) + (not applied)} of {type(self).__name__}: "
-            f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, the likeliest first: "
-            f"{'; '.join(causes)}."
-        )
 
     # Entries
 
@@ -525,61 +451,19 @@ class ObjectiveModel(keras.Model):
         if validation_data is not None:
             held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
             validation = self._open(*held_out, validation_batch_size or batch_size, False)
-        steps = steps_per_epoch or feed.steps
-        callbacks = self._callbacks(callbacks, verbose, epochs, steps, add_history=True)
-        places = self._places(feed, steps, callbacks, TRAIN_HOOKS)
-        if places != self.steps_per_execution:
-            self.steps_per_execution, self.train_function = places, None
-        numbers = feed.arrays is not None and places > 1
-        self.stop_training = False
-        iterator, epoch_logs = None, {}
-        callbacks.on_train_begin()
-        for epoch in range(self._initial_epoch or initial_epoch, epochs):
-            self.reset_metrics()
-            callbacks.on_epoch_begin(epoch)
-            if iterator is None or not steps_per_epoch:
-                seed = self.next_seed() if shuffle and feed.is_whole else None
-                iterator = feed.start(self.distribute_strategy, numbers, seed)
-            arrays = feed.arrays if numbers else None
-            try:
-                logs, done, ended = self._epoch(iterator, arrays, steps, callbacks)
-            except _WithoutXLA:
-                iterator = feed.start(self.distribute_strategy, numbers, seed)
-                logs, done, ended = self._epoch(iterator, arrays, steps, callbacks)
-            if ended:
-                iterator = None
-                if done < (steps or 1):
-                    wanted = f" of {steps}" if steps else ""
-                    warnings.warn(
-                        f"x ended after {done}{wanted} steps in epoch {epoch + 1}. A generator runs once: give an "
-                        "endless one and steps_per_epoch, or a data set that repeats.",
-                        stacklevel=2,
-                    )
-                    self.stop_training |= not done
-            epoch_logs = dict(self._get_metrics_result_or_logs(logs)) if done else {}
-            if validation is not None and self._should_eval(epoch, validation_freq):
-                measured = self._evaluate(validation, validation_steps, callbacks)
-                epoch_logs |= {f"val_{name}": value for name, value in measured.items()}
-            callbacks.on_epoch_end(epoch, epoch_logs)
-            feed.end()
-            if self.stop_training:
-                break
-        callbacks.on_train_end(epoch_logs)
-        return self.history
-
-    def _epoch(self, iterator, arrays, steps, callbacks):
-        """Trains for an epoch; returns the last log, how many steps there were, and whether the data ended early."""
-        logs, done = {}, 0
-        while (steps is None or done < steps) and not self.stop_training:
-            limit = self.steps_per_execution if steps is None else min(self.steps_per_execution, steps - done)
-            callbacks.on_train_batch_begin(done)
-            try:
-                logs, made = self._run(iterator, arrays, limit)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                return logs, done, True
-            done += made
-            callbacks.on_train_batch_end(done - 1, logs)
-        return logs, done, False
+        callbacks = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
+        return fitting.fit(
+            self,
+            feed,
+            callbacks,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+            validation=validation,
+            validation_steps=validation_steps,
+            validation_freq=validation_freq,
+        )
 
     def evaluate(
         self,
@@ -596,36 +480,8 @@ class ObjectiveModel(keras.Model):
         self._assert_compile_called("evaluate")
         feed = self._open(x, y, sample_weight, batch_size, False)
         container = self._callbacks(callbacks, verbose, 1, steps or feed.steps)
-        logs = self._evaluate(feed, steps, container)
+        logs = fitting.measure(self, feed, steps, container)
         return logs if return_dict else self._flatten_metrics_in_order(logs)
-
-    def _evaluate(self, feed, steps, callbacks):
-        steps = steps or feed.steps
-        setting = (self._places(feed, steps, callbacks, TEST_HOOKS), self.has_averages)
-        if setting != self._test_setting:
-            self._test_setting, self.test_function = setting, None
-        numbers = feed.arrays is not None and self._test_places > 1
-        run, iterator = self.make_test_function(), feed.start(self.distribute_strategy, numbers)
-        self.stop_evaluating = False
-        callbacks.on_test_begin()
-        self.reset_metrics()
-        logs, done = {}, 0
-        while (steps is None or done < steps) and not self.stop_evaluating:
-            callbacks.on_test_batch_begin(done)
-            limit = self._test_places if steps is None else min(self._test_places, steps - done)
-            try:
-                logs, made = run(iterator, feed.arrays if numbers else None, limit)
-            except (StopIteration, tf.errors.OutOfRangeError):
-                break
-            done += made
-            callbacks.on_test_batch_end(done - 1, logs)
-        logs = {name: float(np.mean(value)) for name, value in self._get_metrics_result_or_logs(logs).items()}
-        callbacks.on_test_end(logs)
-        return logs
-
-    @property
-    def _test_places(self):
-        return self._test_setting[0]
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One training step on one batch, which every move sees; arguments as in `keras.Model.train_on_batch`."""
@@ -633,7 +489,7 @@ class ObjectiveModel(keras.Model):
         batch = self._batch(x, y, sample_weight, class_weight, training=True)
         self.reset_metrics()
         logs, _ = self.make_train_function()(iter([batch if self.moves == 1 else (batch,) * self.moves]))
-        self._check_finite(logs)
+        fitting.check_finite(self, logs)
         return self._returned(logs, return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):

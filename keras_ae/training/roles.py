@@ -204,7 +204,7 @@ class Condition(Role):
         table = np.float32([class_weight.get(label, 1.0) for label in range(self.num_classes)] + [1.0])
         if tf.is_tensor(y):
             y = tf.cast(y, tf.int64)
-            return tf.gather(table, tf.where((y < 0) | (y >= self.num_classes), self.num_classes, y))
+            return tf.gather(table, tf.where(exists(y, self.num_classes), y, tf.cast(self.num_classes, tf.int64)))
         validation.check_labels("y", y, self.num_classes, unknown=-1)
         return table[y]
 
