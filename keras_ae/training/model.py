@@ -78,7 +78,7 @@ class ObjectiveModel(keras.Model):
 
     def __init__(self, seed=None, **kwargs):
         super().__init__(**kwargs)
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(None if seed is None else int(seed))
         self.requested_steps, self._in_training = 1, False
         self.players_of_terms, self.test_setting = {}, fitting.TestSetting(1, False)
 

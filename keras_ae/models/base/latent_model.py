@@ -546,7 +546,8 @@ class LatentModel(ObjectiveModel):
 
     def __repr__(self):
         prior = getattr(self._prior, "name", self._prior)
-        size = "?" if not self.built else f"{self.count_params():,}"
+        networks = [network for network in self.networks if network.built]
+        size = f"{sum(network.count_params() for network in networks):,}" if networks else "?"
         return (
             f"<{type(self).__name__} likelihood={self._likelihood.name} prior={prior} code={self.code_shape} "
             f"parameters={size}>"
