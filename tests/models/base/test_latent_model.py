@@ -117,7 +117,7 @@ def test_a_map_of_codes_has_a_density_whose_kl_is_that_of_its_values(tmp_path):
 
 @pytest.mark.parametrize("prior", ["mixture", tfd.MultivariateNormalDiag(tf.zeros(2)), "ring"])
 def test_a_prior_of_another_shape_than_the_code_is_refused(prior):
-    with pytest.raises(ValueError, match="codes|expected latent_dim=2"):
+    with pytest.raises(ValueError, match=r"codes|expected latent_dim=2"):
         ka.VAE(*spatial(2), "gaussian", prior=prior)
 
 
