@@ -164,10 +164,10 @@ def test_shapes_and_agreement_of_the_methods(model):
     z = model.encode(x, *y, batch_size=16)
     assert z.shape == (37, model.latent_dim) and z.dtype == np.float32
     images = model.reconstruct(x, *y)
-    np.testing.assert_allclose(model.posterior(x, *y).mean(), z, atol=1e-6)
-    np.testing.assert_allclose(model.decode(z, *y), images, atol=1e-6)
-    np.testing.assert_allclose(model.predict(whole(model, 37), verbose=0), images, atol=1e-6)
-    np.testing.assert_allclose(model(whole(model, 37)), images, atol=1e-6)
+    np.testing.assert_allclose(model.posterior(x, *y).mean(), z, atol=1e-5)
+    np.testing.assert_allclose(model.decode(z, *y), images, atol=1e-5)
+    np.testing.assert_allclose(model.predict(whole(model, 37), verbose=0), images, atol=1e-5)
+    np.testing.assert_allclose(model(whole(model, 37)), images, atol=1e-5)
     assert model.likelihood(z, *y).event_shape == SHAPE
     assert model.posterior(x, *y).event_shape == (model.latent_dim,)
     assert np.isfinite(model.likelihood(z, *y).log_prob(x)).all()
@@ -176,7 +176,7 @@ def test_shapes_and_agreement_of_the_methods(model):
 def test_data_sets_give_what_arrays_give(model):
     x = data(model, 20)
     batches = tf.data.Dataset.from_tensor_slices((*x, np.arange(20))).batch(7)
-    np.testing.assert_allclose(model.encode(batches), model.encode(*x), atol=1e-6)
+    np.testing.assert_allclose(model.encode(batches), model.encode(*x), atol=1e-5)
     np.testing.assert_allclose(model.score(batches, seed=2), model.score(*x, seed=2), rtol=1e-5)
 
 
@@ -184,7 +184,7 @@ def test_methods_work_inside_a_graph(model):
     x = data(model, 5)
     inside = tf.function(lambda *x: model.reconstruct(*x), autograph=False)(*map(tf.constant, x))
     assert tf.is_tensor(inside)
-    np.testing.assert_allclose(inside, model.reconstruct(*x), atol=1e-6)
+    np.testing.assert_allclose(inside, model.reconstruct(*x), atol=1e-5)
 
 
 def test_going_on_after_loading_equals_never_having_stopped(eager, tmp_path):
@@ -234,7 +234,7 @@ def test_samples_depend_on_their_own_seed_only(model):
     y = data(model, 7)[1:]
     every = model.sample(7, *y, seed=3)
     assert every.shape == (7, *SHAPE)
-    np.testing.assert_allclose(model.sample(2, *(column[2:4] for column in y), seed=5), every[2:4], atol=1e-6)
+    np.testing.assert_allclose(model.sample(2, *(column[2:4] for column in y), seed=5), every[2:4], atol=1e-5)
     assert np.ptp(every[::2], axis=0).max() > 0  # rows of one label
 
 

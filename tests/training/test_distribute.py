@@ -17,6 +17,8 @@ import tensorflow as tf
 import keras_ae as ka  # noqa: F401  load_model finds its classes
 from keras_ae.training import distribute
 
+pytestmark = pytest.mark.processes  # all but the last tests, which take no time
+
 HERE = pathlib.Path(__file__).parent
 TIME_LIMIT = 300  # seconds, after which it hangs; alone on two cores a process needs about 30
 

@@ -64,7 +64,7 @@ def test_every_objective_moves_its_own_networks_only():
         model = adversarial()
         rates = {"critic": keras.optimizers.SGD(0.1), "autoencoder": keras.optimizers.SGD(0.1)}
         rates[frozen].learning_rate = 0.0
-        model.compile(rates, jit_compile=False)
+        model.compile(rates, run_eagerly=True)
         before = {name: weights(getattr(model, name)) for name in ("critic", "encoder", "decoder")}
         model.train_on_batch(X)
         assert moved(model.critic, before["critic"]) == (frozen != "critic")
@@ -197,7 +197,7 @@ def test_a_row_of_weight_zero_does_not_train():
     for extra in (0.0, 1.0):
         keras.utils.set_random_seed(1)
         model = ka.Autoencoder(dense(2, 6), dense(6, 2), seed=0)
-        model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+        model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
         x = X[:8].copy()
         x[0] = extra
         model.train_on_batch(x, sample_weight=np.float32([0, 1, 1, 1, 1, 1, 1, 1]))
@@ -248,7 +248,7 @@ def test_weights_load_into_a_fresh_model(tmp_path):
 def test_gradient_clipping_acts():
     for clip in ({"clipnorm": 1e-3}, {"global_clipnorm": 1e-3}, {"clipvalue": 1e-5}):
         model = vae()
-        model.compile(keras.optimizers.SGD(1.0, **clip), jit_compile=False)
+        model.compile(keras.optimizers.SGD(1.0, **clip), run_eagerly=True)
         before = model.encoder.get_weights()[0].copy()
         model.train_on_batch(X)
         assert 0 < np.linalg.norm(model.encoder.get_weights()[0] - before) <= 1.001e-3
