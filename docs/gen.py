@@ -172,9 +172,11 @@ def family():
 
 def render_readme(text):
     """Returns the README with the table between its markers made anew."""
-    start, end = "<!-- family -->\n", "\n<!-- end: family -->"
-    before, rest = text.split(start)
-    return before + start + "\n" + family() + "\n" + end + rest.split(end)[1]
+    before, _, rest = text.partition("<!-- family -->\n")
+    _, marker, after = rest.partition("<!-- end: family -->")
+    if not marker:
+        raise ValueError("README.md: expected `<!-- family -->` and, further down, `<!-- end: family -->`.")
+    return f"{before}<!-- family -->\n\n{family()}\n\n{marker}{after}"
 
 
 def _cells(file, claims, metric):
