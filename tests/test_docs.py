@@ -373,7 +373,7 @@ def files():
             audio.write(f"{folder}/{name}", rows[i % 2], 16_000)
     for name in ("speech.flac", "hours.wav"):
         audio.write(name, s, 16_000)
-    model = ka.SEGAN(ka.networks.WaveformGenerator(filters=(4, 4)))
+    model = ka.SpeechDenoiser(ka.networks.WaveformGenerator(filters=(4, 4)))
     model.compile("adam")
     return common() | {"s": s, "n": n, "x": s[:, None], "model": model, "audio": audio, "speech": speech}
 
