@@ -35,6 +35,7 @@ MACRO = re.compile(r"^<!-- (results|api|figure): (.+?) -->$", re.MULTILINE)
 # What a model's page shows, in this order, of its own methods and of those it inherits.
 METHODS = (
     *("fit", "compile", "evaluate", "encode", "decode", "reconstruct", "sample", "log_prob", "score", "predict_proba"),
+    *("interpolate", "traverse", "averages"),
     *("posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units", "features", "deepen"),
     *("unfreeze", "infer", "hash", "probabilities", "set_thresholds", "dynamics_weight", "denoise", "process"),
     *("objectives", "loss_terms", "discriminate", "generate", "save", "export"),
@@ -172,9 +173,11 @@ def family():
 
 def render_readme(text):
     """Returns the README with the table between its markers made anew."""
-    start, end = "<!-- family -->\n", "\n<!-- end: family -->"
-    before, rest = text.split(start)
-    return before + start + "\n" + family() + "\n" + end + rest.split(end)[1]
+    before, _, rest = text.partition("<!-- family -->\n")
+    _, marker, after = rest.partition("<!-- end: family -->")
+    if not marker:
+        raise ValueError("README.md: expected `<!-- family -->` and, further down, `<!-- end: family -->`.")
+    return f"{before}<!-- family -->\n\n{family()}\n\n{marker}{after}"
 
 
 def _cells(file, claims, metric):

@@ -41,10 +41,11 @@ class Shapes:
         ValueError: if the frame is too small, or a number of levels is not positive or too large.
 
     Example:
-        shapes = Shapes()  # 3 * 6 * 40 * 16 * 16 = 184,320 pictures
-        x, factors = shapes.sample(10000, seed=0)  # (10000, 32, 32, 1), (10000, 5)
-        same = shapes.images(factors)  # equals x
-        everything = shapes.images(shapes.rows(range(len(shapes))))
+
+        shapes = ka.datasets.Shapes()    # 3 * 6 * 40 * 16 * 16 = 184,320 pictures
+        x, factors = shapes.sample(1_000, seed=0)    # (1000, 32, 32, 1), (1000, 5)
+        same = shapes.images(factors)    # equals x
+        first = shapes.images(shapes.rows(range(1_000)))    # in the order of their numbers
 
     Source: Matthey 2017, dSprites, for the factors; the figures are this package's.
     """
@@ -83,7 +84,7 @@ class Shapes:
         Raises:
             ValueError: if factors has another shape or dtype, or a level does not exist.
 
-        Example: `Shapes().images([[0, 5, 0, 8, 8]])  # a large upright heart near the middle`
+        Example: `ka.datasets.Shapes().images([[0, 5, 0, 8, 8]])    # a large upright heart near the middle`
         """
         factors = np.asarray(factors)
         if factors.ndim != 2 or factors.shape[1] != 5 or factors.dtype.kind not in "iu":
@@ -112,7 +113,7 @@ class Shapes:
         Returns:
             images `(n, size, size, 1)` uint8 and their factors `(n, 5)` int64.
 
-        Example: `x, factors = Shapes().sample(1000, seed=0)`
+        Example: `x, factors = ka.datasets.Shapes().sample(1_000, seed=0)`
         """
         factors = np.random.default_rng(seed).integers(0, self.factor_sizes, (n, 5))
         return self.images(factors), factors

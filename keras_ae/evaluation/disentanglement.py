@@ -184,7 +184,7 @@ def factor_vae_score(
         ValueError: if codes are not finite `(B, D)`, D < 2, K < 2, a factor has a single level, or a number is too
             small.
 
-    Example: `factor_vae_score(lambda x: vae.encode(x / 255), Shapes())`
+    Example: `factor_vae_score(lambda x: vae.encode(x / 255), ka.datasets.Shapes())`
 
     Source: Kim and Mnih 2018, section 4. The paper scores the votes that it learned from.
     """
@@ -234,7 +234,7 @@ def beta_vae_score(
         ValueError: if codes are not finite `(B, D)`, D < 2, K < 2, a factor has a single level, or a number is too
             small.
 
-    Example: `beta_vae_score(lambda x: vae.encode(x / 255), Shapes())`
+    Example: `beta_vae_score(lambda x: vae.encode(x / 255), ka.datasets.Shapes())`
 
     Source: Higgins 2017, section 3.
     """

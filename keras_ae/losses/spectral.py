@@ -30,7 +30,7 @@ def distance(
     Raises:
         ValueError: if T is known and shorter than the longest frame.
 
-    Example: `spectral.distance(denoised, clean, removal=1.0)    # (B,)`
+    Example: `ka.losses.spectral.distance(denoised, clean, removal=1.0)    # (B,)`
 
     Source: Braun & Tashev 2021 for the compressed terms; Yamamoto 2020 for several resolutions; Wang 2020
     (VoiceFilter-Lite) for what is removed.
