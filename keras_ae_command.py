@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import runpy
+import signal
 import sys
 import tempfile
 
@@ -56,15 +57,15 @@ def main():
     name = given.replace("-", "_")
     having = [app for app, verbs in apps.items() if name in verbs]
     if given in _HELP:
-        print(USAGE.format(apps=_described(apps)))
+        _show(USAGE.format(apps=_described(apps)))
     elif given == "--version":
-        print(importlib.metadata.version("keras_ae"))
+        _show(importlib.metadata.version("keras_ae"))
     elif name in apps and "" in apps[name]:
         _run(name, "", arguments)
     elif name in apps and arguments and arguments[0] in apps[name]:
         _run(name, arguments[0], arguments[1:])
     elif name in apps and (not arguments or arguments[0] in _HELP):
-        print(_described({name: apps[name]}))
+        _show(_described({name: apps[name]}))
     elif name in apps:
         sys.exit(f"error: {name} has no verb {arguments[0]!r}; it has {', '.join(apps[name])}.")
     elif len(having) == 1 and name not in RESERVED:
@@ -95,6 +96,11 @@ def _apps():
             verb = path.stem.removesuffix("__main__")
             found.setdefault(path.parent.name, {})[verb] = ast.get_docstring(ast.parse(text)).splitlines()[0]
     return found
+
+
+def _show(text):
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may leave
+    print(text)
 
 
 def _described(apps):
