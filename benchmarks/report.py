@@ -1,11 +1,10 @@
-"""Rewrites README.md's tables and docs/figures.md from benchmarks/results: `python -m benchmarks.report [--check]`.
+"""Rewrites the tables of the documentation from benchmarks/results: `python -m benchmarks.report [--check]`.
 
 A region between `<!-- table: name -->` and `<!-- end: name -->` is made from `benchmarks/results/name.json`. It has the
 rows that were asked for or are in a paper, and what stands beside them; docs/figures.md has all rows of all results.
 """
 
 import math
-import pathlib
 import re
 import sys
 
@@ -16,12 +15,17 @@ from keras_ae.utils import files
 
 _CHECK = flags.DEFINE_bool("check", False, "Write nothing; exit with 1 if a page is out of date.")
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
 FIGURES = results.DOCS / "figures.md"
 
 COLUMNS = ("claim", "data", "metric", "paper", "required", "target", "ours ± s.e.", "result")
 RIGHT = ("paper", "required", "target", "ours ± s.e.")
 MARKER = re.compile(r"^<!-- (table|end): (\S+) -->$", re.MULTILINE)
+
+
+def pages():
+    """Paths of the documentation's pages that have such regions."""
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(results.DOCS.rglob("*.md"))}
+    return [path for path, text in texts.items() if MARKER.search(text)]
 
 
 def render(text, directory=results.DIRECTORY):
@@ -37,7 +41,7 @@ def figures(directory=results.DIRECTORY):
     """Returns the page of all results."""
     names = sorted(path.stem for path in directory.glob("*.json"))
     tables = (f"## {name.replace('_', ' ').capitalize()}\n\n{table(results.read(name, directory))}" for name in names)
-    return "\n".join(["# All figures\n\nWritten by `python -m benchmarks.report`.\n", *tables])
+    return "\n".join(["# All results\n\nWritten by `python -m benchmarks.report`.\n", *tables])
 
 
 def marked(rows):
@@ -99,8 +103,8 @@ def _magnitude(value):
 def main(_):
     stale = []
     try:
-        for path, make in ((README, lambda: render(README.read_text(encoding="utf-8"))), (FIGURES, figures)):
-            new = make()
+        made = {path: render(path.read_text(encoding="utf-8")) for path in pages()}
+        for path, new in (made | {FIGURES: figures()}).items():
             if not path.exists() or path.read_text(encoding="utf-8") != new:
                 stale.append((path, new))
     except (FileNotFoundError, ValueError) as error:

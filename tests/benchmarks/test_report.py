@@ -1,4 +1,4 @@
-"""The README's tables agree with the committed results, and a row is what it says it is."""
+"""The tables of the documentation agree with the committed results, and a row is what it says it is."""
 
 import datetime
 import json
@@ -21,12 +21,15 @@ FIELDS = {
 
 
 def test_pages_agree_with_the_results():
-    readme = report.README.read_text(encoding="utf-8")
-    assert report.render(readme) == readme
+    pages = report.pages()
+    assert len(pages) > 5
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert report.render(text) == text
     assert report.FIGURES.read_text(encoding="utf-8") == report.figures()
 
 
-def test_the_readme_has_marked_rows_and_what_stands_beside_them(tmp_path):
+def test_a_page_has_marked_rows_and_what_stands_beside_them(tmp_path):
     beside, other = FIELDS | {"claim": "beside"}, FIELDS | {"claim": "other", "metric": "seconds"}
     rows = [results.row(**FIELDS, required=13.0), results.row(**beside), results.row(**other)]
     assert [row["claim"] for row in report.marked(rows)] == ["reconstructs", "beside"]
