@@ -55,7 +55,16 @@ DOCS = results.DOCS
 COMMAND = "python -m benchmarks.audio_denoising --data=speech"
 RATE, SECONDS = 16_000, 60
 LENGTHS = (3600, 60)  # seconds of sound, between which memory is compared
-SMOKE = {"METHODS": {"causal": 80.0}, "SECONDS": 12, "LENGTHS": (20, 10)}
+CHANGES = {}  # of the settings of record
+SMOKE = {
+    "METHODS": {"causal": 80.0},
+    "CHANGES": {
+        **{"frame": 128, "hop": 64, "units": 8, "depth": 1, "taps": 2, "window": 4096, "batch_size": 2},
+        **{"epochs": 1, "batches": 2, "validation": 1},
+    },
+    "SECONDS": 12,
+    "LENGTHS": (20, 10),
+}
 
 
 def measure(method, folder):
@@ -66,7 +75,7 @@ def measure(method, folder):
     def trained(own):
         flags = {"clean_dir": str(data / "clean_trainset"), "noise_dir": str(data / "noise_trainset"), "method": method}
         flags |= {"max_minutes": minutes, "export_dir": str(own / "export"), "checkpoint_dir": str(own / "checkpoint")}
-        apart(train_for_processor_time, flags | {"seed": options.SEED.value})
+        apart(train_for_processor_time, flags | {"seed": options.SEED.value}, CHANGES)
         return json.loads((own / "report.json").read_text())
 
     found = {"train": runs.kept(folder, "training", trained, {"minutes": minutes})}
@@ -86,8 +95,9 @@ def export(folder):
     return folder / "training" / "export"
 
 
-def train_for_processor_time(flags):
-    """The app's `train`, its minutes those of `runs.ProcessorTime`; in a process of its own."""
+def train_for_processor_time(flags, changes):
+    """The app's `train`, with some settings changed and minutes of `runs.ProcessorTime`; in a process of its own."""
+    settings.METHODS[flags["method"]] |= changes
     common.TimeBudget.clock = staticmethod(runs.ProcessorTime.clock)
     train.run(**{"noisy_dir": None, "strategy": "default"} | flags)
 

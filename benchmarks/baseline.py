@@ -81,5 +81,6 @@ def run(old, names, pairs, seconds, rows=None):
         words = "kept" if passes(each) else "SLOWER"
         interval = f"new / old {each.mean:.3f}, 95 % interval {each.low:.3f} to {each.high:.3f}"
         print(f"{name}: {before:,.0f} -> {after:,.0f} images/s, {interval}: {words}", flush=True)
-        found[name] = {"ratio": each.mean, "low": each.low, "high": each.high, "passes": passes(each)}
+        high = each.high if math.isfinite(each.high) else None  # JSON has no infinity
+        found[name] = {"ratio": each.mean, "low": each.low, "high": high, "passes": passes(each)}
     return found, max(foreign, default=None)
