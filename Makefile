@@ -12,7 +12,6 @@ test: .venv/installed
 	$(BIN)/python -m pytest
 
 # Which lines of keras_ae and apps the tests run.
-coverage: export TF_NUM_INTRAOP_THREADS ?= 1
 coverage: .venv/installed
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 

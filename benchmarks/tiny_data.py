@@ -41,13 +41,14 @@ def postings(folder):
 
 
 def spoken(folder):
-    """Folders of the embedded speech and noise, and one pair of them to measure on."""
+    """Folders of the embedded speech and noise, and two pairs of them to measure on."""
     clean, noise = speech.embedded()
     shutil.copytree(clean, folder / "clean_trainset")
     shutil.copytree(noise, folder / "noise_trainset")
-    x, rate = audio.read(audio.files(clean)[0], rate=16_000)
-    n, _ = audio.read(audio.files(noise)[0], rate=16_000)
-    x, n = x.mean(axis=1), np.resize(n.mean(axis=1), len(x))
-    for name, sound in (("clean_testset_wav", x), ("noisy_testset_wav", speech.mix(x, n, 5.0))):
-        audio.write(folder / name / "a.wav", sound, rate)
+    n, rate = audio.read(audio.files(noise)[0], rate=16_000)
+    for path in audio.files(clean)[:2]:
+        x = audio.read(path, rate=rate)[0].mean(axis=1)
+        noisy = speech.mix(x, np.resize(n.mean(axis=1), len(x)), 5.0)
+        for name, sound in (("clean_testset_wav", x), ("noisy_testset_wav", noisy)):
+            audio.write(folder / name / f"{path.stem}.wav", sound, rate)
     return folder

@@ -5,12 +5,14 @@ import typing
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from keras_ae.evaluation.samples import frechet_of_moments
 from keras_ae.utils import validation
+
+if typing.TYPE_CHECKING:  # it takes seconds to import
+    import tensorflow_probability as tfp
 
 # Codes whose distances to all others are held at once.
 _ROWS = 1 << 10
@@ -47,7 +49,7 @@ def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: 
 
 
 def aggregate_posterior_distance(
-    z: ArrayLike, prior: ArrayLike | tfp.distributions.Distribution | None = None, *, seed: int = 0
+    z: ArrayLike, prior: "ArrayLike | tfp.distributions.Distribution | None" = None, *, seed: int = 0
 ) -> dict[str, float]:
     """How far the distribution of all codes is from the prior, by two measures that need no density.
 

@@ -5,7 +5,7 @@ import os
 import pathlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _SUFFIX = 16  # characters
 
@@ -46,7 +46,7 @@ def sync(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
-def count_suffixes(names):
+def count_suffixes(names: Iterable[str]) -> str:
     """Says how many files of each suffix there are, the most frequent first: `"3 .mp3, 1 .aif"`."""
     counts = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in names)
     return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items(), key=lambda each: (-each[1], each)))

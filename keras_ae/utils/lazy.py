@@ -2,11 +2,15 @@
 
 import importlib
 import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import keras
 
 
-def attach(package, *, modules=(), attributes=()):
+def attach(
+    package: str, *, modules: Iterable[str] | Mapping[str, str] = (), attributes: Mapping[str, str] | None = None
+) -> Callable[[str], Any]:
     """The `__getattr__` of a package whose names are imported on first use (PEP 562).
 
     Args:
@@ -18,8 +22,8 @@ def attach(package, *, modules=(), attributes=()):
 
         __getattr__ = lazy.attach(__name__, modules=["latent"], attributes={"VAE": "models.variational.vae"})
     """
-    modules = dict(modules) if isinstance(modules, dict) else {name: name for name in modules}
-    attributes = dict(attributes)
+    modules = modules if isinstance(modules, Mapping) else {name: name for name in modules}
+    attributes = attributes or {}
 
     def __getattr__(name):
         if name in modules:
@@ -43,7 +47,7 @@ class Deferred:
         module, name: str, of the class.
     """
 
-    def __init__(self, module, name):
+    def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name
 
     def __getattr__(self, attribute):
@@ -61,7 +65,7 @@ class Deferred:
         return getattr(importlib.import_module(self._module), self._name)
 
 
-def register(package, classes, renamed, functions):
+def register(package: str, classes: dict[str, str], renamed: dict[str, str], functions: dict[str, str]) -> None:
     """Registers with Keras, as `package>name`, what is not imported yet.
 
     Args:

@@ -1,11 +1,14 @@
 """What users have, as rows: NumPy arrays, dense tensors, or SciPy matrices that are densified batch by batch."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 
-def to_rows(name, data):
+def to_rows(name: str, data: Any) -> Any:
     """Turns what a user has into rows.
 
     Takes NumPy arrays, tensors, lists, pandas and SciPy's sparse matrices, and anything that NumPy can read. 16-bit
@@ -47,12 +50,12 @@ def to_rows(name, data):
         raise ValueError(f"{name}: received rows of different shapes. Pad or crop them to one shape.") from None
 
 
-def is_sparse(data):
+def is_sparse(data: Any) -> bool:
     """Whether `data` is a sparse matrix or array of SciPy."""
     return hasattr(data, "tocsr") and hasattr(data, "toarray")
 
 
-def dense(rows):
+def dense(rows: Any) -> np.ndarray | tf.Tensor:
     """A batch of rows, densified where it is sparse; float64 becomes float32, as everywhere in Keras."""
     if not is_sparse(rows):
         return rows
@@ -60,7 +63,7 @@ def dense(rows):
     return array.astype("float32") if array.dtype == np.float64 else array
 
 
-def is_source(data):
+def is_source(data: Any) -> bool:
     """Whether `data` yields batches, rather than being rows: a data set, a `PyDataset`, a generator or a loader."""
     if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         return True
@@ -68,7 +71,7 @@ def is_source(data):
     return not is_array and not isinstance(data, list | tuple | dict | str) and hasattr(data, "__iter__")
 
 
-def batches_of(source):
+def batches_of(source: Any) -> Iterator[Any]:
     """Iterates once over the batches of a source, as `is_source` knows them."""
     if isinstance(source, keras.utils.PyDataset):
         return (source[i] for i in range(source.num_batches))
