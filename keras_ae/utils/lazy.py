@@ -2,14 +2,14 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
 
 
 def attach(
-    package: str, *, modules: Mapping[str, str] | Sequence[str] = (), attributes: Mapping[str, str] | None = None
+    package: str, *, modules: Iterable[str] | Mapping[str, str] = (), attributes: Mapping[str, str] | None = None
 ) -> Callable[[str], Any]:
     """The `__getattr__` of a package whose names are imported on first use (PEP 562).
 
@@ -22,15 +22,14 @@ def attach(
 
         __getattr__ = lazy.attach(__name__, modules=["latent"], attributes={"VAE": "models.variational.vae"})
     """
-    places = dict(modules) if isinstance(modules, Mapping) else {name: name for name in modules}
-    owners = dict(attributes or {})
+    modules = modules if isinstance(modules, Mapping) else {name: name for name in modules}
+    attributes = attributes or {}
 
-    def __getattr__(name: str) -> Any:
-        value: Any
-        if name in places:
-            value = importlib.import_module(f"{package}.{places[name]}")
-        elif name in owners:
-            value = getattr(importlib.import_module(f"{package}.{owners[name]}"), name)
+    def __getattr__(name):
+        if name in modules:
+            value = importlib.import_module(f"{package}.{modules[name]}")
+        elif name in attributes:
+            value = getattr(importlib.import_module(f"{package}.{attributes[name]}"), name)
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         setattr(sys.modules[package], name, value)  # the next use finds it without this function
@@ -66,9 +65,7 @@ class Deferred:
         return getattr(importlib.import_module(self._module), self._name)
 
 
-def register(
-    package: str, classes: Mapping[str, str], renamed: Mapping[str, str], functions: Mapping[str, str]
-) -> None:
+def register(package: str, classes: dict[str, str], renamed: dict[str, str], functions: dict[str, str]) -> None:
     """Registers with Keras, as `package>name`, what is not imported yet.
 
     Args:
@@ -78,7 +75,7 @@ def register(
         functions: `{name: module}`.
     """
     known = keras.saving.get_custom_objects()
-    for old, new in {**{name: name for name in classes}, **renamed}.items():
+    for old, new in ({name: name for name in classes} | renamed).items():
         known[f"{package}>{old}"] = Deferred(f"{package}.{classes[new]}", new)
     for name, module in functions.items():
         keras.saving.register_keras_serializable(package, name)(_deferred(f"{package}.{module}", name))
