@@ -240,7 +240,7 @@ def model_endpoints(model):
 
     Endpoints of conditional models, except `classify`, also take `condition`; their `sample` also returns `valid`.
 
-    `valid` is false for rows with NaN, infinity, values outside the likelihood's range or an unknown label, and for
+    `valid` is false for rows with NaN, infinity, values outside the likelihood's range or a label out of range, and for
     rows whose output would not be finite. Outputs of invalid rows are 0, and their score is the lowest float32.
     """
     inputs = {
