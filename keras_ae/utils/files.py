@@ -28,7 +28,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` to `path` atomically, creating its folder; after a crash, the file is either old or new."""
+    """Writes `text` to `path` atomically, creating its folder; a crash leaves either the old or the new file."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:

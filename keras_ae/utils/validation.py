@@ -68,7 +68,7 @@ def check_array(
 
 
 def check_waveforms(name: str, array: np.ndarray | tf.Tensor) -> None:
-    """Raises a `ValueError` unless `array` has finite float samples `(B, T)`, about in [-1, 1], with peaks up to 8."""
+    """Raises a `ValueError` unless `array` has finite float samples `(B, T)`, roughly in [-1, 1] (peaks up to 8)."""
     check_array(name, array, (None,), None)
     dtype = np.dtype(getattr(array.dtype, "as_numpy_dtype", array.dtype))
     low, high = _extremes(array)
