@@ -1,6 +1,6 @@
-"""The command `keras-ae`: finds the apps, and runs them as `python -m` does.
+"""The `keras-ae` command, which finds the apps and runs them like `python -m`.
 
-It is a module of its own because `import keras_ae` imports TensorFlow, for which `keras-ae --help` has no time.
+It is a separate module because `import keras_ae` imports TensorFlow, which would make `keras-ae --help` slow.
 """
 
 import ast
@@ -18,7 +18,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent
 INSTALLED, CLONED = ROOT / "keras_ae" / "apps", ROOT / "apps"
 
-# Without an app these verbs are for the data of the user.
+# Without an app, these verbs are reserved for the user's own data.
 RESERVED = ("train", "encode", "reconstruct", "sample", "score")
 
 USAGE = """\
@@ -32,7 +32,7 @@ Exit codes: 0 all done; 1 an error, and the last line says what to do; 2 some of
 
 _HELP = ("--help", "-h", "help")
 
-# What TensorFlow prints on every start, and no one can act on.
+# Messages that TensorFlow prints on every start and that users cannot act on.
 _NOISE = [
     r"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR",
     r"port\.cc:\d+\] oneDNN custom operations are on\.",
@@ -41,7 +41,7 @@ _NOISE = [
     r"Unable to register cu\w+ (factory|computation placer)",
     r"TF-TRT Warning: Could not find TensorRT",
 ]
-# Nor about these, on a machine without a GPU. On one that has a GPU they say why it is not used.
+# Messages to hide only on machines without a GPU; with a GPU, they explain why it is not used.
 _NOISE_WITHOUT_GPU = [
     r"Could not find cuda drivers on your machine, GPU will not be used\.",
     r"failed call to cuInit: ",
@@ -51,7 +51,7 @@ _NOISE_WITHOUT_GPU = [
 
 
 def main():
-    """Runs the command with the arguments of `sys.argv`; the exit code is that of the app."""
+    """Runs the command with the arguments in `sys.argv`; exits with the app's exit code."""
     apps = _apps()
     given, *arguments = sys.argv[1:] or ["--help"]
     name = given.replace("-", "_")
@@ -75,20 +75,20 @@ def main():
 
 
 def import_tensorflow():
-    """Imports TensorFlow, without the lines that it prints on every start unless the command line has --verbose."""
+    """Imports TensorFlow and hides its startup messages, unless the command line has --verbose."""
     if any(each.lstrip("-") == "verbose" for each in sys.argv):
         import tensorflow  # noqa: F401
 
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors and warnings; TensorFlow reads it on import
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; TensorFlow reads it on import
     with _without_noise():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for GPUs now, and says here what it finds
+        tf.config.list_physical_devices()  # looks for GPUs now, so that its messages are filtered too
 
 
 def _apps():
-    """`{app: {verb: its first line}}`: the scripts below the folder of the apps; the verb of a `__main__` is ""."""
+    """Returns `{app: {verb: first docstring line}}` for the scripts of all apps; the verb of a `__main__` is ""."""
     found = {}
     for path in sorted((INSTALLED if INSTALLED.is_dir() else CLONED).glob("*/*.py")):
         text = path.read_text(encoding="utf-8")
@@ -116,7 +116,7 @@ def _described(apps):
 
 
 def _unclear(given, verb, having):
-    """What to do about a first word that is not an app and not the verb of one app."""
+    """Returns an error message for a first word that is neither an app nor the verb of exactly one app."""
     if verb in RESERVED:
         others = f" Apps that have it: {_examples(verb, having)}." if having else ""
         return f"`keras-ae {verb}` without an app is for your own data, which is still to come.{others}"
@@ -143,12 +143,12 @@ def _run(app, verb, arguments):
 
 @contextlib.contextmanager
 def _without_noise():
-    """Keeps what is written to standard error, by C++ too, until the end of the block; then passes on what is news."""
+    """Buffers standard error during the block, including output from C++, then prints the lines that are not noise."""
     noise = re.compile("|".join(_NOISE if glob.glob("/dev/nvidia[0-9]*") else _NOISE + _NOISE_WITHOUT_GPU))
     with contextlib.ExitStack() as stack:
         try:
             lines, kept = stack.enter_context(tempfile.TemporaryFile()), os.dup(2)
-        except OSError:  # no standard error, or nowhere to keep it
+        except OSError:  # no standard error, or no place for a temporary file
             yield
             return
         sys.stderr.flush()

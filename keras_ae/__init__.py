@@ -77,5 +77,5 @@ def __dir__():
     return sorted({*globals(), *__all__})
 
 
-# So that `keras.saving.load_model` finds the classes of a file.
+# Lets `keras.saving.load_model` find the classes in a saved file.
 lazy.register(__name__, names.CLASSES, names.RENAMED, names.FUNCTIONS)

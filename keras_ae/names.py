@@ -1,6 +1,6 @@
-"""Where each name lives: what `import keras_ae` knows without importing it."""
+"""Maps each public name to its module, so that `import keras_ae` can import it lazily."""
 
-# `ka.<name>`: the module, which is imported on first use.
+# `ka.<name>` for submodules, imported on first use.
 MODULES = {
     "callbacks": "training.callbacks",
     "datasets": "datasets",
@@ -16,7 +16,7 @@ MODULES = {
     "samplers": "samplers",
 }
 
-# `ka.<name>`: the module of a class or a function.
+# `ka.<name>` for classes and functions: the module that defines them.
 ATTRIBUTES = {
     "Autoencoder": "models.deterministic.autoencoder",
     "BetaTCVAE": "models.variational.beta_tcvae",
@@ -39,7 +39,7 @@ ATTRIBUTES = {
     "load_pretrained": "serving",
 }
 
-# What Keras may meet in a file: the classes given to `register_keras_serializable`, `{name: module}`.
+# Classes that can occur in a saved file, all registered with `register_keras_serializable`: `{name: module}`.
 CLASSES = {
     name: module for name, module in ATTRIBUTES.items() if module.startswith("models.") and name != "LatentModel"
 } | {
@@ -76,7 +76,7 @@ CLASSES = {
 }
 FUNCTIONS = {"separate_words": "layers.tfidf"}
 
-# Classes in the files of version 0.1.0, and what they are called now.
+# Class names in files saved by version 0.1.0, and their current names.
 RENAMED = {
     "Bits": "IndependentBernoulli",
     "Diagonal": "DiagonalGaussian",

@@ -1,7 +1,8 @@
-"""Samples of a trained model by a density of its codes: the prior's, or one fitted to the codes of data.
+"""Sampling from a trained model with a density over its codes: the prior, or a density fitted to codes of data.
 
-A model whose codes do not follow its prior, or that has none, still draws good images where a density is fitted to the
-codes afterwards. A sampler has `fit(x)`, `sample_codes(n)` and `sample(n)`, for any model with `encode` and `decode`.
+A model that has no prior, or whose codes do not follow it, can still generate good images if a density is fitted to its
+codes after training. Samplers have `fit(x)`, `sample_codes(n)` and `sample(n)`, and work with any model that has
+`encode` and `decode`.
 """
 
 from typing import Any, Self
@@ -22,15 +23,15 @@ tfd = tfp.distributions
 
 
 class Sampler:
-    """Base of the samplers: images from a distribution of codes, `distribution()`.
+    """Base class for samplers, which decode codes drawn from `distribution()`.
 
     Args:
-        model: a trained model with `decode`, and `encode` where the sampler is fitted. Of a conditional one the codes
-            under all conditions share one density, so that `sample` and `fit` take y beside; a model whose prior
+        model: a trained model with `decode`, and with `encode` if the sampler is fitted. For a conditional model, one
+            density covers the codes under all conditions, and `sample` and `fit` also take y. A model whose prior
             depends on y has no such density.
 
     Raises:
-        ValueError: if the model lacks one of them, or its prior depends on y.
+        ValueError: if the model lacks a required method, or its prior depends on y.
     """
 
     needs = ("encode", "decode")
@@ -49,20 +50,20 @@ class Sampler:
         self.model = model
 
     def distribution(self) -> tfp.distributions.Distribution:
-        """The density of codes: a tfd with event `(latent_dim,)`.
+        """Returns the density of codes, a tfd with event shape `(latent_dim,)`.
 
         Raises:
-            ValueError: if the sampler was not fitted.
+            ValueError: if the sampler is not fitted.
         """
         raise NotImplementedError
 
     def sample(self, n: int, y: ArrayLike | None = None, seed: int = 0) -> np.ndarray:
-        """n means of p(x|z), or p(x|z, y), `(n, ...)` float32, z from `sample_codes`.
+        """Draws n means of p(x|z), or p(x|z, y), with z from `sample_codes`: `(n, ...)` float32.
 
-        Row i depends on `seed + i`, y and the fit only.
+        Row i depends only on `seed + i`, y and the fit.
 
         Raises:
-            ValueError: if n is not a whole number, 1 or more, the sampler was not fitted, or y does not suit the model.
+            ValueError: if n is not a positive integer, the sampler is not fitted, or y is invalid for the model.
         """
         if y is not None and not getattr(self.model, "conditional", False):
             raise ValueError(
@@ -71,10 +72,10 @@ class Sampler:
         return self.model.decode(self.sample_codes(n, seed), *(() if y is None else (y,)))
 
     def sample_codes(self, n: int, seed: int = 0) -> np.ndarray:
-        """n codes `(n, latent_dim)` float32; row i depends on `seed + i` and the fit only.
+        """Draws n codes, `(n, latent_dim)` float32; row i depends only on `seed + i` and the fit.
 
         Raises:
-            ValueError: as `sample`.
+            ValueError: as in `sample`.
         """
         n = validation.positive_int("n", n)
         return self._codes_from_seeds(seed + tf.range(n, dtype=tf.int64))
@@ -84,16 +85,16 @@ class Sampler:
         return sampling.draw_rows(self.distribution(), seeds)
 
     def check_inputs(self, seeds: tf.Tensor) -> None:
-        self.distribution()  # raises where there was no fit
+        self.distribution()  # raises if not fitted
 
 
 class PriorSampler(Sampler):
-    """Codes from the model's own prior: what `model.sample` of a VAE does.
+    """Samples codes from the model's own prior, as `model.sample` of a VAE does.
 
         z ~ p(z),    image = E[x|z]
 
     Args:
-        model: a model with `prior`, a tfd with event `(latent_dim,)`, and `decode`.
+        model: a model with `decode` and with `prior`, a tfd with event shape `(latent_dim,)`.
 
     Raises:
         ValueError: if the model has no prior.
@@ -106,7 +107,7 @@ class PriorSampler(Sampler):
     needs = ("prior", "decode")
 
     def fit(self, x: Any = None, y: Any = None) -> Self:
-        """Does nothing, as there is nothing to fit; returns the sampler."""
+        """Does nothing, since the prior needs no fit; returns the sampler."""
         return self
 
     def distribution(self) -> tfp.distributions.Distribution:
@@ -114,7 +115,7 @@ class PriorSampler(Sampler):
 
 
 class FittedSampler(Sampler):
-    """Base of the samplers that are fitted to codes: a subclass says how, `_fitted(codes)` returns the tfd."""
+    """Base class for samplers fitted to codes; subclasses implement `_fitted(codes)`, which returns a tfd."""
 
     _density = None
 
@@ -122,20 +123,20 @@ class FittedSampler(Sampler):
         """Fits the density to the codes of x; returns the sampler.
 
         Args:
-            x: array or `tf.data.Dataset` of data as the model was trained on, `(N, ...)`.
-            y: the conditions of x where the model is conditional.
+            x: array or `tf.data.Dataset` of data like the model's training data, `(N, ...)`.
+            y: the conditions of x if the model is conditional.
             **kwargs: as in `fit_codes`.
 
         Raises:
-            ValueError: as `fit_codes`, and if x does not suit the model.
+            ValueError: as in `fit_codes`, and if x is invalid for the model.
         """
         return self.fit_codes(self.model.encode(x, *(() if y is None else (y,))), **kwargs)
 
     def fit_codes(self, codes: ArrayLike, **kwargs: Any) -> Self:
-        """As `fit`, for codes `(N, latent_dim)`.
+        """Like `fit`, for codes `(N, latent_dim)`.
 
         Raises:
-            ValueError: if codes are not finite rows, or too few.
+            ValueError: if codes have the wrong shape, are not finite, or are too few.
         """
         codes = np.asarray(codes)
         if codes.ndim != 2:
@@ -147,7 +148,7 @@ class FittedSampler(Sampler):
                 f"codes: {type(self).__name__} expects {self._least_rows()} rows or more, received {len(codes)}."
             )
         self._density = self._fitted(codes.astype("float32"), **kwargs)
-        vars(self).pop("_compiled_methods", None)  # graphs hold the last fit
+        vars(self).pop("_compiled_methods", None)  # the compiled graphs contain the previous fit
         return self
 
     def distribution(self) -> tfp.distributions.Distribution:
@@ -163,21 +164,23 @@ class FittedSampler(Sampler):
 
 
 class MixtureSampler(FittedSampler):
-    """Codes from a mixture of Gaussians with full covariances, fitted to the codes of data.
+    """Samples codes from a mixture of full-covariance Gaussians fitted to the codes of data.
 
-        z ~ sum_k w_k N(z; m_k, C_k),    by expectation maximisation of scikit-learn's `GaussianMixture`
+        z ~ sum_k w_k N(z; m_k, C_k),    fitted by expectation maximisation with scikit-learn's `GaussianMixture`
 
     Args:
         model: a trained model with `encode` and `decode`.
         components: int, number of Gaussians.
-        seed: int, of the start of the fit.
+        seed: int, seed for the initialisation of the fit.
 
     Raises:
-        ValueError: if the model has no codes, or `components` is not a whole number, 1 or more.
+        ValueError: if the model has no `encode` or `decode`, or `components` is not a positive integer.
 
     Example: `MixtureSampler(autoencoder).fit(x_train).sample(16, seed=0)    # (16, 28, 28, 1)`
 
-    Source: Ghosh 2020, section 4, with ten components. See also: `FlowSampler`, for codes that no few Gaussians fit.
+    Source: Ghosh 2020, section 4, with ten components.
+
+    See also: `FlowSampler`, for codes that a few Gaussians cannot fit.
     """
 
     def __init__(self, model: keras.Model, components: int = 10, *, seed: int = 0) -> None:
@@ -197,20 +200,20 @@ class MixtureSampler(FittedSampler):
 
 
 class FlowSampler(FittedSampler):
-    """Codes from a masked autoregressive flow, fitted to the codes of data by maximum likelihood.
+    """Samples codes from a masked autoregressive flow fitted to the codes of data by maximum likelihood.
 
-        z = m + s u,    u ~ Flow,    m and s the mean and standard deviation of the codes in each dimension
+        z = m + s u,    u ~ Flow,    m and s = mean and standard deviation of the codes in each dimension
+
+    The signature of `fit` is `fit(x, epochs=50, batch_size=100, optimizer=None, verbose=0)`. If the optimizer is None,
+    it is Adam with learning rate 1e-3. After `fit`, `density` is the trained `flows.Density` of the standardised codes.
 
     Args:
         model: a trained model with `encode` and `decode`.
-        seed: int or None, of the noise in training.
-        **kwargs: of `flows.Flow`: `steps`, `hidden`, `activation`.
-
-    `fit(x, epochs=50, batch_size=100, optimizer=None, verbose=0)` takes Adam with the learning rate 1e-3 where the
-    optimizer is None; `density` is the trained `flows.Density` of the standardised codes afterwards.
+        seed: int or None, seed for training.
+        **kwargs: arguments of `flows.Flow`: `steps`, `hidden`, `activation`.
 
     Raises:
-        ValueError: if the model has no codes.
+        ValueError: if the model has no `encode` or `decode`.
 
     Example: `FlowSampler(autoencoder).fit(x_train, epochs=50).sample(16, seed=0)    # (16, 28, 28, 1)`
 
@@ -224,7 +227,7 @@ class FlowSampler(FittedSampler):
 
     def _fitted(self, codes, epochs=50, batch_size=100, optimizer=None, verbose=0):
         mean, deviation = codes.mean(axis=0), codes.std(axis=0)
-        deviation[deviation == 0] = 1.0  # a constant dimension has no unit
+        deviation[deviation == 0] = 1.0  # avoid dividing by zero for a constant dimension
         self.density = Density(Flow(codes.shape[1], **self.arguments), seed=self.seed)
         self.density.compile(keras.optimizers.Adam(1e-3) if optimizer is None else optimizer)
         self.density.fit((codes - mean) / deviation, epochs=epochs, batch_size=batch_size, verbose=verbose)

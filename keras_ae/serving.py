@@ -1,4 +1,4 @@
-"""Export to SavedModels for TensorFlow Serving: named endpoints, atomic versions, warm-up, a card."""
+"""Export to SavedModels for TensorFlow Serving, with named endpoints, atomic versions, warm-up and a model card."""
 
 import contextlib
 import json
@@ -22,28 +22,28 @@ Endpoint = namedtuple("Endpoint", "function inputs example", defaults=(None,))
 Endpoint.__doc__ = """One signature of an export.
 
 Attributes:
-    function: from tensors, named and ordered as `inputs`, to a dict of tensors; all share their first axis.
-    inputs: list of named `tf.TensorSpec`s with an open first axis.
-    example: dict of arrays for the warm-up request. Where absent, one row of zeros, or no request at all if a
-        row's shape is open: a server refuses to load a model whose warm-up fails.
+    function: takes tensors named and ordered as in `inputs`, returns a dict of tensors; all share their first axis.
+    inputs: list of named `tf.TensorSpec`s whose first axis is None.
+    example: dict of arrays for the warm-up request. If None, the request is one row of zeros, or is omitted if a row
+        has axes of unknown size, because a server refuses to load a model whose warm-up fails.
 """
 
 
 def export(model, directory, *, endpoints=None, lookups=(), half=False, card=None):
-    """Writes a SavedModel to `directory/<next integer version>`, atomically, and returns that path.
+    """Writes a SavedModel to `directory/<next integer version>` atomically, and returns its path.
 
     Args:
-        model: a model of this package, built.
+        model: a built model of this package.
         directory: local path; versions are its sub-folders, as TensorFlow Serving expects.
-        endpoints: `{name: Endpoint}`, the default one first; by default those of `model_endpoints(model)`.
-        lookups: layers with tables that the endpoints use (TextVectorization, StringLookup); the tables become assets.
-        half: bool, store the model's float32 weights as float16, which halves the export; it still computes in float32.
-            Weights keep 11 bits of their mantissa: measure what that costs.
-        card: dict of JSON values for the model card (data, licence, seed, command, numbers); NaN becomes null.
+        endpoints: `{name: Endpoint}`, the default one first; None for those of `model_endpoints(model)`.
+        lookups: layers with tables that the endpoints use (TextVectorization, StringLookup), saved as assets.
+        half: bool, whether to store float32 weights as float16, which halves the export. The model still computes in
+            float32. Weights keep 11 bits of their mantissa, so measure the loss in accuracy.
+        card: dict of JSON values for the model card (data, licence, seed, command, metrics); NaN becomes null.
 
     Raises:
-        ValueError: if the model has networks that were never built, or no endpoints of its own, or `card` is not JSON.
-        OSError: if the directory cannot be written, or the disk is full; nothing is left behind.
+        ValueError: if a network of the model is not built, the model has no endpoints, or `card` is not JSON.
+        OSError: if the directory is not writable or the disk is full; no partial files are left behind.
 
     Example:
 
@@ -56,10 +56,10 @@ def export(model, directory, *, endpoints=None, lookups=(), half=False, card=Non
 
 
 def write(model, path, *, endpoints=None, lookups=(), half=False, card=None):
-    """As `export`, to `path` itself, which must not exist yet: what `model.export(path)` does; returns the path.
+    """Like `export`, but writes directly to `path` and returns it; this is `model.export(path)`.
 
     Raises:
-        ValueError, OSError: as `export`.
+        ValueError, OSError: as in `export`.
         FileExistsError: if the path exists.
     """
     path = pathlib.Path(path)
@@ -74,7 +74,7 @@ def write(model, path, *, endpoints=None, lookups=(), half=False, card=None):
 
 
 def _prepared(model, directory, endpoints, lookups, half, card):
-    """A function that writes the SavedModel, its warm-up and its card to a folder."""
+    """Returns a function that writes the SavedModel, warm-up requests and card to a folder."""
     model.require_built()
     if "://" in str(directory):
         raise ValueError(f"directory: expected a local path, received {directory!r}. Export here, then copy.")
@@ -117,12 +117,12 @@ def _write(save, directory, publish):
 
 
 def versions(directory):
-    """The integer versions under `directory`, ascending."""
+    """Lists the integer versions under `directory`, in ascending order."""
     return sorted(_numbered(directory))
 
 
 def newest(directory):
-    """Path of the newest version under `directory`.
+    """Returns the path of the newest version under `directory`.
 
     Raises:
         ValueError: if there is none.
@@ -134,14 +134,14 @@ def newest(directory):
 
 
 def load(directory):
-    """The newest version under `directory`, as a server would load it.
+    """Loads the newest version under `directory`, as a server would.
 
     Returns:
-        its path, the object of `tf.saved_model.load` (keep it: signatures do not keep the variables alive), and the
-        card, a dict, empty where it has none.
+        its path; the object returned by `tf.saved_model.load`, which must be kept because signatures do not keep the
+        variables alive; and the model card, a dict that is empty if there is no card.
 
     Raises:
-        ValueError: if there is no version, or it holds no SavedModel that can be read.
+        ValueError: if there is no version, or it has no readable SavedModel.
     """
     path = pathlib.Path(newest(directory))
     try:
@@ -170,9 +170,9 @@ class Served:
         directory: path of the export folder, whose sub-folders are the versions.
 
     Attributes:
-        path: of the version.
-        card: dict, the model card; empty where there is none.
-        signatures: `{endpoint: function}`, of named tensors, returning a dict of tensors.
+        path: path of the version.
+        card: dict, the model card; empty if there is none.
+        signatures: `{endpoint: function}`; each function takes named tensors and returns a dict of tensors.
 
     Raises:
         ValueError: if there is no version, or it cannot be read.
@@ -187,13 +187,13 @@ class Served:
 
 
 def load_pretrained(name):
-    """Loads a model that comes with keras_ae.
+    """Loads a pretrained model that ships with keras_ae.
 
     Args:
-        name: str, of the app that made it: "audio_denoising" or "semantic_hashing".
+        name: str, the app that trained it: "audio_denoising" or "semantic_hashing".
 
     Returns:
-        `Served`: its `signatures` and its `card`.
+        a `Served` with `signatures` and `card`.
 
     Raises:
         ValueError: for an unknown name; the message lists the names.
@@ -208,7 +208,7 @@ def load_pretrained(name):
 
 
 def pretrained(name):
-    """Path of the export folder of a model that comes with keras_ae; arguments and errors as of `load_pretrained`."""
+    """Returns the export folder of a pretrained model; arguments and errors as in `load_pretrained`."""
     package = pathlib.Path(__file__).parent
     installed, cloned = package / "pretrained", package.parent / "saved_models"
     folder = installed if installed.is_dir() else cloned
@@ -220,28 +220,28 @@ def pretrained(name):
 
 def _numbered(directory):
     directory = pathlib.Path(directory)
-    # By number and path, since TensorFlow Serving reads a folder named 007 as version 7.
+    # Keep both number and path: TensorFlow Serving reads a folder named 007 as version 7.
     paths = directory.iterdir() if directory.is_dir() else []
     return {int(path.name): path for path in paths if path.name.isascii() and path.name.isdecimal()}
 
 
 def model_endpoints(model):
-    """The endpoints of a model, by the methods it has, the default one first.
+    """Returns a model's endpoints, which depend on the methods it has; the default one is first.
 
-    | endpoint | in | out |
+    | endpoint | inputs | outputs |
     |---|---|---|
     | `reconstruct` | `x` | `x`, `valid` |
     | `encode` | `x` | `z`, `valid` |
     | `decode` | `z` | `x`, `valid` |
-    | `score` | `x`, `seed` int64 | `score`, `valid`; the lowest float32 where not valid |
+    | `score` | `x`, `seed` int64 | `score`, `valid` |
     | `sample` | `seed` int64 | `x` |
     | `classify` | `x` | `probability` of each class, `valid` |
     | `denoise` | `x` | `x`, `valid` |
 
-    Those of conditional models take `condition` besides, but for `classify`, and return `valid` from `sample` too.
+    Endpoints of conditional models, except `classify`, also take `condition`; their `sample` also returns `valid`.
 
-    `valid` is false where a row holds NaN, infinity, or values outside the likelihood's range, or a label that does
-    not exist, and where its answer would not be finite; its outputs are 0, its score the lowest float32.
+    `valid` is false for rows with NaN, infinity, values outside the likelihood's range or a label out of range, and for
+    rows whose output would not be finite. Outputs of invalid rows are 0, and their score is the lowest float32.
     """
     inputs = {
         "x": lambda: (tf.TensorSpec((None, *model.event_shape), model.input_dtype, name="x"), model.valid),
@@ -263,7 +263,7 @@ def model_endpoints(model):
     return made
 
 
-# Endpoint: the model's method, the output's name, the inputs' names, and the output of a row that is not valid.
+# Endpoint: (method of the model, output name, input names, output for invalid rows).
 _ENDPOINTS = {
     "reconstruct": ("reconstruct", "x", ["x"], 0.0),
     "denoise": ("denoise", "x", ["x"], 0.0),
@@ -284,10 +284,10 @@ def _averaged(model, method):
 
 
 def _guarded(function, checks, output, otherwise):
-    """`function` with rows that are not valid replaced, so that they cannot fail their neighbours.
+    """Wraps `function` to replace invalid rows, so that they cannot make the rest of the batch fail.
 
-    `checks` has a function for each input, that says which rows are valid, or None where all are; where there is none
-    at all, as for seeds alone, every answer counts.
+    `checks` has one function per input that returns its row mask, or None if all rows are valid. With no checks at all,
+    as for `seed` alone, there is no `valid` output.
     """
     if not any(checks):
         return lambda *inputs: {output: function(*inputs)}
@@ -307,7 +307,7 @@ def _where(rows, a, b):
 
 
 def _halved(endpoints, variables):
-    """The endpoints with float16 copies in the place of the float32 variables."""
+    """Returns the endpoints with float16 copies in place of the float32 variables."""
     floats = [v for v in variables if v.dtype == "float32"]
     copies = [tf.Variable(tf.cast(v.value, tf.float16), trainable=False) for v in floats]
 
@@ -323,11 +323,11 @@ def _halved(endpoints, variables):
 
 
 def _archive(endpoints, lookups):
-    """The archive of all endpoints, and a warm-up request for each: `{name: {input: array}}`."""
-    # Variables are found through the endpoints; archive.track(model) would store every one of them twice.
+    """Returns the archive of all endpoints, and their warm-up requests: `{name: {input: array}}`."""
+    # The archive finds variables through the endpoints; archive.track(model) would store each of them twice.
     archive = keras.export.ExportArchive()
     for layer in lookups:
-        layer.built = True  # a table needs no shapes, but Keras asks
+        layer.built = True  # a table needs no shapes, but Keras requires a built layer
         archive.track(layer)
     warmup = {}
     for name, endpoint in endpoints.items():
@@ -361,7 +361,7 @@ def _write_warmup(warmup, path):
     with tf.io.TFRecordWriter(str(target)) as writer:
         for name, inputs in warmup.items():
             request = predict_pb2.PredictRequest(
-                # The server fills the model's name in; only the signature matters here.
+                # The server fills in the model name; only the signature matters here.
                 model_spec=model_pb2.ModelSpec(signature_name=name),
                 inputs={key: tf.make_tensor_proto(value) for key, value in inputs.items()},
             )
@@ -377,19 +377,19 @@ def _card(model, endpoints, card):
         text = json.dumps(facts | card, default=_plain)
     except (TypeError, ValueError) as error:
         raise ValueError(f"card: expected a dict of JSON values, received {card!r} ({error}).") from error
-    # JSON has no NaN, and one such number is no reason to refuse the export.
+    # JSON has no NaN, and a single NaN should not fail the export.
     return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2) + "\n"
 
 
 def _plain(value):
-    """Numbers and arrays of NumPy, which metrics often are, as JSON knows them."""
+    """Converts NumPy scalars and arrays, which metrics often are, to JSON values."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 def _publish(beside, directory):
-    """Renames the finished folder to the next version, again if another writer took that number meanwhile."""
+    """Renames the finished folder to the next version, and retries if another writer took that number."""
     while True:
         version = max(versions(directory), default=0) + 1
         target = directory / str(version)

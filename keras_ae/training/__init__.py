@@ -1,4 +1,4 @@
-"""The training step, its loop, and what goes with it."""
+"""The training step, the training loop, and their helpers."""
 
 from keras_ae.training.model import ObjectiveModel
 from keras_ae.training.objective import Objective

@@ -1,4 +1,4 @@
-"""Keras callbacks for what changes during training."""
+"""Keras callbacks that change a model's settings during training."""
 
 import inspect
 
@@ -8,21 +8,21 @@ from keras_ae.utils import validation
 
 
 class Annealing(keras.callbacks.Callback):
-    """Moves a model's weight from `start` to `end` in a straight line over the first `steps` training steps.
+    """Anneals a loss weight of the model linearly from `start` to `end` over the first `steps` training steps.
 
         weight(step) = start + (end - start) * min(step / steps, 1)
 
-    The step is the optimizer's, so a resumed run goes on where it was. Validation uses `end`, so that `val_loss`, and
-    with it EarlyStopping and ModelCheckpoint, compares across epochs. It acts at every step, so each step is a call of
-    its own, which is slower for small networks.
+    The step is the optimizer's, so a resumed run continues where it stopped. Validation uses `end`, so that `val_loss`
+    is comparable across epochs for EarlyStopping and ModelCheckpoint. The callback acts on every step, which disables
+    multi-step execution and slows down small networks.
 
     Args:
-        steps: int, training steps until `end`.
+        steps: int, number of training steps until the weight reaches `end`.
         start, end: floats.
-        weight: name of the model's property, `"beta"` for the KL term.
+        weight: name of a property of the model, such as `"beta"` for the KL term.
 
     Raises:
-        ValueError: if `steps` is below 1, and when training begins if the model has no such weight.
+        ValueError: if `steps` is below 1, or, at the start of training, if the model has no such weight.
 
     Example: `vae.fit(x, epochs=20, callbacks=[ka.callbacks.Annealing(steps=2_000)])`
 
@@ -35,7 +35,7 @@ class Annealing(keras.callbacks.Callback):
         self.start, self.end, self.weight = start, end, weight
 
     def value(self, step):
-        """The weight after `step` training steps."""
+        """Returns the weight after `step` training steps."""
         return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
 
     def set_model(self, model):
@@ -66,10 +66,10 @@ TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 
 
 def acts_on_batches(callback, hooks):
-    """Whether a callback needs every batch: it overrides one of the hooks, and is not one of Keras's own.
+    """Whether a callback needs to run on every batch: it overrides one of the hooks and is not built into Keras.
 
-    Keras's callbacks count batches by the numbers that they receive, which grow by the steps of a call. A callback for
-    which once a call is enough sets `acts_on_every_step = False`.
+    Keras's own callbacks track batches by index, which advances by the number of steps per call. A callback that only
+    needs to run once per call can set `acts_on_every_step = False`.
     """
     if not getattr(callback, "acts_on_every_step", True):
         return False

@@ -1,6 +1,6 @@
-"""Training on several devices or machines: the strategies by name, and what they ask of a training step.
+"""Training on several devices or machines: distribution strategies by name, and helpers for the training step.
 
-Everything with variables is made in the strategy's scope; `batch_size` is that of all replicas together:
+Create everything that has variables in the strategy's scope. `batch_size` is the global batch size:
 
     strategy = ka.distribute.get("mirrored")
     with strategy.scope():
@@ -17,16 +17,17 @@ import tensorflow as tf
 
 
 def get(name):
-    """The `tf.distribute.Strategy` of a name.
+    """Returns a `tf.distribute.Strategy` by name.
 
     Args:
-        name: "default", one device; "mirrored", all GPUs of this machine, or its logical CPUs where there is none;
-            "multi_worker", one process for each task of the cluster in the environment variable TF_CONFIG. This one
-            must be made before TensorFlow does anything else, and every worker runs the same program, with the same
-            `keras.utils.set_random_seed`: the workers share out the data in the order that each shuffles it to.
+        name: "default" for one device; "mirrored" for all GPUs of this machine, or its logical CPUs if it has none;
+            "multi_worker" for one process per task of the cluster in the environment variable TF_CONFIG. The last one
+            must be created before TensorFlow does anything else. Every worker must run the same program with the same
+            `keras.utils.set_random_seed`, because each worker shuffles the data itself and takes its share of the
+            result.
 
     Raises:
-        ValueError: for an unknown name or a TF_CONFIG that describes no cluster with this task in it.
+        ValueError: if the name is unknown, or TF_CONFIG does not describe a cluster that contains this task.
     """
     if name not in _STRATEGIES:
         raise ValueError(f"Unknown strategy {name!r}: expected one of {', '.join(_STRATEGIES)}.")
@@ -34,7 +35,7 @@ def get(name):
 
 
 def is_chief(strategy):
-    """Whether this process writes the reports, saves and exports; of several workers exactly one does."""
+    """Whether this process should write reports, saved models and exports; true for exactly one worker."""
     if not spans_workers(strategy):
         return True
     resolver = strategy.cluster_resolver
@@ -44,13 +45,13 @@ def is_chief(strategy):
 
 
 def spans_workers(strategy):
-    """Whether the replicas of `strategy` live in several processes."""
-    # Keras asks the same private question before it reduces the results of a step.
+    """Whether the replicas of `strategy` run in several processes."""
+    # Keras uses the same private method before it reduces the results of a step.
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
 
 
 def check_scope(strategy, variables):
-    """Raises a `ValueError` unless all Keras `variables` were made in the scope of `strategy`."""
+    """Raises a `ValueError` unless all Keras `variables` were created in the scope of `strategy`."""
     for variable in variables:
         if not strategy.extended.variable_created_in_scope(variable.value):
             raise ValueError(
@@ -63,7 +64,7 @@ def check_scope(strategy, variables):
 
 
 def share_of_batch(rows):
-    """The part of the global batch that this replica's `rows` are: the shares of all replicas sum to 1."""
+    """Returns the fraction of the global batch's rows on this replica; the fractions of all replicas sum to 1."""
     if _replicas() == 1:
         return 1.0
     rows = tf.cast(rows, tf.float32)
@@ -71,9 +72,9 @@ def share_of_batch(rows):
 
 
 def never_empty(x, y, sample_weight):
-    """The batch, and its number of rows; where there are none, a row of zeros with weight 0 stands in.
+    """Returns the batch and its number of rows; an empty batch becomes one row of zeros with weight 0.
 
-    The last batch of an epoch may hold fewer rows than there are replicas, yet all must take part in the step.
+    The last batch of an epoch may have fewer rows than there are replicas, but all replicas must take part in the step.
     """
     rows = tf.shape(keras.tree.flatten(x)[0])[0]
     if _replicas() == 1:
@@ -107,7 +108,7 @@ def _multi_worker():
 
 
 def _check_tf_config(text):
-    """Raises a `ValueError` that says what is wrong, where TensorFlow would wait for workers that never come."""
+    """Raises a `ValueError` for an invalid TF_CONFIG; TensorFlow would wait forever for workers that never start."""
     try:
         config = json.loads(text or "")
     except json.JSONDecodeError:

@@ -1,6 +1,6 @@
-"""The one door for data: what `fit` and `evaluate` receive becomes batches `(x, y, sample_weight)`.
+"""Converts the data passed to `fit` and `evaluate` to batches `(x, y, sample_weight)`.
 
-Arrays stay in memory as tensors, and a training step gathers its rows from them. All other sources become a
+Arrays stay in memory as tensors, and each training step gathers its rows from them. All other sources become a
 `tf.data.Dataset`. `Feed` hides the difference.
 """
 
@@ -16,14 +16,14 @@ from keras_ae.utils import validation
 
 
 class Feed:
-    """Batches for one epoch after another.
+    """Batches of data, one epoch at a time.
 
     Attributes:
-        first: `(x, y, sample_weight)` for checks: all rows of arrays, or else the first batch.
+        first: `(x, y, sample_weight)` for validation: all rows of arrays, or the first batch of other sources.
         is_whole: bool, whether `first` holds all rows.
-        batch: `(x, y, sample_weight)` of a batch's size, for an estimate of its memory.
-        steps: int, training steps in an epoch; None where it is not known beforehand.
-        arrays: `(x, y, sample_weight)` as tensors to gather rows from, where the data fit in memory; else None.
+        batch: `(x, y, sample_weight)` with the shape of one batch, to estimate its memory.
+        steps: int, training steps per epoch; None if unknown.
+        arrays: `(x, y, sample_weight)` as tensors to gather rows from; None if the data are sparse or not arrays.
     """
 
     def __init__(self, first, make, steps, *, arrays=None, batch=None, is_whole=False, adapter=None):
@@ -32,12 +32,12 @@ class Feed:
         self._make, self._adapter, self._dataset, self._order = make, adapter, None, None
 
     def start(self, strategy, numbers=False, seed=None):
-        """An iterator over an epoch's batches.
+        """Returns an iterator over the batches of one epoch.
 
         Args:
             strategy: `tf.distribute.Strategy`.
-            numbers: bool, yield the row numbers in `arrays` instead of the rows; for arrays only.
-            seed: int32 `(2,)`, of the order of arrays that are shuffled.
+            numbers: bool, whether to yield row indices into `arrays` instead of rows; for arrays only.
+            seed: int32 `(2,)`, seed for shuffling arrays.
         """
         if self._adapter is not None:
             self._adapter.on_epoch_begin()
@@ -48,25 +48,25 @@ class Feed:
         return iter(self._dataset)
 
     def end(self):
-        """Tells a `PyDataset` that an epoch is over."""
+        """Notifies a `PyDataset` that an epoch has ended."""
         if self._adapter is not None:
             self._adapter.on_epoch_end()
 
 
 def open_feed(x, y=None, sample_weight=None, *, role, batch_size=None, shuffle=False, class_weight=None, moves=1):
-    """The `Feed` for what a user gave to `fit` or `evaluate`.
+    """Returns the `Feed` for data passed to `fit` or `evaluate`.
 
     Args:
-        x: rows as `utils.rows.to_rows` takes them, or a source of batches as `utils.rows.is_source` knows it.
-        y, sample_weight: rows, or None; a source brings its own.
-        role: `models.base.inputs.Role`, what y is to the model.
-        batch_size: int; 32 where None. A source brings its own.
+        x: rows as accepted by `utils.rows.to_rows`, or a source of batches as defined by `utils.rows.is_source`.
+        y, sample_weight: rows, or None; must be None for a source, which yields them itself.
+        role: `training.roles.Role`, what y means to the model.
+        batch_size: int, or None for 32; ignored for a source, which is already batched.
         shuffle: bool, for arrays and `PyDataset`s.
         class_weight: `{label: weight}` or None.
-        moves: int, batches that a training step takes.
+        moves: int, number of batches per training step.
 
     Raises:
-        ValueError: if the data cannot be turned into rows; says what to do.
+        ValueError: if the data cannot be converted to rows; the message says how to fix it.
     """
     if rows_of.is_source(x):
         if y is not None or sample_weight is not None:
@@ -77,7 +77,7 @@ def open_feed(x, y=None, sample_weight=None, *, role, batch_size=None, shuffle=F
 
 
 def weighed(columns, role, class_weight):
-    """`(x, y, sample_weight)` with the weights of the classes in the rows' weights."""
+    """Returns `(x, y, sample_weight)` with class weights multiplied into the sample weights."""
     x, y, sample_weight = columns
     if class_weight is None:
         return columns
@@ -86,7 +86,7 @@ def weighed(columns, role, class_weight):
 
 
 def standard_rows(x, y, sample_weight, role):
-    """`(x, y, sample_weight)` as rows; y as the role wants it, weights `(B,)`."""
+    """Converts `(x, y, sample_weight)` to rows, with y in the role's standard form and weights `(B,)`."""
     x, y = rows_of.to_rows("x", x), role.standard(rows_of.to_rows("y", y))
     if sample_weight is not None:
         count = x.shape[0] if hasattr(x, "shape") else None
@@ -95,10 +95,10 @@ def standard_rows(x, y, sample_weight, role):
 
 
 def split(x, y, sample_weight, share, role):
-    """The first rows, and the last `share` of them for validation: `(x, y, sample_weight)` twice.
+    """Splits off the last `share` of the rows for validation; returns `(x, y, sample_weight)` of both parts.
 
     Raises:
-        ValueError: if x is not an array, or a side would be empty.
+        ValueError: if x is not an array, or one part would be empty.
     """
     if rows_of.is_source(x):
         raise ValueError("validation_split: expected x to be an array; give validation_data beside a data set.")
@@ -112,10 +112,10 @@ def split(x, y, sample_weight, share, role):
 
 
 def unpack(data):
-    """`(x, y, sample_weight)` of a batch; weights `(B,)`.
+    """Unpacks a batch to `(x, y, sample_weight)`, with weights `(B,)`.
 
     Raises:
-        ValueError: if the weights are not one number a row.
+        ValueError: if there is not exactly one weight per row.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if sample_weight is None or sample_weight.shape.rank == 1:
@@ -141,7 +141,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
     def make(strategy, numbers, seed):
         order = seed if shuffle else None
         if order is not None and not _spans_devices(strategy):
-            order = tf.Variable(order)  # so that one data set, and one graph, serves all epochs
+            order = tf.Variable(order)  # lets all epochs use one data set and one graph
         dataset = _row_numbers(count, batch_size, batches, steps, moves, order)
         if not numbers:
             of_rows = _sparse_gather(first) if arrays is None else lambda rows: gather(arrays, rows)
@@ -152,14 +152,14 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
 
 
 def gather(arrays, rows):
-    """The rows of each array; None where an array is absent."""
+    """Gathers rows of each array; an absent array stays None."""
     return tuple(None if array is None else tf.gather(array, rows) for array in arrays)
 
 
 def _row_numbers(count, batch_size, batches, steps, moves, seed):
-    """A data set of the numbers 0 to `count - 1`, `moves` batches to an element, in an order that follows from `seed`.
+    """Returns a data set of row indices 0 to `count - 1`, with `moves` batches per element, shuffled with `seed`.
 
-    It runs on a thread of its own: Keras's pipeline for arrays takes the step's threads, see benchmarks/NOTES.md.
+    It runs on its own thread: Keras's pipeline for arrays takes threads away from the step, see benchmarks/NOTES.md.
     """
 
     def epoch(_):
@@ -168,7 +168,7 @@ def _row_numbers(count, batch_size, batches, steps, moves, seed):
             order = tf.random.experimental.stateless_shuffle(order, tf.convert_to_tensor(seed))
 
         def batch(step, move):
-            i = (step * moves + move) % batches  # an epoch of fewer batches than moves uses some twice
+            i = (step * moves + move) % batches  # with fewer batches than moves, some are used twice
             return order[i * batch_size : (i + 1) * batch_size]
 
         def step(i):
@@ -184,7 +184,7 @@ def _row_numbers(count, batch_size, batches, steps, moves, seed):
 
 
 def _sparse_gather(columns):
-    """A function of row numbers that gathers rows of the columns, sparse ones densified."""
+    """Returns a function that gathers the columns' rows by index and densifies sparse columns."""
     stored = [each if rows_of.is_sparse(each) else _tensor(each) for each in columns]
 
     def column(each, rows):
@@ -198,14 +198,14 @@ def _sparse_gather(columns):
 
 
 def dense_batches(x, batch_size):
-    """A data set of the dense batches of a sparse matrix, in order."""
+    """Returns a data set of dense batches of a sparse matrix, in order."""
     batches = -(-x.shape[0] // batch_size)
     numbers = _row_numbers(x.shape[0], batch_size, batches, batches, 1, None)
     return numbers.map(lambda rows: _sparse_gather([x])(rows)[0])
 
 
 def tensors(columns):
-    """The columns as dense tensors, None where one is absent; float64 becomes float32, as everywhere in Keras."""
+    """Converts columns to dense tensors; absent ones stay None, and float64 becomes float32, as elsewhere in Keras."""
     return tuple(_tensor(column) for column in columns)
 
 
@@ -246,7 +246,7 @@ def _of_source(x, role, class_weight, shuffle, moves):
     if first is None:
         raise ValueError("x is empty: expected at least one batch.")
     first = prepared(first)
-    # A generator runs once, so that the batch which was looked at goes back; a loader starts anew in each epoch.
+    # A generator runs only once, so the first batch is put back; a loader restarts in each epoch.
     rest = itertools.chain([first], map(prepared, iterator))
     specs = tuple(tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in first if each is not None)
 
@@ -275,7 +275,7 @@ def _of_tf_data(dataset, role, class_weight, moves):
 def _of_dataset(dataset, first, batches, moves, adapter=None):
     steps = None if batches is None else max(1, batches // moves)
     if moves > 1:
-        # An epoch of fewer batches than moves uses some twice.
+        # With fewer batches than moves, some are used twice.
         dataset = _grouped(dataset.repeat().take(moves) if batches is not None and batches < moves else dataset, moves)
 
     def make(strategy, numbers, seed):
@@ -285,7 +285,7 @@ def _of_dataset(dataset, first, batches, moves, adapter=None):
 
 
 def _grouped(dataset, moves):
-    """Elements of `moves` batches each; what is left over at the end is dropped."""
+    """Groups the data set into elements of `moves` batches and drops the remainder."""
     specs = _columns(dataset.element_spec)
     present = [not isinstance(spec, tf.NoneTensorSpec) and spec is not None for spec in specs]
     packed = dataset.map(lambda *batch: _present(_columns(batch)))
@@ -303,7 +303,7 @@ def _present(columns):
 
 
 def _with_absent(dataset, first):
-    """Batches with None in the places where the first batch has it: generators cannot yield None."""
+    """Restores None where the first batch has it, because generators cannot yield None."""
     present = [column is not None for column in first]
     return dataset.map(lambda *columns: _with_none(columns, present))
 
@@ -314,7 +314,7 @@ def _with_none(columns, present):
 
 
 def _columns(batch):
-    """`(x, y, sample_weight)` of a batch, None where one is absent."""
+    """Returns a batch as `(x, y, sample_weight)`, with None for absent parts."""
     if isinstance(batch, dict):
         raise ValueError(
             f"x: expected batches of rows, received dicts with the keys {', '.join(map(repr, batch))}. Say which ones "
@@ -345,7 +345,7 @@ def _is_bfloat16(tensor):
 
 
 class _Prepared(keras.utils.PyDataset):
-    """A `PyDataset` whose batches are rows as `standard_rows` makes them."""
+    """A `PyDataset` whose batches are converted by `standard_rows`."""
 
     def __init__(self, inner, prepared):
         super().__init__(inner.workers, inner.use_multiprocessing, inner.max_queue_size)

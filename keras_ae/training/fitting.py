@@ -1,4 +1,4 @@
-"""The loop over epochs: calls of many steps, callbacks, validation, and what stops training."""
+"""The loop over epochs: multi-step calls, callbacks, validation and early stops."""
 
 import logging
 import warnings
@@ -13,16 +13,16 @@ from keras_ae.training.callbacks import TEST_HOOKS, TRAIN_HOOKS, acts_on_batches
 _log = logging.getLogger("keras_ae")
 
 TestSetting = namedtuple("TestSetting", "places averaged")
-TestSetting.__doc__ = """What a model's test function was made for.
+TestSetting.__doc__ = """Settings that a model's test function was created with.
 
 Attributes:
-    places: int, steps of a call.
-    averaged: bool, whether it uses averages of weights.
+    places: int, maximum steps per call.
+    averaged: bool, whether it uses averaged weights.
 """
 
 
 class WithoutXLA(Exception):
-    """XLA could not compile the step. The model goes on without it, and its batches are to be drawn again."""
+    """Raised when XLA cannot compile the step; the model falls back to no XLA, and the epoch must be restarted."""
 
 
 def fit(
@@ -38,12 +38,13 @@ def fit(
     validation_steps,
     validation_freq,
 ):
-    """Trains a model for epochs; returns its history.
+    """Trains a model up to epoch `epochs`; returns its history.
 
     Args:
         model: a compiled `ObjectiveModel`.
-        feed, validation: `feeding.Feed`, the latter or None.
+        feed: `feeding.Feed`.
         callbacks: `keras.callbacks.CallbackList`.
+        validation: `feeding.Feed` or None.
         others: as in `keras.Model.fit`.
     """
     steps = steps_per_epoch or feed.steps
@@ -82,7 +83,7 @@ def fit(
 
 
 def _epoch(model, iterator, arrays, steps, callbacks):
-    """Trains for an epoch; returns the last log, how many steps there were, and whether the data ended early."""
+    """Trains for one epoch; returns the last logs, the number of steps run, and whether the data ran out early."""
     logs, done = {}, 0
     while (steps is None or done < steps) and not model.stop_training:
         limit = model.steps_per_execution if steps is None else min(model.steps_per_execution, steps - done)
@@ -109,7 +110,7 @@ def _warn_of_end(model, epoch, done, steps):
 
 
 def _run(model, iterator, arrays, limit):
-    """Up to `limit` training steps; raises `WithoutXLA` where XLA cannot compile them."""
+    """Runs up to `limit` training steps; raises `WithoutXLA` if XLA cannot compile them."""
     try:
         logs, done = model.make_train_function()(iterator, arrays, limit)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
@@ -127,7 +128,7 @@ def _run(model, iterator, arrays, limit):
 
 
 def measure(model, feed, steps, callbacks):
-    """The log of an evaluation, `{name: float}`, over `steps` batches, or all where it is None."""
+    """Evaluates on `steps` batches, or on all if None; returns the logs, `{name: float}`."""
     steps = steps or feed.steps
     setting = TestSetting(places_for(model, feed, steps, callbacks, TEST_HOOKS), model.has_averages)
     if setting != model.test_setting:
@@ -153,7 +154,7 @@ def measure(model, feed, steps, callbacks):
 
 
 def places_for(model, feed, steps, callbacks, hooks):
-    """How many steps a call runs: 1 where something looks at each batch."""
+    """Returns the maximum number of steps per call, which is 1 if anything needs to act on each batch."""
     if model.requested_steps == 1 or model.run_eagerly or model._distribute_strategy is not None:
         return 1
     wanted = model.requested_steps
@@ -166,19 +167,19 @@ def places_for(model, feed, steps, callbacks, hooks):
 
 
 def function(model, one_step, summarise, places, stops):
-    """A function of an iterator, arrays or None, and a limit: runs up to `limit` steps; the log, and how many.
+    """Returns a function `(iterator, arrays or None, limit) -> (logs, steps run)` that runs up to `limit` steps.
 
     Args:
         model: `ObjectiveModel`.
-        one_step: function of a batch that returns the log.
+        one_step: function of a batch that returns the logs.
         summarise: function of a batch that returns a summary, see `loop.make_loop`.
-        places: int, the largest limit.
-        stops: bool, end where a logged value is not finite.
+        places: int, maximum value of `limit`.
+        stops: bool, whether to stop once a logged value is not finite.
     """
     by_batch, many = model._make_function(one_step), None
 
     def single(iterator):
-        steps, model.steps_per_execution = model.steps_per_execution, 1  # keeps Keras's own loop out
+        steps, model.steps_per_execution = model.steps_per_execution, 1  # disables Keras's own multi-step loop
         try:
             return by_batch(iterator), 1
         finally:
@@ -198,7 +199,7 @@ def function(model, one_step, summarise, places, stops):
 
 
 def check_finite(model, logs):
-    """Raises a `FloatingPointError` that says where a logged value is not finite, and what state the weights are in."""
+    """Raises a `FloatingPointError` if a logged value is not finite, naming the term and the state of the weights."""
     broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
     if not broken:
         return
@@ -209,12 +210,12 @@ def check_finite(model, logs):
         "inputs far outside [-1, 1]",
         "rows with NaN, or with values or labels out of range: of a data set the first batch alone is checked",
     ]
-    if broken == ["loss"]:  # the terms are finite: rows do not suit, see `Role.row_mask`
+    if broken == ["loss"]:  # the terms are finite, so rows are invalid: see `Role.row_mask`
         causes = causes[::-1]
     state = "The weights are those of the step before"
     if not all(np.isfinite(v).all() for v in model.trainable_variables):
         state = "The weights are spoilt: load an earlier checkpoint before training again"
-    applied = model.distribute_strategy.num_replicas_in_sync > 1  # replicas do not agree on leaving a step out
+    applied = model.distribute_strategy.num_replicas_in_sync > 1  # replicas cannot agree to skip a step
     raise FloatingPointError(
         f"Training stopped at step {int(model.optimizer._iterations) + (not applied)} of {type(model).__name__}: "
         f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, the likeliest first: "

@@ -1,8 +1,8 @@
-"""Many training steps in one call: where `fit` gets its speed.
+"""Many training steps in one call, which is what makes `fit` fast.
 
-Keras calls the compiled step once a batch and, with `steps_per_execution`, from a loop that fetches every batch through
-an `Optional`. Here the batches of one execution are stacked first and the steps run in a single `tf.while_loop`, which
-XLA can compile as a whole: weights and optimizer slots stay in place between the steps.
+Keras calls the compiled step once per batch or, with `steps_per_execution`, from a loop that fetches each batch through
+an `Optional`. Here the batches of one execution are stacked first, and the steps run in a single `tf.while_loop` that
+XLA can compile as a whole: weights and optimizer slots stay in place between steps.
 """
 
 import functools
@@ -14,12 +14,12 @@ import tensorflow as tf
 from keras_ae.training import feeding
 from keras_ae.utils import xla
 
-# More steps in one call gain nothing measurable; fewer make the calls' overhead visible on small networks.
+# More steps per call give no measurable gain; fewer make the call overhead visible on small networks.
 MAX_STEPS = 32
-# The stacked batches of one execution are a copy: bounded, so that large images do not fill the memory.
+# Stacking copies the batches of one execution, so limit its size: large images would fill the memory.
 MAX_BYTES = 64 * 2**20
 
-# Inside a compiled loop XLA's CPU convolutions lose their thread pool (measured: 30 times slower).
+# Inside a compiled loop, XLA's CPU convolutions lose their thread pool (measured: 30 times slower).
 _CONVOLUTIONS = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -32,12 +32,12 @@ _CONVOLUTIONS = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
-# XLA's random numbers for these take 200 ns each on a CPU (measured: 50 times as long as TensorFlow's).
+# On a CPU, XLA takes 200 ns per random number for these layers (measured: 50 times as long as TensorFlow).
 _NOISE = (keras.layers.Dropout, keras.layers.AlphaDropout, keras.layers.GaussianDropout, keras.layers.GaussianNoise)
 
 
 def xla_pays(layers):
-    """Whether XLA makes the training of `layers` faster on the devices of this machine."""
+    """Whether XLA speeds up training of `layers` on this machine's devices."""
     layers = list(layers)
     if not all(getattr(layer, "supports_jit", True) for layer in layers):
         return False
@@ -50,45 +50,45 @@ def _is_noisy(layer):
 
 
 def steps_that_fit(batch, steps_in_epoch):
-    """Steps of one execution for a `batch` (a structure of arrays), by its memory and by the length of an epoch."""
+    """Returns the steps per execution for a `batch` (a structure of arrays), limited by memory and epoch length."""
     leaves = [leaf for leaf in keras.tree.flatten(batch) if leaf is not None]
     size = sum(math.prod(leaf.shape) * tf.as_dtype(leaf.dtype).size for leaf in leaves)
     return min(MAX_STEPS, max(1, MAX_BYTES // max(size, 1)), max(1, steps_in_epoch or MAX_STEPS))
 
 
 def can_stack(iterator):
-    """Whether all elements of `iterator` are plain tensors, which can be stacked."""
+    """Whether all elements of `iterator` are plain tensors and so can be stacked."""
     return isinstance(iterator, tf.data.Iterator) and all(
         isinstance(spec, tf.TensorSpec) for spec in _present(iterator.element_spec)
     )
 
 
 def make_loop(step, record, summary_shape, steps, jit_compile, stops=True):
-    """A function of an iterator, arrays or None, and a limit, that runs up to `limit` steps.
+    """Returns a function `(iterator, arrays or None, limit) -> (logs, steps run)` that runs up to `limit` steps.
 
-    It returns the log, and the number of steps. With `arrays`, as `feeding.Feed` has them, the iterator gives row
-    numbers. `step(batch)` returns a summary of `summary_shape`; `record(summary)` takes the sum of all summaries and
-    returns the log. Recording every step by itself took a tenth of a small VAE's time.
+    With `arrays` (see `feeding.Feed`), the iterator yields row indices instead of rows. The summaries of all steps are
+    summed and recorded once per call, because recording each step took a tenth of a small VAE's training time.
 
-    The loop ends early where the data end or, with `stops`, a logged value is not finite. Batches of equal shape run as
-    one program. A batch alone in its shape (the last of an epoch) runs without XLA: compiling does not pay for one step
-    an epoch.
+    The loop ends early if the data run out or, with `stops`, a logged value is not finite. Batches of equal shape run
+    as one program. A batch with a shape of its own (the last of an epoch) runs without XLA, because compiling is not
+    worth it for one step per epoch.
 
     Args:
-        step, record: functions, see above.
+        step: function of a batch that returns a summary, a float32 tensor.
+        record: function of the sum of all summaries that returns the logs.
         summary_shape: shape of a summary.
-        steps: int, the largest limit: the places of the stack of batches.
-        jit_compile: bool, compile by XLA.
-        stops: bool.
+        steps: int, maximum value of `limit`, and the size of the stack of batches.
+        jit_compile: bool, whether to compile with XLA.
+        stops: bool, whether to stop once a logged value is not finite.
 
     Raises:
-        tf.errors.OutOfRangeError: if the iterator has no more batches.
+        tf.errors.OutOfRangeError: by the returned function, if the iterator has no more batches.
     """
 
     def rows(batch, arrays):
         if arrays is None:
             return batch
-        batches = batch if isinstance(batch, tuple) else (batch,)  # a tuple where a step takes several
+        batches = batch if isinstance(batch, tuple) else (batch,)  # a tuple if a step takes several batches
         gathered = tuple(feeding.gather(arrays, numbers) for numbers in batches)
         return gathered if isinstance(batch, tuple) else gathered[0]
 
@@ -133,10 +133,10 @@ def make_loop(step, record, summary_shape, steps, jit_compile, stops=True):
 
 
 def _pull(iterator, first, places, most):
-    """`first` and the up to `most - 1` batches of equal shape after it, stacked; their number; the batch after them.
+    """Stacks `first` and up to `most - 1` following batches of equal shape; returns stack, count and rest.
 
-    All `places` are filled, with the first batch again where there is no other, so that the shape, and with it the
-    compiled program, is always the same. The batch after them, an `Optional`, is empty once `most` are there.
+    The stack always has `places` entries, padded with the first batch, so that its shape and the compiled program never
+    change. The rest is an `Optional` with the next batch, empty once `most` batches are stacked.
     """
     leaves = _present(first)
     arrays = [tf.TensorArray(leaf.dtype, size=places, element_shape=leaf.shape).write(0, leaf) for leaf in leaves]
@@ -169,7 +169,7 @@ def _pull(iterator, first, places, most):
 
 
 def _present(batch):
-    """The tensors of a batch, or their specs, without what is absent."""
+    """Returns the tensors of a batch, or their specs, without absent parts."""
     return [leaf for leaf in keras.tree.flatten(batch) if leaf is not None and not isinstance(leaf, tf.NoneTensorSpec)]
 
 

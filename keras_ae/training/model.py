@@ -1,6 +1,6 @@
-"""The package's only training step, `compile` and `fit`.
+"""The training step, `compile` and `fit` that all models share.
 
-A model states its objectives: who minimises which terms over which networks. `ObjectiveModel` does the rest, once.
+A model declares its objectives: which networks minimise which loss terms. `ObjectiveModel` does the rest.
 """
 
 import contextlib
@@ -19,30 +19,30 @@ from keras_ae.utils import validation
 
 
 class ObjectiveModel(keras.Model):
-    """A Keras model that is trained by one or several objectives, each with its own optimizer.
+    """A Keras model trained on one or more objectives, each with its own optimizer.
 
-    In a training step every objective moves once (or `steps` times), in the order of `objectives()`:
+    A training step updates each objective once (or `steps` times), in the order of `objectives()`:
 
         loss = sum_t weight_t mean_b(sample_weight_b term_t[b]) + regularisers of the objective's networks
 
-    Terms are logged without their weights, as `sum(sample_weight term) / sum(sample_weight)` over the epoch. `loss` is
-    that of the last objective, which also owns `self.optimizer`. Constructor arguments are recorded as passed, so a
-    subclass needs no `get_config`.
+    Each term is logged unweighted, as `sum(sample_weight term) / sum(sample_weight)` over the epoch. `loss` is the loss
+    of the last objective, which also owns `self.optimizer`. Constructor arguments are recorded as passed, so subclasses
+    do not need a `get_config`.
 
-    A subclass declares `terms`, the names of all logged terms, and overrides `objectives`. It may override
+    A subclass declares `terms`, the names of all logged terms, and overrides `objectives`. It may also override
 
-    - `y_role`, what y is: see `keras_ae.training.roles`;
-    - `shared_pass`, what several objectives compute alike;
-    - `after_step`, what is not gradient descent.
+    - `y_role`: what y means to the model, see `keras_ae.training.roles`;
+    - `shared_pass`: computation that several objectives share;
+    - `after_step`: updates that are not gradient descent.
 
-    While an objective moves, all networks are called in training mode, its opponents' too. But a move changes the
-    moving statistics of its own networks only.
+    All networks are called in training mode during an objective's update, including its opponents' networks. An update
+    only changes the moving statistics of the objective's own networks.
 
-    With `use_ema=True`, an optimizer keeps averages of the weights that it moves. `fit` trains the weights themselves;
-    `evaluate`, validation, `predict`, `encode` and the other methods, and the export, use the averages.
+    An optimizer with `use_ema=True` keeps moving averages of the weights it trains. `fit` trains the raw weights.
+    `evaluate`, validation, `predict`, `encode` and the other methods, and exported models use the averages.
 
     Args:
-        seed: int or None, of all randomness in training.
+        seed: int or None, seed for all randomness in training.
 
     Example:
 
@@ -82,42 +82,45 @@ class ObjectiveModel(keras.Model):
         self.requested_steps, self._in_training = 1, False
         self.players_of_terms, self.test_setting = {}, fitting.TestSetting(1, False)
 
-    # What subclasses say
+    # For subclasses to override
 
     def objectives(self):
-        """`{name: Objective}` in the order of play; the last one owns `loss` and `self.optimizer`."""
+        """Returns `{name: Objective}` in update order; the last one owns `loss` and `self.optimizer`."""
         raise NotImplementedError(f"{type(self).__name__} must say who minimises what: override objectives().")
 
     def shared_pass(self, x, y, training):
-        """Hook: what several objectives compute alike, once a step.
+        """Hook: runs computation that several objectives share, once per step.
 
-        Each objective's `terms` receives the result as its fourth argument. The gradient of every objective reaches
-        its networks through it, at the weights from before the step's first move.
+        The result is passed to each objective's `terms` as the fourth argument. Every objective's gradient flows
+        through it, evaluated at the weights from before the step's first update.
         """
 
     def after_step(self, terms):
-        """Hook, after the last move of a training step: what is not gradient descent, such as BEGAN's k.
+        """Hook: runs after the last update of a training step, for updates that are not gradient descent (BEGAN's k).
 
         Args:
             terms: `{name: tensor}`, all terms of the step, as the objectives returned them.
         """
 
     def check_x(self, x, name="x"):
-        """Hook: raises a `ValueError` where rows x, all of them or a first batch, do not suit the model."""
+        """Hook: raises a `ValueError` if x, either all rows or the first batch, is invalid for the model."""
 
     def call_on(self, x, y):
-        """Hook: calls the model on what `fit` received, so that its networks are built; y may be None."""
+        """Hook: calls the model on data passed to `fit`, to build its networks; y may be None."""
         return self(x)
 
     @property
     def shares_pass(self):
-        """Whether the class has a `shared_pass`."""
+        """Whether the class overrides `shared_pass`."""
         return type(self).shared_pass is not ObjectiveModel.shared_pass
 
     # Randomness
 
     def next_seed(self):
-        """A fresh stateless seed, int32 `(2,)`; other numbers on every replica, and restored with the weights."""
+        """Returns a new stateless seed, int32 `(2,)`.
+
+        It differs between replicas. The generator's state is restored with the weights.
+        """
         seed = tf.cast(self.seed_generator.next(), tf.int32)
         if tf.distribute.in_cross_replica_context() or self.distribute_strategy.num_replicas_in_sync == 1:
             return seed
@@ -125,7 +128,7 @@ class ObjectiveModel(keras.Model):
         return tf.random.experimental.stateless_fold_in(seed, replica)
 
     def seed_states(self):
-        """The variables that hold the state of all random numbers, those of users' layers too."""
+        """Returns the variables that hold the random state, including that of user-supplied layers."""
         return [variable for variable in self.variables if variable.name == "seed_generator_state"]
 
     # Compile
@@ -143,20 +146,21 @@ class ObjectiveModel(keras.Model):
         """Configures training.
 
         Args:
-            optimizer: name or instance, or `{objective name: name or instance}`. An instance is used itself where there
-                is one objective. Several objectives get a copy each, as the names `model.optimizers` list.
-            metrics: list of Keras metrics of what the model predicts: of reconstructions against their targets, or of
-                class probabilities against labels. They cost a forward pass a step.
-            jit_compile: bool or "auto": XLA where it makes training faster (networks without convolutions, and GPUs).
-            steps_per_execution: int, or "auto": up to 32 steps in one call, as memory and the epoch's length allow.
-                A callback that acts on batches makes it 1. With several replicas it is always 1.
+            optimizer: name or instance, or `{objective name: name or instance}`. With one objective, an instance is
+                used directly. With several, each objective gets its own copy; see `model.optimizers`.
+            metrics: list of Keras metrics on the model's predictions: reconstructions against their targets, or
+                class probabilities against labels. They add one forward pass per step.
+            jit_compile: bool or "auto", which uses XLA where it speeds up training (networks without convolutions, or
+                any network on a GPU).
+            steps_per_execution: int or "auto", which runs up to 32 steps per call, depending on memory and the length
+                of the epoch. A callback that acts on batches forces 1, and so do multiple replicas.
             run_eagerly: bool, for debugging.
-            auto_scale_loss: bool, scale the loss under the policy `mixed_float16`.
+            auto_scale_loss: bool, whether to scale the loss under the `mixed_float16` policy.
 
         Raises:
-            ValueError: if the names of the optimizers are not those of the objectives, an objective has no networks, an
-                optimizer would overwrite weights with their averages, or a network was made outside of the scope of
-                the model's distribution strategy.
+            ValueError: if the optimizer names do not match the objectives, an objective has no networks, an optimizer
+                would overwrite weights with their averages, or a network was created outside the scope of the model's
+                distribution strategy.
         """
         distribute.check_scope(self.distribute_strategy, self.variables)
         players = self.objectives()
@@ -164,7 +168,7 @@ class ObjectiveModel(keras.Model):
             check(name, player)
         with self.distribute_strategy.scope():
             self.optimizers = self._make_optimizers(optimizer, players, auto_scale_loss)
-            # float32 whatever the policy: a sum over an epoch overflows float16.
+            # float32 under any dtype policy: a sum over an epoch overflows float16.
             self._trackers = types.MappingProxyType(
                 {name: keras.metrics.Mean(name=name, dtype="float32") for name in ("loss", *self.terms)}
             )
@@ -175,7 +179,8 @@ class ObjectiveModel(keras.Model):
         xla = jit_compile
         if xla == "auto":
             xla = one_device and loop.xla_pays(self._flatten_layers())
-        # With several replicas Keras's loop of steps fails, "You must feed a value for placeholder": Keras issue 19246.
+        # With several replicas Keras's multi-step loop fails with "You must feed a value for placeholder" (Keras issue
+        # 19246).
         by_step = not one_device and (not run_eagerly or steps_per_execution == "auto")
         self.requested_steps = 1 if by_step else steps_per_execution
         super().compile(
@@ -194,7 +199,7 @@ class ObjectiveModel(keras.Model):
                 "auto_scale_loss": auto_scale_loss,
             }
         )
-        vars(self).pop("_compiled_methods", None)  # they may use the averages of the former optimizers
+        vars(self).pop("_compiled_methods", None)  # they may use the previous optimizers' averages
         self.build_if_possible()
 
     def _make_optimizers(self, optimizer, players, auto_scale_loss):
@@ -224,10 +229,10 @@ class ObjectiveModel(keras.Model):
         return made
 
     def _can_use(self, optimizer, player):
-        """Whether the instance itself can train the objective, rather than a copy.
+        """Whether the optimizer instance can train the objective directly, without being copied.
 
-        One that is built knows the variables of an earlier `compile`; these may have been frozen since. One that was
-        made outside of the strategy's scope would count every replica's step.
+        A built optimizer holds the variables of an earlier `compile`, some of which may have been frozen since. An
+        optimizer created outside the strategy's scope would count every replica's step.
         """
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         if not self.distribute_strategy.extended.variable_created_in_scope(inner._iterations.value):
@@ -237,12 +242,12 @@ class ObjectiveModel(keras.Model):
 
     @property
     def looks_at_batches(self):
-        """Whether a step has to be a call of its own: a step of the subclass's own, or metrics."""
+        """Whether each step needs its own call, because the subclass overrides `train_step` or metrics were given."""
         return type(self).train_step is not ObjectiveModel.train_step or bool(self._measures)
 
     @property
     def may_lose_xla(self):
-        """Whether XLA was chosen by `compile` itself, so that training may go on without it."""
+        """Whether XLA was chosen automatically, so that training may fall back to running without it."""
         return self._compile_arguments["jit_compile"] == "auto"
 
     @property
@@ -252,10 +257,10 @@ class ObjectiveModel(keras.Model):
     # Averages of weights
 
     def averages(self, objective):
-        """The moving averages of an objective's weights, `{variable's path: tensor}`.
+        """Returns the moving averages of an objective's weights, `{variable path: tensor}`.
 
         Raises:
-            ValueError: if its optimizer keeps none, or has not taken a step yet.
+            ValueError: if its optimizer keeps no averages, or has not taken a step yet.
         """
         found = average(self.optimizers[objective]) if self.compiled and objective in self.optimizers else []
         if not found:
@@ -266,12 +271,12 @@ class ObjectiveModel(keras.Model):
 
     @property
     def has_averages(self):
-        """Whether an optimizer keeps averages of weights, and has taken a step."""
+        """Whether any optimizer keeps weight averages and has taken a step."""
         return self.compiled and any(average(optimizer) for optimizer in self.optimizers.values())
 
     @contextlib.contextmanager
     def averaged(self):
-        """Within this context, the networks use the averages of their weights where an optimizer keeps them."""
+        """Context in which networks use their averaged weights, where an optimizer keeps them."""
         if self._in_training or not self.compiled:
             yield
             return
@@ -297,7 +302,7 @@ class ObjectiveModel(keras.Model):
         return all(network.built for player in self.objectives().values() for network in player.networks)
 
     def require_built(self):
-        """Raises a `ValueError` unless every network is built, as saving, sampling and export need."""
+        """Raises a `ValueError` unless every network is built, which saving, sampling and export require."""
         self.build_if_possible()
         if not self.built:
             raise ValueError(
@@ -306,7 +311,7 @@ class ObjectiveModel(keras.Model):
             )
 
     def build_if_possible(self):
-        """Builds the model and its optimizers' slots, unless a user's network still waits for its first batch."""
+        """Builds the model and its optimizers' slots, unless a network cannot be built before its first batch."""
         if not self._networks_built():
             return
         if not self.built:
@@ -319,16 +324,16 @@ class ObjectiveModel(keras.Model):
     # Steps
 
     def train_step(self, data):
-        """One training step on a batch; returns the log. An override is called by `fit`, once a batch."""
+        """Runs one training step on a batch and returns the logs; if overridden, `fit` calls it once per batch."""
         return self._record(self._train(data))
 
     def test_step(self, data):
-        """The log of a batch, without training."""
+        """Returns the logs for a batch, without training."""
         return self._record(self._test(data))
 
     def _train(self, data):
         batches = data if self.moves > 1 else (data,)
-        self._in_training = True  # while the graph is made
+        self._in_training = True  # while the graph is traced
         try:
             play, terms, loss, self.players_of_terms = step.train(self, batches)
         finally:
@@ -341,7 +346,7 @@ class ObjectiveModel(keras.Model):
             return self._summary(play, terms, loss)
 
     def _summary(self, play, terms, loss):
-        """What a step adds to the log: `(1 + T, 2)` float32, a sum and its weight for the loss and for every term."""
+        """Returns a step's summary, `(1 + T, 2)` float32: a sum and its weight for the loss and for each term."""
         if set(terms) != set(self.terms):
             raise ValueError(
                 f"{type(self).__name__} declares the terms {list(self.terms)}; its objectives returned {list(terms)}."
@@ -364,7 +369,7 @@ class ObjectiveModel(keras.Model):
         return tf.convert_to_tensor(sums)
 
     def _measure(self, play):
-        """Updates the metrics that `compile` was given."""
+        """Updates the metrics passed to `compile`."""
         if not self._measures:
             return
         truth, prediction, counts = self.prediction(play.x, play.y)
@@ -373,37 +378,37 @@ class ObjectiveModel(keras.Model):
             metric.update_state(truth, prediction, sample_weight=weight)
 
     def prediction(self, x, y):
-        """Hook: what metrics compare, `(truth, prediction, weights of rows or None)`."""
+        """Hook: returns what metrics compare, `(truth, prediction, row weights or None)`."""
         raise ValueError(f"metrics: {type(self).__name__} predicts nothing that a metric could compare.")
 
     def _record(self, summary):
-        """Adds one or several steps' summaries to the log, and returns the log."""
+        """Adds the summary of one or more steps to the logs, and returns the logs."""
         for i, tracker in enumerate(self._trackers.values()):
             total, weight = summary[i, 0], summary[i, 1]
             tracker.update_state(tf.math.divide_no_nan(total, weight), sample_weight=weight)
         results = self.get_metrics_result()
         if distribute.spans_workers(self.distribute_strategy):
-            # Keras reduces the workers' results along axis 0, which a scalar does not have.
+            # Keras reduces the workers' results along axis 0, and a scalar has no axes.
             return {name: tf.reshape(value, [1]) for name, value in results.items()}
         return results
 
-    # Functions of an iterator
+    # Compiled steps
 
     def make_train_function(self, force=False):
-        """A function of an iterator, arrays or None, and a limit: runs up to `limit` steps; the log, and how many."""
+        """Returns `(iterator, arrays or None, limit) -> (logs, steps run)`, which trains for up to `limit` steps."""
         if self.train_function is None or force:
             places = self.steps_per_execution
             self.train_function = fitting.function(self, self.train_step, self._train, places, stops=True)
         return self.train_function
 
     def make_test_function(self, force=False):
-        """As `make_train_function`, without training."""
+        """Like `make_train_function`, without training."""
         if self.test_function is None or force:
             places = self.test_setting.places
             self.test_function = fitting.function(self, self.test_step, self._test, places, stops=False)
         return self.test_function
 
-    # Entries
+    # Training, evaluation and prediction
 
     def fit(
         self,
@@ -426,19 +431,20 @@ class ObjectiveModel(keras.Model):
     ):
         """Trains the model; arguments as in `keras.Model.fit`.
 
-        x is an array, a list, a tensor, a pandas table, a SciPy sparse matrix, a `tf.data.Dataset`, a `PyDataset` or a
-        generator of batches. Arrays are checked whole, others by their first batch. The order of arrays follows from
-        the model's seed, so a run that was saved and loaded goes through its data as if it had never stopped.
+        x can be an array, list, tensor, pandas DataFrame, SciPy sparse matrix, `tf.data.Dataset`, `PyDataset` or
+        generator of batches. Arrays are validated in full, other sources on their first batch. Arrays are shuffled with
+        the model's seed, so a saved and reloaded run sees its data in the same order as an uninterrupted one.
 
-        With an objective of n steps, a training step takes n batches, an epoch has `batches // n` steps, at least 1,
+        If an objective has n steps, each training step uses n batches, an epoch has `batches // n` steps (at least 1),
         and `steps_per_epoch` counts training steps.
 
         Returns:
             a `keras.callbacks.History`.
 
         Raises:
-            ValueError: if the data do not suit the model; says what was expected, what came, and what to do.
-            FloatingPointError: if a term becomes NaN or infinite, naming the step, the objective and the term.
+            ValueError: if the data are invalid for the model; the message gives what was expected, what was received
+                and how to fix it.
+            FloatingPointError: if a term becomes NaN or infinite; the message names the step, objective and term.
         """
         self._assert_compile_called("fit")
         distribute.check_scope(self.distribute_strategy, self.variables)
@@ -476,7 +482,7 @@ class ObjectiveModel(keras.Model):
         callbacks=None,
         return_dict=False,
     ):
-        """The loss and the terms on given data; arguments as in `keras.Model.evaluate`, data as in `fit`."""
+        """Computes the loss and the terms on data; arguments as in `keras.Model.evaluate`, data as in `fit`."""
         self._assert_compile_called("evaluate")
         feed = self._open(x, y, sample_weight, batch_size, False)
         container = self._callbacks(callbacks, verbose, 1, steps or feed.steps)
@@ -484,7 +490,7 @@ class ObjectiveModel(keras.Model):
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
-        """One training step on one batch, which every move sees; arguments as in `keras.Model.train_on_batch`."""
+        """Runs one training step, using this batch for every update; arguments as in `keras.Model.train_on_batch`."""
         self._assert_compile_called("train_on_batch")
         batch = self._batch(x, y, sample_weight, class_weight, training=True)
         self.reset_metrics()
@@ -493,7 +499,7 @@ class ObjectiveModel(keras.Model):
         return self._returned(logs, return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
-        """The loss and the terms of one batch; arguments as in `keras.Model.test_on_batch`."""
+        """Computes the loss and the terms of one batch; arguments as in `keras.Model.test_on_batch`."""
         self._assert_compile_called("test_on_batch")
         batch = self._batch(x, y, sample_weight, None, training=False)
         self.reset_metrics()
@@ -505,7 +511,7 @@ class ObjectiveModel(keras.Model):
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-        """`self(x)` in batches; arguments as in `keras.Model.predict`, x as in `fit`."""
+        """Computes `self(x)` in batches; arguments as in `keras.Model.predict`, x as in `fit`."""
         if not rows_of.is_source(x):
             x = rows_of.to_rows("x", x)
             self.check_x(x)
@@ -516,8 +522,8 @@ class ObjectiveModel(keras.Model):
             x = feeding.dense_batches(x, args[0] or 32)
             args = (None, *args[1:])
         if self.has_averages:
-            self.predict_function = None  # it may hold the weights themselves
-        places, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll an execution's steps
+            self.predict_function = None  # it may have been traced with the raw weights
+        places, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll the steps of an execution
         try:
             return super().predict(x, *args)
         finally:
@@ -527,10 +533,10 @@ class ObjectiveModel(keras.Model):
         with self.averaged():
             return super().predict_step(data)
 
-    # The door
+    # Input data
 
     def _open(self, x, y, sample_weight, batch_size, training, **options):
-        """The `Feed` for what an entry received, checked; builds the model where a network waits for data."""
+        """Returns the validated `Feed` for the user's data; builds the model if its networks still need data for it."""
         batch_size = None if batch_size is None else validation.positive_int("batch_size", batch_size)
         feed = feeding.open_feed(x, y, sample_weight, role=self.y_role, batch_size=batch_size, **options)
         self._accept(feed.first, training)
@@ -543,7 +549,7 @@ class ObjectiveModel(keras.Model):
         return feeding.tensors(columns)
 
     def _accept(self, columns, training):
-        """Raises a `ValueError` where rows do not suit; builds the model from them if it is not built."""
+        """Raises a `ValueError` if the rows are invalid for the model; builds the model from them if needed."""
         x, y, sample_weight = columns
         self.check_x(x)
         self.y_role.check(self, x, y, training)
@@ -585,10 +591,10 @@ class ObjectiveModel(keras.Model):
         self.compile(optimizers, metrics=metrics, **config)
 
     def save(self, filepath, overwrite=True, **kwargs):
-        """Saves networks, optimizers and randomness to a `.keras` file, atomically.
+        """Saves networks, optimizers and random state to a `.keras` file, atomically.
 
         Raises:
-            ValueError: if the path does not end in `.keras`, or an argument cannot be restored from a file.
+            ValueError: if the path does not end in `.keras`, or a constructor argument cannot be restored from a file.
             FileNotFoundError: if the folder does not exist.
             FileExistsError: if the file exists and `overwrite` is False.
         """
@@ -598,25 +604,25 @@ class ObjectiveModel(keras.Model):
             super().save(str(beside), **kwargs)
 
     def save_weights(self, filepath, overwrite=True, **kwargs):
-        """Saves weights, optimizers and randomness to a `.weights.h5` file, atomically; raises as `save`."""
+        """Saves weights, optimizers and random state to a `.weights.h5` file, atomically; raises as `save` does."""
         self.require_built()
         with saving.replacing(filepath, ".weights.h5", overwrite) as beside:
             super().save_weights(str(beside), **kwargs)
 
     def load_weights(self, filepath, *args, **kwargs):
-        """Restores what `save_weights` saved; arguments as in `keras.Model.load_weights`."""
+        """Loads a file written by `save_weights`; arguments as in `keras.Model.load_weights`."""
         self.build_if_possible()
         super().load_weights(filepath, *args, **kwargs)
 
     def export(self, filepath, **kwargs):
-        """Writes a SavedModel to `filepath` itself, with the endpoints of `keras_ae.export`.
+        """Writes a SavedModel directly to `filepath`, with the same endpoints as `keras_ae.export`.
 
         Args:
             filepath: path of a folder that does not exist yet.
             **kwargs: as in `keras_ae.export`.
 
         Raises:
-            ValueError: as `keras_ae.export`.
+            ValueError: as in `keras_ae.export`.
             FileExistsError: if the folder exists.
         """
         from keras_ae import serving
@@ -633,7 +639,8 @@ class ObjectiveModel(keras.Model):
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
-        # Keras saves seed generators nowhere; without them a resumed run draws other noise and other dropout masks.
+        # Keras does not save seed generators. Without their state, a resumed run draws different noise and dropout
+        # masks.
         for i, state in enumerate(self.seed_states()):
             store[f"seed_state_{i}"] = keras.ops.convert_to_numpy(state)
 
@@ -646,7 +653,7 @@ class ObjectiveModel(keras.Model):
 
 
 def _metric(metric):
-    """The Keras metric for an instance, a function or a name, which the log then shows."""
+    """Returns the Keras metric for an instance, function or name, named as it should appear in the logs."""
     if isinstance(metric, keras.metrics.Metric):
         return metric
     found = keras.metrics.get(metric)

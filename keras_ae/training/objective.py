@@ -1,4 +1,4 @@
-"""Who minimises what: the players of a model's game, and their losses."""
+"""Objectives: which networks minimise which loss terms, and the resulting losses."""
 
 from collections import namedtuple
 
@@ -8,21 +8,22 @@ import tensorflow as tf
 from keras_ae.utils import validation
 
 Objective = namedtuple("Objective", "terms networks weights steps", defaults=({}, 1))
-Objective.__doc__ = """One player of a model's game: `networks` minimise the weighted sum of `terms`.
+Objective.__doc__ = """One objective of a model: `networks` minimise the weighted sum of `terms`.
 
 Attributes:
-    terms: function `(x, y, training) -> {name: tensor}`. Each tensor has one of three forms: one value a row, `(B,)`,
-        already summed over the event; a pair of such a tensor and the weight of each row in its mean, `(B,)`, such as
-        0 where a label is not known; or a scalar for the whole batch (MMD, batch-mean sparsity), which ignores
-        `sample_weight`. In a model that overrides `shared_pass`, the function takes its result as a fourth argument.
-    networks: list of Keras layers whose trainable variables this objective moves. Their regularisers join its loss.
-    weights: `{term name: float or scalar variable}`; 1 where absent.
-    steps: int, moves of this objective in one training step. Each move sees a batch of its own.
+    terms: function `(x, y, training) -> {name: tensor}`. Each tensor has one of three forms: one value per row, `(B,)`,
+        already summed over the event; a pair of such a tensor and per-row weights for its mean, `(B,)`, for example 0
+        for rows without a label; or a scalar for the whole batch (MMD, batch-mean sparsity), which ignores
+        `sample_weight`. If the model overrides `shared_pass`, the function receives its result as a fourth argument.
+    networks: list of Keras layers whose trainable variables this objective updates. Their regularisers are added to
+        its loss.
+    weights: `{term name: float or scalar variable}`; missing terms have weight 1.
+    steps: int, updates of this objective per training step. Each update uses a different batch.
 """
 
 
 def check(name, objective):
-    """Raises a `ValueError` unless the objective has networks and a whole number of steps."""
+    """Raises a `ValueError` unless the objective has networks and a positive integer number of steps."""
     if not objective.networks:
         raise ValueError(
             f"objectives: {name!r} has no networks, so nothing would be trained. List the Keras layers that it moves."
@@ -34,7 +35,7 @@ def check(name, objective):
 
 
 def loss_of(objective, terms, sample_weight):
-    """The objective's weighted sum of its terms' batch means, plus its networks' regularisers: a float32 scalar.
+    """Computes the weighted sum of the terms' batch means plus the networks' regularisers: a float32 scalar.
 
     loss = sum_t weight_t mean_b(sample_weight_b term_t[b]) + regularisers
     """
@@ -52,24 +53,24 @@ def loss_of(objective, terms, sample_weight):
 
 
 def _regularisers(objective):
-    """What `add_loss` and regularisers ask of the networks; a layer that several of them share counts once."""
+    """Returns the losses from `add_loss` and regularisers of the networks; a shared layer counts once."""
     layers = {id(layer): layer for network in objective.networks for layer in network._flatten_layers()}
     added = [loss for layer in layers.values() for loss in layer._get_own_losses()]
     return added + [v.regularizer(v) for v in trainable_variables(objective) if v.regularizer is not None]
 
 
 def with_counts(term):
-    """A term's values, and the weight of each row in its mean; None where all rows count alike."""
+    """Returns a term's values and the per-row weights of its mean, None if all rows count equally."""
     return term if isinstance(term, tuple) else (term, None)
 
 
 def trainable_variables(objective):
-    """The variables that an objective moves, each once."""
+    """Returns the variables that an objective updates, each once."""
     return _unique(v for network in objective.networks for v in network.trainable_variables)
 
 
 def variables(objective):
-    """All variables of an objective's networks, each once: also the statistics of batch normalisation."""
+    """Returns all variables of an objective's networks, each once, including batch normalisation statistics."""
     return _unique(v for network in objective.networks for v in network.variables)
 
 
@@ -78,11 +79,11 @@ def _unique(variables):
 
 
 def average(optimizer):
-    """`[(variable, its moving average)]` of an optimizer with `use_ema=True` that has taken a step; otherwise []."""
+    """Returns `[(variable, moving average)]`, or [] unless the optimizer has `use_ema=True` and has taken a step."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if not (inner.use_ema and inner.built):
         return []
-    with tf.init_scope():  # also while a graph is made
+    with tf.init_scope():  # also while a graph is being traced
         if not int(inner._iterations):
             return []
     pairs = zip(inner._trainable_variables, inner._model_variables_moving_average, strict=True)

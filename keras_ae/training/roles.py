@@ -1,7 +1,8 @@
-"""What y is to a model: its target, its condition, a label of some rows, or another row. A class states it once.
+"""Roles of y in a model: its target, its condition, a label for some rows, or another row. A model class declares one.
 
-A role checks y, turns it into the form that training uses, and says which rows a step can learn from. Everything else
-follows from it: whether `encode` and its siblings take y beside x, one-hot rows, the served input `condition`.
+A role validates y, converts it to the form used in training, and returns the mask of rows that a step can learn from.
+It also decides whether `encode` and the other methods take y, how labels are one-hot encoded, and whether exported
+models have the input `condition`.
 """
 
 import math
@@ -13,42 +14,42 @@ from keras_ae.utils import validation
 
 
 class Role:
-    """Base of the roles, and the role of models that have no use for y.
+    """Base class for roles, and the role of models that do not use y.
 
     Attributes:
-        conditional: bool, whether the model's methods take y beside x and z.
-        num_classes: int where y are labels, else None.
+        conditional: bool, whether the model's methods take y in addition to x or z.
+        num_classes: int if y holds labels, else None.
     """
 
     conditional = False
     num_classes = None
 
     def standard(self, y):
-        """y as training sees it, for arrays and for tensors of a data set; None stays None."""
+        """Converts y, an array or a tensor of a data set, to the form used in training; None stays None."""
         return y
 
     def check(self, model, x, y, training=False):
-        """Raises a `ValueError` where y, for `fit` (`training`) or `evaluate`, does not suit x and the model."""
+        """Raises a `ValueError` if y is invalid for x and the model, in `fit` (`training`) or `evaluate`."""
         if y is not None:
             raise ValueError(f"y: {type(model).__name__} has no use for y. Leave it out.")
 
     def row_mask(self, model, x, y):
-        """Which rows of a batch a step can learn from: bool `(B,)`, or one bool for all of them.
+        """Returns the mask of rows that a step can learn from: bool `(B,)`, or one bool for all rows.
 
-        The others make the logged loss NaN, which stops training. A data set is checked by its first batch alone, and
-        a ReLU may turn NaN into a finite number before it reaches a term.
+        Any other row makes the logged loss NaN, which stops training. This is needed because only the first batch of a
+        data set is validated, and a ReLU may turn NaN into a finite number before it reaches a term.
         """
         return tf.constant(True)
 
     def class_weights(self, y, class_weight):
-        """The weight of each row by its label, `(B,)` float32."""
+        """Returns the weight of each row from its label, `(B,)` float32."""
         raise ValueError(
             "class_weight: this model has no integer labels. Give sample_weight, one number for each row, instead."
         )
 
 
 class Target(Role):
-    """y is what the model reconstructs, of the decoder's shape; absent, x itself."""
+    """y is the reconstruction target, with the decoder's output shape; defaults to x."""
 
     def check(self, model, x, y, training=False):
         shape = model.target_shape
@@ -63,7 +64,7 @@ class Target(Role):
         if y.shape[0] != x.shape[0]:
             raise ValueError(f"y: expected a row for each of the {x.shape[0]} rows of x; received {y.shape[0]}.")
         if model.event_shape == shape and tuple(y.shape) != tuple(x.shape):
-            shape = tuple(x.shape[1:])  # of any length, but of one
+            shape = tuple(x.shape[1:])  # variable length, but the same for x and y
         if shape is not None and not validation.fits(tuple(y.shape[1:]), shape):
             raise ValueError(
                 f"y: {type(model).__name__} takes no labels. Expected the target, rows of shape {shape}; received "
@@ -73,16 +74,16 @@ class Target(Role):
         model.check_target(y, name="y")
 
     def row_mask(self, model, x, y):
-        if y is None:  # NaN in x shows in the terms, without another look at it: x is the target
+        if y is None:  # x is the target, so NaN in x already shows in the terms
             return tf.constant(True)
         return finite(x) & model.valid_target(y)
 
 
 class AnotherRow(Role):
-    """y is another row of the data, of x's shape: the one before, or a neighbour; absent, x itself.
+    """y is another row of the data with x's shape, such as the previous row or a neighbour; defaults to x.
 
     Args:
-        name: what the row is, for messages.
+        name: what the row is called in error messages.
     """
 
     def __init__(self, name):
@@ -104,19 +105,19 @@ class AnotherRow(Role):
 
 
 class Condition(Role):
-    """y is given with every row: labels, attributes, or the part of an image that is seen.
+    """y is a condition for every row: labels, attributes, or the visible part of an image.
 
     Args:
-        num_classes: int for integer labels, 0 to num_classes - 1, which the networks receive as one-hot rows; None for
-            numbers, which they receive as they are.
-        classes: list of str, the labels' names, so that y may hold names; None where labels are integers alone.
+        num_classes: int for integer labels, 0 to num_classes - 1, which the networks receive one-hot encoded; None for
+            numeric conditions, which they receive unchanged.
+        classes: list of str, class names, which y may then hold instead of integers; None for integer labels only.
 
     Raises:
-        ValueError: if there are not `num_classes` different names.
+        ValueError: if there are not `num_classes` distinct names.
     """
 
     conditional = True
-    unknown = None  # the label that stands for none
+    unknown = None  # the label that means "no label"
 
     def __init__(self, num_classes=None, classes=None):
         if num_classes is not None or classes is not None:
@@ -126,7 +127,7 @@ class Condition(Role):
         self.num_classes, self.classes = num_classes, None if classes is None else [*map(str, classes)]
 
     def standard(self, y):
-        """Labels as integers `(B,)`: from names, from one-hot rows, or as they are; numbers as they are."""
+        """Converts class names or one-hot rows to integer labels `(B,)`; integer labels and numbers stay unchanged."""
         if y is None or not self.num_classes:
             return y
         if tf.is_tensor(y):
@@ -145,7 +146,7 @@ class Condition(Role):
             if self.classes is None:
                 raise ValueError(_NO_NAMES)
             same = tf.reshape(y, [-1, 1]) == tf.constant(self.classes)
-            # A name that does not exist becomes the label after the last, which training stops at.
+            # An unknown name becomes the label num_classes, which is out of range and stops training.
             return tf.where(tf.reduce_any(same, 1), tf.argmax(tf.cast(same, tf.int32), 1), self.num_classes)
         if y.shape.rank == 2 and y.shape[1] == self.num_classes > 1:
             return tf.where(tf.reduce_any(y != 0, 1), tf.argmax(y, 1), -1)
@@ -168,7 +169,7 @@ class Condition(Role):
         self.check_given(model, x.shape[0], y)
 
     def check_given(self, model, rows, y):
-        """Raises a `ValueError` unless y is a condition for each of the rows that a public method was given."""
+        """Raises a `ValueError` unless y has a valid condition for each row passed to a public method."""
         if y is None:
             raise ValueError(f"y: {type(model).__name__} is conditional. Give a condition for each row.")
         if not y.shape or y.shape[0] != rows:
@@ -184,14 +185,14 @@ class Condition(Role):
             )
 
     def row_mask(self, model, x, y):
-        return self.valid(y)  # NaN in x shows in the terms, whose target it is
+        return self.valid(y)  # x is the target, so NaN in x shows in the terms
 
     def valid(self, y):
-        """Which rows of y are a condition: bool `(B,)`."""
+        """Row mask of valid conditions in y: bool `(B,)`."""
         return exists(y, self.num_classes, self.unknown) if self.num_classes else finite(y)
 
     def for_networks(self, y):
-        """What the networks receive for y: float32 `(B, ...)`."""
+        """Converts y to the networks' input: float32 `(B, ...)`."""
         return one_hot(y, self.num_classes) if self.num_classes else tf.cast(y, tf.float32)
 
     def class_weights(self, y, class_weight):
@@ -200,7 +201,7 @@ class Condition(Role):
         wrong = set(class_weight) - set(range(self.num_classes))
         if wrong:
             raise ValueError(f"class_weight: expected labels 0 to {self.num_classes - 1}; received {sorted(wrong)}.")
-        # Rows without a label, -1, look up the last place.
+        # Rows without a label, -1, index the last entry.
         table = np.float32([class_weight.get(label, 1.0) for label in range(self.num_classes)] + [1.0])
         if tf.is_tensor(y):
             y = tf.cast(y, tf.int64)
@@ -210,9 +211,9 @@ class Condition(Role):
 
 
 class PartialLabel(Condition):
-    """y is the label of a row, or -1 where it is not known.
+    """y is the label of a row, or -1 if unknown.
 
-    The methods take labels that are known; `fit` and `evaluate` take both.
+    `fit` and `evaluate` accept unknown labels; the model's other methods require known ones.
     """
 
     unknown = -1
@@ -230,22 +231,22 @@ _NO_NAMES = "y: received names of classes, which this model does not know. Give 
 
 
 def finite(rows):
-    """Which rows hold finite numbers only: bool `(B,)`."""
+    """Row mask of rows with only finite values: bool `(B,)`."""
     rows = tf.cast(rows, tf.float32)
     return tf.reduce_all(tf.math.is_finite(rows), axis=tf.range(1, tf.rank(rows)))
 
 
 def one_hot(labels, num_classes, unknown=None):
-    """A one-hot row for each label, `(B, num_classes)` float32; zeros for an `unknown` one.
+    """One-hot encodes labels, `(B, num_classes)` float32; an `unknown` label gives zeros.
 
-    A label that does not exist makes NaN, because no row of numbers would be right.
+    A label out of range gives NaN, because no row of numbers would be correct.
     """
     rows = tf.one_hot(tf.cast(labels, tf.int64), num_classes)
     return tf.where(exists(labels, num_classes, unknown)[:, None], rows, math.nan)
 
 
 def exists(labels, num_classes, unknown=None):
-    """Which labels are 0 to `num_classes - 1`, or `unknown`: bool `(B,)`."""
+    """Mask of labels in 0 to `num_classes - 1`, or equal to `unknown`: bool `(B,)`."""
     labels = tf.cast(labels, tf.int64)
     found = (labels >= 0) & (labels < num_classes)
     return found if unknown is None else found | (labels == unknown)

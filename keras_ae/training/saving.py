@@ -1,4 +1,4 @@
-"""What a model's file holds: its constructor's arguments, and its optimizers whole."""
+"""Saving a model's constructor arguments and its complete optimizers."""
 
 import contextlib
 import inspect
@@ -13,29 +13,29 @@ from keras_ae.utils import files
 
 
 def arguments(cls, model, args, kwargs):
-    """The constructor's arguments by name, as passed, in a mapping that cannot change."""
+    """Returns the constructor's arguments by name, as passed, in an immutable mapping."""
     bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs).arguments
     extra = bound.pop("kwargs", {})
-    # A mapping proxy, because Keras would track, and save a second time, what it finds in a dict.
+    # A mapping proxy, because Keras would track the contents of a dict and save them a second time.
     return types.MappingProxyType(
         {name: _plain(value) for name, value in (bound | extra).items() if value is not model}
     )
 
 
 def config_of(model):
-    """The arguments of a model's constructor, serialized."""
+    """Serializes the arguments of a model's constructor."""
     config = {name: keras.saving.serialize_keras_object(value) for name, value in model._arguments.items()}
     return {"name": model.name, "dtype": keras.saving.serialize_keras_object(model.dtype_policy)} | config
 
 
 def from_config(cls, config, custom_objects=None):
-    """The inverse of `config_of`."""
+    """Creates a model from a config; the inverse of `config_of`."""
     with keras.saving.custom_object_scope(custom_objects or {}):
         return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
 
 
 def check_arguments(model):
-    """Raises a `ValueError` where an argument cannot be restored from a file, naming it and saying what to do."""
+    """Raises a `ValueError` if an argument cannot be restored from a file, naming it and how to fix it."""
     for name, value in model._arguments.items():
         if isinstance(value, keras.layers.Layer | str | int | float | bool | None | list | tuple | dict):
             continue
@@ -50,7 +50,7 @@ def check_arguments(model):
 
 @contextlib.contextmanager
 def replacing(filepath, suffix, overwrite):
-    """As `files.replacing`, for a path that has the suffix and lies in a folder that exists."""
+    """Like `files.replacing`, but requires the given suffix and an existing folder."""
     path = pathlib.Path(filepath)
     if not path.name.endswith(suffix):
         raise ValueError(f"filepath: expected a path that ends in {suffix}; received {str(filepath)!r}.")
@@ -62,13 +62,13 @@ def replacing(filepath, suffix, overwrite):
         yield beside
 
 
-# Optimizers. Their own configs leave out which variables weight decay spares.
+# Optimizers. Their configs do not record which variables are excluded from weight decay.
 
 _EXCLUDED = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
 
 
 def copy(optimizer):
-    """A copy that was never used; weight decay spares the same variables."""
+    """Returns a fresh copy of an optimizer that excludes the same variables from weight decay."""
     made = type(optimizer).from_config(optimizer.get_config())
     source, target = (getattr(each, "inner_optimizer", each) for each in (optimizer, made))
     for name in _EXCLUDED:
@@ -78,10 +78,10 @@ def copy(optimizer):
 
 
 def serialize(optimizer):
-    """An optimizer as JSON values.
+    """Serializes an optimizer to JSON values.
 
     Raises:
-        ValueError: if weight decay spares variables that were given themselves, which a file cannot name.
+        ValueError: if variables are excluded from weight decay by object, because a file cannot name them.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if getattr(inner, _EXCLUDED[0], None):
@@ -96,7 +96,7 @@ def serialize(optimizer):
 
 
 def deserialize(config):
-    """The inverse of `serialize`."""
+    """Creates an optimizer from a config; the inverse of `serialize`."""
     config = dict(config)
     pattern = config.pop("not_decayed", None)
     optimizer = keras.saving.deserialize_keras_object(config)
@@ -106,5 +106,5 @@ def deserialize(config):
 
 
 def _plain(value):
-    """NumPy's numbers and arrays as those of Python, which a file can hold."""
+    """Converts NumPy scalars and arrays to Python values, which can be saved."""
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

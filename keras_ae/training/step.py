@@ -1,4 +1,4 @@
-"""One training step: every player moves once, or several times, in turn."""
+"""One training step, which updates each objective in turn, once or several times."""
 
 import contextlib
 import functools
@@ -11,11 +11,11 @@ from keras_ae.utils import xla
 
 
 class Play:
-    """A batch in play, and what the objectives compute alike on it, once.
+    """A batch in a training step, with the computation that objectives share on it.
 
     Attributes:
         x, y, sample_weight: the batch.
-        rows: int32 scalar, its rows.
+        rows: int32 scalar, its number of rows.
     """
 
     def __init__(self, model, data):
@@ -24,11 +24,11 @@ class Play:
         self._shared, self._tape = None, None
 
     def terms(self, each, training):
-        """The terms of an objective, as `Objective.terms` returns them."""
+        """Returns the terms of an objective, as `Objective.terms` returns them."""
         return each.terms(self.x, self.y, training, *self.shared(training))
 
     def tape(self):
-        """The tape that an objective's move is recorded on: one for all moves where they share a forward pass."""
+        """Returns the gradient tape for an update; objectives with a shared forward pass use the same tape."""
         if not self.model.shares_pass:
             return tf.GradientTape()
         if self._tape is None:
@@ -37,17 +37,17 @@ class Play:
 
     @functools.cached_property
     def valid(self):
-        """Whether all rows are such that a step can learn from them: a bool scalar."""
+        """Whether a step can learn from all rows: a bool scalar."""
         return tf.reduce_all(self.model.y_role.row_mask(self.model, self.x, self.y))
 
     def fine(self, loss):
-        """Whether an update by this loss may be applied; None where replicas have to agree, and so always do it."""
+        """Whether to apply an update with this loss; None means always, as replicas cannot agree to skip one."""
         if self.model.distribute_strategy.num_replicas_in_sync > 1:
             return None
         return tf.math.is_finite(loss) & self.valid
 
     def shared(self, training):
-        """The result of the model's `shared_pass`, in a tuple; an empty one where it has none."""
+        """Returns the result of the model's `shared_pass` in a tuple, which is empty if it has none."""
         if self._shared is None and self.model.shares_pass:
             with keep_state_of(self.model.objectives().values(), self.model) if training else contextlib.nullcontext():
                 self._shared = (self.model.shared_pass(self.x, self.y, training),)
@@ -56,10 +56,10 @@ class Play:
 
 @contextlib.contextmanager
 def keep_state_of(players, model):
-    """Lets a forward pass change the state of some players' networks only, and that of random numbers.
+    """Context in which a forward pass only changes the random state and the state of the given players' networks.
 
-    All networks are called as in training. But the moving statistics of a `BatchNormalization`, or the weights that a
-    `SpectralNormalization` rescales, belong to the player that moves: an opponent's move must not change them.
+    All networks are called in training mode. However, the moving statistics of a `BatchNormalization` and the weights
+    rescaled by a `SpectralNormalization` belong to one objective, and another objective's update must not change them.
     """
     with keras.StatelessScope() as scope:
         yield
@@ -71,15 +71,15 @@ def keep_state_of(players, model):
 
 
 def move(model, name, player, play):
-    """One move of the objective `name`; returns its terms and loss."""
+    """Runs one update of the objective `name`; returns its terms and loss."""
     optimizer, variables = model.optimizers[name], objective.trainable_variables(player)
     alone = len(model.optimizers) == 1
     with play.tape() as tape:
-        play.shared(training=True)  # its state belongs to all players, so not in the scope of this one
+        play.shared(training=True)  # outside this player's scope, because its state belongs to all players
         with contextlib.nullcontext() if alone else keep_state_of([player], model):
             terms = play.terms(player, training=True)
             loss = objective.loss_of(player, terms, play.sample_weight)
-        # The optimizers add up the replicas' gradients.
+        # The optimizers sum gradients over replicas.
         scaled = optimizer.scale_loss(loss * distribute.share_of_batch(play.rows))
     gradients = tape.gradient(scaled, variables)
     _apply(optimizer, gradients, variables, play.fine(loss))
@@ -87,7 +87,7 @@ def move(model, name, player, play):
 
 
 def _apply(optimizer, gradients, variables, fine):
-    """Applies an update if `fine` holds, a bool scalar; None for always."""
+    """Applies an update if `fine`, a bool scalar, is true; None means always."""
     if fine is None or (tf.executing_eagerly() and fine):
         optimizer.apply(gradients, variables)
     elif xla.for_xla():
@@ -99,9 +99,10 @@ def _apply(optimizer, gradients, variables, fine):
 
 @contextlib.contextmanager
 def _only_if(fine, optimizer):
-    """Within this context, an optimizer's assignments leave variables as they are unless `fine` holds.
+    """Context in which an optimizer's assignments leave variables unchanged unless `fine` is true.
 
-    XLA fuses the choice into the update, at no cost; its conditional would copy all weights, at twice a step's time.
+    XLA fuses the selection into the update at no cost, whereas its conditional copies all weights and doubles the time
+    of a step.
     """
 
     def change(assign):
@@ -125,13 +126,13 @@ def _only_if(fine, optimizer):
 
 
 def train(model, batches):
-    """All moves of one training step.
+    """Runs all updates of one training step.
+
+    The number of `batches` equals the largest number of steps of any objective. An objective with s steps uses the last
+    s batches, one per update, so the last objective always sees the last batch.
 
     Returns:
         the last batch's `Play`, all terms, the last objective's loss, and `{term: its objective's name}`.
-
-    `batches` has as many as the objective with the most steps. An objective of s steps uses the last s, one a move, so
-    the last objective sees the last batch.
     """
     plays = [Play(model, data) for data in batches]
     every, players, loss = {}, {}, None
@@ -145,7 +146,7 @@ def train(model, batches):
 
 
 def measure(model, data):
-    """As `train`, without a move."""
+    """Like `train`, without updates or the mapping from terms to objectives."""
     play, every, loss = Play(model, data), {}, None
     for player in model.objectives().values():
         terms = play.terms(player, training=False)

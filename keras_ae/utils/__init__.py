@@ -1,1 +1,1 @@
-"""Helpers that several parts of the package share."""
+"""Helpers used throughout the package."""

@@ -1,4 +1,4 @@
-"""One method for tensors in a graph, arrays of any length, and data sets."""
+"""A decorator that lets a method on tensors also take arrays of any length and data sets."""
 
 import contextlib
 import functools
@@ -14,15 +14,15 @@ from keras_ae.utils import validation
 
 
 def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Callable:
-    """Makes a method of tensors work in batches on what users have, returning NumPy.
+    """Decorator that makes a method on tensors run in batches on users' data and return NumPy arrays.
 
-    The method's positional parameters are rows, as `utils.rows` takes them: arrays, tables, or a data set, generator
-    or `PyDataset` of tuples whose first components go to the parameters in their order. Its keyword-only parameters are
-    plain values. Called eagerly, the method is compiled once for each set of those, and takes `batch_size` besides.
-    Inside a graph it is called as it is. An option `seed` reaches the method as an int64 tensor, raised by the rows
-    already done, so that no two batches share their noise.
+    The method's positional parameters are rows as accepted by `utils.rows`: arrays, tables, or one data set, generator
+    or `PyDataset` of tuples whose first components are passed to the parameters in order. Its keyword-only parameters
+    are plain values. In eager mode, the method is compiled once per combination of keyword values and also takes
+    `batch_size`; inside a graph it is called directly. A `seed` parameter is passed to the method as an int64 tensor,
+    increased by the number of rows already processed, so that no two batches share noise.
 
-    The model checks each batch by `check_inputs`; with `as_target`, also as rows that its likelihood is to measure.
+    The model validates each batch with `check_inputs`; with `as_target`, also as targets of its likelihood.
     """
     if method is None:
         return functools.partial(in_batches, as_target=as_target)
@@ -39,7 +39,7 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
         arrays = {name: array for name, array in arrays.items() if array is not None}
         del options["self"]
         rows, outputs = 0, []
-        role = getattr(self, "y_role", None)  # samplers have such methods, and no role of y
+        role = getattr(self, "y_role", None)  # samplers use this decorator but have no y_role
         conditional = role is not None and role.conditional and "y" in names
         if not conditional and "y" in arrays:
             raise ValueError(f"y: {type(self).__name__} is not conditional. Leave y out.")
@@ -59,7 +59,7 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
 
 
 def _call(model, method, signature, tensors, options, rows):
-    """Runs the method's graph for any number of rows, kept by the shapes and dtypes of a row and by the options."""
+    """Runs the method's graph, which takes any number of rows and is cached by row shapes, dtypes and options."""
     named = {}
     if "seed" in signature.parameters:
         seed = options.get("seed", signature.parameters["seed"].default)
@@ -82,7 +82,7 @@ def _call(model, method, signature, tensors, options, rows):
 
 
 def _batches(arrays, batch_size, names):
-    """Batches `{name: rows}` of arrays by name, or of a data set, whose first components go by `names`."""
+    """Yields batches `{name: rows}` from arrays by name, or from a data set whose components are named by `names`."""
     first = next(iter(arrays.values()))
     if rows_of.is_source(first):
         for element in rows_of.batches_of(first):

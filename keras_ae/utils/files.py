@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and a count of files by their suffix."""
+"""Atomic file writes, and counting files by suffix."""
 
 import contextlib
 import os
@@ -12,12 +12,12 @@ _SUFFIX = 16  # characters
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+    """Context manager with a temporary path that replaces `path` on success and is deleted on failure.
 
-    It ends in the last two suffixes of `path`, by which Keras tells formats apart.
+    It is in the same folder and keeps the last two suffixes of `path`, which Keras uses to recognise the format.
     """
     path = pathlib.Path(path)
-    # Of a name such as "1. A long title.wav" the title is no suffix.
+    # In a name such as "1. A long title.wav", the title is not a suffix.
     suffixes = [suffix for suffix in path.suffixes[-2:] if len(suffix) <= _SUFFIX]
     beside = path.with_name(f".{uuid.uuid4().hex}{''.join(suffixes)}")
     try:
@@ -28,7 +28,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` to `path`, making its folder: a reader sees the old file or the new one, after a crash, too."""
+    """Writes `text` to `path` atomically, creating its folder; a crash leaves either the old or the new file."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
@@ -38,7 +38,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def sync(path: str | os.PathLike) -> None:
-    """Waits until a file, or a folder's list of names, is on the disk."""
+    """Flushes a file, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -47,6 +47,6 @@ def sync(path: str | os.PathLike) -> None:
 
 
 def count_suffixes(names: Iterable[str]) -> str:
-    """Says how many files of each suffix there are, the most frequent first: `"3 .mp3, 1 .aif"`."""
+    """Counts files by suffix, most frequent first: `"3 .mp3, 1 .aif"`."""
     counts = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in names)
     return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items(), key=lambda each: (-each[1], each)))

@@ -1,4 +1,4 @@
-"""Imports on first use: a program then pays for what it uses, and not for the whole package."""
+"""Imports on first use, so that a program only loads the parts of the package that it uses."""
 
 import importlib
 import sys
@@ -11,12 +11,12 @@ import keras
 def attach(
     package: str, *, modules: Iterable[str] | Mapping[str, str] = (), attributes: Mapping[str, str] | None = None
 ) -> Callable[[str], Any]:
-    """The `__getattr__` of a package whose names are imported on first use (PEP 562).
+    """Returns a `__getattr__` for a package that imports names on first use (PEP 562).
 
     Args:
-        package: str, its `__name__`.
-        modules: `{name: module}`, modules relative to the package; or names of its own submodules.
-        attributes: `{name: module}`, of classes and functions.
+        package: str, the package's `__name__`.
+        modules: `{name: module}`, with modules relative to the package, or names of its submodules.
+        attributes: `{name: module}` for classes and functions.
 
     Example:
 
@@ -32,26 +32,26 @@ def attach(
             value = getattr(importlib.import_module(f"{package}.{attributes[name]}"), name)
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        setattr(sys.modules[package], name, value)  # the next use finds it without this function
+        setattr(sys.modules[package], name, value)  # later lookups do not call this function
         return value
 
     return __getattr__
 
 
 class Deferred:
-    """Stands for a class in Keras's registry until a file needs it.
+    """Placeholder for a class in Keras's registry until a saved file needs it.
 
-    Keras asks a registered class for `from_config`: the class is imported then, registers itself, and answers.
+    Keras looks up `from_config` on the registered class. This imports the class, which then registers itself.
 
     Args:
-        module, name: str, of the class.
+        module, name: str, module and name of the class.
     """
 
     def __init__(self, module: str, name: str) -> None:
         self._module, self._name = module, name
 
     def __getattr__(self, attribute):
-        if attribute.startswith("_"):  # of those who look at the registry, not of a file
+        if attribute.startswith("_"):  # a lookup while inspecting the registry, not while loading a file
             raise AttributeError(attribute)
         return getattr(self._load(), attribute)
 
@@ -66,12 +66,12 @@ class Deferred:
 
 
 def register(package: str, classes: dict[str, str], renamed: dict[str, str], functions: dict[str, str]) -> None:
-    """Registers with Keras, as `package>name`, what is not imported yet.
+    """Registers classes and functions with Keras as `package>name`, without importing them.
 
     Args:
         package: str.
-        classes: `{name: module}`, modules relative to the package.
-        renamed: `{old name: name}`, of classes.
+        classes: `{name: module}`, with modules relative to the package.
+        renamed: `{old name: name}` for renamed classes.
         functions: `{name: module}`.
     """
     known = keras.saving.get_custom_objects()
@@ -82,7 +82,7 @@ def register(package: str, classes: dict[str, str], renamed: dict[str, str], fun
 
 
 def _deferred(module, name):
-    # Keras takes nothing but a function for a function.
+    # Keras only accepts a real function here, so `Deferred` does not work.
     def call(*args, **kwargs):
         return getattr(importlib.import_module(module), name)(*args, **kwargs)
 

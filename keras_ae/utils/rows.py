@@ -1,4 +1,4 @@
-"""What users have, as rows: NumPy arrays, dense tensors, or SciPy matrices that are densified batch by batch."""
+"""Converts users' data to rows: NumPy arrays, dense tensors, or SciPy matrices that are densified batch by batch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,21 +9,21 @@ import tensorflow as tf
 
 
 def to_rows(name: str, data: Any) -> Any:
-    """Turns what a user has into rows.
+    """Converts a user's data to rows.
 
-    Takes NumPy arrays, tensors, lists, pandas and SciPy's sparse matrices, and anything that NumPy can read. 16-bit
+    Accepts NumPy arrays, tensors, lists, pandas objects, SciPy sparse matrices, and anything NumPy can convert.
     `bfloat16` becomes float32, and a sparse matrix or tensor becomes a `scipy.sparse.csr_array`.
 
     Args:
-        name: the argument's name, for messages.
-        data: what the user gave; None stays None.
+        name: the argument's name, for error messages.
+        data: the user's data; None stays None.
 
     Returns:
-        a NumPy array, a `tf.Tensor` or a `scipy.sparse.csr_array`, first axis the rows.
+        a NumPy array, a `tf.Tensor` or a `scipy.sparse.csr_array`, with rows along the first axis.
 
     Raises:
-        ValueError: for masked, ragged and dict data, tables with columns that are not numbers, and lists of unequal
-            rows, with what to do instead.
+        ValueError: for masked, ragged or dict data, tables with non-numeric columns, and lists of rows with different
+            shapes; the message says how to fix it.
     """
     if data is None or isinstance(data, tf.Tensor):
         return _widened(data)
@@ -51,12 +51,12 @@ def to_rows(name: str, data: Any) -> Any:
 
 
 def is_sparse(data: Any) -> bool:
-    """Whether `data` is a sparse matrix or array of SciPy."""
+    """Whether `data` is a SciPy sparse matrix or array."""
     return hasattr(data, "tocsr") and hasattr(data, "toarray")
 
 
 def dense(rows: Any) -> np.ndarray | tf.Tensor:
-    """A batch of rows, densified where it is sparse; float64 becomes float32, as everywhere in Keras."""
+    """Densifies a batch of rows if it is sparse; sparse float64 becomes float32, as elsewhere in Keras."""
     if not is_sparse(rows):
         return rows
     array = rows.toarray()
@@ -64,7 +64,7 @@ def dense(rows: Any) -> np.ndarray | tf.Tensor:
 
 
 def is_source(data: Any) -> bool:
-    """Whether `data` yields batches, rather than being rows: a data set, a `PyDataset`, a generator or a loader."""
+    """Whether `data` is a source of batches rather than rows: a data set, `PyDataset`, generator or loader."""
     if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
         return True
     is_array = hasattr(data, "shape") or hasattr(data, "__array__") or _is_pandas(data)
@@ -72,14 +72,14 @@ def is_source(data: Any) -> bool:
 
 
 def batches_of(source: Any) -> Iterator[Any]:
-    """Iterates once over the batches of a source, as `is_source` knows them."""
+    """Iterates once over the batches of a source, as defined by `is_source`."""
     if isinstance(source, keras.utils.PyDataset):
         return (source[i] for i in range(source.num_batches))
     return iter(source)
 
 
 def _widened(array):
-    # NumPy itself has no bfloat16; arrays of it come from JAX or ml_dtypes, and few operations know them.
+    # NumPy has no bfloat16; such arrays come from JAX or ml_dtypes, and few operations support them.
     if array is None or getattr(array.dtype, "name", "") != "bfloat16":
         return array
     return tf.cast(array, tf.float32) if tf.is_tensor(array) else array.astype("float32")
@@ -104,7 +104,7 @@ def _of_pandas(name, table):
 
 
 def _of_column(column):
-    # Nullable columns of pandas, Int64 and the like, become arrays of Python objects unless they are asked.
+    # Nullable pandas columns such as Int64 become arrays of Python objects unless a dtype is given.
     numeric = getattr(column.dtype, "numpy_dtype", None)
     if numeric is not None and numeric.kind in "fiub" and column.hasnans:
         return column.to_numpy(dtype="float64", na_value=np.nan)

@@ -1,4 +1,4 @@
-"""Errors at the door: what was expected, what came, and what to do."""
+"""Validation of arguments; errors say what was expected, what was received and how to fix it."""
 
 import warnings
 from collections.abc import Iterable, Sequence, Set
@@ -11,23 +11,23 @@ import tensorflow as tf
 from keras_ae.utils import rows as rows_of
 
 MAX_PEAK = 8
-"""Peaks of samples a little over 1 are usual, in floats and after lossy coding. 18 dB over it, the scale is another."""
+"""Float samples and lossy codecs often peak slightly above 1. Peaks 18 dB above it mean a different scale."""
 
-_LOOKS_AT_MOST = 1 << 24  # values looked at in one go, so that a check never copies a large array
+_LOOKS_AT_MOST = 1 << 24  # values checked at a time, so that a check never copies a large array
 
 
 def check_array(
     name: str, array: Any, shape: tuple[int | None, ...] | None, likelihood: Any, slack: bool = False
 ) -> None:
-    """Raises a `ValueError` unless `array` holds finite numbers of `shape` in the likelihood's range.
+    """Raises a `ValueError` unless `array` has rows of `shape` with finite values in the likelihood's range.
 
     Args:
-        name: the argument's name, for the message.
-        array: NumPy array, tensor or SciPy sparse matrix, first axis the batch.
-        shape: shape of one row; None where any size will do.
-        likelihood: `Likelihood`, for the range; None where any finite number will do.
-        slack: bool, allow values outside of a range with two ends by up to 8 times its width: an input may be noisy
-            where the target is not. Pixels of 0..255 are still told from those of 0..1.
+        name: the argument's name, for the error message.
+        array: NumPy array, tensor or SciPy sparse matrix, with the batch on the first axis.
+        shape: shape of one row, with None for axes of any size; None for any shape.
+        likelihood: `Likelihood` that sets the range; None for any finite values.
+        slack: bool, whether values may exceed a bounded range by up to 8 times its width, because inputs may be noisy
+            even if targets are not. This still distinguishes pixels in 0..255 from pixels in 0..1.
     """
     if array.shape[0] == 0:
         raise ValueError(f"{name} is empty: expected at least one row, received shape {tuple(array.shape)}.")
@@ -68,7 +68,7 @@ def check_array(
 
 
 def check_waveforms(name: str, array: np.ndarray | tf.Tensor) -> None:
-    """Raises a `ValueError` unless `array` holds finite float samples `(B, T)` about [-1, 1]: peaks up to 8."""
+    """Raises a `ValueError` unless `array` has finite float samples `(B, T)`, roughly in [-1, 1] (peaks up to 8)."""
     check_array(name, array, (None,), None)
     dtype = np.dtype(getattr(array.dtype, "as_numpy_dtype", array.dtype))
     low, high = _extremes(array)
@@ -80,14 +80,14 @@ def check_waveforms(name: str, array: np.ndarray | tf.Tensor) -> None:
 
 
 def positive_int(name: str, value: Any) -> int:
-    """`value` as an int; raises a `ValueError` unless it is a whole number, 1 or more."""
+    """Returns `value` as an int; raises a `ValueError` unless it is a positive whole number."""
     if not _is_number(value) or value < 1 or value != int(value):
         raise ValueError(f"{name}: expected a whole number, 1 or more; received {value!r}.")
     return int(value)
 
 
 def non_negative(name: str, value: Any) -> float:
-    """`value` as a float; raises a `ValueError` unless it is a finite number, 0 or more."""
+    """Returns `value` as a float; raises a `ValueError` unless it is finite and non-negative."""
     if not _is_number(value) or value < 0:
         raise ValueError(f"{name}: expected a finite number, 0 or more; received {value!r}.")
     return float(value)
@@ -99,7 +99,7 @@ def _is_number(value):
 
 
 def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: int, unknown: int | None = None) -> None:
-    """Raises a `ValueError` unless `labels` are integers `(B,)`, 0 to `num_classes - 1`, or `unknown` where given."""
+    """Raises a `ValueError` unless `labels` are integers `(B,)` in 0 to `num_classes - 1`, or equal to `unknown`."""
     dtype = np.dtype(getattr(labels.dtype, "as_numpy_dtype", labels.dtype))
     if len(labels.shape) != 1 or dtype.kind not in "iu":
         raise ValueError(
@@ -116,7 +116,7 @@ def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: int, un
 
 
 def check_partial_labels(y: np.ndarray | tf.Tensor | None, rows: int, num_classes: int) -> None:
-    """Raises a `ValueError` unless y are labels of so many rows, -1 where unknown."""
+    """Raises a `ValueError` unless y has a label for each of `rows` rows, -1 if unknown."""
     if y is None:
         raise ValueError("y: expected integer labels, -1 where unknown; received none.")
     check_labels("y", y, num_classes, unknown=-1)
@@ -125,9 +125,10 @@ def check_partial_labels(y: np.ndarray | tf.Tensor | None, rows: int, num_classe
 
 
 def check_some_labels(y: np.ndarray | tf.Tensor | None, rows: int, num_classes: int) -> None:
-    """Raises a `ValueError` as `check_partial_labels`, and where no label is known.
+    """Raises a `ValueError` as in `check_partial_labels`, and if all labels are unknown.
 
-    Warns of a class without any in an array; a tensor is a batch of a data set, which need not show every class.
+    Warns about classes without labels if y is an array. A tensor is one batch of a data set, which need not contain
+    every class.
     """
     check_partial_labels(y, rows, num_classes)
     counts = np.bincount(np.asarray(y)[np.asarray(y) >= 0], minlength=num_classes)
@@ -143,20 +144,20 @@ def check_some_labels(y: np.ndarray | tf.Tensor | None, rows: int, num_classes: 
 
 
 def refuse(options: Iterable[str], others: Set[str], model: str, reason: str) -> None:
-    """Raises a `ValueError` where `options` has some that only a relative of the model takes: `others`."""
+    """Raises a `ValueError` if `options` contains any of `others`, which only related models accept."""
     given = sorted(others & set(options))
     if given:
         raise ValueError(f"{model} takes no {', '.join(given)}: {reason}.")
 
 
 def check_width(name: str, shape: Sequence[int | None] | None, width: int, what: str) -> None:
-    """Raises a `ValueError` where `shape`, of a network's output or None, is not that of `width` values a row."""
+    """Raises a `ValueError` unless `shape`, a network's output shape, ends in `width`; None passes."""
     if shape is not None and shape[-1] != width:
         raise ValueError(f"{name}: expected {width} {what}; it gives {shape[-1]}.")
 
 
 def check_weights(sample_weight: Any, rows: int) -> np.ndarray | tf.Tensor:
-    """The weights as `(rows,)`; raises a `ValueError` unless they are that many finite numbers."""
+    """Returns the weights as `(rows,)`; raises a `ValueError` unless there is one finite number per row."""
     shape = tuple(sample_weight.shape)
     if shape not in ((rows,), (rows, 1)):
         raise ValueError(f"sample_weight: expected one number a row, shape ({rows},); received shape {shape}.")
@@ -166,7 +167,7 @@ def check_weights(sample_weight: Any, rows: int) -> np.ndarray | tf.Tensor:
 
 
 def check_network(name: str, network: Any) -> None:
-    """Raises a `ValueError` unless `network` is a Keras layer of one output, and of one or two inputs if known."""
+    """Raises a `ValueError` unless `network` is a Keras layer with one output and at most two inputs, where known."""
     if not isinstance(network, keras.layers.Layer):
         raise ValueError(f"{name}: expected a Keras model; received {type(network).__name__}.")
     outputs = getattr(network, "outputs", None)
@@ -184,10 +185,10 @@ def check_network(name: str, network: Any) -> None:
 
 
 def input_shapes(network: keras.layers.Layer) -> list[tuple[int | None, ...]] | None:
-    """The shapes of a network's inputs without the batch axis, a list; None before it has any."""
+    """Returns the shapes of a network's inputs without the batch axis, as a list; None if not known yet."""
     try:
         shapes = getattr(network, "input_shape", None)
-    except (AttributeError, ValueError):  # what Keras raises differs between kinds of models
+    except (AttributeError, ValueError):  # Keras raises either, depending on the kind of model
         return None
     if shapes is None:
         return None
@@ -195,7 +196,7 @@ def input_shapes(network: keras.layers.Layer) -> list[tuple[int | None, ...]] | 
 
 
 def static_shape(network: keras.layers.Layer, attribute: str) -> tuple[int | None, ...] | None:
-    """A network's `input_shape` or `output_shape` without the batch axis, or None before it has one."""
+    """Returns a network's `input_shape` or `output_shape` without the batch axis; None if not known yet."""
     try:
         shape = getattr(network, attribute, None)
     except (AttributeError, ValueError):
@@ -206,7 +207,7 @@ def static_shape(network: keras.layers.Layer, attribute: str) -> tuple[int | Non
 
 
 def fits(have: Sequence[int | None], want: Sequence[int | None]) -> bool:
-    """Whether a static shape is the wanted one; None fits, and is fitted by, any size."""
+    """Whether two static shapes match; None matches any size, on either side."""
     return len(have) == len(want) and all(h is None or w is None or h == w for h, w in zip(have, want, strict=True))
 
 
@@ -228,7 +229,7 @@ def _hint_of(dtype):
 
 
 def _extremes(array):
-    # min and max pass NaN on, so these two numbers tell of NaN and infinity as well.
+    # min and max propagate NaN, so these two numbers also reveal NaN and infinity.
     lows, highs = zip(*((part.min(), part.max()) for part in _parts(array)), strict=True)
     return float(np.min(lows)), float(np.max(highs))
 

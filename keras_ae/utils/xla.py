@@ -1,4 +1,4 @@
-"""Operations that are chosen by whether XLA compiles them."""
+"""Operations with a different implementation under XLA."""
 
 import contextvars
 
@@ -8,17 +8,18 @@ compiling = contextvars.ContextVar("compiling", default=False)
 
 
 def for_xla() -> bool:
-    """Whether the operations that are made now belong to a loop that XLA compiles: other ones are fast there."""
+    """Whether the code is being traced for a loop that XLA compiles, where different operations are fast."""
     return compiling.get()
 
 
 def softplus(x: tf.Tensor) -> tf.Tensor:
-    """log(1 + exp(x)) by the operations that are fast where they run.
+    """Computes log(1 + exp(x)) with operations that are fast with or without XLA.
 
         softplus(x) = max(x, 0) + log(1 + e),    e = exp(-|x|)
         log(1 + e) = 2 artanh(s) = 2 (s + s^3 / 3 + s^5 / 5 + ...),    s = e / (2 + e) <= 1/3
 
-    XLA's logarithm takes longer than seven terms, more than float32 can tell; TensorFlow's own operation is one pass.
+    Under XLA, seven terms of the series exceed float32 precision and are faster than its logarithm. Otherwise
+    TensorFlow's own softplus, a single operation, is used.
     """
     if not for_xla():
         return tf.nn.softplus(x)

@@ -1,1 +1,1 @@
-"""What named models share."""
+"""Code shared by the models."""

@@ -1,12 +1,13 @@
-"""What models share that bound log p(x) from below."""
+"""Checks shared by models that maximise a lower bound on log p(x)."""
 
 from keras_ae.distributions import posteriors, priors
 
 
 def check(model, prior):
-    """Raises a `ValueError` unless the bound of a model, with the prior it was given or None, can be finite.
+    """Raises a `ValueError` if the model's bound cannot be finite; `prior` is the one passed by the user, or None.
 
-    q(z|x) must be a density of the prior's kind, over bits or over real numbers, and the prior must cover all codes.
+    q(z|x) must have a density of the same kind as the prior's (over bits or over real numbers), and the prior's support
+    must cover all codes.
     """
     posteriors.check_has_density(model._posterior, model.default_posterior)
     if prior is not None:

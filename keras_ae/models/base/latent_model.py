@@ -1,4 +1,4 @@
-"""What a model of an encoder, a decoder, a posterior and a prior can do, whatever its objective."""
+"""Base class for models with an encoder, decoder, posterior and prior, independent of their objective."""
 
 import math
 
@@ -13,14 +13,14 @@ from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
-# One served request must stay cheap, and rank rows well; for published figures there is `log_prob`.
+# Enough to rank rows well while keeping a served request cheap; use `log_prob` for published figures.
 SCORE_SAMPLES = 64
 
 
 class LatentModel(ObjectiveModel):
-    """Networks between data x and codes z, with the methods that follow from the parts that there are.
+    """Networks between data x and codes z, with the methods that the available parts allow.
 
-    | part | gives |
+    | part | methods |
     |---|---|
     | encoder | `posterior`, `encode` |
     | decoder | `likelihood`, `decode` |
@@ -28,26 +28,26 @@ class LatentModel(ObjectiveModel):
     | prior and decoder | `sample` |
     | prior, decoder, and a posterior with a density | `log_prob` |
 
-    What is served, and what the contract tests check, follow from the same list. x that goes in, x that comes out, and
-    the code have shapes of their own; those come from the networks.
+    The exported endpoints and the contract tests follow the same table. The input x, the output x and the code can have
+    different shapes, which are inferred from the networks.
 
-    Where y is a condition (`y_role`), the methods take it beside x and z, and the model itself is called on a pair
-    `(x, y)`. A network with two inputs receives `[x, condition]` or `[z, condition]`; one with a single input does not
+    If y is a condition (`y_role`), the methods take it in addition to x or z, and the model is called on a pair
+    `(x, y)`. A network with two inputs receives `[x, condition]` or `[z, condition]`; a network with one input does not
     see the condition.
 
-    Subclasses say which posterior and prior they have by default, and what is minimised.
+    Subclasses set the default posterior and prior, and define the objectives.
 
     Args:
-        encoder: Keras model from x to the posterior's parameters; None for a model without codes of data.
-        decoder: Keras model from codes to the likelihood's parameters; None for an encoder alone.
+        encoder: Keras model from x to the posterior's params; None for a model that does not encode data.
+        decoder: Keras model from codes to the likelihood's params; None for an encoder-only model.
         likelihood: name in `likelihoods.NAMES`, or callable from the decoder's output to a tfd.
         posterior: None (the class's default), a name in `posteriors.NAMES`, or a `Posterior` layer.
         prior: None (the class's default), a name in `priors.NAMES`, a tfd, or a layer that returns one.
-        y_role: `roles.Role` of this model; None for the class's.
-        seed: int or None, of all randomness in training.
+        y_role: `roles.Role` of this model; None for the class's default.
+        seed: int or None, seed for all randomness in training.
 
     Raises:
-        ValueError: if the networks, the posterior, the likelihood and the prior do not fit each other.
+        ValueError: if the networks, posterior, likelihood and prior are incompatible.
     """
 
     default_posterior = "deterministic"
@@ -80,12 +80,12 @@ class LatentModel(ObjectiveModel):
         self.encoder, self.decoder = encoder, decoder
         self._likelihood = likelihoods.get(likelihood)
         self._posterior = posteriors.get(posterior or self.default_posterior, self._decoder_shape())
-        self._built_shapes = {}  # of networks without a keras.Input, once they were called
+        self._built_shapes = {}  # of networks without a keras.Input, recorded when they are called
         self._check_networks()
         self._prior = prior if prior is not None else self.default_prior
         if hasattr(self._prior, "bind"):
             self._bind_prior()
-        # A default prior is made when it is asked for: the size of a code may not be known yet.
+        # A default prior is created on first use, because the code's size may not be known yet.
         if prior is not None:
             self._prior = priors.get(prior, self.code_shape)
 
@@ -99,7 +99,7 @@ class LatentModel(ObjectiveModel):
 
     @property
     def parts(self):
-        """Which parts the model has, and what they add up to: a set of the names in the table above."""
+        """The parts that the model has, and the capabilities that follow from them, as a set of names."""
         there = {"encoder": self.encoder, "decoder": self.decoder, "prior": self._prior}
         parts = {name for name, part in there.items() if part is not None}
         if {"encoder", "decoder"} <= parts and self._maps_to_own_shape():
@@ -112,32 +112,35 @@ class LatentModel(ObjectiveModel):
 
     @property
     def networks(self):
-        """Everything that training moves: the networks, and what is learned of posterior, likelihood and prior."""
+        """All trainable parts: the networks, and the posterior, likelihood and prior where they are layers."""
         parts = (self.encoder, self._posterior, self.decoder, self._likelihood, self._prior)
         return [part for part in parts if isinstance(part, keras.layers.Layer)]
 
     @property
     def conditional(self):
-        """Whether the methods take a condition y beside x and z."""
+        """Whether the methods take a condition y in addition to x or z."""
         return self.y_role.conditional
 
     @property
     def num_classes(self):
-        """int where y are labels, else None."""
+        """int if y holds labels, else None."""
         return self.y_role.num_classes
 
     # Distributions
 
     @needs("encoder")
     def posterior(self, x, y=None, *, training=False):
-        """q(z|x), or q(z|x, y): a tfd, batch `(B,)`, event `code_shape`."""
+        """Returns q(z|x), or q(z|x, y): a tfd with batch shape `(B,)` and event shape `code_shape`."""
         params = self.encoder(self._given("encoder", self._likelihood.preprocess(x), y), training=training)
         self._built_shapes["posterior"] = tuple(params.shape[1:])
         return self._posterior.call(tf.cast(params, tf.float32))
 
     @needs("decoder")
     def likelihood(self, z, y=None, *, training=False):
-        """p(x|z), or p(x|z, y), for codes `(..., B, *code_shape)`: a tfd, batch `(..., B)`, event the shape of x."""
+        """Returns p(x|z), or p(x|z, y), for codes `(..., B, *code_shape)`.
+
+        The result is a tfd with batch shape `(..., B)` and the shape of x as event shape.
+        """
         z = tf.convert_to_tensor(z)
         rank = len(self.code_shape)
         leading, code = z.shape[:-rank], z.shape[-rank:]
@@ -151,38 +154,38 @@ class LatentModel(ObjectiveModel):
 
     @property
     def prior(self):
-        """p(z): a tfd with event `code_shape`."""
+        """p(z), a tfd with event shape `code_shape`."""
         if self._prior is None:
             raise AttributeError(f"{type(self).__name__} has no prior over codes.")
         return priors.distribution(priors.get(self._prior, self.code_shape))
 
     def conditional_prior(self, y=None, *, training=False):
-        """p(z|y), the prior itself where codes do not depend on a condition."""
+        """Returns p(z|y), or the prior itself if codes do not depend on a condition."""
         return self.prior
 
     def draw(self, q, num_samples, seed):
-        """Samples of q, `(num_samples, B, *code_shape)`, that pass gradients on to its parameters."""
+        """Draws samples of q, `(num_samples, B, *code_shape)`, with gradients to its params."""
         return sampling.draw(q, num_samples, seed)
 
     def condition(self, y):
-        """What the networks receive for the condition y: float32 `(B, ...)`."""
+        """Converts the condition y to the networks' input: float32 `(B, ...)`."""
         if y is None:
             raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
         return self.y_role.for_networks(y)
 
     def _given(self, name, values, y):
-        """What a network receives for `values` under the condition y."""
+        """Returns a network's input for `values` and the condition y."""
         if not self.conditional or not self._sees_condition(name):
             return values
         condition = self.condition(y)
-        # Several samples of z for each row of y lie one after the other.
+        # With several samples of z, the values are ordered by sample first, then by row.
         repeats = tf.shape(values)[0] // tf.shape(condition)[0]
         ones = tf.ones(condition.shape.rank - 1, tf.int32)
         tiled = tf.tile(condition, tf.concat([[repeats], ones], axis=0))
         return [values, tf.ensure_shape(tiled, [None, *condition.shape[1:]])]
 
     def _sees_condition(self, name):
-        """Whether a network takes the condition; one whose inputs are not known yet is taken to do so."""
+        """Whether a network takes the condition; assumed true while its inputs are unknown."""
         shapes = validation.input_shapes(getattr(self, name))
         return shapes is None or len(shapes) == 2
 
@@ -191,23 +194,23 @@ class LatentModel(ObjectiveModel):
     @needs("encoder")
     @in_batches
     def encode(self, x, y=None):
-        """Codes of x, the posterior means: `(B, *code_shape)` float32.
+        """Encodes x as posterior means: `(B, *code_shape)` float32.
 
-        A posterior without a mean in closed form (autoregressive, or of several layers) gives the image of the means
-        of its parts.
+        A posterior without a closed-form mean (autoregressive, or with several layers) propagates the means of its
+        parts instead.
         """
         return self.posterior(x, y).mean()
 
     @needs("decoder")
     @in_batches
     def decode(self, z, y=None):
-        """Means of p(x|z): `(B, ...)` float32."""
+        """Decodes z to means of p(x|z): `(B, ...)` float32."""
         return self.likelihood(z, y).mean()
 
     @needs("encoder", "decoder")
     @in_batches
     def reconstruct(self, x, y=None):
-        """`decode(encode(x))`: `(B, ...)` float32."""
+        """Reconstructs x as `decode(encode(x))`: `(B, ...)` float32."""
         return self.call(x) if y is None else self.call((x, y))
 
     def call(self, x):
@@ -217,7 +220,9 @@ class LatentModel(ObjectiveModel):
 
     @needs("prior", "decoder")
     def sample(self, n, y=None, seed=0):
-        """n means of p(x|z) for z from the prior, `(n, ...)`; row i depends on `seed + i`, y and the weights only.
+        """Draws n samples: means of p(x|z) for z from the prior, `(n, ...)`.
+
+        Row i depends only on `seed + i`, y and the weights.
 
         Args:
             n: int.
@@ -225,7 +230,7 @@ class LatentModel(ObjectiveModel):
             seed: int.
 
         Raises:
-            ValueError: if n is not a whole number, 1 or more, or y does not suit the model.
+            ValueError: if n is not a positive integer, or y is invalid for the model.
         """
         n = validation.positive_int("n", n)
         self.require_built()
@@ -237,41 +242,43 @@ class LatentModel(ObjectiveModel):
     @needs("prior", "decoder")
     @in_batches
     def sample_from_seeds(self, seeds, y=None):
-        """One mean of p(x|z), z from the prior, for each of the int64 seeds `(B,)`."""
+        """Draws one mean of p(x|z), with z from the prior, for each int64 seed `(B,)`."""
         return self.likelihood(sampling.draw_rows(self.conditional_prior(y), seeds), y).mean()
 
     @needs("density")
     @in_batches(as_target=True)
     def log_prob(self, x, y=None, *, num_samples=500, seed=0):
-        """Importance-weighted estimate of log p(x), `(B,)` nats; its mean rises to the truth with `num_samples`.
+        """Estimates log p(x) by importance weighting, `(B,)` nats; its mean increases to log p(x) with `num_samples`.
 
             log p(x) ~ log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x),    z_s ~ q(z|x)
 
-        Works through the samples in chunks, so that memory does not grow with their number (Burda 2016, equation 8).
-        A Bernoulli's value at fractions of 0 and 1 is returned as it is, though it is neither a probability nor a
-        density: `evaluation.likelihood.negative_log_likelihood` refuses it.
+        Samples are processed in chunks, so memory does not grow with `num_samples`. For values strictly between 0 and
+        1, a Bernoulli likelihood gives neither a probability nor a density. The value is still returned here;
+        `evaluation.likelihood.negative_log_likelihood` rejects it.
 
         Raises:
-            ValueError: if x or y does not suit the model, or `num_samples` is not a whole number, 1 or more.
+            ValueError: if x or y is invalid for the model, or `num_samples` is not a positive integer.
 
         Example: `vae.log_prob(x_test, num_samples=5000).mean()`
+
+        Source: Burda 2016, equation 8.
         """
         return importance.log_marginal(self, x, y, num_samples, seed)
 
     @needs("reconstruction")
     @in_batches(as_target=True)
     def score(self, x, y=None, *, seed=0):
-        """How well the model knows each x, `(B,)`, higher is better.
+        """Scores how well the model fits each x, `(B,)`; higher is better.
 
-        With a density, `log_prob(x)` of 64 samples, where row i's are drawn from `seed + i` alone; otherwise minus the
-        squared error of the reconstruction.
+        If the model has a density, the score is `log_prob(x)` with 64 samples, and row i's samples depend only on
+        `seed + i`. Otherwise it is the negative squared reconstruction error.
         """
         return self.score_from_seeds(x, tf.cast(seed, tf.int64) + tf.range(tf.shape(x)[0], dtype=tf.int64), y)
 
     @needs("reconstruction")
     @in_batches(as_target=True)
     def score_from_seeds(self, x, seeds, y=None):
-        """As `score`, with an int64 seed for each row, `(B,)`."""
+        """Like `score`, with an int64 seed for each row, `(B,)`."""
         if "density" in self.parts:
             return importance.log_marginal_rows(self, x, y, SCORE_SAMPLES, seeds)
         error = self._likelihood.preprocess(x) - self.reconstruct(x, y)
@@ -279,16 +286,17 @@ class LatentModel(ObjectiveModel):
 
     @needs("encoder", "decoder")
     def interpolate(self, x1, x2, steps=9, y=None, *, spherical=False):
-        """Reconstructions of the codes on the way from x1 to x2, ends included: `(B, steps, ...)` float32.
+        """Decodes codes interpolated from x1 to x2, both ends included: `(B, steps, ...)` float32.
 
         Args:
             x1, x2: rows `(B, ...)`.
             steps: int, 2 or more.
             y: conditions of a conditional model, `(B, ...)`.
-            spherical: bool; the way along the arc between the codes, which keeps their length, or the straight line.
+            spherical: bool; True interpolates along the arc between the codes, which preserves their length, False
+                along the straight line.
 
         Raises:
-            ValueError: if x1 and x2 differ in their number of rows, or `steps` is below 2.
+            ValueError: if x1 and x2 have different numbers of rows, or `steps` is below 2.
 
         Example: `vae.interpolate(x[:4], x[4:8], steps=9, spherical=True)    # (4, 9, 28, 28, 1)`
 
@@ -305,17 +313,17 @@ class LatentModel(ObjectiveModel):
 
     @needs("encoder", "decoder")
     def traverse(self, x, dimension, span=3.0, steps=9, y=None):
-        """Reconstructions as one dimension of the code moves: `(B, steps, ...)` float32.
+        """Decodes the codes of x while one dimension varies: `(B, steps, ...)` float32.
 
         Args:
             x: rows `(B, ...)`.
-            dimension: int, of the code.
+            dimension: int, index of the code's dimension.
             span: float; the dimension takes values from -span to span.
             steps: int, 2 or more.
             y: conditions of a conditional model.
 
         Raises:
-            ValueError: if the code is not a vector, or has no such dimension.
+            ValueError: if the code is not a vector, or `dimension` is out of range.
 
         Example: `vae.traverse(x[:4], dimension=2)    # (4, 9, 28, 28, 1)`
         """
@@ -330,7 +338,7 @@ class LatentModel(ObjectiveModel):
 
     @needs("decoder", "labels")
     def sweep_labels(self, z, labels=None):
-        """Each code under each label, so that the style stays: `(B, K, ...)` float32.
+        """Decodes each code under each label, which keeps its style: `(B, K, ...)` float32.
 
         Args:
             z: codes `(B, *code_shape)`.
@@ -344,17 +352,17 @@ class LatentModel(ObjectiveModel):
         return flat.reshape(*many.shape[:2], *flat.shape[1:])
 
     def _decoded(self, z, y):
-        """Rows of several codes each, `(B, steps, *code_shape)`, decoded under the row's condition."""
+        """Decodes several codes per row, `(B, steps, *code_shape)`, each under its row's condition."""
         flat = z.reshape(-1, *z.shape[2:])
         given = () if y is None else (np.repeat(np.asarray(y), z.shape[1], axis=0),)
         x = self.decode(flat, *given)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
     def predict(self, x, y=None, *args, **kwargs):
-        """`self(x)` in batches; of a conditional model `self((x, y))`.
+        """Computes `self(x)` in batches, or `self((x, y))` for a conditional model.
 
-        x and y are arrays, or x is a pair or a source of both. What follows are the arguments of
-        `keras.Model.predict`. Rows whose y is not a condition become NaN.
+        x and y are arrays, or x is a pair `(x, y)` or a source of such pairs. The remaining arguments are those of
+        `keras.Model.predict`. Rows with an invalid condition y become NaN.
         """
         if not self.conditional:
             return super().predict(x, *(() if y is None else (y,)), *args, **kwargs)
@@ -382,24 +390,24 @@ class LatentModel(ObjectiveModel):
 
     @property
     def code_shape(self):
-        """Shape of one code; None while neither network has a static shape, nor was ever called."""
+        """Shape of one code; None until a network has a static shape or has been called."""
         params = self._encoder_output() or self._built_shapes.get("posterior")
         return self._decoder_shape() or (None if params is None else self._posterior.code_shape_for(params))
 
     @property
     def latent_dim(self):
-        """int, size of a code that is a vector; None for others, and while it is not known."""
+        """int, size of a vector code; None for other codes, or while unknown."""
         return self.code_shape[0] if self.code_shape and len(self.code_shape) == 1 else None
 
     @property
     def event_shape(self):
-        """Shape of one x that goes in, None along axes of any size; None while it is not known."""
+        """Shape of one input x, with None for axes of variable size; None while unknown."""
         shapes = None if self.encoder is None else validation.input_shapes(self.encoder)
         return (shapes[0] if shapes else None) or self._built_shapes.get("x")
 
     @property
     def target_shape(self):
-        """Shape of one x that comes out; None while it is not known."""
+        """Shape of one output x; None while unknown."""
         if self.decoder is None:
             return None
         params = validation.static_shape(self.decoder, "output_shape")
@@ -408,7 +416,7 @@ class LatentModel(ObjectiveModel):
 
     @property
     def condition_shape(self):
-        """Shape of one y of a conditional model: `()` for labels; None while it is not known."""
+        """Shape of one y of a conditional model, `()` for labels; None while unknown."""
         if self.num_classes:
             return ()
         shapes = [validation.input_shapes(network) for network in (self.encoder, self.decoder) if network is not None]
@@ -421,7 +429,7 @@ class LatentModel(ObjectiveModel):
 
     @property
     def params_size(self):
-        """int, the decoder's outputs for one x: what a sample of p(x|z) takes in memory."""
+        """int, number of decoder outputs for one x, used to estimate the memory of a sample of p(x|z)."""
         return math.prod(validation.static_shape(self.decoder, "output_shape") or self.target_shape)
 
     def _decoder_shape(self):
@@ -453,13 +461,13 @@ class LatentModel(ObjectiveModel):
         if not self.conditional:
             return super().call_on(x, y)
         for player in self.objectives().values():
-            player.terms(x, y, False)  # a prior's network or a classifier takes no part in a call
+            player.terms(x, y, False)  # `call` does not reach a prior network or a classifier
         return self((x, y))
 
     # Checks
 
     def _check_networks(self):
-        """Raises unless the networks and the posterior fit; those without a static shape are checked once built."""
+        """Raises if networks and posterior do not fit; networks without a static shape are checked once built."""
         params, code = self._encoder_output(), self._decoder_shape()
         if params and code and self._posterior.code_shape_for(params) != code:
             raise ValueError(
@@ -481,9 +489,9 @@ class LatentModel(ObjectiveModel):
             )
 
     def _check_conditions(self, **others):
-        """Raises where networks of known shapes see no condition, or conditions of several shapes.
+        """Raises if no network of known shape takes the condition, or if networks take conditions of different shapes.
 
-        `others` are the shapes of a condition for further networks, by name; None where not known.
+        `others` maps the names of further networks to the condition shapes they take; None if unknown.
         """
         found = {name: shape for name, shape in others.items() if shape is not None}
         found |= {"num_classes": (self.num_classes,)} if self.num_classes else {}
@@ -502,11 +510,11 @@ class LatentModel(ObjectiveModel):
         validation.check_array(name, x, self.event_shape, self._likelihood, slack=True)
 
     def check_target(self, x, name="x"):
-        """Raises a `ValueError` where rows x, which the likelihood is a distribution of, are out of its range."""
+        """Raises a `ValueError` if targets x are outside the likelihood's range."""
         validation.check_array(name, x, None, self._likelihood)
 
     def check_inputs(self, as_target=False, **rows):
-        """Raises a `ValueError` unless the rows given to a public method, by parameter name, suit it."""
+        """Raises a `ValueError` if rows passed to a public method, by parameter name, are invalid for the model."""
         if "x" in rows:
             self.check_x(rows["x"])
             if as_target:
@@ -529,15 +537,15 @@ class LatentModel(ObjectiveModel):
         return self._likelihood.dtype_of_x
 
     def valid(self, x):
-        """Which rows of x a served model answers for: bool `(B,)`."""
+        """Row mask of x that a served model returns answers for: bool `(B,)`."""
         return self._likelihood.valid(x) if self._maps_to_own_shape() else roles.finite(x)
 
     def valid_target(self, y):
-        """Which rows of a target are in the likelihood's range: bool `(B,)`."""
+        """Row mask of targets in the likelihood's range: bool `(B,)`."""
         return self._likelihood.valid(y)
 
     def card(self):
-        """Facts for the model card, beside those every model has."""
+        """Returns facts for the model card, in addition to those common to all models."""
         facts = {"code_shape": self.code_shape, "likelihood": self._likelihood.name}
         facts |= {"latent_dim": self.latent_dim} if self.latent_dim else {}
         facts |= {"score_samples": SCORE_SAMPLES} if "density" in self.parts else {}
@@ -555,10 +563,10 @@ class LatentModel(ObjectiveModel):
 
 
 def between(z1, z2, steps, spherical=False):
-    """Codes on the way from z1 to z2 `(B, ...)`: `(B, steps, ...)` float32.
+    """Interpolates codes from z1 to z2 `(B, ...)`: `(B, steps, ...)` float32.
 
     z(t) = (1 - t) z1 + t z2
-    z(t) = (sin((1 - t) a) z1 + sin(t a) z2) / sin(a),    a the angle between z1 and z2, if spherical
+    z(t) = (sin((1 - t) a) z1 + sin(t a) z2) / sin(a),    a = angle between z1 and z2, if spherical
     """
     ones = (1,) * (z1.ndim - 1)
     t = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *ones)
@@ -570,7 +578,7 @@ def between(z1, z2, steps, spherical=False):
     cosine = np.sum(z1 * z2, axis=axes, keepdims=True) / (norms[0] * norms[1])
     angle = np.arccos(np.clip(cosine, -1, 1))
     sine = np.sin(angle)
-    near = sine < 1e-4  # codes that point the same way, or opposite ways: the line
+    near = sine < 1e-4  # parallel or antiparallel codes: use the straight line
     safe = np.where(near, 1.0, sine)
     first = np.where(near, 1 - t, np.sin((1 - t) * angle) / safe)
     second = np.where(near, t, np.sin(t * angle) / safe)

@@ -1,13 +1,13 @@
-"""Methods that a model has if it has the parts they need."""
+"""Methods that exist only on models with the parts they need."""
 
 import functools
 import types
 
 
 class needs:
-    """Decorator: the method exists on models that have all these parts, names in `model.parts`.
+    """Decorator for methods that exist only on models with all the given parts, named as in `model.parts`.
 
-    On others, `hasattr` is False, and the AttributeError says which part is missing.
+    On other models `hasattr` is False, and the AttributeError names the missing part.
 
         @needs("prior", "decoder")
         def sample(self, n): ...
