@@ -25,8 +25,8 @@ class M2(CVAE):
         label = sum_y w_y (log w_y - log p(y)),    classification = -log q(y|x) over the labelled rows
         loss = reconstruction + kl + label + classification_weight classification
 
-    `classification` is a mean over labelled rows; the loss averages over those in the batch, and is 0 if there are none
-    (`datasets.semi_supervised` fixes their number per batch). The other terms are means over all rows, so a
+    `classification` is a mean over labelled rows: in the loss, over those in the batch, or 0 if there are none;
+    `datasets.semi_supervised` fixes their number per batch. The other terms are means over all rows, so a
     `classification_weight` of 0.1 is the paper's alpha = 0.1 N. If a batch has a larger share of labelled rows than the
     data, their L(x, y) counts more than in the paper's sum over the data.
 
