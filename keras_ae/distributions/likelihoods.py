@@ -83,7 +83,7 @@ def finite_rows(x):
 
 
 class _FastBernoulli(tfd.Bernoulli):
-    # TFP computes log p and log(1 - p) separately: two softplus and two masked products. As in TFP, x may be fractional.
+    # TFP computes log p and log(1 - p) separately: two softplus, two masked products. As in TFP, x may be fractional.
     def _log_prob(self, x):
         return _log_bernoulli(tf.convert_to_tensor(x), tf.convert_to_tensor(self.logits))
 
