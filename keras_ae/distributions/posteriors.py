@@ -1,7 +1,7 @@
 """q(z|x): layers that turn an encoder's output, the params, into a distribution over codes.
 
 Each posterior is a Keras layer from params `(B, parameters_for(latent_dim))` to a `tfp.distributions` object, batch
-`(B,)`, event `(latent_dim,)`, with differentiable samples. Log densities are in nats.
+`(B,)`, event `(latent_dim,)`. Samples are differentiable, except for bits. Log densities are in nats.
 """
 
 import math

@@ -99,7 +99,7 @@ class Uniform(Prior):
 
 
 class _Planar(Prior):
-    """An equally weighted mixture of Gaussians in the plane, with means and scales along rotated axes `(K, 2)`."""
+    """An equally weighted mixture of planar Gaussians, with means `(K, 2)` and scales `(K, 2)` along rotated axes."""
 
     def __init__(self, latent_dim=2, **kwargs):
         if latent_dim != 2:

@@ -37,7 +37,7 @@ def _shifted(x, first):
 
 def _scan(a, b, start):
     a, b = tf.transpose(a, [1, 0, 2]), tf.transpose(b, [1, 0, 2])
-    n = tf.shape(a)[0] if a.shape[0] is None else a.shape[0]  # XLA prefers a static length
+    n = tf.shape(a)[0] if a.shape[0] is None else a.shape[0]  # XLA needs a static length
     arrays = [tf.TensorArray(a.dtype, n, element_shape=a.shape[1:]).unstack(each) for each in (a, b)]
 
     def step(t, c, made):
