@@ -1,1 +1,1 @@
-"""Distributions of codes and data: likelihoods, posteriors, priors, and how they are sampled."""
+"""Distributions over codes and data: likelihoods, posteriors, priors and sampling."""

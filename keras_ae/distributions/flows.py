@@ -1,4 +1,4 @@
-"""Densities by change of variables: masked autoregressive networks, and the flows that are made of them."""
+"""Densities by change of variables: masked autoregressive flows, and a model that trains a density."""
 
 import keras
 import tensorflow as tf
@@ -12,7 +12,7 @@ from keras_ae.utils import validation
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-# A step of `Flow` scales by at most e^3: densities stay finite far outside of the data, where a network extrapolates.
+# Each step of `Flow` scales by at most e^3, so densities stay finite far from the data, where the network extrapolates.
 LOG_SCALE_BOUND = 3.0
 
 
@@ -22,19 +22,21 @@ class Flow(priors.Prior):
 
         u_i = (z_i - m_i(z_<i)) exp(-s_i(z_<i)),    log p(z) = log N(u; 0, I) - sum_i s_i,    s = 3 tanh(raw / 3)
 
-    and so on for `steps` such maps, in turn from first to last and from last to first dimension. Starts as the standard
-    normal. `log_prob` takes one pass through the networks, a sample latent_dim passes.
+    The flow chains `steps` such maps, alternating the order of the dimensions: first to last, last to first. It is
+    initialised to the standard normal. `log_prob` takes one pass through the networks, sampling takes latent_dim
+    passes.
 
-    A prior for `VAE(prior=Flow(latent_dim))`, learned with the model, and the density of `samplers.FlowSampler`.
+    Use it as a prior trained with the model, `VAE(prior=Flow(latent_dim))`. `samplers.FlowSampler` uses it as a
+    density.
 
     Args:
         latent_dim: int, D.
         steps: int, number of maps.
         hidden: ints, units of the hidden layers of each map's `MADE`.
-        activation: of the hidden layers, as Keras names it.
+        activation: Keras activation of the hidden layers.
 
     Raises:
-        ValueError: if a size is not a whole number, 1 or more.
+        ValueError: if a size is not a positive integer.
 
     Example:
 
@@ -42,8 +44,8 @@ class Flow(priors.Prior):
         flow.call().log_prob(z)        # (B,) nats for z (B, 2)
         flow.call().sample(16)         # (16, 2)
 
-    Source: Papamakarios 2017, equations 2 to 5. See also: `posteriors.InverseAutoregressive`, the same map the other
-    way, whose samples are fast; `priors.LearnedMixture`, a density without networks.
+    Source: Papamakarios 2017, equations 2 to 5. See also: `posteriors.InverseAutoregressive`, the inverse map, which
+    samples fast; `priors.LearnedMixture`, a density without networks.
     """
 
     def __init__(self, latent_dim, steps=4, hidden=(64, 64), activation="relu", **kwargs):
@@ -68,16 +70,16 @@ def _shift_and_log_scale(step, z):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Density(ObjectiveModel):
-    """A density trained on its own, by maximum likelihood.
+    """A standalone density, trained by maximum likelihood.
 
         nll = -log p(z)
 
     Args:
-        density: Keras layer whose `call` has no inputs and returns a tfd, such as `Flow` or `priors.LearnedMixture`.
-        seed: int or None, of all randomness in training.
+        density: Keras layer whose `call` takes no inputs and returns a tfd, such as `Flow` or `priors.LearnedMixture`.
+        seed: int or None, seeds all randomness in training.
 
     Raises:
-        ValueError: if `density` is no such layer, or the data are not finite rows of its event's shape.
+        ValueError: if `density` is not a Keras layer, or the data are not finite rows of its event shape.
 
     Example:
 
@@ -86,7 +88,7 @@ class Density(ObjectiveModel):
         model.fit(z, epochs=50)    # z (N, 2)
         model.predict(z)           # (N,) nats: log p(z)
 
-    See also: `samplers.FlowSampler`, which fits one to the codes of a model; `priors`, learned together with a model.
+    See also: `samplers.FlowSampler`, which fits one to a model's codes; `priors`, trained together with a model.
     """
 
     terms = ("nll",)
@@ -103,7 +105,7 @@ class Density(ObjectiveModel):
         return {"density": Objective(self.fit_density, [self.density])}
 
     def fit_density(self, z, y, training):
-        """The term of one batch of codes z `(B, D)`: `{"nll": (B,)}` nats."""
+        """The loss term of one batch of codes z `(B, D)`: `{"nll": (B,)}` nats."""
         return {"nll": -self.call(z)}
 
     def call(self, z):

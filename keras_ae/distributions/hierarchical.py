@@ -1,10 +1,10 @@
-"""Several stochastic layers: h_1, ..., h_T of one model are its code z = [h_1 | ... | h_T].
+"""Several stochastic layers h_1, ..., h_T, concatenated into one code z = [h_1 | ... | h_T].
 
     q(z|x) = q(h_1|x) prod_t q(h_t+1|h_t),    p(z) = p(h_T) prod_t p(h_t|h_t+1),    p(x|z) = p(x|h_1)
 
-So a model of several layers differs from one of a single layer by its posterior, its prior, and by what its decoder
-sees of z, and by nothing else. The KL is a Monte Carlo estimate. In training too, the networks between
-two layers of codes work as in inference: without dropout, and with the moving averages of batch normalisation.
+A model with several layers differs from a single-layer model only in its posterior, its prior and the part of z that
+the decoder receives. The KL is a Monte Carlo estimate. Networks between two layers of codes run in inference mode, even
+in training: no dropout, and batch normalisation uses its moving averages.
 """
 
 import keras
@@ -18,15 +18,15 @@ tfd = tfp.distributions
 
 
 def compose(encoders, decoders):
-    """What a model of one layer takes, from lists: `(encoder, decoder, posterior, prior)`.
+    """Converts lists of networks to the arguments of a single-layer model: `(encoder, decoder, posterior, prior)`.
 
     Args:
         encoders: Keras models, from x to `[mean | raw scale]` of h_1, from h_1 to that of h_2, and so on.
-        decoders: Keras models that go back, in the same order: from h_1 to raw outputs for x, from h_2 to
-            `[mean | raw scale]` of h_1, and so on.
+        decoders: Keras models in the opposite direction, listed in the same order: from h_1 to the likelihood's params,
+            from h_2 to `[mean | raw scale]` of h_1, and so on.
 
     Raises:
-        ValueError: if the lists differ in length, a network has no static shape, or sizes do not fit.
+        ValueError: if the lists differ in length, a network has no static shape, or sizes do not match.
     """
     if not all(isinstance(each, list | tuple) for each in (encoders, decoders)):
         raise ValueError("encoder and decoder: expected two lists, or none; received one.")
@@ -71,7 +71,7 @@ class BottomUpPosterior(posteriors.Posterior):
         return Chain(first, self.encoders, self.sizes)
 
 
-# Files name the weights of these two by their classes' names, since version 0.1.
+# Saved files have used these class names for the weights since version 0.1.
 BottomUpPosterior.__name__ = "Upward"
 
 
@@ -91,12 +91,12 @@ TopDownPrior.__name__ = "Downward"
 
 
 class Chain(tfd.Distribution):
-    """p(a_1) p(a_2|a_1) ..., diagonal Gaussians, over `[a_1 | a_2 | ...]`, or in the opposite order with `reverse`.
+    """A chain of diagonal Gaussians, p(a_1) p(a_2|a_1) ..., over `[a_1 | a_2 | ...]`, reversed with `reverse`.
 
     Args:
         first: diagonal Gaussian, p(a_1).
         networks: Keras models from a_t to `[mean | raw scale]` of a_t+1.
-        sizes: ints, of a_1, a_2, ...
+        sizes: ints, sizes of a_1, a_2, ...
         reverse: bool.
     """
 
@@ -111,7 +111,7 @@ class Chain(tfd.Distribution):
         )
 
     def _sample_n(self, n, seed=None):
-        seed = tfp.random.sanitize_seed(seed)  # callers of TFP give none, or an int
+        seed = tfp.random.sanitize_seed(seed)  # TFP callers pass None or an int
         seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 1 + len(self._networks)))
         parts = [sampling.draw(self._first, n, seeds[0])]
         for network, seed in zip(self._networks, seeds[1:], strict=True):
@@ -127,7 +127,7 @@ class Chain(tfd.Distribution):
         return total
 
     def _mean(self):
-        # Each layer's mean at the mean of the one before: deterministic, where the expectation has no closed form.
+        # Each layer's mean, given the previous layer's mean: the expectation has no closed form.
         parts = [self._first.mean()]
         for network in self._networks:
             parts.append(_conditional(network, parts[-1]).mean())

@@ -6,12 +6,12 @@ import tensorflow_probability as tfp
 from keras_ae.distributions import sampling
 from keras_ae.utils import validation
 
-# Raw outputs that one chunk of samples may hold: enough for full matrix products, little enough for a cache.
+# Maximum number of params per chunk of samples: enough for efficient matrix products, but small enough for the cache.
 CHUNK_VALUES = 2 * 2**20
 
 
 def log_weights(model, q, x, y, num_samples, seed):
-    """`log p(x|z, y) + log p(z|y) - log q(z|x, y)` for samples of q: `(num_samples, B)` nats; y a condition or None."""
+    """`log p(x|z, y) + log p(z|y) - log q(z|x, y)` for samples of q: `(num_samples, B)` nats; y: condition or None."""
     z = sampling.draw(q, num_samples, seed)  # (S, B, D)
     log_p = model.likelihood(z, y).log_prob(tf.cast(x, tf.float32)) + model.conditional_prior(y).log_prob(z)
     return log_p - q.log_prob(z)
@@ -42,7 +42,7 @@ def log_sums(model, x, y, num_samples, seed):
 
 
 def log_marginal_rows(model, x, y, num_samples, seeds):
-    """As `log_marginal`, with every row's samples drawn from its own int64 seed of `(B,)`."""
+    """Like `log_marginal`, but draws each row's samples from its own int64 seed, one of `seeds` `(B,)`."""
 
     def one(row):
         seed, x, *y = (each[None] for each in row)
@@ -56,15 +56,15 @@ def log_marginal_rows(model, x, y, num_samples, seeds):
 
 
 def path_log_prob(q, z):
-    """log q(z), whose gradient reaches the parameters of q through z alone: `(S, B)`."""
+    """log q(z), whose gradient reaches the params of q only through z: `(S, B)`."""
     score = q.log_prob(tf.stop_gradient(z))
     return q.log_prob(z) - (score - tf.stop_gradient(score))
 
 
 def doubly_reparameterised(z):
-    """z `(S, B, D)`, and a function that takes the factors `(S, B)` of the gradient through it once they are known.
+    """Returns z `(S, B, D)` and a function that sets the factors `(S, B)` by which to scale the gradient through z.
 
-    The factors, normalised importance weights, depend on z: they come before the backward pass, but after z.
+    The factors are normalised importance weights. They depend on z, so set them after z but before the backward pass.
     """
     factors = []
 

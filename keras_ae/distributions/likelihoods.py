@@ -1,6 +1,6 @@
-"""p(x|z): a decoder's raw outputs become a distribution over x.
+"""p(x|z): layers that turn a decoder's output, the params, into a distribution over x.
 
-Each likelihood is a Keras layer from raw outputs `(..., H, W, parameters * C)` (or any shape with channels last) to a
+Each likelihood is a Keras layer from params `(..., H, W, parameters * C)` (or any shape with channels last) to a
 `tfp.distributions` object whose event is one x. Log densities are in nats and sum over the event.
 """
 
@@ -17,13 +17,13 @@ POINTS = (tfd.Deterministic, tfd.VectorDeterministic)
 
 
 class Likelihood(keras.layers.Layer):
-    """Base of the likelihoods: says which x it accepts and makes the distribution.
+    """Base class of likelihoods: defines which x are valid and creates the distribution.
 
     Attributes:
-        parameters: int, how many raw values the decoder gives per value of x, in blocks along the last axis.
-        levels: int or None, number of levels where x holds integers; then raw outputs end in an axis of that size.
-        low, high: range of x; None where it is not bounded.
-        dtype_of_x: dtype of x at the door, "float32" or "uint8".
+        parameters: int, number of params per value of x, in blocks along the last axis.
+        levels: int or None, number of levels if x holds integers; the last axis of the params then has this size.
+        low, high: range of x; None if unbounded.
+        dtype_of_x: dtype of x as passed to the model, "float32" or "uint8".
     """
 
     parameters = 1
@@ -34,18 +34,18 @@ class Likelihood(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
-        self.built = True  # weights, where there are any, are made in the constructor
+        self.built = True  # any weights are created in the constructor
 
     def params_shape(self, shape):
-        """The decoder's output shape for an x of `shape`, both without the batch axis."""
+        """Shape of the decoder's output for x of `shape`, both without the batch axis."""
         shape = tuple(shape)
         return (*shape, self.levels) if self.levels else (*shape[:-1], shape[-1] * self.parameters)
 
     def event_shape_for(self, params_shape):
-        """The shape of x for a decoder's output shape, the inverse of `params_shape`; None where it is not known.
+        """Shape of x for a decoder's output shape, the inverse of `params_shape`; None if unknown.
 
         Raises:
-            ValueError: if no x has such parameters.
+            ValueError: if no shape of x matches.
         """
         shape = tuple(params_shape)
         if self.levels:
@@ -63,11 +63,11 @@ class Likelihood(keras.layers.Layer):
         return (*shape[:-1], None if shape[-1] is None else shape[-1] // self.parameters)
 
     def preprocess(self, x):
-        """x as the encoder sees it: float32."""
+        """Preprocesses x for the encoder: float32."""
         return tf.cast(x, tf.float32)
 
     def valid(self, x):
-        """Which rows of x are finite and in range: bool `(B,)`."""
+        """Row mask of x, True where finite and in range: bool `(B,)`."""
         x = tf.cast(x, tf.float32)
         good = tf.math.is_finite(x)
         if self.low is not None:
@@ -78,19 +78,19 @@ class Likelihood(keras.layers.Layer):
 
 
 def finite_rows(x):
-    """Which rows of x hold finite numbers alone: bool `(B,)`."""
+    """Row mask of x, True where all values are finite: bool `(B,)`."""
     return tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float32)), axis=tf.range(1, tf.rank(x)))
 
 
 class _FastBernoulli(tfd.Bernoulli):
-    # TFP forms log p and log(1 - p) apart, two softplus and two masked products; x need not be 0 or 1 here either.
+    # TFP computes log p and log(1 - p) separately: two softplus, two masked products. As in TFP, x may be fractional.
     def _log_prob(self, x):
         return _log_bernoulli(tf.convert_to_tensor(x), tf.convert_to_tensor(self.logits))
 
 
 @tf.custom_gradient
 def _log_bernoulli(x, logits):
-    # The gradient that TensorFlow derives passes over the pixels more often: see benchmarks/NOTES.md, IWAE.
+    # TensorFlow's own gradient makes more passes over the pixels: see benchmarks/NOTES.md, IWAE.
     def gradient(g):
         return _summed_to(x, g * logits), _summed_to(logits, g * (x - tf.sigmoid(logits)))
 
@@ -98,7 +98,7 @@ def _log_bernoulli(x, logits):
 
 
 def _summed_to(tensor, gradient):
-    """The gradient of a tensor that was broadcast, of the tensor's own shape."""
+    """Sums the gradient of a broadcast tensor to the tensor's own shape."""
     if tensor.shape.is_fully_defined() and tensor.shape == gradient.shape:
         return gradient
     axes, _ = tf.raw_ops.BroadcastGradientArgs(s0=tf.shape(tensor), s1=tf.shape(gradient))
@@ -107,12 +107,12 @@ def _summed_to(tensor, gradient):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Bernoulli(Likelihood):
-    """Independent coin flips; for x between 0 and 1 the negative cross-entropy.
+    """Independent Bernoulli variables; for x between 0 and 1, the negative cross-entropy.
 
-        log p(x|z) = sum_i x_i l_i - softplus(l_i),    mean = sigmoid(l),    l = raw outputs (logits)
+        log p(x|z) = sum_i x_i l_i - softplus(l_i),    mean = sigmoid(l),    l = params (logits)
 
-    On pixels strictly between 0 and 1 this is not a density (see `ContinuousBernoulli`), so values compare only among
-    models with the same data; binarise for published numbers.
+    For pixels strictly between 0 and 1 this is not a density (see `ContinuousBernoulli`), so only compare models on the
+    same data; binarise x to compare with published numbers.
     """
 
     low, high = 0.0, 1.0
@@ -127,7 +127,7 @@ class ContinuousBernoulli(Likelihood):
 
         log p(x|z) = sum_i log C(l_i) + x_i l_i - softplus(l_i)
 
-    See also: `Bernoulli`, the same without the constant C that makes it a density.
+    See also: `Bernoulli`, without the normalising constant C.
     """
 
     low, high = 0.0, 1.0
@@ -138,11 +138,11 @@ class ContinuousBernoulli(Likelihood):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Gaussian(Likelihood):
-    """Normal with the raw outputs as mean and scale 1: squared error, in nats.
+    """Normal with the params as mean and scale 1: squared error, in nats.
 
         log p(x|z) = -1/2 sum_i (x_i - m_i)^2 - D/2 log(2 pi)
 
-    See also: `GaussianLearnedScale` and `GaussianPerDimension`, which learn how far x strays from the mean.
+    See also: `GaussianLearnedScale` and `GaussianPerDimension`, which learn the scale.
     """
 
     def call(self, params, event_rank=None):
@@ -163,9 +163,9 @@ class GaussianLearnedScale(Likelihood):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class GaussianPerDimension(Likelihood):
-    """Normal with means and scales from the decoder, `[m | r]` in two blocks of channels, s = softplus(r) + 1e-6.
+    """Normal with means and scales from the params, `[m | r]` in two blocks of channels, s = softplus(r) + 1e-6.
 
-    A scale can fall without bound where a pixel is constant: add noise to such data, or use another likelihood.
+    The scale of a constant pixel can collapse towards 0: add noise to such data, or use another likelihood.
     """
 
     parameters = 2
@@ -177,7 +177,7 @@ class GaussianPerDimension(Likelihood):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Laplace(Likelihood):
-    """Laplace with the raw outputs as location and scale 1: absolute error, `log p = -sum_i |x_i - m_i| - D log 2`."""
+    """Laplace with the params as location and scale 1: absolute error, `log p = -sum_i |x_i - m_i| - D log 2`."""
 
     def call(self, params, event_rank=None):
         return _independent(tfd.Laplace(params, 1.0), event_rank)
@@ -185,11 +185,11 @@ class Laplace(Likelihood):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Categorical(Likelihood):
-    """One class of 256 for each uint8 value of x; raw outputs `(..., C, 256)` are logits.
+    """One of 256 classes for each uint8 value of x; the params `(..., C, 256)` are logits.
 
         log p(x|z) = sum_i log softmax(l_i)[x_i]
 
-    The encoder sees x / 255, and the mean that `decode` returns is the mean level / 255.
+    The encoder receives x / 255, and `decode` returns the mean level / 255.
     """
 
     levels = 256
@@ -204,7 +204,7 @@ class Categorical(Likelihood):
 
 
 class _Levels(tfd.Categorical):
-    # A categorical variable has no mean; levels of brightness do.
+    # A categorical variable has no mean, but brightness levels do.
     def _mean(self):
         levels = tf.linspace(0.0, 1.0, self.logits.shape[-1])
         return tf.linalg.matvec(tf.nn.softmax(self.logits), levels)
@@ -215,12 +215,11 @@ class _Levels(tfd.Categorical):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Multinomial(Likelihood):
-    """Words drawn from one softmax over the vocabulary; x `(V,)` holds their counts, or weights such as TF-IDF.
+    """Words drawn from one softmax over the vocabulary; x `(V,)` holds word counts, or weights such as TF-IDF.
 
-        log p(x|z) = sum_w x_w log softmax(l)_w,    mean = softmax(l), the share of each word,    l = raw outputs
+        log p(x|z) = sum_w x_w log softmax(l)_w,    mean = softmax(l), the share of each word,    l = params (logits)
 
-    The number of orders in which the words can come, which does not depend on z, is left out. Perplexity is
-    exp(-log p / sum_w x_w).
+    The multinomial coefficient is omitted, because it does not depend on z. Perplexity is exp(-log p / sum_w x_w).
     """
 
     low = 0.0
@@ -238,18 +237,18 @@ class Multinomial(Likelihood):
 
 
 class _Words(tfd.Multinomial):
-    # TFP adds the multinomial coefficient, and asks for whole counts that sum to the total.
+    # TFP adds the multinomial coefficient and requires integer counts that sum to the total.
     def _log_prob(self, x):
         return tf.reduce_sum(x * tf.nn.log_softmax(self.logits), axis=-1)
 
 
 def positive(params):
-    """The scale for a raw value: `softplus(params) + 1e-6`."""
+    """Maps params to positive scales: `softplus(params) + 1e-6`."""
     return tf.nn.softplus(params) + SCALE_FLOOR
 
 
 def _independent(distribution, event_rank):
-    """All axes but the first belong to the event, or the last `event_rank` where several axes lead."""
+    """The event is all axes but the first, or the last `event_rank` axes if there are several leading axes."""
     if event_rank is None:
         event_rank = distribution.batch_shape.rank - 1
     return tfd.Independent(distribution, event_rank)
@@ -268,7 +267,7 @@ NAMES = {
 
 
 class Custom(Likelihood):
-    """A user's callable from raw outputs to a distribution, with no checks on x."""
+    """A user's callable from params to a distribution; x is not checked."""
 
     def __init__(self, function, **kwargs):
         super().__init__(**kwargs)
@@ -278,7 +277,7 @@ class Custom(Likelihood):
         return None
 
     def event_shape_for(self, params_shape):
-        return None  # only its distribution knows
+        return None  # only known from the distribution
 
     def call(self, params, event_rank=None):
         distribution = self.function(params)
@@ -306,19 +305,19 @@ def _is_point(distribution):
 
 
 def parts(distribution):
-    """The distributions of single values that tfd mixes or wraps in one; a transformed or quantized one is whole."""
+    """The components of a mixture or wrapper, recursively; transformed or quantized distributions are not split."""
     if isinstance(distribution, tfd.QuantizedDistribution | tfd.TransformedDistribution):
         return [distribution]
     if isinstance(distribution, tfd.Mixture):
         return [part for each in distribution.components for part in parts(each)]
-    for wrapped in ("components_distribution", "distribution"):  # of a mixture of one kind; of the rest
+    for wrapped in ("components_distribution", "distribution"):  # MixtureSameFamily; other wrappers
         if hasattr(distribution, wrapped):
             return parts(getattr(distribution, wrapped))
     return [distribution]
 
 
 def get(likelihood):
-    """The `Likelihood` layer for a name, a layer, or a callable `raw -> tfd distribution`.
+    """The `Likelihood` layer for a name, a layer, or a callable `params -> tfd distribution`.
 
     Raises:
         ValueError: for an unknown name or an object that is none of these.

@@ -1,7 +1,7 @@
-"""q(z|x): an encoder's raw output becomes a distribution over codes.
+"""q(z|x): layers that turn an encoder's output, the params, into a distribution over codes.
 
-Each posterior is a Keras layer from raw outputs `(B, parameters_for(latent_dim))` to a `tfp.distributions` object,
-batch `(B,)`, event `(latent_dim,)`, whose samples pass gradients on. Log densities are in nats.
+Each posterior is a Keras layer from params `(B, parameters_for(latent_dim))` to a `tfp.distributions` object, batch
+`(B,)`, event `(latent_dim,)`. Samples are differentiable, except for bits. Log densities are in nats.
 """
 
 import math
@@ -20,12 +20,12 @@ tfd = tfp.distributions
 
 
 class Posterior(keras.layers.Layer):
-    """Base of the posteriors: says how wide the encoder's output is and makes the distribution.
+    """Base class of posteriors: defines the width of the encoder's output and creates the distribution.
 
     Attributes:
-        has_density: bool, whether q is a distribution, not a point.
-        knows_own_samples_only: bool, whether q has a fast density, of any shape, for its own samples alone.
-        vectors_only: bool, whether codes must be vectors; if not, the last axis of a code of any shape is its channels.
+        has_density: bool; False if q is a point.
+        knows_own_samples_only: bool, whether the density is fast, for any sample shape, only at q's own samples.
+        vectors_only: bool, whether codes must be vectors; if not, codes have any shape with channels last.
     """
 
     has_density = True
@@ -34,17 +34,17 @@ class Posterior(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
-        self.built = True  # weights, where there are any, are made in the constructor
+        self.built = True  # any weights are created in the constructor
 
     def parameters_for(self, latent_dim):
-        """int, raw values that the encoder gives for a code of `latent_dim` dimensions."""
+        """int, width of the encoder's output for a code of `latent_dim` dimensions."""
         raise NotImplementedError
 
     def latent_dim_for(self, width):
-        """int, size of a code for `width` raw values: the inverse of `parameters_for`.
+        """int, size of the code for an encoder output of `width`: the inverse of `parameters_for`.
 
         Raises:
-            ValueError: if no code has that many.
+            ValueError: if no code size has this width.
         """
         latent_dim = next((d for d in range(1, width + 1) if self.parameters_for(d) >= width), None)
         if latent_dim is None or self.parameters_for(latent_dim) != width:
@@ -55,10 +55,10 @@ class Posterior(keras.layers.Layer):
         return latent_dim
 
     def code_shape_for(self, shape):
-        """Shape of a code for parameters of `shape`, both without the batch axis.
+        """Shape of a code for params of `shape`, both without the batch axis.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if no code shape matches.
         """
         if not shape or None in shape or (len(shape) > 1 and self.vectors_only):
             kind = "(width,)" if self.vectors_only else "known"
@@ -68,7 +68,7 @@ class Posterior(keras.layers.Layer):
         return (*shape[:-1], self.latent_dim_for(shape[-1]))
 
     def params_shape_for(self, code_shape):
-        """Shape of the parameters for codes of `code_shape`: the inverse of `code_shape_for`."""
+        """Shape of the params for codes of `code_shape`: the inverse of `code_shape_for`."""
         return (*code_shape[:-1], self.parameters_for(code_shape[-1]))
 
     def _latent_dim(self, params):
@@ -77,7 +77,7 @@ class Posterior(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Deterministic(Posterior):
-    """No noise: `z = params`. Width: D."""
+    """No noise: `z = params`. Params width: D."""
 
     has_density = False
 
@@ -91,9 +91,9 @@ class Deterministic(Posterior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class IndependentBernoulli(Posterior):
-    """Independent bits: `q(z|x) = prod_j Bernoulli(z_j; sigmoid(raw_j))`, z float32 0 or 1. Raw width: D.
+    """Independent bits: `q(z|x) = prod_j Bernoulli(z_j; sigmoid(params_j))`, z float32 0 or 1. Params width: D.
 
-    Its samples pass no gradients on; `relaxed_bits.RELAXATIONS` do.
+    Samples are not differentiable; those of `relaxed_bits.RELAXATIONS` are.
     """
 
     def parameters_for(self, latent_dim):
@@ -109,7 +109,7 @@ class DiagonalGaussian(Posterior):
 
         q(z|x) = N(z; m, diag(s)^2),    [m | r] = params,    s = softplus(r) + 1e-6
 
-    Raw width: 2 D. See also: `FullCovariance`, which knows correlations; `InverseAutoregressive`, which knows curves.
+    Params width: 2 D. See also: `FullCovariance`, with correlations; `InverseAutoregressive`, which is not Gaussian.
 
     Source: Kingma & Welling 2014, equation 9.
     """
@@ -124,12 +124,12 @@ class DiagonalGaussian(Posterior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class FullCovariance(Posterior):
-    """Gaussian with any covariance.
+    """Gaussian with a full covariance matrix.
 
         q(z|x) = N(z; m, L L^T),    [m | r] = params,    L = lower triangle of r, its diagonal softplus(r_jj) + 1e-6
 
-    Raw width: D + D (D + 1) / 2, the triangle in the order of `tfp.math.fill_triangular`. The posterior of a linear
-    decoder with Gaussian noise is of this form, so that its bound can be exact.
+    Params width: D + D (D + 1) / 2, the triangle in the order of `tfp.math.fill_triangular`. The exact posterior of a
+    linear decoder with Gaussian noise has this form, so its bound can be tight.
 
     Source: Kingma & Welling 2019, section 2.5.1. See also: `DiagonalGaussian`.
     """
@@ -140,13 +140,13 @@ class FullCovariance(Posterior):
         return latent_dim * (latent_dim + 3) // 2
 
     def latent_dim_for(self, width):
-        latent_dim = (math.isqrt(9 + 8 * width) - 3) // 2  # the root of D (D + 3) / 2 = width, without a search
+        latent_dim = (math.isqrt(9 + 8 * width) - 3) // 2  # solves D (D + 3) / 2 = width without a search
         return latent_dim if self.parameters_for(latent_dim) == width > 0 else super().latent_dim_for(width)
 
     def call(self, params):
         latent_dim = self._latent_dim(params)
         triangle = tfp.math.fill_triangular(params[:, latent_dim:])
-        # Not tfb.FillScaleTriL: XLA cannot compile the gradient of the op by which that sets the diagonal.
+        # Not tfb.FillScaleTriL: XLA cannot compile the gradient of the op it uses to set the diagonal.
         below = triangle * np.tril(np.ones((latent_dim, latent_dim), "float32"), -1)
         scale = below + tf.linalg.diag(positive(tf.linalg.diag_part(triangle)))
         return tfd.MultivariateNormalTriL(params[:, :latent_dim], scale)
@@ -154,31 +154,31 @@ class FullCovariance(Posterior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class InverseAutoregressive(Posterior):
-    """A diagonal Gaussian bent by inverse autoregressive flow.
+    """A diagonal Gaussian transformed by an inverse autoregressive flow.
 
         z_0 ~ N(m, diag(s)^2),    [m | r | h] = params,    s = softplus(r) + 1e-6
         z_t = sigma_t z_t-1 + (1 - sigma_t) m_t,    sigma_t = sigmoid(s_t),    [m_t, s_t] = MADE_t(z_t-1, h)
         log q(z_T|x) = log N(z_0; m, diag(s)^2) - sum_t sum_i log sigma_t,i
 
-    for t = 1, ..., T, in turn from first to last and from last to first dimension; s_t starts at 2, so that a step
-    changes little. A sample and its density take one pass through the networks: TFP remembers z_T's origin for as long
-    as the very tensor lives. The density of another z takes latent_dim passes: so does that of `IWAE`'s doubly
-    reparameterised gradient, and gradient="reparameterised" is the faster one here.
+    for t = 1, ..., T, alternating the order of the dimensions: first to last, last to first. s_t is initialised to 2,
+    so a step changes z little at first. A sample and its density take one pass through the networks, because TFP caches
+    the origin of z_T for the lifetime of that tensor. The density of any other z takes latent_dim passes; `IWAE`'s
+    doubly reparameterised gradient needs it, so gradient="reparameterised" is faster with this posterior.
 
-    `mean()` is the image of the base's mean m under the flow, a deterministic code near the bulk of q. It is not the
+    `mean()` is the base mean m mapped through the flow, a deterministic code near the bulk of q. It is not the
     expectation of z, which has no closed form. The KL to a prior is a Monte Carlo estimate.
 
     Args:
         latent_dim: int, D.
-        context: int, size of h; 0 for none: the networks then do the same for every x.
+        context: int, size of h; 0 for none, then the flow is the same for every x.
         steps: int, T.
         hidden: ints, units of the hidden layers of each step's `MADE`.
-        activation: of the hidden layers, as Keras names it.
+        activation: Keras activation of the hidden layers.
 
-    Raw width: 2 D + context.
+    Params width: 2 D + context.
 
     Raises:
-        ValueError: if a size is not a whole number in its range, or raw outputs have another width.
+        ValueError: if a size is not an integer in its range, or the params have another width.
 
     Example:
 
@@ -188,8 +188,7 @@ class InverseAutoregressive(Posterior):
         z = q.sample(5, seed=[0, 1])    # (5, B, 8)
         q.log_prob(z)                   # (5, B)
 
-    Source: Kingma 2016, equations 10 to 14. See also: `flows.Flow`, the same map the other way, whose densities are
-    fast for any z.
+    Source: Kingma 2016, equations 10 to 14. See also: `flows.Flow`, the inverse map, whose density is fast for any z.
     """
 
     knows_own_samples_only = True
@@ -237,14 +236,14 @@ class InverseAutoregressive(Posterior):
 
 
 class _Bent(tfd.TransformedDistribution):
-    # TFP has no mean for maps that are not affine.
+    # TFP only implements the mean for affine bijectors.
     def _mean(self):
         return self.bijector.forward(self.distribution.mean())
 
 
 def _ungated(step, z, h):
-    """The inverse of z -> sigma z + (1 - sigma) m, with sigma and m as they are at z."""
-    # Not `step.call`: inside a model of mixed precision that would read its weights as float16.
+    """The inverse of z -> sigma z + (1 - sigma) m, with sigma and m evaluated at z."""
+    # Not `step.call`: in a mixed-precision model it would read its weights as float16.
     m, s = tf.unstack(step(z, h), axis=-1)
     gate = tfb.Chain([tfb.Shift(tf.sigmoid(-s) * m), tfb.Scale(log_scale=tf.math.log_sigmoid(s))])
     return tfb.Invert(gate)
@@ -268,10 +267,10 @@ NAMES = {
 
 
 def check_has_density(posterior, default):
-    """Raises a `ValueError` unless q(z|x) is a distribution of the kind that a model has by default: its prior's.
+    """Raises a `ValueError` unless q(z|x) is of the same kind as the model's default prior: bits or continuous.
 
-    A point has no density, and bits have none that compares with a prior over all numbers: an importance weight of
-    theirs is no estimate of p(x).
+    A point has no density, and the probability of bits is not comparable to a density over real codes, so importance
+    weights would not estimate p(x).
     """
     if isinstance(posterior, Deterministic) or isinstance(posterior, IndependentBernoulli) != (default == "bernoulli"):
         expected = "bits" if default == "bernoulli" else "a density over continuous codes, such as 'diagonal'"
@@ -279,17 +278,17 @@ def check_has_density(posterior, default):
 
 
 def check_is_diagonal(posterior, option):
-    """Raises a `ValueError` unless dimensions of q(z|x) are independent, as `option` of a model asks."""
+    """Raises a `ValueError` unless q(z|x) is a diagonal Gaussian, as the model's `option` requires."""
     if not isinstance(posterior, DiagonalGaussian):
         raise ValueError(f"{option}: expected a diagonal Gaussian posterior; received {posterior.name}.")
 
 
 def get(posterior, code_shape):
-    """The `Posterior` layer for a name or a layer; `code_shape` None where it is not known yet.
+    """The `Posterior` layer for a name or a layer; `code_shape` is None if not yet known.
 
     Raises:
-        ValueError: for an unknown name, an object that is none of these, a layer for codes of another size, or
-            "inverse_autoregressive" without the size of a code.
+        ValueError: for an unknown name, an object that is neither, a layer for codes of another size, or
+            "inverse_autoregressive" without a code size.
     """
     code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if isinstance(posterior, str) and posterior in NAMES:
@@ -300,7 +299,7 @@ def get(posterior, code_shape):
         return InverseAutoregressive(code_shape[-1])
     if isinstance(posterior, Posterior):
         if code_shape is not None:
-            posterior.params_shape_for(code_shape)  # raises where it is for codes of another size
+            posterior.params_shape_for(code_shape)  # raises if the layer is for codes of another size
         return posterior
     raise ValueError(
         f"Unknown posterior {posterior!r}: expected one of {', '.join(NAMES)}, or a keras_ae.posteriors layer."

@@ -14,11 +14,11 @@ tfd = tfp.distributions
 
 
 class Prior(keras.layers.Layer):
-    """Base of the priors; `prior.call()` is the distribution. (Keras calls no layer without inputs.)
+    """Base class of priors; `prior.call()` returns the distribution. (Keras cannot call a layer without inputs.)
 
     Attributes:
         code_shape: shape of a code.
-        latent_dim: int for codes that are vectors, else `code_shape`.
+        latent_dim: int if codes are vectors, else `code_shape`.
         vectors_only: bool, whether codes must be vectors.
     """
 
@@ -62,19 +62,19 @@ class UniformBernoulli(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class BernoulliMixture(Prior):
-    """A mixture of independent bits whose weights and probabilities are learned with the model.
+    """A mixture of independent Bernoulli bits whose weights and probabilities are trained with the model.
 
         p(z) = sum_k w_k prod_j Bernoulli(z_j; p_kj),    w = softmax(logits),    p_kj = sigmoid(bit_logits_kj)
 
-    Codes gather around the components, as documents do around subjects (Dong 2019, BMSH). The KL to it is a Monte Carlo
-    estimate. See also: `LearnedMixture`, the same for Gaussian codes.
+    Codes cluster around the components, as documents do around subjects (Dong 2019, BMSH). The KL is a Monte Carlo
+    estimate. See also: `LearnedMixture`, for Gaussian codes.
     """
 
     def __init__(self, latent_dim, components=20, **kwargs):
         super().__init__(latent_dim, **kwargs)
         self.components = validation.positive_int("components", components)
         self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits")
-        # Far enough apart to tell components from each other at the beginning, near enough to fair coins.
+        # Large enough to make the components differ initially, small enough to keep probabilities near 1/2.
         spread = keras.initializers.RandomNormal(stddev=0.5)
         self.bit_logits = self.add_weight(shape=(self.components, latent_dim), initializer=spread, name="bit_logits")
 
@@ -89,7 +89,7 @@ class BernoulliMixture(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Uniform(Prior):
-    """Uniform on the cube [-1, 1]^D; for models that match samples: a Gaussian posterior has infinite KL to it."""
+    """Uniform on the cube [-1, 1]^D, for models that match samples; a Gaussian posterior has infinite KL to it."""
 
     vectors_only = False
 
@@ -99,7 +99,7 @@ class Uniform(Prior):
 
 
 class _Planar(Prior):
-    """An even mixture of Gaussians in the plane, given by means `(K, 2)` and scales `(K, 2)` along rotated axes."""
+    """An equally weighted mixture of planar Gaussians, with means `(K, 2)` and scales `(K, 2)` along rotated axes."""
 
     def __init__(self, latent_dim=2, **kwargs):
         if latent_dim != 2:
@@ -118,7 +118,7 @@ class _Planar(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Ring(_Planar):
-    """Ten Gaussians on a circle of radius 4, long along the radius (Makhzani 2015, figure 4, read off the picture).
+    """Ten Gaussians on a circle of radius 4, elongated along the radius (Makhzani 2015, figure 4, read off the plot).
 
         p(z) = 1/10 sum_k N(z; 4 u_k, diag(1, 0.25)^2 in the axes of u_k),    u_k at angle 2 pi k / 10
 
@@ -141,10 +141,10 @@ class Ring(_Planar):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class SwissRoll(_Planar):
-    """A spiral of nearly two turns, even along its length, with normal noise across it (Makhzani 2015, figure 4).
+    """A spiral of nearly two turns, uniform along its length, with normal noise across it (Makhzani 2015, figure 4).
 
-    The density is that of 200 Gaussians strung along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, t from 0.1 to 1,
-    each as long as the distance to its neighbours and 0.1 wide. Two-dimensional codes only.
+    The density is a mixture of 200 evenly spaced Gaussians along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, t from 0.1 to
+    1. Their scales are half the spacing along the spiral and 0.1 across it. Two-dimensional codes only.
 
     Example: `vae = ka.VAE(encoder, decoder, prior="swiss_roll")`
 
@@ -171,23 +171,23 @@ class SwissRoll(_Planar):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class LearnedMixture(Prior):
-    """A mixture of Gaussians whose weights, means and scales are learned with the model.
+    """A mixture of Gaussians whose weights, means and scales are trained with the model.
 
         p(z) = sum_k w_k N(z; m_k, diag(s_k)^2)
 
-    Starts as Gaussians of scale 1 around draws of the standard normal; the KL to it is a Monte Carlo estimate.
+    Initialised to Gaussians of scale 1 around draws from the standard normal. The KL is a Monte Carlo estimate.
 
     Args:
         latent_dim: int, D.
         components: int, K.
 
     Raises:
-        ValueError: if a size is no whole number, 1 or more.
+        ValueError: if a size is not a positive integer.
 
     Example: `vae = ka.VAE(encoder, decoder, prior=ka.priors.LearnedMixture(32, components=20))`
 
-    Source: Dilokthanakul 2016, section 3, without the labels' network. See also: `VampPrior`, whose components are the
-    model's own posteriors.
+    Source: Dilokthanakul 2016, section 3, without the network for the labels. See also: `VampPrior`, whose components
+    are the model's own posteriors.
     """
 
     def __init__(self, latent_dim, components=10, **kwargs):
@@ -196,7 +196,7 @@ class LearnedMixture(Prior):
         shape = (self.components, latent_dim)
         self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits")
         self.means = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(stddev=1.0), name="means")
-        # softplus(0.54) = 1: every component starts as wide as the standard normal.
+        # softplus(0.5413) = 1, the scale of the standard normal.
         self.raw_scales = self.add_weight(
             shape=shape, initializer=keras.initializers.Constant(0.5413), name="raw_scales"
         )
@@ -215,29 +215,29 @@ class VampPrior(Prior):
 
         p(z) = 1/K sum_k q(z | u_k),    u_k = low + (high - low) v_k
 
-    v_k are the weights `pseudo_inputs`, which the optimizer's steps keep in [0, 1], and low to high is the likelihood's
-    range of x; where that has no upper end, u_k = v_k. The encoder is the model's own: the model binds the prior to it,
-    and is saved with one encoder. Each step of training passes K more rows through it, as in inference: without
-    dropout, and with the moving averages of batch normalisation. The KL is a Monte Carlo estimate.
+    v_k are the weights `pseudo_inputs`, constrained to [0, 1]; low and high are the likelihood's range of x. If the
+    range has no upper bound, u_k = v_k. The prior uses the model's own encoder: the model binds the prior to it, and
+    saves the encoder once. Each training step runs K more rows through the encoder in inference mode: no dropout, and
+    batch normalisation uses its moving averages. The KL is a Monte Carlo estimate.
 
     Args:
         latent_dim: int, D.
         input_shape: shape of one x.
         components: int, K.
-        initial: `(K, *input_shape)` numbers in x's own range from which the pseudo-inputs start, such as rows of the
-            training set; None for uniform noise. A saved model has the learned ones instead.
+        initial: `(K, *input_shape)` initial pseudo-inputs in x's own range, such as rows of the training set; None for
+            uniform noise. Not saved: a loaded model has the learned pseudo-inputs.
 
     Raises:
-        ValueError: if a size is no whole number, 1 or more, or `initial` is not finite or has another shape; when a
-            model binds it, if x has another shape, `initial` is out of x's range or another model has the prior; and
-            when the density is asked for, if no model has.
+        ValueError: if a size is not a positive integer, or `initial` is not finite or has another shape. When a model
+            binds the prior: if x has another shape, `initial` is out of x's range, or the prior already belongs to
+            another model. When the prior is called: if it is not bound to a model.
 
     Example:
 
         prior = ka.priors.VampPrior(32, (28, 28, 1), components=500, initial=x_train[:500])
         vae = ka.VAE(encoder, decoder, prior=prior)
 
-    Source: Tomczak & Welling 2018, section 3. See also: `LearnedMixture`, whose components are free.
+    Source: Tomczak & Welling 2018, section 3. See also: `LearnedMixture`, with free components.
     """
 
     def __init__(self, latent_dim, input_shape, components=50, initial=None, **kwargs):
@@ -261,7 +261,7 @@ class VampPrior(Prior):
             self.pseudo_inputs.assign(initial)
 
     def bind(self, posterior, likelihood, event_shape):
-        """Takes the model's function from x to q(z|x), the likelihood that knows x's range, and x's shape or None."""
+        """Binds the model's function from x to q(z|x), its likelihood, for the range of x, and x's shape or None."""
         if self._posterior_of == posterior:
             return
         if self._posterior_of is not None:
@@ -290,7 +290,7 @@ class VampPrior(Prior):
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
 
     def _into_range(self, values):
-        # A projection after each step: under the paper's hard tanh, what has left the range gets no more gradient.
+        # Projects after each step: with the paper's hard tanh, values that leave the range get no gradient.
         if self._low is None:
             return values
         return tf.maximum(values, self._low) if self._high is None else tf.clip_by_value(values, 0.0, 1.0)
@@ -301,16 +301,16 @@ class VampPrior(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class NormalWeights(keras.regularizers.Regularizer):
-    """A normal prior over a network's weights, for the most probable weights instead of the likeliest.
+    """A normal prior over a network's weights, for maximum a posteriori instead of maximum likelihood weights.
 
         log p(w, X) >= N/M sum_b ELBO_b + sum_w log N(w; 0, scale^2) + constant,    b the rows of a batch of M
         regularizer(w) = sum_w w^2 / (2 scale^2 N)
 
     A model's loss is the mean over the batch, so -N times the loss with this regularizer is the estimate above, up to
-    the constant: its mean over batches is the bound of all N rows, and rows and weights count as they should.
+    the constant. Its mean over batches is the bound for all N rows, with the data and the prior correctly weighted.
 
     Args:
-        rows: int, rows of the training data (N).
+        rows: int, number of training rows (N).
         scale: float, the prior's standard deviation.
 
     Example: `ka.networks.mlp_encoder((28, 28, 1), 32, parameters=2, kernel_regularizer=NormalWeights(60_000))`
@@ -341,13 +341,12 @@ NAMES = {
 
 
 def get(prior, code_shape):
-    """What `distribution` takes: a layer or a function, for None (the standard normal), a name or a tfd.
+    """The prior as `distribution` takes it, a layer or a function, for None (the standard normal), a name or a tfd.
 
-    `code_shape`, a tuple or the int of a vector, may be None where networks are not built yet; names then have nothing
-    to be made from.
+    `code_shape` is a tuple, an int for vectors, or None if the networks are not built yet; names then raise an error.
 
     Raises:
-        ValueError: for an unknown name, an object that is none of these, or an event of another shape than codes.
+        ValueError: for an unknown name, an object that is none of these, or an event shape other than the codes'.
     """
     code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if prior is None:
@@ -377,7 +376,7 @@ def get(prior, code_shape):
 
 
 def distribution(prior):
-    """What a prior, as `get` returns it, gives now."""
+    """The current distribution of a prior, as returned by `get`."""
     return prior.call() if isinstance(prior, keras.layers.Layer) else prior()
 
 
@@ -392,7 +391,7 @@ def _check_event(prior, code_shape):
 
 
 def check_covers_bits(prior):
-    """Raises unless `prior` is a distribution over bits: its samples are 0 or 1, and both can come."""
+    """Raises a `ValueError` unless `prior` is a distribution over bits: samples are 0 or 1, and both can occur."""
     ends = [prior.log_prob(tf.fill(prior.event_shape, tf.cast(bit, prior.dtype))) for bit in (0, 1)]
     bits = np.isin(prior.sample(8, seed=0), (0.0, 1.0)).all()
     if prior.dtype != tf.float32 or not bits or not np.isfinite(ends).all():
@@ -405,17 +404,17 @@ def check_covers_bits(prior):
 def _gives_whole_numbers(prior):
     try:
         z = np.asarray(prior.sample(64, seed=0))
-    except NotImplementedError:  # a density alone is enough to train by
+    except NotImplementedError:  # training only needs the density
         return False
-    return np.all(z == np.round(z)) and np.abs(z).max() < 1 << 23  # beyond, all float32 are whole
+    return np.all(z == np.round(z)) and np.abs(z).max() < 1 << 23  # beyond 2^23, every float32 is an integer
 
 
-# Densities over another space than R^D, which do not say so far out.
+# Densities over spaces other than R^D whose log_prob may still be finite far from the origin.
 _ELSEWHERE = (tfd.VonMises, tfd.VonMisesFisher, tfd.SphericalUniform, tfd.PowerSpherical, tfd.Dirichlet)
 
 
 def check_covers_gaussians(prior):
-    """Raises where `prior` has no density over R^D: a Gaussian posterior then has no KL to it, or an infinite one."""
+    """Raises a `ValueError` if `prior` has no density on R^D: a Gaussian posterior's KL is undefined or infinite."""
     if any(isinstance(each, _ELSEWHERE) for each in parts(prior)) or _gives_whole_numbers(prior):
         raise ValueError(f"prior: expected a density over all real codes; received {prior}.")
     far = [prior.log_prob(tf.fill(prior.event_shape, edge)) for edge in (-100.0, 100.0)]

@@ -1,4 +1,4 @@
-"""Binary codes: samples of bits that pass gradients on, and bits packed into bytes."""
+"""Binary codes: differentiable samples of bits, and packing bits into bytes."""
 
 import tensorflow as tf
 
@@ -8,7 +8,7 @@ from keras_ae.utils.batching import in_batches
 def straight_through(logits, n, seed):
     """Bits z ~ Bernoulli(sigmoid(l)), `(n, *l.shape)`, whose gradient is that of sigmoid(l) (Bengio 2013, section 3).
 
-    Values are exactly 0 and 1, so that the decoder meets in training what it meets afterwards.
+    Values are exactly 0 or 1, so the decoder receives the same kind of input in training and inference.
     """
     p = tf.sigmoid(logits)
     z = tf.cast(_uniform(logits, n, seed) < p, p.dtype)
@@ -18,18 +18,18 @@ def straight_through(logits, n, seed):
 def logistic(logits, n, seed, temperature=2 / 3):
     """Binary concrete samples, `z = sigmoid((l + log u - log(1 - u)) / temperature)` with u uniform on (0, 1).
 
-    Between 0 and 1, and nearer to them at lower temperatures (Maddison 2017, equation 3; 2/3 as in its appendix C.3).
-    See also: `straight_through`, whose samples are bits but whose gradients are biased.
+    Values lie between 0 and 1, closer to 0 or 1 at lower temperatures (Maddison 2017, equation 3; 2/3 as in its
+    appendix C.3). See also: `straight_through`, whose samples are bits but whose gradients are biased.
     """
     u = _uniform(logits, n, seed)
     return tf.sigmoid((logits + tf.math.log(u) - tf.math.log1p(-u)) / temperature)
 
 
 def noisy(logits, n, seed, scale=4.0):
-    """`z = sigmoid(l + scale e)`, e standard normal: to get through the noise, logits grow until codes are binary.
+    """`z = sigmoid(l + scale e)`, e standard normal: logits grow to overcome the noise, until codes are binary.
 
-    Salakhutdinov & Hinton 2009 fix one e for each training document; here it is drawn anew at every step, which no
-    row can learn by heart.
+    Salakhutdinov & Hinton 2009 fix one e for each training document. Here e is redrawn at every step, so the model
+    cannot memorise it.
     """
     shape = tf.concat([[n], tf.shape(logits)], axis=0)
     return tf.sigmoid(logits + scale * tf.random.stateless_normal(shape, seed, alg="philox"))
@@ -39,7 +39,7 @@ RELAXATIONS = {"straight_through": straight_through, "logistic": logistic, "nois
 
 
 def pack(bits):
-    """Bits `(B, D)` as bytes, uint8 `(B, ceil(D / 8))`, the first bit highest, as in `numpy.packbits`."""
+    """Packs bits `(B, D)` into bytes, uint8 `(B, ceil(D / 8))`, most significant bit first, as `numpy.packbits`."""
     bits = tf.cast(bits, tf.uint8)
     bits = tf.pad(bits, [[0, 0], [0, -bits.shape[-1] % 8]])
     eights = tf.reshape(bits, [-1, bits.shape[-1] // 8, 8])
@@ -47,16 +47,16 @@ def pack(bits):
 
 
 class Hashing:
-    """What models with binary codes share: `hash`, from their `probabilities` of each bit."""
+    """Mixin for models with binary codes: `hash` thresholds their `probabilities`."""
 
     @in_batches
     def hash(self, x):
-        """Codes of x, `(B, ceil(bits / 8))` uint8: the likelier value of each bit, the first bit highest."""
+        """Codes of x, `(B, ceil(bits / 8))` uint8: the more probable value of each bit, most significant bit first."""
         return pack(self.probabilities(x) > 0.5)
 
 
 def _uniform(logits, n, seed):
-    """Uniform on (0, 1) without its ends, where a logit would be infinite."""
+    """Uniform on (0, 1), clipped away from 0 and 1, where the logit is infinite."""
     shape = tf.concat([[n], tf.shape(logits)], axis=0)
     u = tf.random.stateless_uniform(shape, seed, alg="philox")
     return tf.clip_by_value(u, 1e-6, 1 - 1e-6)

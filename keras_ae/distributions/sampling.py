@@ -1,4 +1,4 @@
-"""Draws from distributions: fast under XLA, or each from its row's own seed."""
+"""Sampling from distributions: fast under XLA, or with one seed per row."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -9,18 +9,18 @@ tfd = tfp.distributions
 
 
 def draw(distribution, n, seed):
-    """`n` samples, `(n, *batch, *event)`, that follow from the int32 seed `(2,)`.
+    """Draws `n` samples, `(n, *batch, *event)`, determined by the int32 seed `(2,)`.
 
-    Gaussians with diagonal covariance are reparameterised here, `m + s e`, with named algorithms for e: what XLA
-    chooses for TFP's sampler took a quarter of a small VAE's training step. XLA's numbers differ from TensorFlow's.
+    Diagonal Gaussians are reparameterised here, `m + s e`, with an explicit algorithm for e: XLA's default for TFP's
+    sampler took a quarter of a small VAE's training step. XLA and TensorFlow give different numbers.
     """
     if not is_diagonal(distribution):
         return distribution.sample(n, seed=seed)
     mean = distribution.mean()
     shape = tf.concat([[n], tf.shape(mean)], axis=0)
-    # TensorFlow has no Threefry on CPUs; XLA makes Philox's numbers on one thread.
+    # TensorFlow has no Threefry on CPUs; XLA runs Philox on a single thread.
     e = tf.random.stateless_normal(shape, seed, alg="threefry" if xla.for_xla() else "philox")
-    # Codes of a single dimension lose their static size where TFP broadcasts them.
+    # One-dimensional codes lose their static size in TFP's broadcasting.
     return tf.ensure_shape(
         mean + distribution.stddev() * e, [None, *distribution.batch_shape, *distribution.event_shape]
     )
@@ -34,9 +34,9 @@ def is_diagonal(distribution):
 
 
 def draw_rows(distribution, seeds):
-    """One sample for each int64 seed of `(B,)`, equal whatever the other rows are: `(B, *event)`.
+    """Draws one sample for each int64 seed `(B,)`, independent of the other rows: `(B, *event)`.
 
-    A distribution of batch `(B,)` has one for each seed; those are diagonal Gaussians, as conditional priors are.
+    A distribution with batch `(B,)` has one member per seed and must be a diagonal Gaussian, as conditional priors are.
     """
     if distribution.batch_shape.rank:
         shape = distribution.event_shape

@@ -1,4 +1,4 @@
-"""Masked dense networks whose outputs keep an order of the dimensions."""
+"""Masked dense networks with autoregressive outputs."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,31 +13,31 @@ from keras_ae.utils import validation
 
 @keras.saving.register_keras_serializable("keras_ae")
 class MADE(keras.layers.Layer):
-    """A dense network whose outputs for dimension i see only the dimensions before i, and a context where there is one.
+    """A masked dense network: outputs for dimension i depend only on the dimensions before i and an optional context.
 
         out_i = f_i(z_1, ..., z_i-1, h),    i = 1, ..., D; with `reverse`: f_i(z_i+1, ..., z_D, h)
 
-    Every unit has a degree, spread evenly over a layer; weights to lower degrees are masked. The output kernel starts
-    at zero, so that all outputs are the constants `bias` at first.
+    Each unit has a degree; degrees are spread evenly over a layer, and weights to lower degrees are masked. The output
+    kernel is initialised to zero, so all outputs initially equal `bias`.
 
     Args:
         latent_dim: int, D.
         hidden: ints, units of the hidden layers.
-        parameters: int, outputs for each dimension.
+        parameters: int, outputs per dimension.
         context: int, size of h; 0 for none.
-        bias: floats `(parameters,)`, the outputs' biases at the start; None for zeros.
-        reverse: bool, the order of the dimensions: last to first.
-        activation: of the hidden layers, as Keras names it.
+        bias: floats `(parameters,)`, initial biases of the outputs; None for zeros.
+        reverse: bool, whether to order the dimensions from last to first.
+        activation: Keras activation of the hidden layers.
 
     `call(z, h)` takes z `(..., D)` and h `(..., context)`, whose leading axes broadcast, and returns
     `(..., D, parameters)`.
 
     Raises:
-        ValueError: if a size is not a whole number in its range.
+        ValueError: if a size is not an integer in its range.
 
     Example: `MADE(8, context=32)(z, h)    # (..., 8, 2)`
 
-    Source: Germain 2015, equations 8 to 13; fixed orders instead of random ones.
+    Source: Germain 2015, equations 8 to 13, with fixed instead of random orders.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class MADE(keras.layers.Layer):
         self.bias, self.reverse = bias, reverse
         self.activation = keras.activations.get(activation)
         order = np.arange(latent_dim, 0, -1) if reverse else np.arange(1, latent_dim + 1)
-        # Units of degree 0 see the context alone; without one they would be constants.
+        # Units of degree 0 depend only on the context; without one they would be constant.
         lowest = 0 if context else min(1, latent_dim - 1)
         degrees = [order] + [np.round(np.linspace(lowest, latent_dim - 1, units)) for units in self.hidden]
         self.masks = [(ins[:, None] <= outs).astype("float32") for ins, outs in itertools.pairwise(degrees)]

@@ -1,19 +1,19 @@
-"""Short-time Fourier transforms of waveforms: TensorFlow operations that stock servers have."""
+"""Short-time Fourier transforms of waveforms, using only TensorFlow ops that stock model servers support."""
 
 import numpy as np
 import tensorflow as tf
 
-# Below this power a spectrum counts as silence, and gradients of roots stay finite. A sine of full scale has
+# Spectra below this power count as silence; the floor keeps gradients of roots finite. A full-scale sine has a power of
 # (frame / pi)^2: 124 dB more for 512 samples.
 FLOOR = 1e-8
 
 
 def window(frame: int) -> np.ndarray:
-    """The sine window, `(frame,)` float32: the root of a Hann window, its samples half a step beside the periodic's.
+    """The sine window, `(frame,)` float32: the square root of the periodic Hann window, shifted by half a sample.
 
         w[n] = sin(pi (n + 1/2) / frame)
 
-    Applied before and after a transform with frames that overlap by half, its squares sum to 1.
+    Apply it before and after a transform: its squares sum to 1 if frames overlap by half.
     """
     return np.sin(np.pi * (np.arange(frame) + 0.5) / frame).astype("float32")
 
@@ -26,9 +26,9 @@ def stft(x: tf.Tensor, frame: int, hop: int, centred: bool = False) -> tf.Tensor
 
     Args:
         x: float32 `(B, T)`.
-        frame: int, samples of a frame, even.
+        frame: int, samples per frame, even.
         hop: int, samples from one frame to the next.
-        centred: bool; an offset of x leaves no trace then, and what is over two periods a frame hardly changes.
+        centred: bool, whether to remove a constant offset of x; hardly changes frequencies above two periods per frame.
 
     Example: `X = stft(x, frame=512, hop=256)    # (B, N, 257)`
     """
@@ -40,11 +40,11 @@ def stft(x: tf.Tensor, frame: int, hop: int, centred: bool = False) -> tf.Tensor
 
 
 def inverse_stft(spectra: tf.Tensor, frame: int, hop: int) -> tf.Tensor:
-    """Waveforms of spectra `(B, N, frame / 2 + 1)`, `(B, (N - 1) hop + frame)` float32: overlapped and added.
+    """Overlap-add of spectra `(B, N, frame / 2 + 1)` to waveforms `(B, (N - 1) hop + frame)` float32.
 
         y[n] = 2 hop / frame sum_t w[n - t hop] irfft(Y[t])[n - t hop]
 
-    The inverse of `stft` where all of the `frame / hop` frames that reach a sample are there.
+    The inverse of `stft` at samples that are covered by all of their `frame / hop` frames.
 
     Example: `y = inverse_stft(X, frame=512, hop=256)`
     """
@@ -53,7 +53,7 @@ def inverse_stft(spectra: tf.Tensor, frame: int, hop: int) -> tf.Tensor:
 
 
 def compressed(spectra: tf.Tensor, exponent: float = 0.3) -> tf.Tensor:
-    """Spectra with their magnitudes raised to a power, which hears loudness more as ears do: complex, same shape.
+    """Spectra with their magnitudes raised to a power, closer to perceived loudness: complex, same shape.
 
         C = |X|^exponent X / |X|
 
@@ -61,16 +61,16 @@ def compressed(spectra: tf.Tensor, exponent: float = 0.3) -> tf.Tensor:
     """
     power = tf.math.real(spectra) ** 2 + tf.math.imag(spectra) ** 2 + FLOOR
     gain = power ** ((exponent - 1) / 2)
-    return spectra * tf.complex(gain, tf.zeros_like(gain))  # the gradient of a cast would warn at every start
+    return spectra * tf.complex(gain, tf.zeros_like(gain))  # the gradient of a cast would log a warning at every start
 
 
 def emphasise(x: tf.Tensor, factor: float) -> tf.Tensor:
-    """Waveforms with their high frequencies raised, `y[n] = x[n] - factor x[n - 1]`: `(B, T)`."""
+    """Pre-emphasis of waveforms, which boosts high frequencies, `y[n] = x[n] - factor x[n - 1]`: `(B, T)`."""
     return x - factor * tf.pad(x[:, :-1], [[0, 0], [1, 0]])
 
 
 def deemphasise(y: tf.Tensor, factor: float) -> tf.Tensor:
-    """The inverse of `emphasise`, `x[n] = sum_k factor^k y[n - k]`, cut where float32 no longer sees it: `(B, T)`."""
+    """The inverse of `emphasise`, `x[n] = sum_k factor^k y[n - k]`, truncated at float32 precision: `(B, T)`."""
     if not factor:
         return y
     taps = int(np.ceil(np.log(1e-8) / np.log(factor)))

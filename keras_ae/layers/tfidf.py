@@ -1,4 +1,4 @@
-"""Raw text to rows of word weights, inside the graph."""
+"""Raw text to rows of word weights, in the TensorFlow graph."""
 
 import os
 import pathlib
@@ -10,15 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# A word longer than a long posting adds nothing to a bag; the bound keeps one hostile document from holding a server.
+# Text beyond this adds little to a bag of words; the limit keeps a hostile document from blocking a server.
 MAX_BYTES = 2**20
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 def separate_words(text: tf.Tensor) -> tf.Tensor:
-    """Lower-cases, and puts one space wherever letters and digits end; invalid UTF-8 becomes U+FFFD, then a space.
+    """Lower-cases text and replaces each run of characters other than letters and digits with one space.
 
-    Only the first `MAX_BYTES` bytes of a text are read.
+    Invalid UTF-8 becomes U+FFFD, then a space. Only the first `MAX_BYTES` bytes of a text are read.
     """
     text = tf.strings.substr(text, 0, MAX_BYTES)
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=True)
@@ -28,16 +28,17 @@ def separate_words(text: tf.Tensor) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable("keras_ae")
 class TfIdf(keras.layers.Layer):
-    """Texts to rows of TF-IDF weights with unit length.
+    """Converts texts to rows of TF-IDF weights with unit length.
 
         x_w = (1 + log n_w) idf_w / norm,    idf_w = 1 + log((1 + N) / (1 + df_w)),    norm = sqrt(sum_w (...)^2)
 
-    n_w counts word w in a text, df_w the texts of N that hold it: scikit-learn's TfidfVectorizer with `sublinear_tf`.
-    A word is a run of two or more letters or digits. A text without any known word becomes a row of zeros.
+    n_w is the count of word w in a text, df_w the number of the N texts that contain it, as in scikit-learn's
+    TfidfVectorizer with `sublinear_tf`. A word is a run of two or more letters or digits. A text without known words
+    becomes a row of zeros.
 
     Args:
-        vocabulary: list of words, or path of a text file with one word a line, which an export keeps as an asset.
-        idf: list of their weights, in the same order.
+        vocabulary: list of words, or path to a text file with one word per line, which is exported as an asset.
+        idf: list of the words' IDF weights, in the same order.
 
     Call with strings `(B,)`; returns float32 `(B, len(vocabulary))`.
 
@@ -49,7 +50,7 @@ class TfIdf(keras.layers.Layer):
         features = ka.layers.TfIdf.of(documents, max_words=10_000)
         x = features(tf.constant(["the shuttle reached its orbit"]))    # (1, 10000)
 
-    Source: Salton & Buckley 1988. See also: scikit-learn's TfidfVectorizer, the same outside of a graph.
+    Source: Salton & Buckley 1988. See also: scikit-learn's TfidfVectorizer, outside the graph.
     """
 
     def __init__(self, vocabulary: Sequence[str] | str | os.PathLike[str], idf: Iterable[float], **kwargs: Any) -> None:
@@ -82,13 +83,13 @@ class TfIdf(keras.layers.Layer):
         min_df: int = 3,
         stop_words: str | Sequence[str] | None = "english",
     ) -> Self:
-        """The layer whose vocabulary and weights are those of `texts`, an iterable of str, read once.
+        """Creates the layer with the vocabulary and weights of `texts`, an iterable of str, which is read once.
 
-        Keeps the `max_words` most frequent words that are in `min_df` texts or more and not among the `stop_words` (as
+        Keeps the `max_words` most frequent words that occur in at least `min_df` texts and are not in `stop_words` (as
         in scikit-learn).
 
         Raises:
-            ValueError: if no word remains.
+            ValueError: if no words remain.
         """
         from sklearn.feature_extraction.text import CountVectorizer
 
@@ -106,12 +107,12 @@ class TfIdf(keras.layers.Layer):
             raise ValueError(
                 f"No word is in {min_df} or more of the {n} texts: expected a larger corpus, or a lower min_df."
             )
-        # Ties by the word itself, so that equal corpora give equal vocabularies.
+        # Break ties alphabetically, so that equal corpora give equal vocabularies.
         kept = sorted(sorted(known, key=lambda word: (-count[word], word))[:max_words])
         return cls(kept, [1 + np.log((1 + n) / (1 + frequency[word])) for word in kept])
 
     def call(self, text: tf.Tensor) -> tf.Tensor:
-        tokens = self.tokens(text)  # ragged (B, words), 0 where padded and 1 where unknown
+        tokens = self.tokens(text)  # ragged (B, words); 0 is padding, 1 is unknown
         size = len(self.vocabulary) + 2
         counts = tf.math.bincount(tokens, axis=-1, minlength=size, maxlength=size, dtype=tf.float32)
         counts = tf.ensure_shape(counts, [None, size])[:, 2:]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["adversarial", "contrastive", "divergences", "spectral"]
 
-# Not all of them need TensorFlow Probability, as divergences do.
+# Imported lazily, because only some, such as divergences, need TensorFlow Probability.
 __getattr__ = lazy.attach(__name__, modules=__all__)
 
 

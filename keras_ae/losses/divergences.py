@@ -1,4 +1,4 @@
-"""D(q||p) between posterior and prior: functions of distributions, in nats, one value a row."""
+"""Divergences D(q||p) between posterior and prior: functions of distributions, in nats, one value per row."""
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -9,7 +9,7 @@ tfd = tfp.distributions
 
 
 def kl(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution, z: tf.Tensor) -> tf.Tensor:
-    """Kullback-Leibler divergence, in closed form where TFP knows one and by Monte Carlo otherwise.
+    """Kullback-Leibler divergence, in closed form if TFP has one, else estimated by Monte Carlo.
 
         KL(q||p) = E_q[log q(z) - log p(z)]  ~  1/L sum_l log q(z_l) - log p(z_l),    z_l ~ q
 
@@ -19,10 +19,10 @@ def kl(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution, z: 
         z: samples of q, `(L, B, D)`, for the Monte Carlo estimate.
 
     Returns:
-        `(B,)` float32. The estimate can be negative, the closed form cannot.
+        `(B,)` float32. The estimate can be negative; the closed form cannot.
     """
     if is_diagonal(q) and is_diagonal(p):
-        # TFP goes through linear operators, a hundred small ops where no XLA fuses them.
+        # TFP uses linear operators, a hundred small ops unless XLA fuses them.
         return tf.reduce_sum(kl_per_dimension(q, p), axis=range(-len(q.event_shape), 0))
     try:
         return tfd.kl_divergence(q, p)
@@ -31,12 +31,12 @@ def kl(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution, z: 
 
 
 def kl_per_dimension(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution) -> tf.Tensor:
-    """KL of each latent dimension of two diagonal Gaussians, `(B, D)`; its sum over D is `kl(q, p)`.
+    """KL between two diagonal Gaussians for each latent dimension, `(B, D)`; its sum over D is `kl(q, p)`.
 
         KL_j = log(p_j.s / q_j.s) + (q_j.s^2 + (q_j.m - p_j.m)^2) / (2 p_j.s^2) - 1/2
 
     Raises:
-        ValueError: if one of them is not a `tfd.MultivariateNormalDiag`.
+        ValueError: if q or p is not a diagonal Gaussian.
     """
     if not (is_diagonal(q) and is_diagonal(p)):
         raise ValueError(f"KL of each dimension (free_bits): expected diagonal Gaussians; received {q.name}, {p.name}.")

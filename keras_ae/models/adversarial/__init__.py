@@ -1,1 +1,1 @@
-"""Autoencoders with a critic."""
+"""Autoencoders trained against a critic."""

@@ -1,4 +1,4 @@
-"""SEGAN: an autoencoder from noisy to clean speech, against a critic."""
+"""SEGAN: an autoencoder from noisy to clean speech, trained against a critic."""
 
 import keras
 import tensorflow as tf
@@ -10,7 +10,7 @@ from keras_ae.training import Objective
 
 @keras.saving.register_keras_serializable("keras_ae")
 class SEGAN(SpeechDenoiser):
-    """A `SpeechDenoiser` against a critic, which tells its speech from clean speech, given the noisy one.
+    """A `SpeechDenoiser` trained against a critic that tells denoised from clean speech, given the noisy speech.
 
         discrimination = 1/2 (D(y, x) - 1)^2 + 1/2 D(G(x, z), x)^2
         adversarial = 1/2 (D(G(x, z), x) - 1)^2
@@ -22,7 +22,7 @@ class SEGAN(SpeechDenoiser):
         l1_weight, spectral_weight, preemphasis, removal, seed: as in `SpeechDenoiser`.
 
     Raises:
-        ValueError: as `SpeechDenoiser`.
+        ValueError: as in `SpeechDenoiser`.
 
     Example:
 
@@ -33,7 +33,7 @@ class SEGAN(SpeechDenoiser):
         model.fit(noisy, clean, batch_size=16, epochs=80)
         model.denoise(noisy)    # (B, T)
 
-    Source: Pascual 2017, equations 3 to 5. See also: `SpeechDenoiser`, the same without a critic.
+    Source: Pascual 2017, equations 3 to 5. See also: `SpeechDenoiser`, without a critic.
     """
 
     terms = ("discrimination", "adversarial", "l1")
@@ -61,7 +61,7 @@ class SEGAN(SpeechDenoiser):
         return x, y, self.generated(x, training)
 
     def discriminate(self, x, y, training, shared):
-        """The critic's term, `{"discrimination": (B,)}`."""
+        """The critic's loss term, `{"discrimination": (B,)}`."""
         x, y, made = shared
         scores = (self.critic([each, x], training=training) for each in (y, tf.stop_gradient(made)))
         return {"discrimination": _mean(LEAST_SQUARES.critic(*scores))}
@@ -73,7 +73,7 @@ class SEGAN(SpeechDenoiser):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        if config.get("critic") is None:  # files of version 0.1, where a SEGAN could go without
+        if config.get("critic") is None:  # saved by version 0.1, where the critic was optional
             config = {name: value for name, value in config.items() if name != "critic"}
             return SpeechDenoiser.from_config(config, custom_objects)
         return super().from_config(config, custom_objects)

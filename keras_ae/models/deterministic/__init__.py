@@ -1,1 +1,1 @@
-"""Autoencoders whose code is a point."""
+"""Autoencoders with a deterministic code."""

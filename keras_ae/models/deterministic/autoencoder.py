@@ -1,4 +1,4 @@
-"""The autoencoder: a point code and a likelihood. Every other model of the family changes a term of it."""
+"""The plain autoencoder: a deterministic code and a likelihood. The other models change its loss terms."""
 
 import keras
 import tensorflow as tf
@@ -9,25 +9,25 @@ from keras_ae.training import Objective
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Autoencoder(LatentModel):
-    """An encoder to a code and a decoder back, trained to make x likely given its code.
+    """An autoencoder, trained to maximise the likelihood of x given its code.
 
         z = encoder(x)
         reconstruction = -log p(x | z)
 
-    With the Gaussian likelihood this is half the squared error, summed over the event, plus D/2 log(2 pi).
+    With the Gaussian likelihood, this is half the squared error summed over the event, plus D/2 log(2 pi).
 
     Args:
         encoder: Keras model from x `(B, ...)` to codes `(B, latent_dim)`.
-        decoder: Keras model from codes to the likelihood's raw outputs `(B, ...)`.
-        likelihood: name in `keras_ae.likelihoods.NAMES`, or callable from raw outputs to a tfd.
-        posterior: None (a point), or another that subclasses train, as in `VAE`.
-        prior: None, or what `sample` draws codes from, as in `VAE`. It is not in the loss.
-        seed: int or None, of all randomness in training.
+        decoder: Keras model from codes to the likelihood's params `(B, ...)`.
+        likelihood: name in `keras_ae.likelihoods.NAMES`, or a callable from params to a tfd.
+        posterior: None (deterministic), or the posterior that a subclass trains, as in `VAE`.
+        prior: None, or the distribution that `sample` draws codes from, as in `VAE`. It is not part of the loss.
+        seed: int or None, seeds all randomness in training.
 
-    In `fit(x, y)`, y is the clean target of x's shape; absent, x itself.
+    In `fit(x, y)`, y is the clean target, of the same shape as x; without y, the target is x.
 
     Raises:
-        ValueError: if the networks do not fit each other, the likelihood is unknown, or data do not suit it.
+        ValueError: if the network shapes do not match, the likelihood is unknown, or the data are invalid for it.
 
     Example:
 
@@ -38,7 +38,7 @@ class Autoencoder(LatentModel):
         model.fit(x_train, epochs=5)
         z = model.encode(x_test)    # (B, 32)
 
-    Source: Hinton & Salakhutdinov, Science 2006. See also: `VAE`, whose code is a distribution near a prior.
+    Source: Hinton & Salakhutdinov, Science 2006. See also: `VAE`, which adds a posterior and a prior.
     """
 
     terms = ("reconstruction",)
@@ -47,11 +47,11 @@ class Autoencoder(LatentModel):
         return {"autoencoder": Objective(self.loss_terms, self.networks)}
 
     def loss_terms(self, x, y, training, q=None):
-        """The terms of one batch, `{name: (B,)}`; q is the posterior where a shared pass has it already."""
+        """The loss terms of one batch, `{name: (B,)}`; q is the posterior if a shared pass has already computed it."""
         q = self.posterior(x, training=training) if q is None else q
         return {"reconstruction": -self.likelihood(q.mean(), training=training).log_prob(target(x, y))}
 
 
 def target(x, y):
-    """What to reconstruct: y where it is given, x otherwise; float32."""
+    """The reconstruction target: y if given, else x; float32."""
     return tf.cast(x if y is None else y, tf.float32)

@@ -1,4 +1,4 @@
-"""An autoencoder from noisy to clean speech."""
+"""An autoencoder that maps noisy to clean speech."""
 
 import keras
 import tensorflow as tf
@@ -12,29 +12,30 @@ from keras_ae.utils.batching import in_batches
 
 @keras.saving.register_keras_serializable("keras_ae")
 class SpeechDenoiser(ObjectiveModel):
-    """A generator makes clean speech from noisy speech.
+    """A generator trained to predict clean speech from noisy speech.
 
         l1 = mean_t |G(x)_t - y_t|
         spectral = spectral.distance(G(x), y, removal=removal)
         loss = l1_weight l1 + spectral_weight spectral
 
-    x is noisy and y clean speech, both with their high frequencies raised: x_t - preemphasis x_t-1. Terms are means
-    over time, not sums, and not in nats.
+    x is the noisy and y the clean speech, both pre-emphasised: x_t - preemphasis x_t-1. The terms are means over time,
+    not sums, and not in nats.
 
     Args:
-        generator: Keras model from waveforms `(B, T)` to waveforms `(B, T)`. One with a `noise_shape` receives
-            `[x, z]` in training, z normal noise beside its code, as `networks.WaveformGenerator` does.
+        generator: Keras model from waveforms `(B, T)` to waveforms `(B, T)`. In training, a generator with a
+            `noise_shape` receives `[x, z]`, where z is normal noise concatenated to its code, as in
+            `networks.WaveformGenerator`.
         l1_weight: float.
-        spectral_weight: float; at 0 the term is left out.
-        preemphasis: float, 0 to below 1.
-        removal: float, how much more speech that is taken away counts in `spectral` than noise that is left.
-        seed: int or None, of all randomness in training.
+        spectral_weight: float; 0 drops the term.
+        preemphasis: float in [0, 1).
+        removal: float, extra penalty in `spectral` for removed speech, compared to residual noise.
+        seed: int or None, seeds all randomness in training.
 
-    In `fit(x, y)`, x is noisy and y the clean speech, float32 `(B, T)`, in [-1, 1]; without y, x itself.
+    In `fit(x, y)`, x is the noisy and y the clean speech, float32 `(B, T)` in [-1, 1]; without y, the target is x.
 
     Raises:
-        ValueError: if an argument is out of range, y is of another shape than x, or samples are integers, not finite
-            or far outside [-1, 1].
+        ValueError: if an argument is out of range, y and x differ in shape, or samples are integers, not finite or far
+            outside [-1, 1].
 
     Example:
 
@@ -44,7 +45,7 @@ class SpeechDenoiser(ObjectiveModel):
         model.fit(noisy, clean, batch_size=16, epochs=80)
         model.denoise(noisy)    # (B, T)
 
-    See also: `SEGAN`, the same with a critic; `Autoencoder`, with a code.
+    See also: `SEGAN`, which adds a critic; `Autoencoder`, which has a code.
     """
 
     terms = ("l1",)
@@ -76,12 +77,12 @@ class SpeechDenoiser(ObjectiveModel):
         return {"generator": Objective(self.generate, [self.generator], weights)}
 
     def generate(self, x, y, training):
-        """The terms of one batch, `{name: (B,)}`."""
+        """The loss terms of one batch, `{name: (B,)}`."""
         x, y = self.emphasised(x), self.emphasised(x if y is None else y)
         return self.distances(self.generated(x, training), y)
 
     def distances(self, made, y):
-        """How far generated waveforms are from clean ones, both emphasised: `{name: (B,)}`."""
+        """Distances between generated and clean waveforms, both pre-emphasised: `{name: (B,)}`."""
         terms = {"l1": tf.reduce_mean(tf.abs(made - y), axis=1)}
         if self.spectral_weight:
             terms["spectral"] = spectral.distance(made, y, removal=self.removal)
@@ -89,37 +90,37 @@ class SpeechDenoiser(ObjectiveModel):
 
     @in_batches
     def denoise(self, x):
-        """Clean speech of noisy waveforms `(B, T)` of any length, `(B, T)` float32; z is 0, its mean."""
+        """Denoises waveforms `(B, T)` of any length, returns `(B, T)` float32; the noise z is set to its mean, 0."""
         return self.call(x)
 
     def call(self, x):
         x = tf.cast(x, tf.float32)
         length = tf.shape(x)[1]
-        # Strided layers need whole steps; what is padded is silence.
+        # Strided layers need a multiple of their total stride; the padding is silence.
         padded = tf.pad(x, [[0, 0], [0, -length % self.multiple]])
         with self.averaged():
             made = self.generated(self.emphasised(padded), False, noise=False)
         return tf.ensure_shape(stft.deemphasise(made, self.preemphasis)[:, :length], x.shape)
 
     def generated(self, x, training, noise=True):
-        """The generator's output for emphasised waveforms, with noise beside its code where it takes any."""
+        """The generator's output for pre-emphasised waveforms, with noise for its code if it takes any."""
         if noise and hasattr(self.generator, "noise_shape"):
             z = tf.random.stateless_normal(self.generator.noise_shape(x), self.next_seed())
             return self.generator([x, z], training=training)
         return self.generator(x, training=training)
 
     def emphasised(self, x):
-        """Waveforms with their high frequencies raised."""
+        """Pre-emphasised waveforms, float32."""
         return stft.emphasise(tf.cast(x, tf.float32), self.preemphasis)
 
     @property
     def multiple(self):
-        """int, of which the samples of a training window are a multiple."""
+        """int; the length of a training window must be a multiple of it."""
         return getattr(self.generator, "multiple", 1)
 
     @property
     def event_shape(self):
-        """Shape of one waveform: of any length."""
+        """Shape of one waveform, of any length."""
         return (None,)
 
     target_shape = event_shape
@@ -128,7 +129,7 @@ class SpeechDenoiser(ObjectiveModel):
         validation.check_waveforms(name, x)
 
     def check_target(self, x, name="x"):
-        """Raises a `ValueError` unless these are waveforms that the generator can train on."""
+        """Raises a `ValueError` unless the generator can train on these waveforms."""
         validation.check_waveforms(name, x)
         if x.shape[1] % self.multiple:
             raise ValueError(
@@ -140,7 +141,7 @@ class SpeechDenoiser(ObjectiveModel):
         validation.check_waveforms("x", x)
 
     def valid(self, x):
-        """Which rows a served model answers for: bool `(B,)`."""
+        """Row mask of valid inputs of a served model: bool `(B,)`."""
         return roles.finite(x)
 
     valid_target = valid

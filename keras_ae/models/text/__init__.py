@@ -1,1 +1,1 @@
-"""Autoencoders of words."""
+"""Autoencoders for text."""

@@ -1,4 +1,4 @@
-"""The dynamic autoencoder: codes of dated documents that move little from one document to the next."""
+"""The dynamic autoencoder: codes of dated documents that change little from one document to the next."""
 
 import keras
 import tensorflow as tf
@@ -12,41 +12,41 @@ from keras_ae.utils.batching import in_batches
 
 @keras.saving.register_keras_serializable("keras_ae")
 class DynamicAutoencoder(Autoencoder):
-    """An autoencoder of bags of words whose codes walk at random from each document to the next.
+    """A bag-of-words autoencoder whose codes follow a random walk from each document to the next.
 
         z = encoder(x),    z' = encoder(y),    y the document before x
         reconstruction = -log p(x|z) = -sum_w x_w log softmax(decoder(z))_w
         dynamics = 1/2 ||z - z'||^2 = -log N(z; z', I) - D/2 log(2 pi)
         loss = reconstruction + dynamics_weight dynamics
 
-    so `dynamics_weight` is the precision of the walk's steps. Small codes with large weights of the decoder evade the
-    dynamics: let the encoder end in a `BatchNormalization`, or regularise the decoder's kernels.
+    `dynamics_weight` is the precision of the walk's steps. A model with small codes and large decoder weights can evade
+    the dynamics term: end the encoder with a `BatchNormalization`, or regularise the decoder's kernels.
 
     Args:
         encoder: Keras model from word counts `(B, V)` to codes `(B, latent_dim)`.
-        decoder: Keras model from codes to logits of the words `(B, V)`.
+        decoder: Keras model from codes to word logits `(B, V)`.
         likelihood: as in `Autoencoder`.
-        dynamics_weight: float, 0 or more; assign `model.dynamics_weight` at any time.
-        seed: int or None, of all randomness in training.
+        dynamics_weight: float, 0 or more; assign `model.dynamics_weight` to change it at any time.
+        seed: int or None, seeds all randomness in training.
 
-    In `fit(x, y)`, row i of y is the document before row i of x in its sequence (a stream, a thread), or equal to it
-    where there is none; rows come in any order. Absent, no document has one.
+    In `fit(x, y)`, row i of y is the document before row i of x in its sequence (a stream, a thread), or a copy of row
+    i of x if there is none. Rows may be in any order. Without y, no document has a predecessor.
 
     Raises:
-        ValueError: if the networks do not fit each other, or an argument is unknown or out of range.
+        ValueError: if the network shapes do not match, or an argument is unknown or out of range.
 
     Example:
 
         first = ka.DynamicAutoencoder(ka.networks.mlp_encoder((2000,), 500), ka.networks.mlp_decoder(500, (2000,)))
         first.compile("adam")
-        first.fit(x[1:], x[:-1], epochs=20)    # x: (N, 2000) counts, in the order of time
+        first.fit(x[1:], x[:-1], epochs=20)    # x: (N, 2000) counts, in chronological order
         model = first.deepen(ka.networks.mlp_encoder((500,), 10), ka.networks.mlp_decoder(10, (500,)))
         model.compile("adam")
         model.fit(x[1:], x[:-1], epochs=20)
         z = model.encode(x)    # (N, 10)
 
-    Source: Mirowski, Ranzato & LeCun 2010. There the codes in training are not the encoder's but found by gradient
-    steps on the energy, as `infer` finds them here. See also: `Autoencoder`, the same without a past;
+    Source: Mirowski, Ranzato & LeCun 2010. In the paper, training does not use the encoder's codes but codes found by
+    gradient descent on the energy, as in `infer`. See also: `Autoencoder`, without dynamics;
     `keras_ae.evaluation.topics` for perplexity.
     """
 
@@ -67,7 +67,7 @@ class DynamicAutoencoder(Autoencoder):
         q = self.posterior(x, training=training) if q is None else q
         z = before = q.mean()
         if y is not None:
-            # A document that begins a sequence stays where it is, whatever dropout makes of its second encoding.
+            # The first document of a sequence has no step, even if dropout makes its second encoding differ.
             begins = tf.reduce_all(x == y, axis=tf.range(1, tf.rank(x)))
             before = tf.where(begins[:, None], z, self.posterior(y, training=training).mean())
         return {
@@ -77,7 +77,7 @@ class DynamicAutoencoder(Autoencoder):
 
     @property
     def dynamics_weight(self):
-        """Precision of the walk's steps; assigning acts at once, also during `fit`."""
+        """Precision of the random walk's steps; assigning it takes effect immediately, also during `fit`."""
         return float(self._dynamics_weight.numpy())
 
     @dynamics_weight.setter
@@ -85,19 +85,19 @@ class DynamicAutoencoder(Autoencoder):
         self._dynamics_weight.assign(value)
 
     def deepen(self, encoder, decoder):
-        """The next stage: a model of the same kind whose code is that of `encoder` on this model's codes.
+        """Stacks the next stage: a model of the same kind whose `encoder` takes this model's codes.
 
             z_2 = encoder(z_1),    z_1 = self.encoder(x),    p(x|z_2) = self.likelihood(decoder(z_2))
 
-        Both models share this one's networks, which are frozen; so the words themselves are what every stage
-        reconstructs. To train all stages at once afterwards: `unfreeze`.
+        Both models share this model's networks, which are frozen, and every stage reconstructs the words themselves.
+        Call `unfreeze` to train all stages together afterwards.
 
         Args:
             encoder: Keras model from this model's codes to shorter ones.
             decoder: Keras model from those back to this model's codes.
 
         Raises:
-            ValueError: if the networks do not fit, or this model was never built.
+            ValueError: if the network shapes do not match, or this model was never built.
         """
         self.require_built()
         self.encoder.trainable = self.decoder.trainable = False
@@ -108,24 +108,25 @@ class DynamicAutoencoder(Autoencoder):
         return DynamicAutoencoder(*networks, self._likelihood, self.dynamics_weight, seed=self._arguments.get("seed"))
 
     def unfreeze(self):
-        """Lets the networks of all stages move again, from the next `compile` on."""
+        """Makes the networks of all stages trainable again, from the next `compile` on."""
         for network in (self.encoder, self.decoder):
-            # To a network that is trainable itself, assigning True is no change, and would not reach its layers.
+            # Assigning True to a network that is already trainable is a no-op and would not reach its layers.
             network.trainable = False
             network.trainable = True
 
     @in_batches
     def infer(self, x, before, *, encoding_weight=1.0, max_iterations=50):
-        """Codes `(B, latent_dim)` of lowest energy, between what x says, what the encoder says, and the past.
+        """Codes `(B, latent_dim)` of lowest energy, given the document, the encoder's code and the previous code.
 
             E(z) = -log p(x|z) + encoding_weight/2 ||z - encoder(x)||^2 + dynamics_weight/2 ||z - before||^2
 
-        Descends from the encoder's codes by L-BFGS, each row on its own, to the maximum a posteriori or a local one.
+        L-BFGS starts at the encoder's codes and minimises each row separately, to the global or a local maximum a
+        posteriori.
 
         Args:
             x: documents, as in `encode`.
-            before: `(B, latent_dim)`, codes of the documents before, from `encode` or `infer`; where there is none, the
-                row of `encode(x)`.
+            before: `(B, latent_dim)`, codes of the previous documents, from `encode` or `infer`; use the row of
+                `encode(x)` if there is none.
             encoding_weight: float, precision around the encoder's code.
             max_iterations: int.
         """
@@ -135,7 +136,7 @@ class DynamicAutoencoder(Autoencoder):
             steps = encoding_weight * (z - code) ** 2 + self._dynamics_weight * (z - before) ** 2
             return 0.5 * tf.reduce_sum(steps, axis=-1) - self.likelihood(z).log_prob(words)
 
-        # Energies are of hundreds of nats in float32: what changes them by less is rounding.
+        # Energies are hundreds of nats in float32; smaller relative changes are rounding errors.
         search = {"initial_position": code, "max_iterations": max_iterations, "f_relative_tolerance": 1e-6}
         return tfp.optimizer.lbfgs_minimize(lambda z: tfp.math.value_and_gradient(energy, z), **search).position
 
@@ -146,6 +147,6 @@ class DynamicAutoencoder(Autoencoder):
 
 
 def _chain(input_shape, *networks):
-    # Two networks of one name, such as "encoder", cannot be layers of one model; each is the only layer of its stage.
+    # A model cannot have two layers of the same name, such as "encoder", so each network is wrapped in its own stage.
     stages = [keras.Sequential([network], name=f"stage_{i}") for i, network in enumerate(networks)]
     return keras.Sequential([keras.Input(input_shape), *stages])

@@ -1,4 +1,4 @@
-"""Semantic hashing: a variational autoencoder whose code is bits."""
+"""Semantic hashing: a variational autoencoder with a binary code."""
 
 import keras
 
@@ -12,7 +12,7 @@ from keras_ae.utils.batching import in_batches
 
 @keras.saving.register_keras_serializable("keras_ae")
 class SemanticHashing(relaxed_bits.Hashing, VAE):
-    """Short binary codes of documents, near where subjects are near.
+    """A VAE with short binary codes, which are close for documents on similar subjects.
 
         q(z|x) = prod_j Bernoulli(z_j; p_j),    p = sigmoid(encoder(x)),    code = [p > 1/2]
         reconstruction = -log p(y|z) = -sum_w y_w log softmax(decoder(z))_w
@@ -20,28 +20,28 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
         contrast = -1/2 log softmax_b(s_ib)[i] - 1/2 log softmax_b(s_bi)[i],    s_ib = m_i . m'_b / (D temperature)
         loss = reconstruction + beta kl + contrast_weight contrast
 
-    m = 2 p - 1 are the mean signs of a code of x, m' those of y, i and b rows of the batch. `fit(x, y)` takes a
-    neighbour y of each document x, best another one in every epoch: the code of x then has to tell the words of its
-    neighbour, and to find it among the neighbours of the others. The contrast plus log B bounds the mutual information
-    of neighbouring codes from below, with the sign turned; where it is low, bits are balanced and differ from each
-    other, as equal or constant bits tell no neighbours apart. Without y a document is its own neighbour, apart from
-    the encoder's dropout.
+    m = 2 p - 1 are the mean signs of the code of x, m' those of y; i and b index rows of the batch. `fit(x, y)` takes a
+    neighbour y of each document x, ideally a different one in every epoch. The code of x then has to predict the words
+    of its neighbour, and to identify it among the neighbours of the other documents. log B minus the contrast is a
+    lower bound on the mutual information of neighbouring codes. A low contrast requires bits that are balanced and
+    differ from each other, since constant or duplicate bits do not distinguish neighbours. Without y, a document is its
+    own neighbour, up to the encoder's dropout.
 
     Args:
         encoder: Keras model from word weights `(B, V)` to logits of bits `(B, bits)`.
         decoder: Keras model from bits `(B, bits)`, 0 or 1, to logits of words `(B, V)`.
-        likelihood: name in `keras_ae.likelihoods.NAMES`, or callable from raw outputs to a tfd.
-        prior: None (fair coins) or a Keras layer whose `call` has no inputs and returns a distribution over bits, such
-            as `priors.BernoulliMixture`: Monte Carlo KL.
-        beta: float, weight of the KL in the loss (not in the log); assign `model.beta` at any time.
-        num_samples: int, samples of z a row in the reconstruction term (L).
-        contrast_weight: float; at 0 the term is left out.
-        temperature: float, of the contrast; the lower, the more the nearest documents count.
+        likelihood: name in `keras_ae.likelihoods.NAMES`, or a callable from params to a tfd.
+        prior: None (each bit is 1 with probability 1/2), or a Keras layer whose `call` takes no inputs and returns a
+            distribution over bits, such as `priors.BernoulliMixture`; the KL is then a Monte Carlo estimate.
+        beta: float, weight of the KL in the loss (not in the logs); assign `model.beta` to change it at any time.
+        num_samples: int, samples of z per row in the reconstruction term (L).
+        contrast_weight: float; 0 drops the term.
+        temperature: float, temperature of the contrast; lower values put more weight on the nearest documents.
         relaxation: how gradients pass through the bits, a name in `keras_ae.distributions.relaxed_bits.RELAXATIONS`.
-        seed: int or None, of all randomness in training.
+        seed: int or None, seeds all randomness in training.
 
     Raises:
-        ValueError: if the networks do not fit, or an argument is unknown or out of range.
+        ValueError: if the network shapes do not match, or an argument is unknown or out of range.
 
     Example:
 
@@ -54,8 +54,8 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
         code = model.hash(x)                        # (N, 4) uint8
 
     Source: Shen 2018 (NASH), section 3, for the variational code with straight-through gradients; Hansen 2020 (PairRec)
-    for neighbours as targets; van den Oord 2018, equation 4, for the contrast. See also: `VDSH`, a Gaussian code that
-    is cut into bits afterwards; `VAE`, whose code stays Gaussian.
+    for neighbours as targets; van den Oord 2018, equation 4, for the contrast. See also: `VDSH`, whose Gaussian code is
+    thresholded into bits after training; `VAE`, whose code stays Gaussian.
     """
 
     default_posterior = "bernoulli"
@@ -108,5 +108,5 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
 
     @in_batches
     def probabilities(self, x):
-        """p, how likely each bit is 1: `(B, bits)`, the same as `encode(x)`."""
+        """Probability p that each bit is 1: `(B, bits)`, the same as `encode(x)`."""
         return self.posterior(x).mean()

@@ -1,4 +1,4 @@
-"""Variational deep semantic hashing: a Gaussian code, cut into bits at its medians."""
+"""Variational deep semantic hashing: a Gaussian code, thresholded into bits at its medians."""
 
 import keras
 import numpy as np
@@ -14,11 +14,11 @@ tfd = tfp.distributions
 
 @keras.saving.register_keras_serializable("keras_ae")
 class VDSH(Hashing, VAE):
-    """A `VAE` over words whose codes become bits after training: 1 where the posterior mean is above the median.
+    """A `VAE` of word weights whose codes are binarised after training: 1 where the posterior mean exceeds its median.
 
         bit_j = [m_j(x) > t_j],    t_j = median over the training documents of m_j,    [m | r] = encoder(x)
 
-    Args: as in `VAE`; x `(B, V)` are word weights. After `fit`, `set_thresholds(x)` takes the medians.
+    Args: as in `VAE`; x `(B, V)` are word weights. After `fit`, call `set_thresholds(x)` to compute the medians.
 
     Raises:
         ValueError: as in `VAE`.
@@ -43,11 +43,11 @@ class VDSH(Hashing, VAE):
         )
 
     def set_thresholds(self, x, batch_size=128):
-        """Sets each bit's threshold to the median of its mean over documents x, so that half of them have it."""
+        """Sets each bit's threshold to the median of its posterior mean over x, so that the bit is 1 for half of x."""
         self.thresholds.assign(np.median(self.encode(x, batch_size=batch_size), axis=0))
 
     @in_batches
     def probabilities(self, x):
-        """How likely z_j > t_j is, `(B, bits)`: Phi((m_j - t_j) / s_j)."""
+        """Probability that z_j > t_j, `(B, bits)`: Phi((m_j - t_j) / s_j)."""
         q = self.posterior(x)
         return tfd.Normal(0.0, 1.0).cdf((q.mean() - tf.convert_to_tensor(self.thresholds)) / q.stddev())

@@ -1,1 +1,1 @@
-"""Autoencoders that bound a likelihood."""
+"""Autoencoders trained on a bound on the log-likelihood."""

@@ -1,4 +1,4 @@
-"""The beta-TC-VAE: a VAE that pays more for dimensions of the code that depend on each other."""
+"""The beta-TC-VAE: a VAE that penalises dependence between the dimensions of its code."""
 
 import keras
 import tensorflow as tf
@@ -12,29 +12,29 @@ tfd = tfp.distributions
 
 @keras.saving.register_keras_serializable("keras_ae")
 class BetaTCVAE(VAE):
-    """The KL to the prior in three parts, of which the total correlation has a weight.
+    """A VAE that splits the KL to the prior into three terms and weights the total correlation.
 
-        KL(q(z|x) || p(z)), over the data = mutual_information + total_correlation + dimension_kl
+        KL(q(z|x) || p(z)), averaged over the data = mutual_information + total_correlation + dimension_kl
         mutual_information = E[log q(z|x) - log q(z)]
         total_correlation = E[log q(z) - sum_j log q(z_j)]
         dimension_kl = E[sum_j log q(z_j) - log p(z)]
         loss = reconstruction + mutual_information + beta total_correlation + dimension_kl
 
-    q(z) mixes the posteriors of all training rows. It is estimated from the M rows of a batch among N, as the paper
-    does: log q(z) ~ log 1/(N M) sum_b q(z|x_b), and likewise for each dimension. N only moves a constant between the
-    parts, whose sum is exact; larger batches see more of the mixture.
+    q(z) is the mixture of the posteriors of all N training rows. As in the paper, it is estimated from a batch of M
+    rows: log q(z) ~ log 1/(N M) sum_b q(z|x_b), and likewise for each dimension. N only shifts a constant between the
+    terms, whose sum is exact; larger batches cover more of the mixture.
 
     Args:
-        encoder, decoder, likelihood, prior, seed: as in `VAE`; the posterior is the diagonal Gaussian.
-        rows: int, rows of the training data (N).
-        beta: float, weight of the total correlation; assign `model.beta` at any time.
+        encoder, decoder, likelihood, prior, seed: as in `VAE`; the posterior is a diagonal Gaussian.
+        rows: int, number of training rows (N).
+        beta: float, weight of the total correlation; assign `model.beta` to change it at any time.
 
     Raises:
-        ValueError: if the networks do not fit, or an argument is unknown, out of range or one that only `VAE` has.
+        ValueError: if the network shapes do not match, or an argument is unknown, out of range or specific to `VAE`.
 
     Example: `ka.BetaTCVAE(encoder, decoder, rows=len(x), beta=6.0)`
 
-    Source: Chen 2018, equations 2 and 4, section 4.1. See also: `BetaVAE`, which weighs all three parts.
+    Source: Chen 2018, equations 2 and 4, section 4.1. See also: `BetaVAE`, which weights all three terms.
     """
 
     terms = ("reconstruction", "mutual_information", "total_correlation", "dimension_kl")

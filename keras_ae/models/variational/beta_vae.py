@@ -1,4 +1,4 @@
-"""The beta-VAE: a VAE whose KL weighs more, or is held at a capacity."""
+"""The beta-VAE: a VAE whose KL has a larger weight, or is held at a capacity."""
 
 import keras
 import tensorflow as tf
@@ -9,22 +9,24 @@ from keras_ae.utils import validation
 
 @keras.saving.register_keras_serializable("keras_ae")
 class BetaVAE(VAE):
-    """A VAE with a narrow code, so that its dimensions take up the data's factors one by one.
+    """A VAE whose constrained KL encourages each latent dimension to learn a separate factor of the data.
 
         loss = reconstruction + beta kl                               without a capacity
-        loss = reconstruction + beta |mean_b kl_b - capacity|         with one, in nats
+        loss = reconstruction + beta |mean_b kl_b - capacity|         with a capacity, in nats
 
-    With `capacity` the batch's mean KL is held near C, which `ka.callbacks.Annealing(steps, 0, C, weight="capacity")`
-    raises from 0: the most telling factor comes first, the next as the capacity allows. The terms `reconstruction` and
-    `kl` stay those of the ELBO, so a beta-VAE's log compares with a VAE's.
+    `capacity` is the target for the batch's mean KL. Raise it from 0 to C with
+    `ka.callbacks.Annealing(steps, 0, C, weight="capacity")`: the model then learns the most informative factor first,
+    and the others as the capacity grows. The logged `reconstruction` and `kl` remain the ELBO's terms, so they are
+    comparable to a VAE's.
 
     Args:
         encoder, decoder, likelihood, prior, posterior, num_samples, seed: as in `VAE`.
-        beta: float, weight of the KL, or of its distance from the capacity; assign `model.beta` at any time.
-        capacity: float in nats, or None; assign `model.capacity` at any time.
+        beta: float, weight of the KL, or of its distance from the capacity; assign `model.beta` to change it at any
+            time.
+        capacity: float in nats, or None; assign `model.capacity` to change it at any time.
 
     Raises:
-        ValueError: if the networks do not fit, or an argument is unknown or out of range.
+        ValueError: if the network shapes do not match, or an argument is unknown or out of range.
 
     Example:
 
@@ -33,8 +35,8 @@ class BetaVAE(VAE):
         narrow.compile("adam")
         narrow.fit(x, epochs=30, callbacks=[ka.callbacks.Annealing(10_000, 0.0, 25.0, weight="capacity")])
 
-    Source: Higgins 2017, equation 4; Burgess 2018, equation 8. See also: `BetaTCVAE`, which weighs only that part of
-    the KL that makes dimensions depend on each other.
+    Source: Higgins 2017, equation 4; Burgess 2018, equation 8. See also: `BetaTCVAE`, which weights only the part of
+    the KL that measures dependence between dimensions.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class BetaVAE(VAE):
 
     @property
     def capacity(self):
-        """Nats at which the KL is held, or None; assigning acts at once, also during `fit`."""
+        """Target of the KL in nats, or None; assigning it takes effect immediately, also during `fit`."""
         return None if self._capacity is None else float(self._capacity.numpy())
 
     @capacity.setter

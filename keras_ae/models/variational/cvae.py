@@ -1,4 +1,4 @@
-"""The conditional variational autoencoder: everything given y."""
+"""The conditional variational autoencoder: a VAE conditioned on y."""
 
 import keras
 import tensorflow as tf
@@ -11,29 +11,29 @@ from keras_ae.utils import validation
 
 @keras.saving.register_keras_serializable("keras_ae")
 class CVAE(VAE):
-    """A VAE of p(x|y): encoder, decoder and, as an option, the prior see the condition y.
+    """A VAE for p(x|y): the encoder, the decoder and optionally the prior receive the condition y.
 
         q(z|x, y) = N(z; m(x, y), diag(s(x, y))^2),    [m | r] = encoder([x, y]),    s = softplus(r) + 1e-6
         log p(x|y) >= E_q[log p(x|z, y)] - KL(q(z|x, y) || p(z|y))
         loss = reconstruction + beta (kl + free_bits)
 
-    What y tells need not be in z: with a label as y, z is the style, and decoding it under other labels keeps it. For
-    the completion of images x holds the pixels to predict and y the pixels seen.
+    z need not encode what y already provides: with a label as y, z is the style, and decoding z with another label
+    keeps the style. For image completion, x holds the pixels to predict and y the observed pixels.
 
     Args:
         encoder: Keras model from `[x, condition]` to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
-        decoder: Keras model from `[z, condition]` to the likelihood's raw outputs.
+        decoder: Keras model from `[z, condition]` to the likelihood's params.
         num_classes: int for integer labels y `(B,)`, 0 to num_classes - 1, which the networks receive one-hot; None for
-            a condition of numbers, y of the shape of the networks' second input. The networks see them as they are:
-            give pixels divided by 255, also where x are levels; uint8 other than 0 and 1 are refused.
-        classes: list of str, the labels' names, so that y may hold names; None for integers alone.
+            a numeric condition y with the shape of the networks' second input. Numeric conditions are not preprocessed:
+            divide pixels by 255, even if x holds integer levels; uint8 values other than 0 and 1 raise an error.
+        classes: list of str, label names, so that y may hold names; None if y holds only integers.
         prior_network: None, for a prior that does not depend on y, or a Keras model from the condition to
             `[mean | raw scale]` of p(z|y), `(B, 2 * latent_dim)`.
         likelihood, prior, posterior, beta, num_samples, free_bits, seed: as in `VAE`.
 
     Raises:
-        ValueError: if the networks do not fit, an argument is unknown or out of range, labels are not 0 to
-            num_classes - 1, or a condition is missing or of another shape.
+        ValueError: if the network shapes do not match, an argument is unknown or out of range, labels are not 0 to
+            num_classes - 1, or a condition is missing or has the wrong shape.
 
     Example:
 
@@ -43,14 +43,14 @@ class CVAE(VAE):
         model.compile("adam")
         model.fit(x_train, y_train, epochs=10)
         z = model.encode(x, y)                         # the style of x
-        sevens = model.decode(z, np.full(len(z), 7))   # the same hand writes a 7
+        sevens = model.decode(z, np.full(len(z), 7))   # 7s in the style of x
 
-    Source: Sohn 2015, equation 4. See also: `VAE`, without a condition; `M2`, where y is known for some rows only.
+    Source: Sohn 2015, equation 4. See also: `VAE`, without a condition; `M2`, where y is known only for some rows.
     """
 
     y_role = roles.Condition()
 
-    prior_network = None  # while the constructor of `VAE` runs
+    prior_network = None  # read while `VAE.__init__` runs
 
     def __init__(
         self,
@@ -96,14 +96,14 @@ class CVAE(VAE):
         """p(z): a tfd with event `(latent_dim,)`.
 
         Raises:
-            ValueError: where the prior depends on y; see `conditional_prior`.
+            ValueError: if the prior depends on y; use `conditional_prior`.
         """
         if self.prior_network is not None:
             raise ValueError("prior: this model has p(z|y), not p(z). Use conditional_prior(y).")
         return super().prior
 
     def conditional_prior(self, y, *, training=False):
-        """p(z|y): a tfd, batch `(B,)` where it depends on y and `()` otherwise, event `(latent_dim,)`."""
+        """p(z|y): a tfd, batch `(B,)` if it depends on y and `()` otherwise, event `(latent_dim,)`."""
         if self.prior_network is None:
             return self.prior
         params = self.prior_network(self.condition(y), training=training)

@@ -1,4 +1,4 @@
-"""The importance-weighted autoencoder: a VAE's networks, a bound that k samples tighten."""
+"""The importance-weighted autoencoder: a VAE's networks, trained on a bound that k samples tighten."""
 
 import keras
 import tensorflow as tf
@@ -13,26 +13,26 @@ from keras_ae.utils import validation
 
 @keras.saving.register_keras_serializable("keras_ae")
 class IWAE(LatentModel):
-    """The likelihood's lower bound by k importance samples, which rises with k to log p(x).
+    """A VAE trained on the importance-weighted bound with k samples, which rises to log p(x) as k grows.
 
         log p(x) >= E[log 1/k sum_i w_i],    w_i = p(x|z_i) p(z_i) / q(z_i|x),    z_i ~ q(z|x)
         loss = bound = -1/L sum_l log 1/k sum_i w_li
 
-    With k = 1 it is `VAE` with a Monte Carlo KL. The reparameterised gradient of the encoder gets noisier as k grows;
-    the doubly reparameterised one, of the same mean, does not:
+    With k = 1 it is a `VAE` with a Monte Carlo KL. The encoder's reparameterised gradient gets noisier as k grows; the
+    doubly reparameterised gradient has the same expectation and does not:
 
         sum_i v_i^2 (d log w_i / d z_i) (d z_i / d phi),    v_i = w_i / sum_j w_j,    phi the encoder's weights
 
     Args:
-        encoder, decoder, likelihood, prior, posterior: as in `VAE`, lists for several stochastic layers among them.
+        encoder, decoder, likelihood, prior, posterior: as in `VAE`, including lists for several stochastic layers.
         importance_samples: int, k.
-        num_samples: int, independent bounds a row that are averaged (L).
-        gradient: "doubly_reparameterised" or "reparameterised"; the latter with an `InverseAutoregressive` posterior,
-            whose density the former evaluates slowly.
-        seed: int or None, of all randomness in training.
+        num_samples: int, number of independent bounds to average per row (L).
+        gradient: "doubly_reparameterised" or "reparameterised". Use the latter with an `InverseAutoregressive`
+            posterior, whose density is slow to evaluate with the former.
+        seed: int or None, seeds all randomness in training.
 
     Raises:
-        ValueError: if the networks do not fit, or an argument is unknown or out of range.
+        ValueError: if the network shapes do not match, or an argument is unknown or out of range.
 
     Example:
 
@@ -42,8 +42,8 @@ class IWAE(LatentModel):
         model.compile("adam")
         model.fit(x_train, epochs=50)    # binary pixels
 
-    Source: Burda 2016, equation 8; Tucker 2019 (DReG), equation 8. See also: `VAE`, whose bound stays the same however
-    many samples estimate it.
+    Source: Burda 2016, equation 8; Tucker 2019 (DReG), equation 8. See also: `VAE`, whose bound does not tighten with
+    more samples.
     """
 
     terms = ("bound",)
@@ -73,7 +73,7 @@ class IWAE(LatentModel):
             )
         self.gradient = gradient
         if gradient == "doubly_reparameterised" and self._posterior.knows_own_samples_only:
-            self.supports_jit = False  # XLA cannot compile the gradient of the other densities
+            self.supports_jit = False  # XLA cannot compile the gradient of their slow density
 
     def objectives(self):
         return {"autoencoder": Objective(self.loss_terms, self.networks)}

@@ -1,4 +1,4 @@
-"""M1: a VAE of all rows, whose codes are the features of a classifier of the labelled ones."""
+"""M1: a VAE trained on all rows, whose codes are features for a classifier trained on the labelled rows."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras_ae.models.variational.vae import VAE
 
 @keras.saving.register_keras_serializable("keras_ae")
 class M1(VAE):
-    """A `VAE` for semi-supervised learning: it trains without labels, and a classifier on its codes with a few.
+    """A `VAE` for semi-supervised learning: trains without labels; its codes are features for a separate classifier.
 
         features(x, units) = (E_q[z_j | x])_j over j in units,    units: all j with std_x(E_q[z_j | x]) > 0.1
 
@@ -26,32 +26,32 @@ class M1(VAE):
         svm = sklearn.svm.SVC().fit(model.features(x[:100], units), y[:100])
         svm.predict(model.features(x_test, units))
 
-    Source: Kingma 2014, section 2.1. See also: `M2`, which has the label inside the model; `M1M2`, which stacks both.
+    Source: Kingma 2014, section 2.1. See also: `M2`, which models the label too; `M1M2`, which stacks both.
     """
 
     def units(self, x, threshold=0.1, batch_size=128):
-        """The dimensions of the code that tell rows of x apart: int `(U,)`; the others only repeat the prior's mean.
+        """The active dimensions of the code, whose means vary over x: int `(U,)`; the others stay at the prior's mean.
 
         Args:
             x: array or `tf.data.Dataset`.
-            threshold: float, least standard deviation of a dimension's posterior means.
+            threshold: float, minimum standard deviation of a dimension's posterior means.
             batch_size: int.
 
         Raises:
-            ValueError: if x does not suit the model.
+            ValueError: if x is invalid for the model.
         """
         return np.flatnonzero(self.encode(x, batch_size=batch_size).std(axis=0) > threshold)
 
     def features(self, x, units=None, batch_size=128):
-        """Posterior means of x, `(N, U)` float32: of all dimensions, or of `units`.
+        """Posterior means of x, `(N, U)` float32, for all dimensions or for `units`.
 
         Args:
             x: array or `tf.data.Dataset`.
-            units: ints, as of `units`; None for all.
+            units: ints, as returned by `units`; None for all.
             batch_size: int.
 
         Raises:
-            ValueError: if x does not suit the model.
+            ValueError: if x is invalid for the model.
         """
         z = self.encode(x, batch_size=batch_size)
         return z if units is None else z[:, units]

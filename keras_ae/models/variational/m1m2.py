@@ -1,4 +1,4 @@
-"""M1+M2: a semi-supervised model of the codes of a VAE."""
+"""M1+M2: a semi-supervised model trained on the codes of a VAE."""
 
 import keras
 import numpy as np
@@ -14,25 +14,26 @@ from keras_ae.utils.batching import in_batches
 
 @keras.saving.register_keras_serializable("keras_ae")
 class M1M2(LatentModel):
-    """An `M2` over codes that a trained `M1` draws from its posterior, anew at every step; M1 stays as it is.
+    """An `M2` trained on codes that are sampled at every step from the posterior of a trained, frozen `M1`.
 
         p(x, y, z_2, z_1) = p(y) p(z_2) p(z_1|y, z_2) p(x|z_1)
-        z_1 ~ q(z_1|x) of M1;    the terms are those of M2 on z_1 and y
+        z_1 ~ q(z_1|x) of M1;    the loss terms are those of M2 on z_1 and y
 
-    After training, codes are the means of M2 on the means of M1. There is no `log_prob`: a bound on log p(x|y) would
-    need z_1 to be drawn under y, and M1's posterior does not know it.
+    After training, codes are M2's posterior means, given M1's posterior means. There is no `log_prob`: a bound on
+    log p(x|y) needs z_1 drawn given y, but M1's posterior does not depend on y.
 
     Args:
         m1: trained `M1` or `VAE` of x.
-        m2: `M2` of M1's codes, its likelihood a Gaussian one.
-        units: ints, the dimensions of M1's code that M2 sees, such as `m1.units(x)`; None for all. The others are 0,
-            a standard normal prior's mean, when codes are decoded.
+        m2: `M2` of M1's codes, with a Gaussian likelihood.
+        units: ints, the dimensions of M1's code that M2 receives, such as `m1.units(x)`; None for all. In decoding, the
+            others are set to 0, the mean of a standard normal prior.
 
-    Randomness in training is that of `m2`'s seed. In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
+    `m2`'s seed seeds all randomness in training. In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown.
 
     Raises:
-        ValueError: if `m1` or `m2` is of another kind, the width of M2's input is not that of M1's code, its likelihood
-            is none of codes, a unit does not exist, labels are outside of the range, or no row is labelled.
+        ValueError: if `m1` or `m2` has the wrong type, the width of M2's input is not the number of units, M2's
+            likelihood does not cover all real codes, a unit does not exist, labels are out of range, or no row is
+            labelled.
 
     Example:
 
@@ -79,7 +80,7 @@ class M1M2(LatentModel):
         return {"autoencoder": Objective(self.loss_terms, self.m2.networks, self.m2.term_weights())}
 
     def loss_terms(self, x, y, training, q=None):
-        # One stream for both draws: two of equal seeds would give M2's code the noise of M1's.
+        # Both draws use one seed stream: two streams with equal seeds would give both codes the same noise.
         z = sampling.draw(self.m1.posterior(x), 1, self.m2.next_seed())[0]
         return self.m2.loss_terms(self._seen(z), y, training)
 
@@ -101,20 +102,20 @@ class M1M2(LatentModel):
         return super().parts - {"density"}
 
     def _check_networks(self):
-        pass  # M1 and M2 have checked theirs
+        pass  # M1 and M2 have already checked theirs
 
     @in_batches
     def predict_proba(self, x):
-        """q(y|z_1) at the mean z_1 of q(z_1|x), how likely each class is: `(B, K)`.
+        """Class probabilities q(y|z_1) at the mean z_1 of q(z_1|x): `(B, K)`.
 
         Raises:
-            ValueError: if x does not suit the model.
+            ValueError: if x is invalid for the model.
         """
         return tf.exp(self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean())))
 
     @in_batches
     def sample_from_seeds(self, seeds, y=None):
-        """One mean of p(x|z_1), as of `sample`, for each of the int64 seeds `(B,)`."""
+        """One mean of p(x|z_1), as in `sample`, for each of the int64 seeds `(B,)`."""
         return self.m1.likelihood(self._whole(self.m2.sample_from_seeds(seeds, y))).mean()
 
     def _seen(self, z):

@@ -14,51 +14,52 @@ from keras_ae.utils.batching import in_batches
 
 @keras.saving.register_keras_serializable("keras_ae")
 class M2(CVAE):
-    """A class y and a style z make x; a classifier q(y|x) guesses y where it is not known.
+    """Generates x from a class y and a style z; a classifier q(y|x) infers y where it is unknown.
 
         log p(x, y) >= -L(x, y) = E_q[log p(x|z, y)] - KL(q(z|x, y) || p(z)) + log p(y),    p(y) = 1/K
         log p(x) >= -sum_y q(y|x) (L(x, y) + log q(y|x))
 
-    Both are one sum, over all K classes, with weights w_y: 1 for a known label and 0 for the others, or q(y|x).
+    Both are the same sum over all K classes with weights w_y: one-hot if the label is known, else q(y|x).
 
         reconstruction = -sum_y w_y E_q[log p(x|z, y)],    kl = sum_y w_y KL(q(z|x, y) || p(z))
         label = sum_y w_y (log w_y - log p(y)),    classification = -log q(y|x) over the labelled rows
         loss = reconstruction + kl + label + classification_weight classification
 
-    The term `classification` is a mean over the labelled rows, in the loss over those of the batch, 0 where there are
-    none; those of `datasets.semi_supervised` have a stated number. The other terms are means over all rows, so a
-    `classification_weight` of 0.1 is the paper's alpha = 0.1 N; and where a batch holds a larger share of labelled rows
-    than the data does, their L(x, y) counts more than in the paper's sum over the data.
+    `classification` is a mean over labelled rows: in the loss, over those in the batch, or 0 if there are none;
+    `datasets.semi_supervised` fixes their number per batch. The other terms are means over all rows, so a
+    `classification_weight` of 0.1 is the paper's alpha = 0.1 N. If a batch has a larger share of labelled rows than the
+    data, their L(x, y) counts more than in the paper's sum over the data.
 
-    `log_prob(x, y)` is log p(x|y), as of a `CVAE`; log p(x) is log 1/K sum_y p(x|y).
+    `log_prob(x, y)` is log p(x|y), as in `CVAE`; log p(x) is log 1/K sum_y p(x|y).
 
     Args:
         encoder: Keras model from `[x, one-hot y]` to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
-        decoder: Keras model from `[z, one-hot y]` to the likelihood's raw outputs.
+        decoder: Keras model from `[z, one-hot y]` to the likelihood's params.
         classifier: Keras model from x to logits `(B, num_classes)`.
         num_classes: int, K.
-        classes: list of str, the labels' names, so that y may hold names; None for integers alone.
-        classification_weight: float; by default 50, with which ten equally likely classes cost as much as the pixels of
-            an MNIST image.
+        classes: list of str, label names, so that y may hold names; None if y holds only integers.
+        classification_weight: float; with the default, 50, ten equally likely classes cost as much as the pixels of an
+            MNIST image.
         likelihood, prior, posterior, num_samples, seed: as in `VAE`.
 
-    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown; `datasets.semi_supervised` takes masked ones, too. A
-    class without a label is warned of in arrays, and there; another data set is looked at by its first batch alone.
+    In `fit(x, y)`, y are integer labels `(B,)`, -1 where unknown; `datasets.semi_supervised` also accepts masked
+    labels. Arrays and `datasets.semi_supervised` warn about classes without labels; for other data sets, only the first
+    batch is checked.
 
     Raises:
-        ValueError: if the networks do not fit, an argument is unknown or out of range, labels are outside of the range,
+        ValueError: if the network shapes do not match, an argument is unknown or out of range, labels are out of range,
             or no row is labelled.
 
     Example:
 
-        some = ka.datasets.keep_labels(y, 100, seed=0)                 # -1 but for 10 of each class
+        some = ka.datasets.keep_labels(y, 100, seed=0)                 # 10 of each class; -1 elsewhere
         batches = ka.datasets.semi_supervised(x, some, batch_size=200, labelled=100, num_classes=10)
         model = ka.M2(encoder, decoder, classifier, num_classes=10)
         model.compile("adam")
         model.fit(batches, epochs=50)
         model.predict_proba(x_test)    # (B, 10)
 
-    Source: Kingma 2014, equations 6 to 9. See also: `CVAE`, where y is always known; `M1M2`, on codes instead of x.
+    Source: Kingma 2014, equations 6 to 9. See also: `CVAE`, where y is always known; `M1M2`, which models codes.
     """
 
     terms = ("reconstruction", "kl", "label", "classification", "accuracy")
@@ -111,7 +112,7 @@ class M2(CVAE):
         return terms | {"classification": (-tf.reduce_sum(labels * log_q, -1), known), "accuracy": (right, known)}
 
     def terms_by_label(self, x, training):
-        """The bound's terms under each of the K labels: `{name: (B, K)}`."""
+        """The bound's terms for each of the K labels: `{name: (B, K)}`."""
         k, rows = self.num_classes, tf.shape(x)[0]
         every = tf.tile(x, tf.concat([[k], tf.ones(x.shape.rank - 1, tf.int32)], axis=0))  # (K B, ...)
         y = tf.repeat(tf.range(k), rows)
@@ -129,15 +130,15 @@ class M2(CVAE):
 
     @in_batches
     def predict_proba(self, x):
-        """q(y|x), how likely each class is: `(B, K)`.
+        """Class probabilities q(y|x): `(B, K)`.
 
         Raises:
-            ValueError: if x does not suit the model.
+            ValueError: if x is invalid for the model.
         """
         return tf.exp(self.log_label_posterior(x))
 
     def predict(self, x, y=None, *args, **kwargs):
-        """Class probabilities `(B, K)` as of `predict_proba`; with y, reconstructions as of a `CVAE`."""
+        """Class probabilities `(B, K)`, as in `predict_proba`; with y, reconstructions, as in `CVAE`."""
         if y is None and not isinstance(x, tuple | list) and not rows.is_source(x):
             return self.predict_proba(x, **{name: kwargs[name] for name in ("batch_size",) if kwargs.get(name)})
         return super().predict(x, y, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""The variational autoencoder: a Gaussian code, pulled to a prior."""
+"""The variational autoencoder: a Gaussian code, regularised towards a prior."""
 
 import keras
 import tensorflow as tf
@@ -14,7 +14,7 @@ from keras_ae.utils import validation
 
 @keras.saving.register_keras_serializable("keras_ae")
 class VAE(LatentModel):
-    """A Gaussian posterior and a prior: maximum likelihood through the evidence lower bound.
+    """A variational autoencoder: a Gaussian posterior and a prior, trained on the evidence lower bound (ELBO).
 
         q(z|x) = N(z; m(x), diag(s(x))^2),    [m | r] = encoder(x),    s = softplus(r) + 1e-6
         log p(x) >= ELBO = E_q[log p(x|z)] - KL(q(z|x) || p(z))
@@ -22,24 +22,25 @@ class VAE(LatentModel):
 
     Args:
         encoder: Keras model from x to `(B, 2 * latent_dim)`, `[mean | raw scale]`.
-        decoder: Keras model from codes `(B, latent_dim)` to the likelihood's raw outputs.
-        likelihood: name in `keras_ae.likelihoods.NAMES`, or callable from raw outputs to a tfd.
+        decoder: Keras model from codes `(B, latent_dim)` to the likelihood's params.
+        likelihood: name in `keras_ae.likelihoods.NAMES`, or a callable from params to a tfd.
         prior: None (standard normal), a name in `keras_ae.priors.NAMES`, a tfd with event `(latent_dim,)`, or a Keras
-            layer whose `call` has no inputs and returns one; its weights are then learned. Monte Carlo KL where TFP
-            knows no closed form. A prior without mass far out, such as `uniform`, is refused: the KL is infinite.
-        beta: float, weight of the KL in the loss (not in the log); assign `vae.beta` at any time.
-        num_samples: int, samples of z a row in the reconstruction term (L).
-        free_bits: float, nats of KL a latent dimension, on average over the batch, that cost nothing (Kingma 2016,
-            equation 16): adds the term `free_bits = sum_j max(free_bits - mean_b KL_j, 0)`.
-        posterior: None (diagonal Gaussian), a name in `keras_ae.posteriors.NAMES` or a `Posterior` layer; it says how
-            many raw values the encoder gives.
-        seed: int or None, of all randomness in training.
+            layer whose `call` takes no inputs and returns one; the layer's weights are then trained. The KL is a Monte
+            Carlo estimate where TFP has no closed form. A prior with bounded support, such as `uniform`, raises an
+            error, because the KL is infinite.
+        beta: float, weight of the KL in the loss (not in the logs); assign `vae.beta` to change it at any time.
+        num_samples: int, samples of z per row in the reconstruction term (L).
+        free_bits: float, nats of KL per latent dimension, averaged over the batch, that are not penalised (Kingma
+            2016, equation 16): adds the term `free_bits = sum_j max(free_bits - mean_b KL_j, 0)`.
+        posterior: None (diagonal Gaussian), a name in `keras_ae.posteriors.NAMES` or a `Posterior` layer; it determines
+            the width of the encoder's output.
+        seed: int or None, seeds all randomness in training.
 
-    Lists of encoders and of decoders give several stochastic layers, see `keras_ae.hierarchy`; they bring their own
+    Lists of encoders and decoders define several stochastic layers, see `keras_ae.hierarchy`; these have their own
     prior and posterior.
 
     Raises:
-        ValueError: if the networks do not fit, or an argument is unknown or out of range.
+        ValueError: if the network shapes do not match, or an argument is unknown or out of range.
 
     Example:
 
@@ -50,7 +51,7 @@ class VAE(LatentModel):
         vae.fit(x_train, epochs=10)
         images = vae.sample(16, seed=0)    # (16, 28, 28, 1)
 
-    Source: Kingma & Welling 2014, equation 10. See also: `Autoencoder`, the same without posterior noise and prior.
+    Source: Kingma & Welling 2014, equation 10. See also: `Autoencoder`, without posterior noise and KL.
     """
 
     terms = ("reconstruction", "kl")
@@ -80,14 +81,14 @@ class VAE(LatentModel):
         if free_bits:
             posteriors.check_is_diagonal(self._posterior, "free_bits")
             if prior is not None:
-                divergences.kl_per_dimension(self.prior, self.prior)  # raises where there is no such thing
+                divergences.kl_per_dimension(self.prior, self.prior)  # raises if undefined
             self.terms = (*self.terms, "free_bits")
 
     def objectives(self):
         return {"autoencoder": Objective(self.loss_terms, self.networks, self.term_weights())}
 
     def term_weights(self):
-        """`{term: weight in the loss}`; 1 where absent."""
+        """`{term: weight in the loss}`; the weight of other terms is 1."""
         return {"kl": self._beta, "free_bits": self._beta}
 
     def loss_terms(self, x, y, training, q=None):
@@ -95,7 +96,7 @@ class VAE(LatentModel):
         return self.elbo_terms(q, target(x, y), training=training)
 
     def elbo_terms(self, q, x, y=None, *, training):
-        """Minus the bound on log p(x), or log p(x|y), in its parts, z drawn from q: `{name: (B,)}`."""
+        """The terms of the negative bound on log p(x) or log p(x|y), with z drawn from q: `{name: (B,)}`."""
         p = self.conditional_prior(y, training=training)
         z = self.draw(q, self.num_samples, self.next_seed())  # (L, B, D)
         log_likelihood = self.likelihood(z, y, training=training).log_prob(x)  # (L, B)
@@ -107,7 +108,7 @@ class VAE(LatentModel):
 
     @property
     def beta(self):
-        """The argument `beta`; assigning acts at once, also during `fit`."""
+        """The argument `beta`; assigning it takes effect immediately, also during `fit`."""
         return float(self._beta.numpy())
 
     @beta.setter
