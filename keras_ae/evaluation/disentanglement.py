@@ -218,7 +218,7 @@ def beta_vae_score(
     Each point f draws a factor k, then `batch` pairs. The two rows of a pair have the same v_k, which differs between
     pairs, and random values of all other factors. A scikit-learn logistic regression is fitted to `points` standardised
     points and scored on `test_points` others. A code that copies the factors scores 1; chance level is 1 / K. Codes
-    that mix factors linearly can also score 1, because the classifier unmixes them; `factor_vae_score` avoids this.
+    that mix factors can also score 1, because the classifier unmixes them; `factor_vae_score` avoids this.
 
     Args:
         encode: function from data to codes `(B, D)`, such as `lambda x: vae.encode(x / 255)`.
