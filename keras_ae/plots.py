@@ -334,7 +334,7 @@ def retrieval(curves, ones, title=None):
 def drift(times, shares, names, title=None):
     """Plots topic shares over time, one named panel per topic, each with its own scale starting at 0.
 
-    This view is our own, not a standard test for drift.
+    This plot is our own way to show topic drift, not a standard measure.
 
     Args:
         times: `(T,)` datetime64 in increasing order; T > 1.

@@ -34,7 +34,7 @@ _WIDTHS = np.array([  # Hz
     183.457, 199.776, 217.153, 235.631, 255.255, 276.072, 298.126, 321.465, 346.136,
 ])
 # fmt: on
-# PESQ overruns its buffers if it finds more than 50 utterances. An utterance takes more than 0.2 s, and so does a pause.
+# PESQ overruns its buffers if it finds more than 50 utterances. Utterances and pauses both exceed 0.2 s.
 _PESQ_SECONDS = 20
 # The lowest raw score of P.862, -0.5, mapped by P.862.2 and P.862.1: the score of speech that was removed entirely.
 _PESQ_LEAST = {
