@@ -1,8 +1,8 @@
 """Encoders and decoders for images, series, volumes and tables; you can use any Keras model with the right shapes.
 
 An encoder maps x to raw params `(B, parameters * latent_dim)`; `parameters` is 1 for a point estimate and 2 for
-`[mean | raw scale]`. A decoder maps codes `(B, latent_dim)` to raw outputs with x's shape, with the last axis multiplied
-by `parameters`. The rank of the convolutions follows from the shape: series `(T, C)`, images `(H, W, C)`, or volumes
+`[mean | raw scale]`. A decoder maps codes `(B, latent_dim)` to raw outputs with x's shape, with `parameters` times the
+last axis. The rank of the convolutions follows from the shape: series `(T, C)`, images `(H, W, C)`, or volumes
 `(D, H, W, C)`, of any size.
 
 **Spatial codes.** With `latent_dim=(h, w, C)` the code is a small image (`(t, C)` for series, `(d, h, w, C)` for
@@ -45,11 +45,10 @@ def mlp_encoder(
     kernel_regularizer=None,
     name="encoder",
 ):
-    """MLP encoder: dense layers `hidden`, then output `(B, parameters * latent_dim)`.
+    """MLP encoder, such as `mlp_encoder((28, 28, 1), 32, parameters=2)`.
 
-    Pass `kernel_regularizer=priors.NormalWeights(rows)` to put a prior on the weights.
-
-    Example: `mlp_encoder((28, 28, 1), 32, parameters=2)`
+    It has dense layers `hidden` and output `(B, parameters * latent_dim)`. Pass
+    `kernel_regularizer=priors.NormalWeights(rows)` to put a prior on the weights.
     """
     shape, code = _shape("input_shape", input_shape), _raw_code(latent_dim, parameters)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
