@@ -520,7 +520,7 @@ def _writing(path):
     except (
         _library("soundfile").LibsndfileError,
         AssertionError,
-    ) as error:  # soundfile asserts that all frames were written.
+    ) as error:  # It asserts that all was written.
         reason = str(error) or "the disk may be full"
         raise OSError(f"{os.fspath(path)!r} could not be written: {reason}") from error
 
