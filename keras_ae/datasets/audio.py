@@ -517,10 +517,7 @@ def _blocks(path, frames):
 def _writing(path):
     try:
         yield
-    except (
-        _library("soundfile").LibsndfileError,
-        AssertionError,
-    ) as error:  # It asserts that all was written.
+    except (_library("soundfile").LibsndfileError, AssertionError) as error:  # It asserts that all was written.
         reason = str(error) or "the disk may be full"
         raise OSError(f"{os.fspath(path)!r} could not be written: {reason}") from error
 
