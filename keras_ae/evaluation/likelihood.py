@@ -292,7 +292,7 @@ def bits_per_dimension(nats: ArrayLike, x_shape: Sequence[int], levels: int = 25
     Example:
 
         vae = ka.VAE(encoder, decoder, likelihood="continuous_bernoulli")    # a density; fitted to dequantise(x, epoch)
-        found = negative_log_likelihood(vae, dequantise(x, seed=0))          # refuses what is none
+        found = negative_log_likelihood(vae, dequantise(x, seed=0))          # raises if x has no density
         bits_per_dimension(found.log_prob, x.shape[1:]).mean()
 
     Source: Theis 2016, section 3.1.
