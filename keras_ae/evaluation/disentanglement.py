@@ -87,7 +87,7 @@ def dci(z: ArrayLike, factors: ArrayLike, *, trees: int = 20, seed: int = 0) -> 
 
     Source: Eastwood and Williams 2018, section 2, who report the prediction error instead of the accuracy.
     """
-    from sklearn.ensemble import RandomForestClassifier  # local import: slow to import
+    from sklearn.ensemble import RandomForestClassifier  # late: slow to import
 
     z, factors = _check_codes(z, factors)
     if factors.shape[1] < 2:
@@ -132,7 +132,7 @@ def sap(z: ArrayLike, factors: ArrayLike, *, seed: int = 0) -> float:
 
     Source: Kumar 2018, section 3, for discrete factors.
     """
-    from sklearn.metrics import recall_score  # local import: slow to import
+    from sklearn.metrics import recall_score  # late: slow to import
     from sklearn.tree import DecisionTreeClassifier
 
     z, factors = _check_codes(z, factors)
@@ -239,7 +239,7 @@ def beta_vae_score(
 
     Source: Higgins 2017, section 3.
     """
-    from sklearn.linear_model import LogisticRegression  # local import: slow to import
+    from sklearn.linear_model import LogisticRegression  # late: slow to import
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -295,7 +295,7 @@ def _concentration(importance):
 
 
 def _split(z: np.ndarray, factors: np.ndarray, seed: int) -> list[np.ndarray]:
-    from sklearn.model_selection import train_test_split  # local import: slow to import
+    from sklearn.model_selection import train_test_split  # late: slow to import
 
     return train_test_split(z, factors, test_size=_HELD_OUT, random_state=seed)
 
