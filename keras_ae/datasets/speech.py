@@ -532,7 +532,7 @@ class _Mixer:
         return response
 
     def _band(self, rng):
-        # Butterworth magnitudes of order 4 at the low end and 16 at the high end. Nothing passes beyond 8 times the cutoff.
+        # Butterworth magnitudes of order 4 (low end) and 16 (high end); nothing passes above 8 times the high cutoff.
         low, high = (self.f / np.float32(rng.uniform(*cut)) for cut in (_LOW_HZ, _HIGH_HZ))
         low, high = np.minimum(low, 8), np.minimum(high, 8)
         return low**4 / np.sqrt(1 + low**8) / np.sqrt(1 + high**32)
