@@ -1,7 +1,7 @@
-"""Figures from arrays. Each function returns a `matplotlib.figure.Figure`; `figure.savefig(path)` writes it.
+"""Plots of arrays. Each function returns a `matplotlib.figure.Figure`; save it with `figure.savefig(path)`.
 
-Images are `(N, H, W, C)` with one or three channels, in [0, 1], or integers in 0..255. Where a function draws
-several results by name, `{name: result}`, one result without a name will do.
+Images are `(N, H, W, C)` with one or three channels, in [0, 1], or integers in 0..255. Functions that take several
+named results, `{name: result}`, also accept a single unnamed result.
 """
 
 import math
@@ -10,18 +10,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# Inches that one small image takes on the page.
+# Size of one small image, in inches.
 _TILE = 0.55
-# More classes than this have no distinguishable colours: a colour bar tells more than a legend.
+# Colours of more classes than this are hard to distinguish, so a colour bar is clearer than a legend.
 _LEGEND_AT_MOST = 20
 
 
 def image_grid(images, columns=None, title=None):
-    """Images side by side, row by row.
+    """Plots images in a grid, row by row.
 
     Args:
         images: `(N, H, W, C)`.
-        columns: int; by default the grid is about square.
+        columns: int; by default the grid is roughly square.
         title: str or None.
 
     Example: `image_grid(vae.sample(64), columns=8).savefig("samples.png")`
@@ -35,11 +35,11 @@ def image_grid(images, columns=None, title=None):
 
 
 def reconstructions(x, others, title=None):
-    """Images in a row, and in the rows below what became of each; rows are labelled.
+    """Plots images in a row, with their reconstructions in labelled rows below.
 
     Args:
         x: `(N, H, W, C)`, the originals.
-        others: `{name: images of x's shape}`, or one array of images.
+        others: `{name: images with x's shape}`, or one array of images.
         title: str or None.
 
     Example: `reconstructions(x, {"VAE": vae.reconstruct(x), "PCA": pca_images})`
@@ -63,7 +63,7 @@ def reconstructions(x, others, title=None):
 
 
 def latent_scatter(z, labels=None, title=None):
-    """Codes as points, coloured by label; those of more than two dimensions on their leading principal axes.
+    """Scatter plot of codes, coloured by label; more than two dimensions are projected onto two principal axes.
 
     Args:
         z: `(N, D)` codes.
@@ -82,7 +82,7 @@ def latent_scatter(z, labels=None, title=None):
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     axes.set_aspect("equal", adjustable="datalim")
-    # Many points would hide one another.
+    # Shrink the points as their number grows, so that they do not hide one another.
     style = {"s": np.clip(6e3 / len(z), 4, 40), "alpha": 0.75, "linewidths": 0}
     if labels is None:
         axes.scatter(*points.T, **style)
@@ -100,27 +100,28 @@ def latent_scatter(z, labels=None, title=None):
 
 
 def _legend(axes):
-    """A legend of labels beside the axes, its marks as if the points were neither small nor transparent."""
+    """Adds a legend of labels beside the axes, with large opaque markers."""
     legend = axes.legend(title="label", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     for handle in legend.legend_handles:
         handle.set(alpha=1.0, sizes=[40])
 
 
 def latent_grid(decode, codes=None, size=15, title=None):
-    """What a decoder draws over a plane of the latent space.
+    """Plots decoded images over a plane of the latent space.
 
-    Without `codes`, for two-dimensional codes with a standard normal prior, at the quantiles of that prior:
+    Without `codes`, the latent space must be two-dimensional with a standard normal prior, and the grid is at the
+    quantiles of that prior:
 
         z[i, j] = (Phi^-1((j + 1/2) / size), Phi^-1((i + 1/2) / size))
 
-    With `codes`, through their mean m along their two leading principal axes a and b, in units of the codes'
-    standard deviations s and t along them, at the same quantiles u and v: `z = m + u s a + v t b`. The second
-    coordinate grows upwards.
+    With `codes`, the plane passes through their mean m and is spanned by their first two principal axes a and b. The
+    grid uses the same quantiles u and v, in units of the standard deviations s and t along these axes:
+    `z = m + u s a + v t b`. The second coordinate increases upwards.
 
     Args:
         decode: function from codes `(size^2, D)` to images `(size^2, H, W, C)`.
         codes: `(N, D)` of any D, or None for the prior of a two-dimensional code.
-        size: int, images a side.
+        size: int, images per side.
         title: str or None.
 
     Example: `latent_grid(vae.decode)` for two dimensions, `latent_grid(vae.decode, vae.encode(x))` for more.
@@ -151,16 +152,17 @@ def latent_grid(decode, codes=None, size=15, title=None):
 
 
 def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
-    """What each unit of a code does to an image: one row a unit, which goes from -span to span, the others fixed.
+    """Plots latent traversals: each row varies one latent unit from -span to span, with the others fixed.
 
         z = m + (u_k - m_k) e_k,    u_k = -span ... span,    m the mean of the codes
 
     Args:
         decode: function from codes `(U * steps, D)` to images.
-        codes: `(N, D)`, whose mean stands still; units are in the order of their variance, the largest first.
-        units: ints, the rows to draw; None for the ten largest at most.
+        codes: `(N, D)`, whose mean gives the fixed values.
+        units: ints, the units to plot, one per row; None for up to ten units with the largest variance, in descending
+            order.
         span: float, in units of z; 3 covers a standard normal prior.
-        steps: int, images a row.
+        steps: int, images per row.
         title: str or None.
 
     Example: `traversals(vae.decode, vae.encode(x))`
@@ -190,10 +192,10 @@ def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
 
 
 def latent_spaces(codes, labels, title=None):
-    """Two-dimensional codes of several models side by side, with what sampling from a normal prior would meet.
+    """Plots two-dimensional codes of several models side by side, with a standard normal prior for comparison.
 
-    The circle holds 95 % of a standard normal prior, the cross is its centre. Below each panel stand the figures of
-    `keras_ae.evaluation.latent.irregularity`, large for a plain autoencoder and small for a VAE.
+    The circle contains 95 % of a standard normal prior, and the cross marks its centre. Each panel shows the values of
+    `keras_ae.evaluation.latent.irregularity`, which are large for a plain autoencoder and small for a VAE.
 
     Args:
         codes: `{name: (N, 2)}`, or one array.
@@ -228,11 +230,11 @@ def latent_spaces(codes, labels, title=None):
 
 
 def decomposition(history, terms=None, title=None):
-    """The terms of the objective over the epochs of training, and their sum, minus the ELBO; dashed on validation data.
+    """Plots the loss terms and their sum, the negative ELBO, over epochs; validation curves are dashed.
 
     Args:
-        history: dict of lists, as `fit(...).history` is, or what `fit` returns.
-        terms: names of the terms; None for reconstruction and kl, and label where there is such a term, as of `M2`.
+        history: the return value of `fit`, or its `history`, a dict of lists.
+        terms: names of the loss terms; None for reconstruction and kl, and also label if present, as for `M2`.
         title: str or None.
 
     Raises:
@@ -264,7 +266,7 @@ def decomposition(history, terms=None, title=None):
 
 
 def spectrograms(waveforms, rate, title=None):
-    """Spectrograms of waveforms below each other, in decibels under the loudest point of all.
+    """Plots spectrograms of waveforms, one below another, in decibels relative to the loudest point of all.
 
     Args:
         waveforms: `{name: floats (T,)}`, or one array.
@@ -295,14 +297,15 @@ def spectrograms(waveforms, rate, title=None):
 
 
 def retrieval(curves, ones, title=None):
-    """Precision against recall of several rankings, and below it the share of ones in each bit of a code.
+    """Plots precision-recall curves of several rankings and, below, the fraction of ones in each bit of a code.
 
-    Recall is on a logarithmic axis: the first few documents, which users see, are a small part of the relevant ones.
+    The recall axis is logarithmic because the first few documents, which users look at, are a small fraction of the
+    relevant ones.
 
     Args:
-        curves: `{name: (recall, precision)}`, two arrays `(K,)` in [0, 1] each; one such pair; or empty, for the bits
-            alone.
-        ones: `(bits,)` in [0, 1], as of `keras_ae.evaluation.retrieval.bit_balance`.
+        curves: `{name: (recall, precision)}`, each a pair of arrays `(K,)` in [0, 1]; or one such pair; or empty, to
+            plot only the bits.
+        ones: `(bits,)` in [0, 1], as returned by `keras_ae.evaluation.retrieval.bit_balance`.
         title: str or None.
 
     Example: `retrieval({"LSA": (recall, precision)}, bit_balance(codes)).savefig("retrieval.png")`
@@ -317,7 +320,7 @@ def retrieval(curves, ones, title=None):
     if curves:
         for name, (recall, precision) in curves.items():
             top.plot(recall, precision, marker="o", markersize=3, label=name)
-        # A logarithmic axis has no place for zeros alone.
+        # A logarithmic axis cannot show data that are all zero.
         scale = "log" if any(np.any(np.asarray(recall) > 0) for recall, _ in curves.values()) else "linear"
         top.set(xscale=scale, ylim=(0, 1), xlabel="recall", ylabel="precision")
         top.grid(alpha=0.3)
@@ -329,12 +332,14 @@ def retrieval(curves, ones, title=None):
 
 
 def drift(times, shares, names, title=None):
-    """Shares of topics over time, a panel for each under its name; each has its own scale, from 0.
+    """Plots topic shares over time, one named panel per topic, each with its own scale starting at 0.
+
+    This plot is our own way to show topic drift, not a standard measure.
 
     Args:
-        times: `(T,)` of NumPy's datetime64, rising; T > 1.
+        times: `(T,)` datetime64 in increasing order; T > 1.
         shares: `(T, K)`, 0 or more.
-        names: K str, such as a topic's first words.
+        names: K strings, such as the top words of each topic.
         title: str or None.
 
     Raises:
@@ -352,7 +357,7 @@ def drift(times, shares, names, title=None):
     for panel, share, name in zip(axes[:, 0], shares.T, names, strict=True):
         panel.fill_between(times, share, alpha=0.25, linewidth=0)
         panel.plot(times, share, linewidth=1.2)
-        # Room above the highest line, so that no name hides it.
+        # Leave room above the curve for the name.
         panel.set(ylim=(0, 1.45 * max(share.max(), np.finfo("float64").tiny)), xlim=(times[0], times[-1]))
         panel.text(0.01, 0.95, name, transform=panel.transAxes, va="top", fontsize=9)
         panel.yaxis.set_major_formatter("{x:.0%}")
@@ -382,7 +387,7 @@ def _colours(count):
 
 
 def _named(name, results, default):
-    """`{name: result}` of such a dict, or of one array."""
+    """Returns a dict `{name: result}` unchanged, and wraps a single array in one."""
     if hasattr(results, "__array__"):
         return {default: results}
     if not isinstance(results, Mapping) or not results:
@@ -423,7 +428,7 @@ def _checked(name, images):
         raise ValueError(
             f"{name}: expected images (N, H, W, C) with C = 1 or 3, at least one; received {images.shape}.{hint}"
         )
-    # Clipped to [0, 1], pixels of 0..255 would be white; integers of 0 and 1 are binary images.
+    # Integers above 1 are 0..255 pixels, which would be clipped to white; integers 0 and 1 are binary images.
     return images.astype("float32") / (255 if images.dtype.kind in "iu" and images.max() > 1 else 1)
 
 
@@ -432,7 +437,7 @@ def _aspect(images):
 
 
 def _tiled(images, columns):
-    """One image of all, with a white pixel between and white where the last row is not full."""
+    """Tiles the images into one, separated by one white pixel; empty tiles in the last row are white."""
     count, height, width, channels = images.shape
     rows = math.ceil(count / columns)
     padded = np.ones((rows * columns, height + 1, width + 1, channels), "float32")
@@ -448,9 +453,9 @@ def _show(axes, image):
 
 
 def _in_two_dimensions(z):
-    """Points `(N, 2)` and the names of their axes."""
+    """Points `(N, 2)` and their axis labels."""
     if z.shape[1] == 1:
-        # A histogram would lose the labels; the rank spreads the points out.
+        # A histogram could not show the labels; plotting against the rank spreads the points out.
         return np.concatenate([z, np.argsort(np.argsort(z, axis=0), axis=0)], axis=1), ("z 1", "rank of z 1")
     if z.shape[1] == 2:
         return z, ("z 1", "z 2")
@@ -459,12 +464,12 @@ def _in_two_dimensions(z):
 
 
 def _principal_axes(codes):
-    """Mean `(D,)`, the two leading axes `(2, D)`, the deviations and shares of variance `(2,)` along them."""
+    """Mean `(D,)`, first two principal axes `(2, D)`, and the standard deviations and variance ratios `(2,)`."""
     if codes.ndim != 2 or codes.shape[1] < 2 or len(codes) < 2:
         raise ValueError(f"codes: expected at least two codes of two dimensions, (N, D); received {codes.shape}.")
     mean = codes.mean(axis=0)
     _, singular, axes = np.linalg.svd(codes - mean, full_matrices=False)
-    # The sign of an axis is arbitrary: its largest component is made positive, so that figures compare.
+    # The sign of an axis is arbitrary. Make its largest component positive, so that figures are comparable.
     axes = axes[:2] * np.sign(axes[np.arange(2), np.abs(axes[:2]).argmax(axis=1)])[:, None]
     shares = singular**2 / max(np.sum(singular**2), np.finfo("float64").tiny)
     return mean, axes, singular[:2] / math.sqrt(len(codes)), shares[:2]

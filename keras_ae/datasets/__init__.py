@@ -1,4 +1,4 @@
-"""Readers of the data sets that users have."""
+"""Data set readers and input pipelines."""
 
 from keras_ae.datasets.images import arrays, load
 from keras_ae.datasets.neighbours import nearest, pairs

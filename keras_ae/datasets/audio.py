@@ -1,4 +1,4 @@
-"""Audio files: read whole or by blocks, checked before they are decoded, and written whole or not at all."""
+"""Audio files: read as a whole or in blocks, checked before decoding, and written atomically."""
 
 import contextlib
 import importlib
@@ -17,49 +17,50 @@ from keras_ae.utils import files as whole_files
 from keras_ae.utils import validation
 
 MAX_SAMPLES = 2**28
-"""Samples times channels that `read` and a block of `blocks` may have: 1 GB of float32."""
+"""Maximum samples times channels for `read` and for a block of `blocks`: 1 GB of float32."""
 
 RATES = (8000, 192000)
-"""Lowest and highest sampling rate in Hz."""
+"""Minimum and maximum sampling rate in Hz."""
 
 _SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus"}
-# Formats that are common in folders of recordings, but not read.
+# Formats that are common in audio folders but not supported.
 _OTHER_SUFFIXES = {".aac", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".m4a", ".mp2", ".mp3", ".mp4"}
 _OTHER_SUFFIXES |= {".sph", ".webm", ".wma", ".wv"}
 _FINER_THAN_24_BITS = ("PCM_32", "FLOAT", "DOUBLE")
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
 _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
 _MAX_CHANNELS = 64
-# FLAC packs 65,535 frames of silence into 11 bytes; Vorbis and Opus stay below that ratio.
+# FLAC stores 65,535 frames of silence in 11 bytes; Vorbis and Opus stay below that ratio.
 _MAX_FRAMES_PER_BYTE = 8192
 _MAX_CHUNKS = 4096
-# Seconds that a prompt resampler keeps samples back; of ratios of larger numbers its filter is too long for real time.
+# Delay of a prompt resampler in seconds, and the largest integer in its ratio: above it, the filter is too long for
+# real time.
 _PROMPT_DELAY = 0.004
 _PROMPT_RATIO = 1000
-# A program that writes to a pipe does not know the length when it writes the header: ffmpeg says 2^32 - 1, sox 2^31 - 1
-# less the header.
+# A program that writes to a pipe does not know the length when it writes the header: ffmpeg writes 2^32 - 1, sox
+# 2^31 - 1 minus the header size.
 _UNKNOWN_BYTES = 2**31 - 2**12
-# What the header of a WAV file can say, and room for itself and for a last call to the encoder.
+# Maximum size in the header of a WAV file, and room for the header and for a final call to the encoder.
 _WAV_BYTES, _WAV_ROOM = 2**32, 2**24
 _BYTES = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
 _MAX_PAGE_BYTES = 27 + 255 + 255 * 255
-# libsndfile keeps a whole call to the Vorbis encoder on the stack.
+# libsndfile keeps all data of one call to the Vorbis encoder on the stack.
 _WRITE_FRAMES = 2**14
 
 
 class Header(namedtuple("Header", "rate channels frames")):
-    """What a file says of itself: sampling rate in Hz, channels, and frames (samples of each channel); ints."""
+    """Header of an audio file: sampling rate in Hz, channels, and frames (samples per channel); ints."""
 
     __slots__ = ()
 
 
 def header(path):
-    """Reads the header of an audio file and checks it against the file's size; nothing is decoded.
+    """Reads the header of an audio file and checks it against the file size, without decoding.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no WAV, FLAC or OGG file, has no samples, promises more than it holds, or has a rate
-            outside `RATES` or over 64 channels. A FLAC file that was cut short is found out by reading only.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is not a WAV, FLAC or OGG file, has no samples, is shorter than its header says, or has a rate
+            outside `RATES` or more than 64 channels. A truncated FLAC file is only detected when it is read.
 
     Returns:
         `Header`.
@@ -69,22 +70,22 @@ def header(path):
 
 
 def read(path, rate=None, *, start=0, frames=None):
-    """Reads an audio file, or a part of it.
+    """Reads an audio file, or part of it.
 
     Args:
         path: a WAV (8, 16, 24, 32 bit or float), FLAC or OGG file.
-        rate: int, the rate in Hz to which it is resampled by soxr; the file's own where None.
-        start: int, first frame, counted at the file's rate.
-        frames: int, frames to read, at the file's rate; up to the end where None.
+        rate: int, Hz; the audio is resampled to this rate with soxr. None keeps the file's own rate.
+        start: int, first frame, at the file's rate.
+        frames: int, number of frames to read, at the file's rate; None reads to the end.
 
     Returns:
-        float32 `(T, channels)` in [-1, 1], louder samples clipped, and the rate in Hz. Resampled, T is
-        `round(frames * rate / file's rate)`, but 1 at least.
+        float32 `(T, channels)` in [-1, 1], with louder samples clipped, and the rate in Hz. After resampling, T is
+        `round(frames * rate / file's rate)`, but at least 1.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: as `header` does; if the file is damaged or ends before its header says, has NaN, infinite or
-            absurdly large samples, is too long (`MAX_SAMPLES`), or `start` and `frames` reach beyond it.
+        FileNotFoundError: if the file does not exist.
+        ValueError: as in `header`, and if the file is damaged or truncated, has NaN, infinite or absurdly large
+            samples, is too long (`MAX_SAMPLES`), or `start` and `frames` reach beyond its end.
 
     Example:
 
@@ -111,21 +112,22 @@ def read(path, rate=None, *, start=0, frames=None):
 
 
 def blocks(path, seconds=10.0, rate=None, clip=True):
-    """Reads an audio file block by block, in memory that does not grow with its length.
+    """Reads an audio file in blocks, in memory that does not grow with its length.
 
-    The blocks after one another are what `read` returns; resampled, the filter goes on across their borders.
+    The concatenated blocks equal the result of `read`; resampling is continuous across block boundaries.
 
     Args:
         path: as in `read`.
-        seconds: float, length of a block; the last may be shorter, and resampled ones may differ by some samples.
+        seconds: float, length of a block. The last block may be shorter, and resampled blocks may differ by a few
+            samples.
         rate: as in `read`.
-        clip: bool; False leaves samples that are louder than full scale, which floats may be, as they are.
+        clip: bool; False keeps samples beyond full scale, which float files can have.
 
     Returns:
-        Iterator of float32 `(t, channels)`, in [-1, 1] where clipped.
+        Iterator of float32 `(t, channels)`, in [-1, 1] if clipped.
 
     Raises:
-        FileNotFoundError, ValueError: as `read` does; at once where the header tells, damage when it is reached.
+        FileNotFoundError, ValueError: as in `read`; header errors immediately, damage when it is reached.
 
     Example:
 
@@ -146,15 +148,15 @@ def blocks(path, seconds=10.0, rate=None, clip=True):
 
 
 def resample(x, own, rate):
-    """Resamples by soxr, at high quality and without delay.
+    """Resamples with soxr at high quality and without delay.
 
     Args:
-        x: float32 `(T,)` or `(T, channels)`; what lies beyond its ends counts as zeros.
+        x: float32 `(T,)` or `(T, channels)`, zero-padded at both ends.
         own: float, the rate of x.
         rate: float, the new rate.
 
     Returns:
-        float32 of `round(T * rate / own)` samples, but 1 at least; peaks may exceed those of x.
+        float32 with `round(T * rate / own)` samples, but at least 1; peaks may exceed those of x.
 
     Example: `audio.resample(x, 48000, 16000)`
     """
@@ -163,22 +165,22 @@ def resample(x, own, rate):
 
 
 def resample_blocks(blocks, own, rate, frames=None, prompt=False):
-    """Resamples a signal that comes in blocks, as `resample` does the whole of it.
+    """Resamples a signal that arrives in blocks, like `resample` for the whole signal.
 
     Args:
         blocks: iterable of float32 `(t, channels)`.
         own: int, the rate of the blocks.
         rate: int, the new rate.
-        frames: int, how many the blocks make in all: a sample too many is cut off, one too few is 0. None for as many
-            as come.
-        prompt: bool; then a block's samples are not kept back for longer than `prompt_delay`, as a live stream asks,
-            and the filter is less steep. soxr keeps back up to 200 ms.
+        frames: int, total length of the output: it is cut or zero-padded to this length. None leaves the length as it
+            is.
+        prompt: bool; True limits the delay to `prompt_delay`, for live streams, with a less steep filter. soxr delays
+            samples by up to 200 ms.
 
     Returns:
-        Iterator of float32 `(t, channels)`, none of them empty.
+        Iterator of non-empty float32 `(t, channels)`.
 
     Raises:
-        ValueError: as `prompt_delay` where `prompt`.
+        ValueError: as in `prompt_delay`, if `prompt` is True.
     """
     blocks = iter(blocks)
     first = next(blocks, None)
@@ -202,22 +204,22 @@ def resample_blocks(blocks, own, rate, frames=None, prompt=False):
         done += len(block)
         if len(block):
             yield block
-    if not done:  # of a few samples soxr makes none
+    if not done:  # soxr returns nothing for a few samples
         yield first[:1]
     if frames is not None and (missing := frames - max(done, 1)):
         yield np.zeros((missing, first.shape[1]), "float32")
 
 
 def prompt_delay(own, rate):
-    """Seconds that `resample_blocks(prompt=True)` keeps samples back, at most.
+    """Maximum delay of `resample_blocks(prompt=True)`, in seconds.
 
     Args:
         own: int, Hz, the rate of the blocks.
         rate: int, Hz, the new rate.
 
     Raises:
-        ValueError: if a rate is none that audio has, or their ratio is one of numbers over 1,000, such as 44,101 Hz to
-            16,000: the filter would take longer than the sound lasts.
+        ValueError: if a rate is invalid, or the reduced ratio of the rates has integers above 1,000, such as 44,101 Hz
+            to 16,000 Hz: the filter would be slower than real time.
 
     Example: `audio.prompt_delay(48_000, 16_000)    # 0.004`
     """
@@ -234,7 +236,7 @@ def prompt_delay(own, rate):
 
 
 class _Polyphase:
-    """A resampler with a short filter h for a signal in chunks: y[m] = sum_n h[m down - n up] x[n]."""
+    """Chunked resampler with a short filter h: y[m] = sum_n h[m down - n up] x[n]."""
 
     def __init__(self, own, rate, channels):
         delay, shared = prompt_delay(own, rate), math.gcd(own, rate)
@@ -242,11 +244,11 @@ class _Polyphase:
         longest = max(self.up, self.down)
         self.half = int(delay * RATES[0]) * longest
         h = self.up * signal.firwin(2 * self.half + 1, 0.92 / longest, window=("kaiser", 8.0))
-        # `upfirdn` counts from the first coefficient: its y is late by whole samples when zeros lead.
+        # `upfirdn` starts at the first coefficient. Leading zeros make its delay a whole number of output samples.
         self.late = -(-self.half // self.down)
         self.h = np.pad(h, (self.late * self.down - self.half, 0)).astype("float32")
         self.kept = np.zeros((0, channels), "float32")
-        self.first = self.done = 0  # the number of kept's first sample, a multiple of down; how many y were given
+        self.first = self.done = 0  # index of the first kept sample, a multiple of down; number of outputs returned
 
     def resample_chunk(self, x, last=False):
         x = np.concatenate([self.kept, x])
@@ -263,9 +265,9 @@ class _Polyphase:
 
 
 def subtype(path, target):
-    """The coding of the samples of an audio file, such as `"PCM_24"`, or the finest that `target`'s format has.
+    """Sample encoding (subtype) of an audio file, such as `"PCM_24"`, or the finest one that the target format allows.
 
-    None where the finest is the format's default.
+    None if the finest encoding is the default of the format.
     """
     soundfile = _library("soundfile")
     with _opened(path) as file:
@@ -277,25 +279,25 @@ def subtype(path, target):
 
 
 def writable(path):
-    """Whether `write` knows the format of a file name."""
+    """Whether `write` supports the format of a file name."""
     return pathlib.Path(path).suffix.lower() in _WRITTEN
 
 
 def write(path, audio, rate, subtype=None, frames=None):
-    """Writes an audio file that appears whole or not at all, making its folder.
+    """Writes an audio file atomically, creating its folder if necessary.
 
     Args:
-        path: the file; its suffix, `.wav`, `.flac` or `.ogg`, tells the format.
-        audio: floats `(T,)` or `(T, channels)`, or an iterable of such blocks. All codings but floats clip them
+        path: the file; its suffix, `.wav`, `.flac` or `.ogg`, determines the format.
+        audio: floats `(T,)` or `(T, channels)`, or an iterable of such blocks. All encodings except floats clip them
             to [-1, 1].
-        rate: int, Hz; a float where it is a whole number.
-        subtype: str, soundfile's name of the coding, such as `"PCM_16"`, `"PCM_24"` or `"FLOAT"`; where None
-            `"PCM_16"`, and `"VORBIS"` for `.ogg`.
-        frames: int, T where it is known: a WAV file of over 4 GB gets a header of 64 bits then (RF64).
+        rate: int, Hz; a float with an integer value is accepted.
+        subtype: str, soundfile's name of the encoding, such as `"PCM_16"`, `"PCM_24"` or `"FLOAT"`. None is `"PCM_16"`,
+            or `"VORBIS"` for `.ogg`.
+        frames: int, T if known. A WAV file of over 4 GB then gets a 64-bit header (RF64).
 
     Raises:
-        ValueError: if suffix and subtype do not go together, `audio` is empty, of integers, not finite, of over 64
-            channels or changes their number, or a WAV file grows beyond 4 GB unannounced.
+        ValueError: if the format does not support the subtype, if `audio` is empty, not floats, not finite, has more
+            than 64 channels or a varying number of channels, or if a WAV file exceeds 4 GB and `frames` was not given.
         OSError: if the file cannot be written.
 
     Example:
@@ -322,7 +324,7 @@ def write(path, audio, rate, subtype=None, frames=None):
     with (
         whole_files.replacing(path) as beside,
         _writing(path),
-        # As bytes: soundfile cannot encode every name.
+        # Pass bytes, because soundfile cannot encode every file name.
         soundfile.SoundFile(os.fsencode(beside), "w", rate, first.shape[1], subtype, format=kind) as file,
     ):
         for piece in itertools.chain([first], pieces):
@@ -336,12 +338,12 @@ def write(path, audio, rate, subtype=None, frames=None):
 
 
 def files(folder):
-    """The paths of the audio files below a folder, by their suffix, sorted; hidden ones are left out.
+    """Sorted paths of the audio files below a folder, recognised by suffix; hidden files are skipped.
 
-    A warning counts the files of other audio formats, which are left out.
+    Unsupported audio formats are skipped with a warning that counts them.
 
     Raises:
-        ValueError: if `folder` is none, or there are no such files.
+        ValueError: if `folder` is not a folder, or has no audio files.
 
     Returns:
         list of `pathlib.Path`.
@@ -354,7 +356,7 @@ def files(folder):
         for path in folder.rglob("*")
         if path.suffix.lower() in _SUFFIXES | _OTHER_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()  # Opening a pipe would block for ever.
+        and path.is_file()  # Opening a pipe would block forever.
     )
     found = [path for path in paths if path.suffix.lower() in _SUFFIXES]
     others = whole_files.count_suffixes(path.name for path in paths if path.suffix.lower() not in _SUFFIXES)
@@ -370,7 +372,7 @@ def files(folder):
 
 
 def check_rate(rate):
-    """`rate` as an int; raises a `ValueError` unless it is a whole number of Hz within `RATES`."""
+    """Returns `rate` as an int; raises a `ValueError` unless it is a whole number of Hz within `RATES`."""
     is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not is_number or not RATES[0] <= rate <= RATES[1] or rate != int(rate):
         hint = " Round it: files hold whole numbers of Hz." if is_number and RATES[0] <= rate <= RATES[1] else ""
@@ -396,7 +398,7 @@ def _opened(path):
         raise FileNotFoundError(f"{path!r} does not exist.")
     if not os.path.isfile(path):
         raise ValueError(f"{path!r} must be an audio file, it is none.")
-    # As a descriptor: soundfile cannot encode every name.
+    # Pass a file descriptor, because soundfile cannot encode every file name.
     with open(path, "rb", buffering=0) as raw:
         size = os.fstat(raw.fileno()).st_size
         if size == 0:
@@ -436,14 +438,14 @@ def _check_size(path, frames, channels):
 
 
 def _lacks(raw, size):
-    """Says what a file promises but does not have, for WAV and OGG; libsndfile would shorten them in silence."""
+    """Describes what is missing from a truncated WAV or OGG file; libsndfile would shorten it silently."""
     kind = raw.read(12)
     if kind[:4] == b"OggS":
         start = max(0, size - _MAX_PAGE_BYTES)
         raw.seek(start)
         tail = raw.read(size - start)
         page = tail[tail.rfind(b"OggS") :]
-        # Header of a page (RFC 3533, 6): flags at 5, bit 4 for the last of its stream; 26: number of sizes; sizes.
+        # Page header (RFC 3533, 6): byte 5 has flags (4 marks the last page), byte 26 the number of sizes that follow.
         if len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
             return "its last page does not end the stream"
         return None
@@ -455,7 +457,7 @@ def _lacks(raw, size):
         if len(chunk) < 8:
             return None
         name, length = struct.unpack(order + "4sI", chunk)
-        if name == b"ds64":  # 64-bit sizes of file and data come first in it (EBU Tech 3306).
+        if name == b"ds64":  # It starts with the 64-bit sizes of file and data (EBU Tech 3306).
             sizes = raw.read(16)
             long_size = struct.unpack("<QQ", sizes)[1] if len(sizes) == 16 else None
             raw.seek(-len(sizes), os.SEEK_CUR)
@@ -470,7 +472,7 @@ def _lacks(raw, size):
 
 
 def _decode(file, path, start, frames):
-    """The next frames of a file, which is at `start`."""
+    """Reads the next frames of a file positioned at `start`."""
     soundfile, path = _library("soundfile"), os.fspath(path)
     try:
         x = file.read(frames, dtype="float32", always_2d=True)
@@ -481,7 +483,7 @@ def _decode(file, path, start, frames):
         ) from error
     if len(x) < frames:
         raise ValueError(f"{path!r} is cut short: its header promises {file.frames} frames, it has {start + len(x)}.")
-    peak = max(x.max(), -x.min())  # NaN where there is one.
+    peak = max(x.max(), -x.min())  # NaN if any sample is.
     if not np.isfinite(peak):
         frame = start + int(np.argmin(np.isfinite(x).all(axis=1)))
         raise ValueError(f"{path!r} has NaN or infinite samples, the first at frame {frame}.")
@@ -521,8 +523,8 @@ def _writing(path):
 
 
 def _pieces(audio):
-    """Checked float pieces `(t, channels)`, none of them empty."""
-    # Arrays of any library are one block: iterating over them would give single samples.
+    """Checked, non-empty float pieces `(t, channels)`."""
+    # An array from any library is one block; iterating over it would yield single samples.
     is_one = hasattr(audio, "__array__") or not hasattr(audio, "__iter__")
     for block in [audio] if is_one else audio:
         if not hasattr(block, "__array__") or np.ndim(block) == 0:
@@ -550,6 +552,6 @@ def _pieces(audio):
         if not np.isfinite(block).all():
             raise ValueError("`audio` must be finite, received NaN or infinity.")
         for start in range(0, len(block), _WRITE_FRAMES):
-            # libsndfile takes floats of 32 and 64 bits alone.
+            # libsndfile only takes float32 and float64.
             piece = block[start : start + _WRITE_FRAMES]
             yield piece if piece.dtype in (np.float32, np.float64) else piece.astype(np.float32)

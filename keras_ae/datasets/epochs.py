@@ -1,4 +1,4 @@
-"""Data sets that number their epochs, so that equal seeds give equal runs."""
+"""Data sets with numbered epochs, so that equal seeds give identical runs."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,16 +7,16 @@ import tensorflow as tf
 def numbered(make, batches, first_epoch=0, is_random=True):
     """A data set whose epochs are `make(first_epoch)`, `make(first_epoch + 1)`, and so on.
 
-    An epoch counts once its second batch has been asked for. So a look at the first batch, `next(iter(data))` or
-    `data.take(1)`, changes nothing: the next iteration begins the same epoch again. Where an epoch is a single batch, a
-    look cannot be told from an epoch, and counts as one.
+    An epoch counts once its second batch has been requested. Inspecting the first batch with `next(iter(data))` or
+    `data.take(1)` therefore has no effect: the next iteration starts the same epoch again. If an epoch has a single
+    batch, inspecting it counts as an epoch.
 
     Args:
-        make: function from the number of an epoch, int64 `()`, to the `tf.data.Dataset` of its batches. All that is
-            random in it must follow from that number and a seed: then neither timing nor prefetching matters.
-        batches: int, batches of every epoch; None where it is unknown.
-        first_epoch: int, epochs that an interrupted training has completed.
-        is_random: bool; False where all epochs are alike, and need no numbers.
+        make: function from the epoch number, int64 `()`, to the `tf.data.Dataset` of its batches. All its randomness
+            must depend only on that number and a seed, so that neither timing nor prefetching affects the result.
+        batches: int, batches per epoch; None if unknown.
+        first_epoch: int, number of epochs completed before an interruption, for resuming training.
+        is_random: bool; False if all epochs are identical and need no numbers.
 
     Returns:
         `tf.data.Dataset`.
@@ -28,7 +28,7 @@ def numbered(make, batches, first_epoch=0, is_random=True):
     data = _counted(make, batches, first_epoch) if is_random else make(tf.constant(0, tf.int64))
     if batches is not None:
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
-    # Prefetching after the count, as TensorFlow adds it on its own, would count batches that nobody has asked for.
+    # Disable TensorFlow's automatic prefetching: after the counter, it would count batches that nobody has requested.
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = not is_random
     return (data if is_random else data.prefetch(tf.data.AUTOTUNE)).with_options(options)
@@ -62,13 +62,13 @@ def _counted(make, batches, first_epoch):
 
 
 def whole_number(name, value):
-    """`value` as an int; raises a `ValueError` unless it is a whole number, 0 or more."""
+    """Returns `value` as an int; raises a `ValueError` unless it is a whole number, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"{name}: expected a whole number, 0 or more; received {value!r}.")
     return int(value)
 
 
 def seed_of(key, epoch):
-    """A seed `(2,)` of TensorFlow's stateless operations for an epoch: a hash of the key, and the epoch's number."""
+    """Seed `(2,)` of an epoch for TensorFlow's stateless random ops, hashed from the key and the epoch number."""
     key = tf.stack([tf.constant(key, tf.int64), tf.constant(0, tf.int64)])
     return tf.random.fold_in(key, tf.cast(epoch, tf.int64), alg="philox")

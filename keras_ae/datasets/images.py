@@ -1,4 +1,4 @@
-"""Images from scikit-learn, `.npz` files, TFDS and folders as `tf.data` pipelines."""
+"""Image `tf.data` pipelines from scikit-learn, `.npz` files, TFDS and folders."""
 
 import difflib
 import hashlib
@@ -23,15 +23,15 @@ _BINARIZE = (None, "static", "dynamic")
 _SPLIT_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 _SPLIT_OF |= dict.fromkeys(("val", "valid", "validation"), "validation")
 _SUFFIXES = {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-# Formats that are common in folders of images, but not read.
+# Formats that are common in image folders but not supported.
 _OTHER_SUFFIXES = {".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".hdr", ".heic", ".heif", ".ico", ".j2k"}
 _OTHER_SUFFIXES |= {".jp2", ".jxl", ".nef", ".pcx", ".psd", ".raw", ".svg", ".tga"}
 _GREY = {"1", "L", "LA", "I;16", "I;16B", "I;16L"}
 _COLOUR = {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
-# How Pillow names the raw data of PNG files whose lower 8 bits it drops.
+# Pillow's raw modes of PNG files whose lower 8 bits it drops.
 _DEEP_PNG = {"LA;16B", "RGB;16B", "RGBA;16B"}
 _FULL_SCALE = 65535
-# 16-bit files that reach less than a quarter of the range hold fewer bits, or are nearly black.
+# 16-bit files whose levels stay below a quarter of the range hold fewer bits, or are nearly black.
 _SUSPECT_BELOW = 2**14
 _LIKELY_SCALES = (255, 1023, 4095, 16383)
 _DEEP_LOOKED_AT = 64
@@ -58,50 +58,49 @@ def load(
 ):
     """Loads a split of an image data set as batches of float32 images in [0, 1].
 
-    `"digits"` and `.npz` files are held in memory as integers. For a folder only the list of file names is
-    held, for a TFDS set a shuffle buffer of at most 256 MB; their images are read again in each epoch.
+    `"digits"` and `.npz` files are kept in memory as integers. For a folder only the list of file names is kept in
+    memory, and for a TFDS data set a shuffle buffer of at most 256 MB; their images are read again in each epoch.
 
-    A binarised pixel is Bernoulli(p), p its grey level in [0, 1]. 0 and 1 are kept; the error of other p is
-    below 3e-4.
+    A binarised pixel is Bernoulli(p), where p is its grey level in [0, 1]. p is exact for 0 and 1, and otherwise has an
+    error below 3e-4.
 
     Args:
         name: One of
 
-            - `"digits"`: the 1,797 digits (8, 8, 1) of scikit-learn, 1,500 train and 297 test.
-            - `"mnist"`, `"fashion_mnist"`: (28, 28, 1), from an `.npz` file or else from TFDS.
-            - the path of an `.npz` file like the one that `data` describes.
+            - `"digits"`: the 1,797 digits (8, 8, 1) of scikit-learn, split into 1,500 train and 297 test images.
+            - `"mnist"`, `"fashion_mnist"`: (28, 28, 1), from an `.npz` file, or else from TFDS.
+            - the path of an `.npz` file in the format described under `data`.
             - the name of another TFDS data set of uint8 images.
-            - `"folder"`, or the path of a directory: the images below it. Where they are all in the folders
+            - `"folder"`, or the path of a directory: all images below it. If all of them are in the folders
               `train`, `test` and `validation` (or `training`, `testing`, `val`, `valid`), these are the splits;
-              otherwise about 10 % are test, by a hash of the file name. Grey images have 1 channel; if any
-              image has colours, all have 3. Transparency is dropped. Images are turned upright as their EXIF
-              data say. Files that cannot be decoded, and formats that are not read, are left out with a
-              warning.
-        split: `"train"` or `"test"`; for TFDS names and folders of splits any split that there is.
-        data: Path. For `"mnist"` and `"fashion_mnist"` an `.npz` file of uint8 arrays `x_train` (N, H, W),
-            `y_train` (N,), `x_test`, `y_test`, or the folder that holds `<name>.npz`; for `"folder"` the
-            folder; for TFDS names the `data_dir`.
-        labels: Whether elements are pairs (x, y) with y (B,) int32. In a folder each image must then lie in the
-            sub-folder of its class, `<class>/<image>` or `train/<class>/<image>`; the classes of all splits
-            together are 0, 1, ... in sorted order.
-        binarize: `None`; `"static"`, one draw a pixel, fixed by `seed` and the row's position in the split;
-            or `"dynamic"`, a fresh draw in each epoch.
-        batch_size: Rows of a batch; the last may be smaller, and so may one with a file that cannot be decoded.
-        shuffle: Whether the order is random, and new in each epoch. Defaults to `True` for train splits only.
-        seed: Non-negative integer. Shuffling and `"dynamic"` draws follow from it and the number of the epoch,
-            so that equal seeds give equal runs.
-        size: `(height, width)`, or an int for both, to which images are resized; the aspect ratio is not kept.
-            Required where the images of a TFDS set or a folder differ in size.
-        full_scale: Level of 16-bit files in a folder that becomes 1; higher levels do, too. 4,095 for 12 bits.
-        first_epoch: Number of epochs that an interrupted training has completed. An epoch counts once its second
-            batch has been asked for, so you may look at the first one.
+              otherwise a hash of the file name selects about 10 % as test images. Grey images have 1 channel; if any
+              image is in colour, all have 3. Transparency is dropped. Images are rotated according to their EXIF
+              orientation. Files that cannot be decoded and unsupported formats are skipped with a warning.
+        split: `"train"` or `"test"`; for TFDS data sets and folders with splits, any existing split.
+        data: Path. For `"mnist"` and `"fashion_mnist"`, an `.npz` file of uint8 arrays `x_train` (N, H, W),
+            `y_train` (N,), `x_test`, `y_test`, or the folder that contains `<name>.npz`; for `"folder"`, the
+            folder; for TFDS names, the `data_dir`.
+        labels: Whether elements are pairs (x, y) with y (B,) int32. Each image of a folder must then be in a
+            subfolder named after its class, `<class>/<image>` or `train/<class>/<image>`. Classes are numbered
+            0, 1, ... in sorted order over all splits.
+        binarize: `None`; `"static"`, one draw per pixel, determined by `seed` and the position in the split; or
+            `"dynamic"`, a new draw in each epoch.
+        batch_size: Rows per batch. The last batch may be smaller, and so may a batch with undecodable files.
+        shuffle: Whether to shuffle, in a new order each epoch. Defaults to `True` for train splits only.
+        seed: Non-negative integer. Shuffling and `"dynamic"` draws depend only on it and the epoch number, so runs
+            with equal seeds are identical.
+        size: `(height, width)`, or an int for both, to resize images to; the aspect ratio is not preserved. Required
+            if the images of a TFDS data set or a folder differ in size.
+        full_scale: Level of 16-bit files in a folder that maps to 1; higher levels are clipped. Use 4,095 for 12 bits.
+        first_epoch: Number of epochs completed before an interruption, for resuming training. An epoch counts once
+            its second batch has been requested, so you can inspect the first one.
 
     Returns:
-        A `tf.data.Dataset` of x (B, H, W, C) float32, or of pairs (x, y), whose `cardinality()` is known.
+        A `tf.data.Dataset` of x (B, H, W, C) float32, or of pairs (x, y), with a known `cardinality()`.
 
     Raises:
-        ValueError: If an argument, a file's contents or an image's size is not as above.
-        FileNotFoundError: If the data are not on this machine and cannot be downloaded.
+        ValueError: If an argument, a file's contents or an image's size is not as described above.
+        FileNotFoundError: If the data are not available locally and cannot be downloaded.
 
     Example:
 
@@ -114,7 +113,7 @@ def load(
     size = (size, size) if _is_integer(size, 1) else size
     _check(name, split, data, binarize, batch_size, seed, size, full_scale)
     shuffle = split.startswith("train") if shuffle is None else shuffle
-    # The split is part of the key: equal positions of train and test must not share their draws.
+    # The split is part of the key, so that equal positions in train and test do not share their random draws.
     options = _Options(split, labels, binarize, batch_size, shuffle, _key(int(seed), split), size)
     levels = 255
     if name == "folder" or (data is None and os.path.isdir(name)):
@@ -139,7 +138,7 @@ def arrays(dataset):
         dataset: A `tf.data.Dataset` of arrays (B, ...), or of tuples of them.
 
     Returns:
-        The array (N, ...) of all rows in the data set's order, or a tuple of such arrays.
+        An array (N, ...) of all rows in the order of the data set, or a tuple of such arrays.
 
     Raises:
         ValueError: If `dataset` is empty or infinite.
@@ -207,7 +206,7 @@ def _key(*parts):
 
 
 def _in_memory(name, split, data, labels):
-    """Returns x uint8 (N, H, W, C), y int32 (N,) or None, and the level that is 1."""
+    """Returns x uint8 (N, H, W, C), y int32 (N,) or None, and the level that maps to 1."""
     if name == "digits":
         return *_digits(split), 16
     if name in _NPZ:
@@ -255,7 +254,7 @@ def _read_npz(path, split, labels):
     keys = [f"x_{split}"] + [f"y_{split}"] * labels
     try:
         file = np.load(path, allow_pickle=False)
-    except Exception as error:  # NumPy raises a different type for each way in which a file can be broken.
+    except Exception as error:  # NumPy raises many exception types for corrupt files.
         raise ValueError(f"`data` must be an .npz file of plain arrays, {path!r} is not: {error}") from error
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError(f"`data` must be an .npz file, {path!r} holds a single array.")
@@ -274,7 +273,7 @@ def _read_npz(path, split, labels):
             )
         try:
             x, *y = (file[key] for key in keys)
-        except Exception as error:  # As above; object arrays end here.
+        except Exception as error:  # As above; object arrays also fail here.
             raise ValueError(f"{path!r} must hold plain arrays, {keys} could not be read: {error}") from error
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or x.size == 0:
         raise ValueError(
@@ -300,7 +299,7 @@ def _array_batches(x, y, levels, options):
         if options.shuffle:
             seed = epochs.seed_of(options.key, epoch)
             order = tf.random.experimental.stateless_shuffle(order, seed, alg="philox")
-        # Whole batches are gathered: elements of one row cost more than binarising does.
+        # Gather whole batches: per-row elements would cost more than binarisation.
         return tf.data.Dataset.range(batches).map(
             lambda i: tuple(tf.gather(column, order[i * size : (i + 1) * size]) for column in columns),
             num_parallel_calls=_PARALLEL,
@@ -322,7 +321,7 @@ def _builder(name, data_dir):
         if name.partition("/")[0].partition(":")[0] in known:
             raise ValueError(f"`name`: TFDS cannot make {name!r}: {error}") from error
         nearest = difflib.get_close_matches(os.path.basename(name), sorted(known), n=3, cutoff=0)
-        # Without TFDS's own message, which lists hundreds of names.
+        # Drop TFDS's own message, which lists hundreds of names.
         raise ValueError(
             f"`name`: there is no such folder, file or TFDS data set: {name!r}. The nearest names are "
             f"{', '.join(map(repr, nearest))}."
@@ -332,11 +331,11 @@ def _builder(name, data_dir):
 def _prepared(builder):
     from tensorflow_datasets.core.download import downloader
 
-    # TFDS retries ten times with doubling pauses: without a network it would fail after 200 seconds only.
+    # TFDS retries ten times with exponential backoff, so without a network it would take 200 seconds to fail.
     retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, 4
     try:
         builder.download_and_prepare()
-    except Exception as error:  # Downloaders, archives and optional packages each raise their own types.
+    except Exception as error:  # Downloaders, archives and optional packages raise their own exception types.
         raise FileNotFoundError(
             f"{builder.name!r} is not prepared in {str(builder.data_dir)!r} and TFDS cannot download it "
             f"({error!r}). Run tensorflow_datasets.load({builder.name!r}, data_dir=...) where there is a "
@@ -353,7 +352,7 @@ def _tfds_batches(name, data, options):
     split, labels, size, key = options.split, options.labels, options.size, options.key
     builder = _builder(name, data)
     features = builder.info.features
-    # Everything that can be checked without the data comes before a download of perhaps many gigabytes.
+    # Check as much as possible before a download that may be many gigabytes.
     images = [k for k, f in getattr(features, "items", dict)() if isinstance(f, tfds.features.Image)]
     if "image" not in images and len(images) != 1:
         raise ValueError(f"`name` must be a TFDS data set with an image, {name!r} has {features}.")
@@ -395,8 +394,8 @@ def _tfds_batches(name, data, options):
     def make(epoch):
         if not options.shuffle:
             return rows.batch(options.batch_size)
-        # `shuffle` compares a global seed of 0 with its own seed, which it cannot do with a tensor. This sets the seed
-        # of the function that is being traced only.
+        # With a global seed of 0, `shuffle` compares its own seed with 0, which fails for a tensor. This call only sets
+        # the seed of the function being traced.
         tf.random.set_seed(1)
         seed = tf.random.fold_in(epochs.seed_of(key, epoch), tf.constant(0, tf.int64), alg="philox")[0]
         return rows.shuffle(buffer, seed=seed, reshuffle_each_iteration=False).batch(options.batch_size)
@@ -429,7 +428,7 @@ def _folder_batches(root, options, full_scale):
     def row(position):
         try:
             image = _decode(os.path.join(root, names[position]), shape, full_scale)
-        except Exception:  # Pillow's decoders raise nearly any type on broken files.
+        except Exception:  # Pillow's decoders raise almost any exception type on corrupt files.
             return None
         if options.binarize == "static":
             image = _draw_numpy(image, 255, np.random.default_rng([options.key, position]))
@@ -440,15 +439,15 @@ def _folder_batches(root, options, full_scale):
         if options.shuffle:
             order = np.random.default_rng([options.key, len(names), epoch]).permutation(order)
         skipped = []
-        # Pillow releases the GIL while it decodes.
+        # Threads help because Pillow releases the GIL while decoding.
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            # One batch of files at a time: `pool.map` would decode a longer sequence into memory at once.
+            # One batch at a time, because `pool.map` would decode all files into memory at once.
             for start in range(0, len(order), options.batch_size):
                 positions = order[start : start + options.batch_size]
                 decoded = list(pool.map(row, positions))
                 skipped += [names[i] for i, each in zip(positions, decoded, strict=True) if each is None]
                 kept = [each for each in decoded if each is not None]
-                if not kept:  # So many batches have been promised that another image must stand in.
+                if not kept:  # The number of batches is fixed, so substitute another image.
                     kept = list(itertools.islice(filter(None, map(row, order)), 1))
                 if not kept:
                     raise ValueError(f"`data`: none of the {len(names)} images of {root!r} can be decoded.")
@@ -466,7 +465,7 @@ def _folder_batches(root, options, full_scale):
 
 
 def _splits(root, names):
-    """Returns the split of each top folder, or nothing where the top folders are classes, or there are none."""
+    """Returns the split of each top-level folder; empty if these are classes, or there are no folders."""
     folders = {name.split("/")[0] for name in names if "/" in name}
     split_of = {folder: _SPLIT_OF[folder.lower()] for folder in folders if folder.lower() in _SPLIT_OF}
     others = sorted(folders - split_of.keys()) + [name for name in names if "/" not in name]
@@ -481,7 +480,7 @@ def _splits(root, names):
 
 
 def _classes(root, names, depth):
-    """Returns the number of each folder of images; images must lie `depth` folders below `root`."""
+    """Returns the class index of each image folder; images must be `depth` folders below `root`."""
     expected = "<split>/<class>/<image>" if depth == 2 else "<class>/<image>"
     for name in names:
         if name.count("/") < depth:
@@ -510,7 +509,7 @@ def _image_names(root):
             suffix = path.suffix.lower()
             if name.startswith(".") or suffix not in _SUFFIXES | _OTHER_SUFFIXES:
                 continue
-            if path.is_file():  # Opening a pipe would block for ever.
+            if path.is_file():  # Opening a pipe would block forever.
                 (names if suffix in _SUFFIXES else others).append(path.relative_to(root).as_posix())
     suffixes, left_out = ", ".join(sorted(_SUFFIXES)), files.count_suffixes(others)
     if not names:
@@ -526,9 +525,9 @@ def _hash(name):
 
 
 def _scan(root, names, size, full_scale):
-    """Returns the (height, width, channels) that all images get, from the files' headers.
+    """Reads the file headers and returns the common (height, width, channels) of all images.
 
-    Removes from `names` those that are no images.
+    Removes files that are not images from `names`.
     """
     from PIL import Image
 
@@ -573,7 +572,7 @@ def _scan(root, names, size, full_scale):
 
 
 def _check_full_scale(root, deep, full_scale):
-    """Warns where 16-bit files do not fill their range, as those of 12-bit cameras, or exceed it."""
+    """Warns if 16-bit files do not use their full range, such as those of 12-bit cameras, or exceed `full_scale`."""
     from PIL import Image
 
     peak = 0
@@ -599,7 +598,7 @@ def _check_full_scale(root, deep, full_scale):
 
 
 def _is_deep(image):
-    """Whether an image has 16-bit levels, from its header."""
+    """Whether an image has 16-bit levels, according to its header."""
     tile = image.tile[0][3] if image.tile else None
     return (
         image.mode.startswith("I;16")
@@ -609,22 +608,22 @@ def _is_deep(image):
 
 
 def _deep_levels(image, path, channels):
-    """Returns the levels (H, W) or (H, W, C), uint16, of an image that `_is_deep`."""
+    """Returns the uint16 levels, (H, W) or (H, W, C), of a 16-bit image."""
     if image.mode.startswith("I"):
-        # Pillow scales those of PPM files to 16 bits itself.
+        # Pillow itself scales the levels of PPM files to 16 bits.
         return np.asarray(image).astype(np.uint16)
     with open(path, "rb") as file:
         return np.squeeze(tf.io.decode_png(file.read(), channels, tf.uint16).numpy(), -1 if channels == 1 else ())
 
 
 def _orientation(image):
-    """Returns the EXIF orientation, 1 to 8, and 1 where there is none; to be called before the image is decoded."""
-    # Pillow turns TIFF files itself. To look for EXIF data at the end of a PNG file, it would decode the whole image.
+    """Returns the EXIF orientation, 1 to 8, or 1 if there is none; call it before the image is decoded."""
+    # Pillow rotates TIFF files itself. To find EXIF data at the end of a PNG file, it would decode the whole image.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     try:
         found = image.getexif().get(_ORIENTATION)
-    except Exception:  # Broken EXIF data raise nearly any type; the image may be whole.
+    except Exception:  # Corrupt EXIF data raise almost any type; the image may be intact.
         return 1
     return found if found in range(1, 9) else 1
 
@@ -635,7 +634,7 @@ def _decode(path, shape, full_scale):
     height, width, channels = shape
     turns = (None, "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE")
     turns += ("ROTATE_270", "TRANSVERSE", "ROTATE_90")
-    # Not by its path: of a TIFF file that lies on its side, Pillow would map the wrong rows.
+    # Open a file object: given a path, Pillow memory-maps the wrong rows of rotated TIFF files.
     with open(path, "rb") as file, Image.open(file) as image:
         if image.width * image.height > _MAX_PIXELS:  # The file may have changed since `_scan`.
             raise ValueError("too many pixels")
@@ -677,8 +676,8 @@ def _element(x, label):
     return (x, *label) if label else x
 
 
-# Bernoulli(x / levels) as `x * step > u`, u uniform over 16 bits and clipped so that x = levels is always 1:
-# half the random bits of a float32 draw, and 1.7 times as fast.
+# Bernoulli(x / levels) as `x * step > u`, with u uniform over 16 bits and clipped so that x = levels always gives 1.
+# This takes half the random bits of a float32 draw and is 1.7 times as fast.
 
 
 def _draw(x, levels, seed):
@@ -700,13 +699,13 @@ def _draw_numpy(x, levels, rng):
 def _draw_array(x, levels, key, chunk=4096):
     rng = np.random.default_rng(key)
     out = np.empty_like(x)
-    for start in range(0, len(x), chunk):  # In pieces: the draws take twice the memory of x.
+    for start in range(0, len(x), chunk):  # In chunks, because the draws take twice the memory of x.
         out[start : start + chunk] = _draw_numpy(x[start : start + chunk], levels, rng)
     return out
 
 
 def _resize(x, size, levels):
-    """Returns uint8 levels of 0..255."""
+    """Returns uint8 levels in 0..255."""
     x = tf.image.resize(tf.cast(x, tf.float32) * (255 / levels), size, antialias=True)
     return tf.saturate_cast(tf.round(x), tf.uint8)
 

@@ -1,4 +1,4 @@
-"""Rows and their neighbours, as pairs to train on."""
+"""Pairs of rows and their nearest neighbours, for training."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,45 +8,45 @@ from keras_ae.utils import validation
 
 
 def nearest(x, k):
-    """The k nearest other rows of every row by cosine, `(N, k)` ints, nearest first.
+    """Finds the k nearest neighbours of each row by cosine similarity: `(N, k)` ints, nearest first.
 
         similarity_ij = x_i . x_j / (|x_i| |x_j|)
 
     Args:
-        x: array or sparse SciPy matrix `(N, V)`. All pairs are compared, in blocks: time grows with N^2, memory with N.
-        k: int, below N.
+        x: array or sparse SciPy matrix `(N, V)`. All pairs are compared, in blocks: time grows as N^2, memory as N.
+        k: int, from 1 to N - 1.
 
     Raises:
-        ValueError: if there are not more than k rows.
+        ValueError: if k is out of range.
     """
     from sklearn.neighbors import NearestNeighbors
 
     if not 0 < k < x.shape[0]:
         raise ValueError(f"k: expected 1 to {x.shape[0] - 1} neighbours of {x.shape[0]} rows, received {k}.")
     found = NearestNeighbors(n_neighbors=k + 1, metric="cosine", algorithm="brute").fit(x).kneighbors(x)[1]
-    # A row is its own nearest neighbour, but equal rows may come before it, and k of them may leave it out.
+    # A row is its own nearest neighbour, but equal rows may come before it, or even displace it.
     own = found == np.arange(len(found))[:, None]
     own[~own.any(axis=1), -1] = True
     return found[~own].reshape(len(found), k)
 
 
 def pairs(x, neighbours=None, batch_size=512, seed=0, *, first_epoch=0):
-    """Batches of rows x_i and, with `neighbours`, pairs (x_i, x_j), j one of i's neighbours, drawn anew every epoch.
+    """Batches of rows x_i or, given `neighbours`, of pairs (x_i, x_j) with a random neighbour j, redrawn every epoch.
 
     Args:
         x: array or sparse SciPy matrix `(N, V)`; batches are dense float32 `(batch_size, V)`.
-        neighbours: ints `(N, k)`, of `nearest`; None for batches of x alone.
-        batch_size: int. All batches have this size: an epoch leaves out the N modulo batch_size rows that come last in
-            its random order. Fewer than `batch_size` rows are one batch.
-        seed: non-negative int, of order and draws: both follow from the seed and the number of the epoch.
-        first_epoch: int, epochs that an interrupted training has completed. An epoch counts once its second batch has
-            been asked for, so you may look at the first one.
+        neighbours: ints `(N, k)`, from `nearest`; None for batches of x only.
+        batch_size: int. All batches have this size: an epoch drops the N modulo batch_size rows that come last in its
+            random order. Fewer than `batch_size` rows form a single batch.
+        seed: non-negative int. The order and the draws depend only on it and the epoch number.
+        first_epoch: int, number of epochs completed before an interruption, for resuming training. An epoch counts once
+            its second batch has been requested, so you can inspect the first one.
 
     Returns:
-        `tf.data.Dataset` of `floor(N / batch_size)` batches an epoch.
+        `tf.data.Dataset` of `floor(N / batch_size)` batches per epoch.
 
     Raises:
-        ValueError: if there are no rows, or `neighbours` has not one row of row numbers for each of them.
+        ValueError: if there are no rows, or `neighbours` does not have one row of indices for each row of x.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""20 Newsgroups as a TFDS data set; importing this module registers it and imports TFDS."""
+"""20 Newsgroups as a TFDS data set. Importing this module imports TFDS and registers the data set."""
 
 import os
 
@@ -33,13 +33,13 @@ _NAMES = ("20_newsgroups", "20_newsgroups.tar.gz", "20_newsgroups.tar.xz")
 
 
 class TwentyNewsgroups(tfds.core.GeneratorBasedBuilder):
-    """Postings to 20 newsgroups of 1993 (Lang, 1995): subject and body as `keras_ae.datasets.Documents` reads them.
+    """Postings to 20 newsgroups from 1993 (Lang, 1995): subject and body, as read by `keras_ae.datasets.Documents`.
 
-    Split by `keras_ae.datasets.text.is_query`: the queries are `"test"`, the database is `"train"`. These are the names
-    that TFDS's own tools, and functions written for any of its data sets, expect.
+    `keras_ae.datasets.text.is_query` defines the splits: queries are `"test"`, and the database is `"train"`. TFDS
+    tools, and generic functions for TFDS data sets, expect these names.
 
-    The archive or the unpacked folder is put into `manual_dir` by hand. Examples are dicts of the strings `id`
-    (`20_newsgroups/<group>/<number>`), `title` and `text`, and `label`, the int64 number of the group in sorted order.
+    Put the archive or the unpacked folder into `manual_dir`. Examples are dicts of the strings `id`
+    (`20_newsgroups/<group>/<number>`), `title` and `text`, and `label`, the int64 index of the group in sorted order.
 
     Example:
 

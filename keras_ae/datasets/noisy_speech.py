@@ -1,4 +1,4 @@
-"""VoiceBank-DEMAND as a TFDS data set; importing this module registers it and imports TFDS."""
+"""VoiceBank-DEMAND as a TFDS data set. Importing this module imports TFDS and registers the data set."""
 
 import os
 
@@ -16,14 +16,14 @@ _FOLDERS = {
 
 
 class NoisySpeech(tfds.core.GeneratorBasedBuilder):
-    """Speech of VoiceBank with noise of DEMAND (Valentini-Botinhao, 2017), or any pairs of files laid out alike.
+    """VoiceBank speech with DEMAND noise (Valentini-Botinhao, 2017), or any pairs of files in the same layout.
 
-    The unpacked folders are put into `manual_dir` by hand: `clean_testset_wav` and `noisy_testset_wav` for the split
-    `"test"`, and for `"train"` `clean_trainset_28spk_wav` and `noisy_trainset_28spk_wav`, or else those of 56 speakers,
-    or else `clean_trainset_wav` and `noisy_trainset_wav`. A split without folders is left out.
+    Put the unpacked folders into `manual_dir`: `clean_testset_wav` and `noisy_testset_wav` for the split `"test"`; for
+    `"train"`, `clean_trainset_28spk_wav` and `noisy_trainset_28spk_wav`, or else those of 56 speakers, or else
+    `clean_trainset_wav` and `noisy_trainset_wav`. A split without folders is omitted.
 
-    Examples are dicts of the string `id`, the file's path below its folder, and `noisy` and `clean`, float32 `(T,)` in
-    [-1, 1] at 16 kHz, the mean of the channels.
+    Examples are dicts of the string `id`, the file's path relative to its folder, and `noisy` and `clean`, float32
+    `(T,)` in [-1, 1] at 16 kHz, averaged over channels.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Labelled and unlabelled rows in one data set."""
+"""Data sets with labelled and unlabelled rows, for semi-supervised learning."""
 
 import math
 
@@ -12,20 +12,20 @@ UNKNOWN = -1
 
 
 def keep_labels(y, count, seed=0):
-    """Hides all but `count` labels, as many of each class: int64 `(N,)`, -1 where hidden.
+    """Hides all but `count` labels, keeping equally many per class: int64 `(N,)`, -1 where hidden.
 
     Args:
-        y: `(N,)` integer labels, 0 to K - 1, -1 or masked where there is none.
+        y: `(N,)` integer labels, 0 to K - 1, -1 or masked where unknown.
         count: int, labels to keep, a multiple of K.
-        seed: int, of which rows keep theirs.
+        seed: int, for choosing the rows that keep their label.
 
     Raises:
-        ValueError: if y are no labels, none is known, `count` is no multiple of the number of classes, or a class has
-            fewer rows than that needs.
+        ValueError: if y are not labels, all are unknown, `count` is not a multiple of the number of classes, or a class
+            has too few rows.
 
     Example: `keep_labels(y_train, 100, seed=0)`    # 10 of each digit
 
-    See also: `semi_supervised`, which takes what this returns.
+    See also: `semi_supervised`, which takes the result.
     """
     y = _unmasked(y)
     validation.check_labels("y", y, math.inf, UNKNOWN)
@@ -46,27 +46,28 @@ def keep_labels(y, count, seed=0):
 
 
 def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_epoch=0):
-    """Batches with a stated number of labelled rows: mixed at random, most batches of few labels would have none.
+    """Batches with a fixed number of labelled rows each.
 
-    Each epoch visits every unlabelled row once, in a new order, and the labelled ones, shuffled, again and again. The
-    order follows from the seed and the number of the epoch.
+    With few labels and uniform shuffling, most batches would have no labelled rows. Each epoch visits every unlabelled
+    row once, in a new order, and cycles through the shuffled labelled rows. The order depends only on the seed and the
+    epoch number.
 
     Args:
         x: `(N, ...)` array.
         y: `(N,)` integer labels, -1 or masked where unknown.
-        batch_size: int, rows of a batch; the last of an epoch has fewer unlabelled ones.
-        labelled: int, labelled rows of each batch, 1 to batch_size - 1.
-        num_classes: int, K, by which labels are checked; a class without a label is warned of.
-        seed: non-negative int, of the order.
-        first_epoch: int, epochs that an interrupted training has completed. An epoch counts once its second batch has
-            been asked for, so you may look at the first one.
+        batch_size: int, rows per batch; the last batch of an epoch may have fewer unlabelled rows.
+        labelled: int, labelled rows per batch, 1 to batch_size - 1.
+        num_classes: int, K, used to check the labels; a class without labels causes a warning.
+        seed: non-negative int, for shuffling.
+        first_epoch: int, number of epochs completed before an interruption, for resuming training. An epoch counts once
+            its second batch has been requested, so you can inspect the first one.
 
     Returns:
         `tf.data.Dataset` of (x, y), labelled rows first; y int32.
 
     Raises:
-        ValueError: if x and y differ in length, no row is labelled, or all are, labels are outside of the range, or
-            `labelled` is.
+        ValueError: if x and y differ in length, no row or every row is labelled, or labels or `labelled` are out of
+            range.
 
     Example:
 
@@ -90,7 +91,7 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_ep
         raise ValueError("y: all rows are labelled; expected -1 where a label is unknown. A classifier needs no more.")
     if labelled >= batch_size:
         raise ValueError(f"labelled: expected 1 to batch_size - 1 = {batch_size - 1}; received {labelled}.")
-    # In memory once, and gathered: the rows of a batch lie anywhere.
+    # Keep one copy in memory and gather from it, because a batch has rows from anywhere.
     images, labels = tf.constant(x), tf.constant(y.astype("int32"))
     others = batch_size - labelled
     steps = -(-len(unknown) // others)

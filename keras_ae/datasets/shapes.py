@@ -1,4 +1,4 @@
-"""Pictures of one figure, drawn from five factors that are known: ground truth for scores of disentanglement."""
+"""Images of a single shape, generated from five known factors: ground truth for disentanglement scores."""
 
 import math
 
@@ -8,46 +8,47 @@ _SUBPIXELS = 8  # samples along each edge of a pixel
 
 
 class Shapes:
-    """White figures on black, one picture for every combination of kind, size, angle, x and y.
+    """White shapes on black, one image for each combination of kind, size, angle, x and y.
 
-        pixel = 255 * (share of the pixel that the figure covers, by 8 x 8 samples)
+        pixel = 255 * (fraction of the pixel that the shape covers, by 8 x 8 samples)
         radius = size / 8 ... size / 4,    angle = 0, 360 / angles, 2 * 360 / angles, ... degrees
 
-    dSprites (Matthey 2017) has the same factors, but its squares and ellipses look alike after a quarter or half turn,
-    so the angle cannot be read from the picture. Here each kind returns to itself after a whole turn only:
+    dSprites (Matthey 2017) has the same factors, but its squares and ellipses look the same after a quarter or half
+    turn, so the angle cannot be determined from the image. Here each kind repeats only after a full turn:
 
     0. a heart; at angle 0 its tip points down;
-    1. a corner, two bars like the letter L, the longer one upright at angle 0;
-    2. a half disc; at angle 0 its straight edge lies at the bottom.
+    1. a corner, two bars like the letter L; at angle 0 the longer one is upright;
+    2. a half disc; at angle 0 its straight edge is at the bottom.
 
-    Angles turn counterclockwise about the figure's centre of mass, which x (0 is left) and y (0 is top) place: moving,
-    turning and scaling do not mix. The radius reaches from there to the farthest point. The whole figure is
-    inside the frame at all levels, and positions are equally spaced, by whole eighths of a pixel.
+    Shapes rotate counterclockwise about their centre of mass, whose position is given by x (0 is left) and y (0 is
+    top), so translation, rotation and scale are independent. The radius is the distance from there to the farthest
+    point. The whole shape is inside the frame at all levels, and positions are equally spaced, by multiples of an
+    eighth of a pixel.
 
     Args:
-        size: int, pixels along each edge of the frame, 16 or more.
-        sizes: int, levels of the radius, equally spaced.
-        angles: int, levels of the angle.
-        positions: int, levels of x, and of y; at most `4 * size + 1`.
+        size: int, width and height of the frame in pixels, 16 or more.
+        sizes: int, number of equally spaced levels of the radius.
+        angles: int, number of levels of the angle.
+        positions: int, number of levels of x and of y; at most `4 * size + 1`.
 
     Attributes:
-        factors: `{name: number of levels}`, in the order of the columns of a factor table.
-        factor_sizes: the numbers of levels alone, a tuple.
+        factors: `{name: number of levels}`, in the order of the columns of a factor array.
+        factor_sizes: tuple of the numbers of levels.
         radii: `(sizes,)` float64, pixels.
         degrees: `(angles,)` float64.
-        centres: `(positions,)` float64, pixels from the frame's left or upper edge.
+        centres: `(positions,)` float64, pixels from the left or upper edge of the frame.
 
     Raises:
         ValueError: if the frame is too small, or a number of levels is not positive or too large.
 
     Example:
 
-        shapes = ka.datasets.Shapes()    # 3 * 6 * 40 * 16 * 16 = 184,320 pictures
+        shapes = ka.datasets.Shapes()    # 3 * 6 * 40 * 16 * 16 = 184,320 images
         x, factors = shapes.sample(1_000, seed=0)    # (1000, 32, 32, 1), (1000, 5)
         same = shapes.images(factors)    # equals x
         first = shapes.images(shapes.rows(range(1_000)))    # in the order of their numbers
 
-    Source: Matthey 2017, dSprites, for the factors; the figures are this package's.
+    Source: Matthey 2017, dSprites, for the factors; the shapes are our own.
     """
 
     def __init__(self, size=32, *, sizes=6, angles=40, positions=16):
@@ -69,11 +70,11 @@ class Shapes:
         return math.prod(self.factor_sizes)
 
     def rows(self, indices):
-        """Factors of the pictures of these numbers, 0 to `len(self) - 1`, y changing fastest: `(N, 5)` int64."""
+        """Factors of the images with the given indices, 0 to `len(self) - 1`: `(N, 5)` int64; y varies fastest."""
         return np.stack(np.unravel_index(np.asarray(indices, "int64"), self.factor_sizes), axis=-1)
 
     def images(self, factors):
-        """Draws pictures.
+        """Generates images from factors.
 
         Args:
             factors: `(N, 5)` ints, from 0: the levels of kind, size, angle, x and y.
@@ -82,7 +83,7 @@ class Shapes:
             `(N, size, size, 1)` uint8, 0 to 255.
 
         Raises:
-            ValueError: if factors has another shape or dtype, or a level does not exist.
+            ValueError: if factors has the wrong shape or dtype, or a level is out of range.
 
         Example: `ka.datasets.Shapes().images([[0, 5, 0, 8, 8]])    # a large upright heart near the middle`
         """
@@ -97,17 +98,17 @@ class Shapes:
         kind, size, angle, x, y = factors.T
         width = self._coverage.shape[-1]
         middle = (width + _SUBPIXELS - 1) // 2
-        # Where each pixel begins in the drawing, whose middle is the figure's; the drawing's rim is black.
+        # Start of each pixel in the coverage array, which has the shape at its centre and a black border.
         pixels = _SUBPIXELS * np.arange(self.size) + middle
         left, top = (np.clip(pixels - self._starts[level][:, None], 0, width - 1) for level in (x, y))  # (N, size)
         kind, size, angle = (level[:, None, None] for level in (kind, size, angle))
         return self._coverage[kind, size, angle, top[:, :, None], left[:, None, :]][..., None]
 
     def sample(self, n, seed):
-        """Draws n independent pictures, each factor uniform over its levels.
+        """Samples n independent images, with each factor uniform over its levels.
 
         Args:
-            n: int, number of pictures.
+            n: int, number of images.
             seed: int, or `np.random.Generator`.
 
         Returns:
@@ -120,15 +121,15 @@ class Shapes:
 
 
 def _heart(u, v):
-    # A square of edge 2 with a half disc on each of two neighbouring edges, standing on the corner between the others.
-    centre = (np.pi / 2 + 2 / 3) / (4 + np.pi)  # of mass, along either edge
+    # A square of side 2, standing on a corner, with a half disc on each of the two upper sides.
+    centre = (np.pi / 2 + 2 / 3) / (4 + np.pi)  # of mass, along either side
     radius = math.sqrt(2) * (1 + centre)  # to the tip
     a, b = (radius / math.sqrt(2) * along + centre for along in (v + u, v - u))
     return ((np.abs(a) <= 1) & (np.abs(b) <= 1)) | (a**2 + (b - 1) ** 2 <= 1) | ((a - 1) ** 2 + b**2 <= 1)
 
 
 def _corner(u, v):
-    # Bars of width 1: a length of 3 upright and of 2 to the right, from (0, 0).
+    # Two bars of width 1 from (0, 0): one of length 3 upright, one of length 2 to the right.
     radius = math.hypot(0.75, 1.75)  # from the centre of mass, (0.75, 1.25), to the upper end
     a, b = radius * u + 0.75, radius * v + 1.25
     return (a >= 0) & (b >= 0) & (((a <= 1) & (b <= 3)) | ((a <= 2) & (b <= 1)))
@@ -141,17 +142,17 @@ def _half_disc(u, v):
     return (b >= 0) & (a**2 + b**2 <= 1)
 
 
-# Whether points are inside the figure; centre of mass 0, farthest point at distance 1, u to the right and v up.
+# Whether points are inside the shape, with its centre of mass at 0, its farthest point at 1, u to the right and v up.
 _KINDS = (_heart, _corner, _half_disc)
 
 
 def _coverage(radii, radians):
-    """255 times the share of a pixel that is covered, by where the pixel begins: uint8 (kinds, sizes, angles, w, w)."""
+    """255 times the covered fraction of a pixel, for each start of the pixel: uint8 (kinds, sizes, angles, w, w)."""
     half = _SUBPIXELS * (math.ceil(radii.max()) + 1)
-    offsets = ((np.arange(2 * half) + 0.5 - half) / _SUBPIXELS).astype("float32")  # pixels from the figure's middle
+    offsets = ((np.arange(2 * half) + 0.5 - half) / _SUBPIXELS).astype("float32")  # pixels from the centre of the shape
     right, up = offsets[None, :], -offsets[:, None]
     cos, sin = (f(radians).astype("float32")[:, None, None] for f in (np.cos, np.sin))
-    u, v = cos * right + sin * up, cos * up - sin * right  # turned back, (angles, 2 half, 2 half)
+    u, v = cos * right + sin * up, cos * up - sin * right  # rotated back, (angles, 2 half, 2 half)
     grey = np.round(np.arange(_SUBPIXELS**2 + 1) * 255 / _SUBPIXELS**2).astype("uint8")
     return np.stack(
         [[grey[_window(_window(kind(u / r, v / r), 1), 2)] for r in radii.astype("float32")] for kind in _KINDS]
@@ -159,7 +160,7 @@ def _coverage(radii, radians):
 
 
 def _window(inside, axis):
-    """Sums of `_SUBPIXELS` neighbours along an axis."""
+    """Sums over `_SUBPIXELS` neighbours along an axis."""
     width = inside.shape[axis] - _SUBPIXELS + 1
     return sum(np.take(inside, range(i, i + width), axis).astype("uint8") for i in range(_SUBPIXELS))
 

@@ -1,4 +1,4 @@
-"""Windows of noisy speech and the clean speech in it, from pairs of files or mixed on the fly."""
+"""Windows of noisy speech with the clean speech as target, from pairs of files or mixed on the fly."""
 
 import hashlib
 import math
@@ -17,30 +17,30 @@ from keras_ae.utils import validation
 SPLITS = ("train", "validation")
 
 AUGMENTATION = {
-    "speed": (0.8, 1.25),  # of speech and of each noise, and so of pitch: other speakers, other machines
-    "tilt": 8.0,  # dB at most by which each of two shelves raises or lowers, for speech and each noise: microphones
-    "band": 0.1,  # share of the windows without the highest and lowest frequencies, in the target too: telephones
-    "second": 0.3,  # share of the noises that are a sum of two
-    "coloured": 0.2,  # share of those summands that are synthetic: noises that no recording has
-    "clean": 0.05,  # share of the windows without noise, which a denoiser must leave as they are
-    "noise": 0.05,  # share without speech, whose target is silence
-    "offset": 0.02,  # share whose input has a constant added
-    "clipping": 0.05,  # share whose input is cut at a random height
+    "speed": (0.8, 1.25),  # of speech and of each noise; also changes pitch: other speakers, other machines
+    "tilt": 8.0,  # maximum gain or cut in dB of each of two shelves, for speech and each noise: microphones
+    "band": 0.1,  # fraction of windows without the highest and lowest frequencies, in the target too: telephones
+    "second": 0.3,  # fraction of noises that are a sum of two
+    "coloured": 0.2,  # fraction of those summands that are synthetic: noises that no recording has
+    "clean": 0.05,  # fraction of windows without noise, which a denoiser must not change
+    "noise": 0.05,  # fraction of windows without speech, whose target is silence
+    "offset": 0.02,  # fraction of windows with a constant added to the input
+    "clipping": 0.05,  # fraction of windows whose input is clipped at a random level
 }
-"""How `mixtures` varies its windows; see there. `AUGMENTATION | {"clean": 0}` changes a single one."""
+"""Default augmentation of `mixtures`, described there. `AUGMENTATION | {"clean": 0}` changes a single setting."""
 
 _PLAIN = dict.fromkeys(AUGMENTATION, 0) | {"speed": (1.0, 1.0)}
 
-# Samples beside a window that resampling and filters see, so that the borders of a crop do not ring within.
+# Extra samples on each side of a window for resampling and filtering, so that edge effects stay outside of it.
 _MARGIN = 256
-# RMS. Raised to the level of speech, the hiss of a pause would be taken for it; noise may be far quieter.
+# Minimum RMS. The hiss of a pause, amplified to speech level, would pass for speech; noise may be much quieter.
 _SPEECH_FLOOR = 10 ** (-50 / 20)
 _NOISE_FLOOR = 10 ** (-80 / 20)
 _DRAWS = 100
 _SHELF_HZ = (100.0, 6000.0)
 _LOW_HZ, _HIGH_HZ = (50.0, 400.0), (3000.0, 7000.0)
 _SLOPES = (-1.0, 2.5)  # of the power spectrum f^-slope: from blue noise over white (0) and pink (1) beyond brown (2)
-_SLOPE_FROM_HZ = 50.0  # Below it the spectrum is flat, or most of the energy would be too low to hear.
+_SLOPE_FROM_HZ = 50.0  # The spectrum is flat below; otherwise most of the energy would be inaudible.
 _SECOND_DB = (0.0, 10.0)
 _OFFSET = 0.5  # of the input's RMS
 _CLIP = (0.3, 0.9)  # of the input's peak
@@ -49,15 +49,15 @@ _Clip = namedtuple("_Clip", "path rate frames")
 
 
 def is_validation(name):
-    """Tells whether a file, about one in ten, is kept apart to choose models by.
+    """Whether a file belongs to the validation split, as about one in ten does.
 
         int(sha1(name)[:8 hex digits], 16) % 10 == 0
 
-    The split depends on nothing but the name, so that files added later leave it as it was. Of a folder in which all
-    files would be on one side, `mixtures` and `pairs` move one to the other.
+    The split depends only on the name, so adding files later does not change it. If all files of a folder would be in
+    one split, `mixtures` and `pairs` move one to the other.
 
     Args:
-        name: str, the file's path below its folder, with `/`; hashed as UTF-8.
+        name: str, path of the file relative to its folder, with `/`; hashed as UTF-8.
 
     Returns:
         bool.
@@ -77,10 +77,10 @@ def _hash(name):
 
 
 def embedded():
-    """The folders of clean speech and of noise that come with the package: `(clean, noise)`, `pathlib.Path`s.
+    """The folders of clean speech and noise included in the package: `(clean, noise)`, `pathlib.Path`s.
 
-    Some sentences of a speech synthesizer and some synthetic noises, 16 kHz mono; enough to run with, too little to
-    learn from. Both have files of either split.
+    They contain a few sentences from a speech synthesizer and a few synthetic noises, 16 kHz mono: enough to run the
+    examples, but too little to train on. Both folders have files in both splits.
 
     Example:
 
@@ -94,11 +94,11 @@ def embedded():
 
 
 def mix(speech, noise, snr):
-    """Adds noise to speech at a signal-to-noise ratio.
+    """Adds noise to speech at a given signal-to-noise ratio.
 
         x = s + g n,    g = sqrt(sum_t s_t^2 / (10^(snr / 10) sum_t n_t^2))
 
-    so that `10 log10(sum_t s_t^2 / sum_t (g n_t)^2) = snr`, the ratio of energies over all samples given, pauses too.
+    so that `10 log10(sum_t s_t^2 / sum_t (g n_t)^2) = snr`, the energy ratio over all samples, including pauses.
 
     Args:
         speech: s, float `(T,)`.
@@ -109,7 +109,7 @@ def mix(speech, noise, snr):
         x, float32 `(T,)`.
 
     Raises:
-        ValueError: if the shapes differ, or either is silent: the ratio would be undefined.
+        ValueError: if the shapes differ, or either is silent, where the ratio is undefined.
 
     Example:
 
@@ -140,58 +140,60 @@ def mixtures(
     fixed=None,
     first_epoch=0,
 ):
-    """Batches of noisy windows, mixed from files of clean speech and of noise, and the clean speech in them.
+    """Batches of noisy windows, mixed from files of clean speech and noise, with the clean speech as target.
 
-    For each window a file of speech and one of noise are drawn, each file as often as any other, and in each a place.
-    Speech shorter than the window has silence around it, shorter noise is looped. Crops below -50 dBFS of speech, or
-    -80 dBFS of noise, are drawn anew. With s and n the crops, augmented as below, and x their `mix`,
+    For each window, a speech file and a noise file are drawn uniformly, and a random crop is taken from each. Speech
+    shorter than the window is padded with silence; shorter noise is looped. Speech crops below -50 dBFS and noise crops
+    below -80 dBFS are redrawn. With s and n the crops, augmented as described below, and x their `mix`,
 
         noisy = a x,   clean = a s,    SNR ~ uniform(snr) dB,   20 log10 RMS(a x) ~ uniform(level) dBFS
 
-    but a no larger than lets both stay within [-1, 1]. The SNR is that of the energies over the window.
+    where a is reduced if necessary to keep both within [-1, 1]. The SNR is the energy ratio over the window.
 
-    `augmentation` has these keys; one left out is off:
+    `augmentation` has these keys; a missing key disables that augmentation:
 
-    - `"speed"`: least and greatest factor, drawn uniformly and rounded to hundredths, by which speech, and each noise,
-      is resampled to be faster.
-    - `"tilt"`: dB. Each crop goes through two first-order shelves (g w + jf) / (w + jf) with corners w log-uniform in
+    - `"speed"`: smallest and largest speed factor for speech and for each noise, drawn uniformly and rounded to
+      hundredths, applied by resampling.
+    - `"tilt"`: dB. Each crop is filtered by two first-order shelves (g w + jf) / (w + jf) with corners w log-uniform in
       100 to 6,000 Hz and gains g uniform in -tilt to tilt dB.
-    - `"band"`: share of windows of which all below 50-400 Hz and above 3,000-7,000 Hz is taken away, speech and noise
-      alike.
-    - `"second"`: share of noises that are the sum of two, the second 0 to 10 dB weaker.
-    - `"coloured"`: share of noises, each summand by itself, that are Gaussian with power f^-slope above 50 Hz, slope
-      uniform in -1 to 2.5.
-    - `"clean"`: share of windows without noise: noisy = clean.
-    - `"noise"`: share of windows without speech: clean = 0, and the noise has the level.
-    - `"offset"`, `"clipping"`: share of windows to whose noisy part alone a constant of up to half its RMS is added, or
-      which is cut at 0.3 to 0.9 of its peak.
+    - `"band"`: fraction of windows that are band-limited: everything below 50-400 Hz and above 3,000-7,000 Hz is
+      removed from both speech and noise.
+    - `"second"`: fraction of noises that are the sum of two, the second 0 to 10 dB weaker.
+    - `"coloured"`: fraction of noises, for each summand independently, that are Gaussian with power f^-slope above
+      50 Hz, slope uniform in -1 to 2.5.
+    - `"clean"`: fraction of windows without noise: noisy = clean.
+    - `"noise"`: fraction of windows without speech: clean = 0, and the level applies to the noise.
+    - `"offset"`, `"clipping"`: fraction of windows whose noisy signal alone gets an added constant of up to half its
+      RMS, or is clipped at 0.3 to 0.9 of its peak.
 
-    Of the files names, rates and lengths are held; crops are read from disk, channels averaged, and resampled.
+    Only the names, rates and lengths of the files are kept in memory. Crops are read from disk, averaged over channels,
+    and resampled.
 
     Args:
         clean_dir: folder of clean speech, see `audio.files`.
-        noise_dir: folder of noises; None for coloured ones alone.
-        window: int, samples of a window.
+        noise_dir: folder of noises; None to use only coloured noise.
+        window: int, samples per window.
         batch_size: int; every batch has this size.
-        seed: non-negative int. The draws follow from it and the number of the epoch.
-        rate: int, Hz, of the windows.
-        snr: `(least, greatest)`, dB.
-        level: `(least, greatest)`, dBFS of the noisy window's RMS.
-        augmentation: dict; None for plain mixtures of one recorded noise each.
-        split: `"train"` or `"validation"` by `is_validation`, of speech and of noise; None for all files.
-        batches: int, batches an epoch. Defaults to as many as the seconds of clean speech fill, but 1 at least.
-        fixed: bool, whether all epochs are alike. Defaults to True for `"validation"` alone: equal mixtures make epochs
+        seed: non-negative int. All draws depend only on it and the epoch number.
+        rate: int, sampling rate of the windows in Hz.
+        snr: `(min, max)`, dB.
+        level: `(min, max)`, dBFS, RMS of the noisy window.
+        augmentation: dict; None for plain mixtures with a single recorded noise.
+        split: `"train"` or `"validation"`, selected by `is_validation` for both speech and noise; None for all files.
+        batches: int, batches per epoch. By default, an epoch has as many seconds as the clean speech, and at least 1
+            batch.
+        fixed: bool, whether all epochs are identical. Defaults to True for `"validation"` only, so that epochs are
             comparable.
-        first_epoch: int, epochs that an interrupted training has completed. An epoch counts once its second batch has
-            been asked for, so you may look at the first one.
+        first_epoch: int, number of epochs completed before an interruption, for resuming training. An epoch counts once
+            its second batch has been requested, so you can inspect the first one.
 
     Returns:
         `tf.data.Dataset` of `batches` pairs (noisy, clean), float32 `(batch_size, window)` in [-1, 1].
 
     Raises:
-        ValueError: if an argument is not as above, or a split has no files that can be read. Files whose header cannot
-            be read are left out with a warning, and a crop that meets damage is drawn anew; where one after the other
-            does, TensorFlow's `InvalidArgumentError` names the last.
+        ValueError: if an argument is not as described above, or a split has no readable files. Files with an unreadable
+            header are skipped with a warning, and crops from damaged parts are redrawn. If too many crops in a row
+            fail, TensorFlow raises an `InvalidArgumentError` that names the last one.
 
     Example:
 
@@ -208,7 +210,7 @@ def mixtures(
     batches = validation.positive_int("batches", batches)
     fixed = split == "validation" if fixed is None else fixed
     mixer = _Mixer(clean, noise, window, rate, snr, level, _augmentation(augmentation))
-    # Splits of one seed must not share their draws.
+    # Splits with the same seed must not share their random draws.
     key = (seed, SPLITS.index(split) if split else len(SPLITS))
 
     def generate(epoch):
@@ -221,18 +223,18 @@ def mixtures(
 
 
 def pairs(clean_dir, noisy_dir, split=None):
-    """The files that have the same names in two folders, as VoiceBank-DEMAND (Valentini-Botinhao 2017) lays them out.
+    """Pairs of files with equal names in two folders, the layout of VoiceBank-DEMAND (Valentini-Botinhao 2017).
 
     Args:
-        clean_dir: folder of clean speech, `clean_trainset_28spk_wav` or the like.
-        noisy_dir: folder of the same speech with noise, `noisy_trainset_28spk_wav` or the like.
+        clean_dir: folder of clean speech, such as `clean_trainset_28spk_wav`.
+        noisy_dir: folder of the same speech with noise, such as `noisy_trainset_28spk_wav`.
         split: as in `mixtures`.
 
     Returns:
         Sorted list of `(clean, noisy)`, `pathlib.Path`s.
 
     Raises:
-        ValueError: if a file lacks its partner, or the two differ in length or rate.
+        ValueError: if a file has no partner, or the two differ in length or rate.
 
     Example:
 
@@ -256,28 +258,28 @@ def pairs(clean_dir, noisy_dir, split=None):
 
 
 def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=True, first_epoch=0):
-    """Batches of all windows of pairs of files, each once an epoch.
+    """Batches of all windows of pairs of files, each window once per epoch.
 
-    A file's windows begin every `hop` samples, and the last ends where the file does; a file shorter than a window is
-    followed by zeros. Of the files names and lengths are held, and one number for each window.
+    Windows start every `hop` samples, and the last one ends at the end of the file. Files shorter than a window are
+    padded with zeros at the end. Only the names and lengths of the files and one number per window are kept in memory.
 
     Args:
-        pairs: list of `(clean, noisy)` paths, of `pairs`.
+        pairs: list of `(clean, noisy)` paths, from `pairs`.
         window: int, samples.
         batch_size: int; the last batch may be smaller.
-        seed: non-negative int, of the order.
+        seed: non-negative int, for shuffling.
         hop: int, samples. Defaults to `window`.
-        rate: int, Hz; files of other rates are resampled, and channels averaged.
-        shuffle: bool, whether the order is random, anew at each epoch.
-        first_epoch: int, epochs that an interrupted training has completed. An epoch counts once its second batch has
-            been asked for, so you may look at the first one.
+        rate: int, Hz; files with other rates are resampled. Channels are averaged.
+        shuffle: bool, whether to shuffle, in a new order each epoch.
+        first_epoch: int, number of epochs completed before an interruption, for resuming training. An epoch counts once
+            its second batch has been requested, so you can inspect the first one.
 
     Returns:
         `tf.data.Dataset` of pairs (noisy, clean), float32 `(B, window)` in [-1, 1].
 
     Raises:
-        ValueError: if there are no pairs, those of one differ in length, or an argument or a header is not as above.
-            For a window that meets damage another is drawn, with a warning.
+        ValueError: if there are no pairs, the files of a pair differ in length, or an argument or a header is invalid.
+            A window from a damaged part of a file is replaced by another one, with a warning.
 
     Example:
 
@@ -347,7 +349,7 @@ def _of_split(names, folder, split):
             "or more. Cut a long one into parts."
         )
     ordered = sorted(names, key=_hash)
-    held_out = [name for name in ordered if is_validation(name)] or ordered[:1]  # of few files there may be none
+    held_out = [name for name in ordered if is_validation(name)] or ordered[:1]  # a small folder may have none
     held_out = held_out[: len(names) - 1]
     return sorted(held_out if split == "validation" else set(names) - set(held_out))
 
@@ -382,7 +384,7 @@ def _clips(folder, split):
 
 
 def _read(clip, start, frames, loop):
-    """`(frames,)` of the file from `start`, the mean of its channels; beyond its ends zeros, or itself again."""
+    """Reads `(frames,)` of the file from `start`, averaged over channels, padded with zeros or looped."""
     if loop and clip.frames < frames:
         x, _ = audio.read(clip.path)
         return x.mean(axis=1)[(start + np.arange(frames)) % len(x)]
@@ -395,12 +397,12 @@ def _read(clip, start, frames, loop):
 
 
 def _crop(clip, start, samples, ratio, loop=False):
-    """`(samples,)` of the file from its frame `start`, each `ratio` frames long."""
+    """Reads `(samples,)` of the file from frame `start`, where a sample is `ratio` frames long."""
     if ratio == 1:
         return _read(clip, start, samples, loop)
     before = round(_MARGIN * ratio)
     x = _read(clip, start - before, before + math.ceil((samples + _MARGIN) * ratio), loop)
-    # `before` frames need not be whole samples: the crop may lie off by a part of one.
+    # `before` frames need not be a whole number of samples, so the crop may be off by a fraction of a sample.
     return audio.resample(x, ratio, 1)[round(before / ratio) :][:samples]
 
 
@@ -437,14 +439,14 @@ def _check_range(name, pair):
 
 
 class _Mixer:
-    """Draws a window (noisy, clean) with the generator that it is called with."""
+    """Callable that draws a window (noisy, clean) with a given random generator."""
 
     def __init__(self, clean, noise, window, rate, snr, level, augmentation):
         _check_range("snr", snr)
         _check_range("level", level)
         self.clean, self.noise, self.window, self.rate = clean, noise, window, rate
         self.snr, self.level, self.augmentation = snr, level, augmentation
-        # Transforms of arbitrary lengths may be ten times slower.
+        # FFTs of arbitrary lengths may be ten times slower.
         self.samples = fft.next_fast_len(window + 2 * _MARGIN, real=True)
         self.f = fft.rfftfreq(self.samples, 1 / rate).astype(np.float32)
 
@@ -461,7 +463,7 @@ class _Mixer:
         peak = max(np.abs(noisy).max(), np.abs(speech).max())
         gain = np.float32(min(10 ** (rng.uniform(*self.level) / 20) / _rms(noisy), 1 / peak))
         noisy, speech = gain * noisy, gain * speech
-        # The product may round to just over 1.
+        # Rounding may push the product just above 1.
         return np.clip(self._spoilt(rng, noisy), -1, 1), np.clip(speech, -1, 1)
 
     def _draw(self, rng, draw, band, floor):
@@ -493,7 +495,7 @@ class _Mixer:
 
     def _recorded(self, rng, clips, band, loop):
         clip = clips[rng.integers(len(clips))]
-        # soxr takes up to three times as long for ratios of large numbers.
+        # Rounded, because soxr takes up to three times as long for ratios of large integers.
         speed, response = round(rng.uniform(*self.augmentation["speed"]), 2), self._response(rng, band)
         ratio = speed * clip.rate / self.rate
         samples, before = (self.window, 0) if response is None else (self.samples, round(_MARGIN * ratio))
@@ -508,7 +510,7 @@ class _Mixer:
         return x, clip.path
 
     def _coloured(self, rng, band):
-        # The spectrum of Gaussian noise is Gaussian.
+        # Sample in the frequency domain: the spectrum of Gaussian noise is Gaussian.
         spectrum = rng.standard_normal((2, len(self.f)), np.float32)
         slope = rng.uniform(*_SLOPES)
         shape = (np.maximum(self.f, _SLOPE_FROM_HZ) / _SLOPE_FROM_HZ) ** np.float32(-slope / 2)
@@ -530,7 +532,7 @@ class _Mixer:
         return response
 
     def _band(self, rng):
-        # Butterworth magnitudes, of order 4 at the low and 16 at the high end; beyond 8 times the cut nothing is left.
+        # Butterworth magnitudes of order 4 (low end) and 16 (high end); nothing passes above 8 times the high cutoff.
         low, high = (self.f / np.float32(rng.uniform(*cut)) for cut in (_LOW_HZ, _HIGH_HZ))
         low, high = np.minimum(low, 8), np.minimum(high, 8)
         return low**4 / np.sqrt(1 + low**8) / np.sqrt(1 + high**32)

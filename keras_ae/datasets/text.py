@@ -1,4 +1,4 @@
-"""Documents of folders, tar archives, JSONL and CSV files as a stream; and those that Python itself embeds."""
+"""Streams of documents from folders, tar archives, JSONL and CSV files, and Python's own docstrings."""
 
 import ast
 import codecs
@@ -23,23 +23,23 @@ from collections import Counter, namedtuple
 from datetime import UTC, datetime
 
 MAX_BYTES = 2**20
-"""What is read of a document: bytes of a file, characters of a field of a JSONL or CSV file."""
+"""Maximum length of a document: bytes of a file, or characters of a field in a JSONL or CSV file."""
 
 MAX_LINE_BYTES = 2**26
 _TITLE_CHARACTERS = 100
 _MIN_WORDS = 5
 _SOURCES = "a folder, a tar archive, a .jsonl or .csv file, or 'docstrings'"
-# Tests, and applications within the library; the names of installed packages' folders have a hyphen.
+# Tests, and applications in the library. Installed packages are excluded because "site-packages" has a hyphen.
 _NOT_LIBRARY = {"__pycache__", "ensurepip", "idlelib", "lib2to3", "test", "tests", "turtledemo"}
 
-# The printable ASCII characters but the colon make a header's name (RFC 5322, 2.2); an mbox puts a line above.
+# A header name has printable ASCII characters except the colon (RFC 5322, 2.2); mbox files add a line before.
 _POSTING = re.compile(
     r"(?:From [^\n]*+\n)?"
     r"(?=(?:[^\r\n][^\n]*+\n)*?(?i:from|subject):)"
     r"(?:[!-9;-~]++:[^\n]*+\n(?:[ \t]++[^\n]*+\n)*+)++"
     r"\r?\n"
 )
-# email takes time quadratic in the length of these; 1,000 is what a line may have (RFC 5322, 2.1.1).
+# `email` takes quadratic time in the length of these headers; about 1,000 is the limit of a line (RFC 5322, 2.1.1).
 _LONG_SUBJECT = 1000
 _LONG_TYPE = re.compile(r"^content-type:(?:[^\n]|\n[ \t]){1000}", re.IGNORECASE | re.MULTILINE)
 _CONTROL = re.compile("[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
@@ -53,61 +53,63 @@ _EXTENSIONS = {
 
 
 class Document(namedtuple("Document", "id label title text date")):
-    """A document: str `id` and `text`; str `label` and `title` or None; `date`, a datetime in UTC, or None."""
+    """A document: `id` and `text`, str; `label` and `title`, str or None; `date`, a datetime in UTC or None."""
 
     __slots__ = ()
 
 
 class Documents:
-    """The documents of a source, read anew at each iteration, in the same order and in bounded memory.
+    """The documents of a source, read again at each iteration, in the same order and in bounded memory.
 
-    Only a folder's names are held, one folder at a time. Documents are those of
+    Only the file names of one folder at a time are kept in memory. A source is one of:
 
-    - a folder, or a tar archive of any compression that `tarfile` knows: its files, `label/document`. The id is
-      the path from the folder's own name on (in an archive the member's path), the label the name of the
-      folder that holds the document: `20_newsgroups/sci.space/59497` has the label `sci.space` either way.
-      Files directly in the source folder have none. Folders are read in sorted order, files before
-      sub-folders; links to folders are not followed. Archives are read in their order and never extracted.
-    - a `.jsonl` file of one object a line, or a `.csv` file with a header line: the strings in `text_column`, and
-      in the columns `id`, `label`, `title` and `date` (ISO 8601 or as in e-mails; UTC if it names no zone) where
-      they exist and hold strings or numbers. The default id is `"<file name>:<line>"`.
-    - `"docstrings"`: the docstrings, of 5 words or more, of the modules, classes and functions of the Python that
-      runs, from its source files. Id and title are the qualified name, the label is the top-level module.
+    - a folder, or a tar archive with any compression that `tarfile` supports: its files, `label/document`. The id is
+      the path starting with the folder's own name (in an archive, the member's path), and the label is the name of
+      the folder that contains the document: `20_newsgroups/sci.space/59497` has the label `sci.space` in both cases.
+      Files directly in the source folder have no label. Folders are read in sorted order, files before subfolders;
+      links to folders are not followed. Archives are read in their own order and never extracted.
+    - a `.jsonl` file with one object per line, or a `.csv` file with a header line. The text is the string in
+      `text_column`. The columns `id`, `label`, `title` and `date` (ISO 8601 or e-mail format; UTC if there is no time
+      zone) are used if they exist and contain strings or numbers. The default id is `"<file name>:<line>"`.
+    - `"docstrings"`: the docstrings with at least 5 words in the standard library of the running Python, for modules,
+      classes and functions, from its source files. Id and title are the qualified name, and the label is the
+      top-level module.
 
-    Bytes are UTF-8, or else Latin-1, as is 20 Newsgroups; CSV and JSONL files are decoded line by line.
+    Bytes are decoded as UTF-8, or else as Latin-1, which 20 Newsgroups uses; CSV and JSONL files are decoded line by
+    line.
 
-    Postings and e-mails, files that begin with a block of header lines with `From:` or `Subject:` in it and a blank
-    line after it, have the subject as title, subject + newline + body as text, and the `Date:` header as
-    date (UTC where its zone is unknown). Other headers are dropped: they name the newsgroup. Quoted text and
-    signatures are kept. Of several parts the first in plain text is the body. Without a title of its own, a document
-    has the first 100 characters of its first line that is not blank.
+    Files that start with a block of header lines, including `From:` or `Subject:`, and a blank line are parsed as
+    postings or e-mails. Their title is the subject, their text is subject + newline + body, and their date is the
+    `Date:` header (UTC if the time zone is unknown). Other headers are dropped because they name the newsgroup. Quoted
+    text and signatures are kept. The body of a multipart message is its first plain-text part. The default title of a
+    document is the first 100 characters of its first non-blank line.
 
-    What cannot be used is skipped and counted, `skipped` is a `collections.Counter` of the latest iteration,
-    finished or running:
+    Unusable documents are skipped and counted in `skipped`, a `collections.Counter` for the latest iteration, finished
+    or running:
 
-    - `"empty"`: nothing but white space.
-    - `"truncated"`: longer than `MAX_BYTES`. Kept, but cut there.
-    - `"binary"`: a file with a NUL byte, or more than a tenth of it control characters. In JSONL and CSV files NUL
-      characters become spaces.
-    - `"unreadable"`: a file or folder that the system does not open.
-    - `"not a file"`: pipes and devices; in archives links and sparse files, too.
-    - `"unsafe path"`: absolute, or with `..`; in archives.
-    - `"malformed"`: a line that is no JSON object, a CSV record of other length than the header or quoted wrongly, a
-      module that does not parse.
-    - `"text not a string"`: a JSON object with another value, or none, in `text_column`.
+    - `"empty"`: only white space.
+    - `"truncated"`: longer than `MAX_BYTES`. The document is truncated but not skipped.
+    - `"binary"`: a file with a NUL byte, or with more than a tenth control characters. In JSONL and CSV files, NUL
+      characters are replaced by spaces.
+    - `"unreadable"`: a file or folder that the system cannot open.
+    - `"not a file"`: pipes and devices; in archives, also links and sparse files.
+    - `"unsafe path"`: an absolute path or one with `..`, in an archive.
+    - `"malformed"`: a line that is not a JSON object, a CSV record with invalid quoting or a different length from the
+      header, or a module that cannot be parsed.
+    - `"text not a string"`: a JSON object in which `text_column` is missing or not a string.
     - `"too long"`: a line of more than 64 MB.
 
     Hidden files and folders, whose names begin with a dot, are skipped and not counted.
 
     Args:
-        source: Path, or `"docstrings"`; for a folder of that name pass `"./docstrings"`.
+        source: Path, or `"docstrings"`; for a folder with that name, pass `"./docstrings"`.
         text_column: Key of the text in JSONL and CSV files.
 
     Raises:
         FileNotFoundError: If `source` does not exist.
-        ValueError: If `source` is of another kind, has no documents or lacks `text_column`. While iterating, after
-            the documents before that point, if an archive is damaged or cut short: the corpus would not be the one
-            that was meant.
+        ValueError: If `source` is of an unsupported kind, has no documents, or lacks `text_column`. If an archive is
+            damaged or truncated, iteration raises the error at that point, so that an incomplete corpus does not go
+            unnoticed.
 
     Example:
 
@@ -120,7 +122,7 @@ class Documents:
     def __init__(self, source, text_column="text"):
         self.source = os.fsdecode(source)
         self.text_column = text_column
-        # What is wrong with a source is wrong before its first document, mostly.
+        # Read one document to fail early: most errors occur before the first one.
         with contextlib.closing(iter(self)) as documents:
             next(documents)
         self.skipped = Counter()
@@ -152,7 +154,7 @@ class Documents:
             return _files(_folder(self.source, skipped), skipped)
         if not os.path.exists(self.source):
             raise FileNotFoundError(f"`source` must be {_SOURCES}; {self.source!r} does not exist.")
-        if not os.path.isfile(self.source):  # Opening a pipe would block for ever.
+        if not os.path.isfile(self.source):  # Opening a pipe would block forever.
             raise ValueError(f"`source` must be {_SOURCES}; {self.source!r} is neither a folder nor a file.")
         if suffix == ".jsonl":
             return _records(_jsonl(self.source, skipped), self.source, self.text_column, skipped)
@@ -162,11 +164,11 @@ class Documents:
 
 
 def is_query(document_id):
-    """Tells whether a document is a query, about one in five, or belongs to the database.
+    """Whether a document is a query, as about one in five is, or belongs to the database.
 
         int(sha1(document_id)[:8 hex digits], 16) % 5 == 0
 
-    The split depends on nothing but the id, so that documents added later leave it as it was.
+    The split depends only on the id, so adding documents later does not change it.
 
     Args:
         document_id: str; hashed as UTF-8.
@@ -184,7 +186,7 @@ def is_query(document_id):
     return int(digest[:8], 16) % 5 == 0
 
 
-# Files: (path, label, up to MAX_BYTES + 1 bytes) -> Document, whether it was cut.
+# Files: (path, label, up to MAX_BYTES + 1 bytes) -> Document, whether it was truncated.
 
 
 def _files(files, skipped):
@@ -228,7 +230,7 @@ def _tar(path, skipped):
         while True:
             try:
                 member, data = _next_member(archive)
-            except Exception as error:  # tarfile and the decompressors raise nearly any type on broken files.
+            except Exception as error:  # tarfile and the decompressors raise almost any type on corrupt files.
                 raise ValueError(
                     f"{path!r} is damaged or cut short: after {n} documents, {error or type(error).__name__}."
                 ) from error
@@ -251,14 +253,14 @@ def _tar(path, skipped):
 
 def _open_archive(path, file):
     try:
-        # Not as a stream ("r|*"): that mode reads only the first of several compressed streams.
+        # Stream mode ("r|*") would read only the first of several compressed streams.
         return tarfile.open(fileobj=file, tarinfo=_Member, encoding="utf-8", errors="surrogateescape")
     except Exception as error:  # As in `_tar`.
         raise ValueError(f"`source` must be {_SOURCES}; {path!r} is none, or is damaged.") from error
 
 
 def _next_member(archive):
-    archive.members.clear()  # Else it keeps all headers.
+    archive.members.clear()  # Otherwise it keeps all headers.
     member = archive.next()
     if member is None or not member.isreg() or member.issparse():
         return member, None
@@ -266,7 +268,7 @@ def _next_member(archive):
 
 
 class _Member(tarfile.TarInfo):
-    """A header that neither ends an archive in silence where it is damaged nor asks for memory without bounds."""
+    """A header that raises an error if it is damaged, rather than ending the archive silently, and bounds memory."""
 
     @classmethod
     def fromtarfile(cls, archive):
@@ -277,7 +279,7 @@ class _Member(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
 
-    def _proc_member(self, archive):  # The hook that tarfile means for subclasses.
+    def _proc_member(self, archive):  # The hook that tarfile provides for subclasses.
         if self.size < 0 or (self.type in _EXTENSIONS and self.size > MAX_BYTES):
             raise tarfile.ReadError(f"a header of {self.size} bytes")
         member = super()._proc_member(archive)
@@ -290,10 +292,10 @@ class _Member(tarfile.TarInfo):
 
 
 def _posting(text, start):
-    """Returns subject, text and date of a posting whose body begins at `start`."""
+    """Returns the subject, text and date of a posting whose body begins at `start`."""
     headers, body = email.parser.HeaderParser().parsestr(text[:start]), text[start:]
     if (headers.get_content_maintype() == "multipart" or _is_encoded(headers)) and not _LONG_TYPE.search(text):
-        # Parts nested deeper than Python's stack stay as they are.
+        # Parts nested too deeply for Python's stack are left unparsed.
         with contextlib.suppress(RecursionError):
             body = _plain_part(email.message_from_string(text)) or body
     subject = headers["Subject"] or ""
@@ -324,7 +326,7 @@ def _date(value):
     return None
 
 
-# Lines: (default id, {column: value}) -> Document, whether it was cut.
+# Lines: (default id, {column: value}) -> Document, whether it was truncated.
 
 
 def _records(records, path, text_column, skipped):
@@ -341,15 +343,15 @@ def _records(records, path, text_column, skipped):
 
 
 def of_record(record, default_id, text_column="text"):
-    """The document of an object of a JSONL file, or of a record of a CSV file, as `Documents` makes it.
+    """Converts an object of a JSONL file or a record of a CSV file to a document, in the same way as `Documents`.
 
     Args:
         record: dict.
-        default_id: str, where the record has no id.
+        default_id: str, used if the record has no id.
         text_column: key of the text.
 
     Returns:
-        a `Document`, and whether its text was cut; None if there is no string in `text_column`.
+        a `Document`, and whether its text was truncated; None if `text_column` is missing or not a string.
     """
     text = record.get(text_column)
     if not isinstance(text, str):
@@ -376,7 +378,7 @@ def _jsonl(path, skipped):
 
 
 def json_object(line):
-    """The object of a line of a JSONL file, bytes, as `Documents` reads it; None if it is no object."""
+    """Parses a line of a JSONL file, bytes, in the same way as `Documents`; None if it is not an object."""
     try:
         record = json.loads(_line(line))
     except (ValueError, RecursionError):
@@ -385,7 +387,7 @@ def json_object(line):
 
 
 def _csv(path, skipped):
-    # The limit is of the whole process, hence only ever raised.
+    # The limit is global to the process, so only ever raise it.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
     name, header, last = _text(os.path.basename(path)), None, 0
 
@@ -395,7 +397,7 @@ def _csv(path, skipped):
             last = number
             yield _line(line)
 
-    # Strict: a stray quote is noticed at the next one, and does not take the documents up to there into its field.
+    # Strict, so that a stray quote is an error at the next quote, rather than merging all documents up to there.
     rows = csv.reader(lines(), strict=True)
     while True:
         first = last + 1
@@ -443,7 +445,7 @@ def _docstrings(skipped):
             path = os.path.join(folder, each)
             try:
                 with open(path, "rb") as file, warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of escapes in strings
+                    warnings.simplefilter("ignore")  # about escapes in strings
                     tree = ast.parse(file.read())
             except OSError:
                 skipped["unreadable"] += 1
@@ -452,7 +454,7 @@ def _docstrings(skipped):
                 skipped["malformed"] += 1
                 continue
             module = os.path.relpath(path, root).removesuffix(".py").replace(os.sep, ".").removesuffix(".__init__")
-            seen = set()  # A name may be defined in several branches.
+            seen = set()  # A name may be defined in more than one branch.
             for name, node in [(module, tree), *_definitions(tree, module)]:
                 text = ast.get_docstring(node) or ""
                 if name not in seen and len(text.split()) >= _MIN_WORDS:
@@ -473,7 +475,7 @@ def _definitions(node, name):
 
 
 def decode(data, final=True):
-    """The text of UTF-8 or else Latin-1 bytes; unless `final`, they may end within a character."""
+    """Decodes bytes as UTF-8, or else as Latin-1; unless `final`, they may end within a character."""
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(data, final)
     except UnicodeDecodeError:
@@ -481,16 +483,16 @@ def decode(data, final=True):
 
 
 def _clean(text):
-    """Returns the text with spaces for NULs and for lone surrogates, which UTF-8 lacks."""
+    """Replaces NULs and lone surrogates, which UTF-8 cannot encode, by spaces."""
     return re.sub("[\0\ud800-\udfff]", " ", text)
 
 
 def _text(name):
-    """Returns a file name without the surrogates that stand for bytes other than UTF-8."""
+    """Returns a file name without the surrogates that represent non-UTF-8 bytes."""
     return decode(name.encode("utf-8", "surrogateescape"))
 
 
 def _title(text):
-    # Only so much is split: a document may be one line of a megabyte.
+    # Split only a prefix, because a document may be a single line of a megabyte.
     line = text.lstrip()[: 10 * _TITLE_CHARACTERS].partition("\n")[0]
     return " ".join(line.split())[:_TITLE_CHARACTERS] or None

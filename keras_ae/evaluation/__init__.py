@@ -1,4 +1,4 @@
-"""Measures of trained models."""
+"""Evaluation measures for trained models."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["disentanglement", "latent", "likelihood", "retrieval", "samples", "speech", "topics"]
 
-# One measures with one of them, and some import SciPy or TensorFlow Probability.
+# Lazy: most programs need only one of these modules, and some import SciPy or TensorFlow Probability.
 __getattr__ = lazy.attach(__name__, modules=__all__)
 
 

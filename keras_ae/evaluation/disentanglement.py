@@ -1,8 +1,8 @@
-"""Scores of how well single latents stand for single factors of the data, where the true factors are known.
+"""Disentanglement scores: how well single latents represent single factors of the data, given the true factors.
 
-Three take codes and factors as arrays; two draw data with a factor held fixed, so they take an encoder and a data set
-such as `keras_ae.datasets.shapes.Shapes`. Higher is better; all are in [0, 1]. Only differences between a
-score and that of another model, or of random codes, have a meaning: what a perfect code gets is said with each.
+Three scores take codes and factors as arrays. Two sample data with one factor held fixed, so they take an encoder and a
+data set such as `keras_ae.datasets.shapes.Shapes`. All scores are in [0, 1]; higher is better. Interpret a score only
+relative to that of another model or of random codes; each docstring gives the score of a perfect code.
 """
 
 from collections.abc import Callable
@@ -14,25 +14,25 @@ from scipy.special import entr, rel_entr
 
 from keras_ae.utils import validation
 
-# Pictures drawn and encoded at once.
+# Number of images generated and encoded at once.
 _ROWS = 1 << 13
-# The share of rows held out, and the smallest leaf of a forest as a share of the others.
+# Fraction of rows held out, and the minimum leaf size of a forest as a fraction of the training rows.
 _HELD_OUT, _LEAF = 0.2, 0.005
 
 
 def mutual_information_gap(z: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
-    """How much more the best latent knows about a factor than the second best.
+    """Mutual information gap: how much more information the best latent has about a factor than the second best.
 
         MIG = mean_k (I(z_(1); v_k) - I(z_(2); v_k)) / H(v_k)
 
-    z_(1) and z_(2) are the latents with the largest mutual informations. Each latent is put into bins of
-    equal width between its extremes; I and H are those of the counts. A code that copies the factors gets 1, where no
-    factor has more levels than there are bins. I of independent pairs is not 0 but about (bins - 1)(levels - 1) / 2N
-    nats, much of which the gap cancels.
+    z_(1) and z_(2) are the latents with the largest mutual information. Each latent is split into bins of equal width
+    between its minimum and maximum; I and H are computed from the counts. A code that copies the factors scores 1 if no
+    factor has more levels than there are bins. For independent pairs the estimate of I is not 0 but about
+    (bins - 1)(levels - 1) / 2N nats; the gap cancels most of this bias.
 
     Args:
         z: `(N, D)` numbers, codes; D is at least 2.
-        factors: `(N, K)` whole numbers, the true levels of each row's factors.
+        factors: `(N, K)` integers, the true factor levels of each row.
         bins: int, 2 or more.
 
     Returns:
@@ -43,7 +43,7 @@ def mutual_information_gap(z: ArrayLike, factors: ArrayLike, *, bins: int = 20) 
 
     Example: `mutual_information_gap(vae.encode(x), factors)`
 
-    Source: Chen 2018, equation 6, which integrates over q(z|x); bins of codes as in Locatello 2019.
+    Source: Chen 2018, equation 6, which integrates over q(z|x); binned codes as in Locatello 2019.
     """
     z, factors = _check_codes(z, factors)
     if bins < 2:
@@ -58,23 +58,24 @@ def mutual_information_gap(z: ArrayLike, factors: ArrayLike, *, bins: int = 20) 
 
 
 def dci(z: ArrayLike, factors: ArrayLike, *, trees: int = 20, seed: int = 0) -> dict[str, float]:
-    """Whether a latent serves one factor, a factor is served by one latent, and the codes tell the factors.
+    """Disentanglement, completeness and informativeness (DCI) of the codes.
 
         disentanglement = sum_j w_j (1 - H_K(R_j. / sum_k R_jk)),    w_j = sum_k R_jk / sum R
         completeness    = sum_k w_k (1 - H_D(R_.k / sum_j R_jk)),    w_k = sum_j R_jk / sum R
         informativeness = mean_k accuracy_k
 
-    R_jk is the importance of latent j for factor k (mean decrease of impurity) in a random forest of scikit-learn;
-    H_n is the entropy to the base n; accuracy is on the fifth of the rows held out. Every split may use every latent
-    and no leaf holds less than 0.5 % of the rows, else trees split on latents that say nothing, and these count as
-    important. A code that copies the factors gets 1 each; independent codes get about 0, about 0 and chance, the mean
-    of 1 / levels.
+    Disentanglement is high if each latent encodes only one factor, completeness if each factor is encoded by only one
+    latent, and informativeness if the codes predict the factors. R_jk is the importance (mean decrease in impurity) of
+    latent j for factor k in a scikit-learn random forest; H_n is the entropy with base n; accuracy is measured on a
+    held-out fifth of the rows. Every split considers all latents, and a leaf holds at least 0.5 % of the rows;
+    otherwise trees split on uninformative latents, which then count as important. A code that copies the factors scores
+    1 on all three. Independent codes score about 0, about 0, and chance level, the mean of 1 / levels.
 
     Args:
         z: `(N, D)` numbers, codes; D is at least 2.
-        factors: `(N, K)` whole numbers, the true levels of each row's factors; K is at least 2.
+        factors: `(N, K)` integers, the true factor levels of each row; K is at least 2.
         trees: int, trees in each forest.
-        seed: int, for the split and the forests.
+        seed: int, for the train-test split and the forests.
 
     Returns:
         `{"disentanglement": float, "completeness": float, "informativeness": float}`.
@@ -84,7 +85,7 @@ def dci(z: ArrayLike, factors: ArrayLike, *, trees: int = 20, seed: int = 0) -> 
 
     Example: `dci(vae.encode(x), factors)["disentanglement"]`
 
-    Source: Eastwood and Williams 2018, section 2, who report the error in place of the accuracy.
+    Source: Eastwood and Williams 2018, section 2, who report the prediction error instead of the accuracy.
     """
     from sklearn.ensemble import RandomForestClassifier  # late: slow to import
 
@@ -106,20 +107,20 @@ def dci(z: ArrayLike, factors: ArrayLike, *, trees: int = 20, seed: int = 0) -> 
 
 
 def sap(z: ArrayLike, factors: ArrayLike, *, seed: int = 0) -> float:
-    """How much better the best single latent tells a factor than the second best: the separated attribute
-    predictability.
+    """Separated attribute predictability: how much better the best latent predicts a factor than the second best.
 
         SAP = mean_k (S_(1)k - S_(2)k),    S_jk = accuracy of v_k from z_j alone
 
-    The classifier sets thresholds on the latent: a decision tree of scikit-learn with as many leaves as the factor has
-    levels, all levels weighted alike; S is its balanced accuracy on the fifth of the rows held out. A code that copies
-    independent factors gets about mean_k (1 - 1 / levels_k), as the second best is at chance. Programs that take a
-    linear SVM here report less: one-against-rest lines cannot cut inner levels out of an ordered latent.
+    The classifier thresholds the latent: it is a scikit-learn decision tree with as many leaves as the factor has
+    levels, and all levels have equal weight. S is its balanced accuracy on a held-out fifth of the rows. A code that
+    copies independent factors scores about mean_k (1 - 1 / levels_k), since the second-best latent is at chance.
+    Implementations with a linear SVM report lower scores: a one-vs-rest linear classifier cannot separate the inner
+    levels of an ordered latent.
 
     Args:
         z: `(N, D)` numbers, codes; D is at least 2.
-        factors: `(N, K)` whole numbers, the true levels of each row's factors.
-        seed: int, for the split.
+        factors: `(N, K)` integers, the true factor levels of each row.
+        seed: int, for the train-test split.
 
     Returns:
         float in [0, 1].
@@ -159,34 +160,34 @@ def factor_vae_score(
     batch: int = 64,
     threshold: float = 1e-2,
 ) -> float:
-    """How well the latent that varies least tells which factor was held fixed.
+    """FactorVAE score: how well the latent with the least variance identifies the factor held fixed.
 
         d = argmin_j Var(z_j | v_k = c) / Var(z_j),    score = share of votes where k = majority(d)
 
-    A vote draws a factor k and a level c of it, then `batch` rows with v_k = c and all else at random. `votes` votes
-    decide which factor each latent stands for, `test_votes` others are scored. Latents of Var(z_j) <= threshold are
-    left out, as a latent that never varies would win each vote; with none left the score is 0. A code that copies
-    the factors gets 1, chance is 1 / K.
+    A vote draws a factor k and a level c, then `batch` rows with v_k = c and random values of all other factors. The
+    first `votes` votes assign a factor to each latent; the other `test_votes` are scored. Latents with
+    Var(z_j) <= threshold are excluded, because a constant latent would win every vote; if none is left, the score is 0.
+    A code that copies the factors scores 1; chance level is 1 / K.
 
     Args:
-        encode: function from data to codes `(B, D)`, as `lambda x: vae.encode(x / 255)`.
-        data: object with `factor_sizes`, the K numbers of levels, and `images`, a function from factors `(B, K)`,
-            whole numbers from 0, to data, uint8 for `Shapes`.
+        encode: function from data to codes `(B, D)`, such as `lambda x: vae.encode(x / 255)`.
+        data: object with `factor_sizes`, the number of levels of each of the K factors, and `images`, a function from
+            factors `(B, K)`, integers from 0, to data (uint8 for `Shapes`).
         seed: int.
         votes, test_votes: ints.
-        batch: int, rows in a vote; 2 or more.
+        batch: int, rows per vote; 2 or more.
         threshold: float, in squared units of z, as in `active_units`.
 
     Returns:
         float in [0, 1].
 
     Raises:
-        ValueError: if codes are not finite `(B, D)`, D < 2, K < 2, a factor has a single level, or a number is too
+        ValueError: if codes are not finite `(B, D)`, D < 2, K < 2, a factor has a single level, or a count is too
             small.
 
     Example: `factor_vae_score(lambda x: vae.encode(x / 255), ka.datasets.Shapes())`
 
-    Source: Kim and Mnih 2018, section 4. The paper scores the votes that it learned from.
+    Source: Kim and Mnih 2018, section 4. The paper scores the same votes that it assigns factors from.
     """
     sizes = _check_sizes(data, votes, test_votes, batch)
     rng = np.random.default_rng(seed)
@@ -210,28 +211,28 @@ def beta_vae_score(
     test_points: int = 500,
     batch: int = 64,
 ) -> float:
-    """How well a linear classifier tells which factor pairs of rows share, from the differences of their codes.
+    """BetaVAE score: how well a linear classifier identifies the factor that pairs of rows share from their codes.
 
         f = mean_b |z1_b - z2_b|,    score = accuracy of k from f
 
-    A point f draws a factor k, then `batch` pairs; the rows of a pair have the same v_k, which differs between pairs,
-    and all else at random. A logistic regression of scikit-learn on standardised f learns from `points` points; the
-    score is that of `test_points` others. A code that copies the factors gets 1, chance is 1 / K. Mixtures of
-    factors may get 1, too: the classifier undoes them, which `factor_vae_score` does not allow.
+    Each point f draws a factor k, then `batch` pairs. The two rows of a pair have the same v_k, which differs between
+    pairs, and random values of all other factors. A scikit-learn logistic regression is fitted to `points` standardised
+    points and scored on `test_points` others. A code that copies the factors scores 1; chance level is 1 / K. Codes
+    that mix factors can also score 1, because the classifier unmixes them; `factor_vae_score` avoids this.
 
     Args:
-        encode: function from data to codes `(B, D)`, as `lambda x: vae.encode(x / 255)`.
-        data: object with `factor_sizes`, the K numbers of levels, and `images`, a function from factors `(B, K)`,
-            whole numbers from 0, to data, uint8 for `Shapes`.
+        encode: function from data to codes `(B, D)`, such as `lambda x: vae.encode(x / 255)`.
+        data: object with `factor_sizes`, the number of levels of each of the K factors, and `images`, a function from
+            factors `(B, K)`, integers from 0, to data (uint8 for `Shapes`).
         seed: int.
         points, test_points: ints.
-        batch: int, pairs in a point; 2 or more.
+        batch: int, pairs per point; 2 or more.
 
     Returns:
         float in [0, 1].
 
     Raises:
-        ValueError: if codes are not finite `(B, D)`, D < 2, K < 2, a factor has a single level, or a number is too
+        ValueError: if codes are not finite `(B, D)`, D < 2, K < 2, a factor has a single level, or a count is too
             small.
 
     Example: `beta_vae_score(lambda x: vae.encode(x / 255), ka.datasets.Shapes())`
@@ -253,10 +254,10 @@ def beta_vae_score(
 
 
 def _held_fixed(encode, data, rng, points, groups, members):
-    """Draws points, each with a factor whose level is the same for all members of a group.
+    """Draws points, each with one factor whose level is shared by all members of a group.
 
     Returns:
-        the factor that each point holds fixed `(points,)`, and codes `(points, groups, members, D)`.
+        the fixed factor of each point `(points,)`, and codes `(points, groups, members, D)`.
     """
     sizes = data.factor_sizes
     fixed = rng.integers(len(sizes), size=points)
@@ -268,7 +269,7 @@ def _held_fixed(encode, data, rng, points, groups, members):
 
 
 def _encode(encode, data, factors):
-    """Codes of the data of these factors, `(N, D)`, drawn as they are needed."""
+    """Codes of the data with these factors, `(N, D)`; the data are generated in chunks to bound memory."""
     codes = []
     for start in range(0, len(factors), _ROWS):
         rows = factors[start : start + _ROWS]
@@ -280,13 +281,13 @@ def _encode(encode, data, factors):
 
 
 def _joint(b, v, bins):
-    """The joint distribution of two columns of whole numbers, `(bins, levels)`."""
+    """Joint distribution of two integer columns, `(bins, levels)`."""
     levels = v.max() + 1
     return np.bincount(b * levels + v, minlength=bins * levels).reshape(bins, levels) / len(v)
 
 
 def _concentration(importance):
-    """Mean over rows, weighted by their sums, of one minus the entropy of a row to the base of its length."""
+    """Mean over rows, weighted by row sums, of one minus the row's entropy, with the row's length as base."""
     total = importance.sum(axis=1, keepdims=True)
     p = np.divide(importance, total, out=np.zeros_like(importance), where=total > 0)
     order = 1 - entr(p).sum(axis=1) / np.log(importance.shape[1])
@@ -300,12 +301,12 @@ def _split(z: np.ndarray, factors: np.ndarray, seed: int) -> list[np.ndarray]:
 
 
 def _unit(score):
-    """The score as a plain float, without the rounding that would put it outside [0, 1]."""
+    """The score as a float, clipped to [0, 1] to remove rounding errors."""
     return float(np.clip(score, 0, 1))
 
 
 def _check_codes(z: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Codes `(N, D)` float64 and factors `(N, K)` whose levels are 0, 1, ...; raises unless they suit each other."""
+    """Codes `(N, D)` float64, and factors `(N, K)` relabelled to levels 0, 1, ...; raises if their shapes mismatch."""
     z, factors = np.asarray(z), np.asarray(factors)
     if factors.ndim != 2 or factors.shape[1] == 0 or factors.dtype.kind not in "iub":
         raise ValueError(
@@ -328,7 +329,7 @@ def _check_z(name: str, z: np.ndarray) -> np.ndarray:
 
 
 def _check_sizes(data, train, test, batch):
-    """The numbers of levels; raises unless there are factors to tell apart, and draws enough."""
+    """Levels per factor; raises if there are fewer than two factors, or too few draws."""
     sizes = tuple(data.factor_sizes)
     _check_levels(sizes)
     if len(sizes) < 2:

@@ -11,26 +11,26 @@ from scipy.spatial.distance import cdist
 from keras_ae.evaluation.samples import frechet_of_moments
 from keras_ae.utils import validation
 
-if typing.TYPE_CHECKING:  # it takes seconds to import
+if typing.TYPE_CHECKING:  # takes seconds to import
     import tensorflow_probability as tfp
 
-# Codes whose distances to all others are held at once.
+# Number of codes whose distances to all others are in memory at once.
 _ROWS = 1 << 10
 
 
 def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: float = 1e-2) -> int:
-    """How many latent dimensions carry information about x.
+    """Counts the latent dimensions that carry information about x.
 
         A_j = Var_x(E_q[z_j | x]),    active units = #{j: A_j > threshold}
 
-    A dimension whose posterior mean is the same for every x has collapsed to the prior. The variance is the
-    population's (divided by N), over the rows of x. Where `encode` gives no mean, as for an autoregressive posterior or
-    the upper of several layers, it is that of the codes which it gives instead.
+    A dimension whose posterior mean is the same for every x has collapsed to the prior. The variance is the population
+    variance (divided by N) over the rows of x. If `encode` does not return a mean, as with an autoregressive posterior
+    or the upper layers of a hierarchical model, the variance is that of the codes it returns instead.
 
     Args:
         model: a model with `encode`, whose codes are posterior means `(N, latent_dim)`.
-        x: array or `tf.data.Dataset` of at least two rows; give it in the form that the model was trained on.
-        threshold: float, in squared units of z; the paper's 1e-2 supposes a prior of unit variance.
+        x: array or `tf.data.Dataset` of at least two rows, preprocessed like the training data.
+        threshold: float, in squared units of z; the paper's 1e-2 assumes a prior with unit variance.
 
     Returns:
         int, 0 to latent_dim.
@@ -40,7 +40,7 @@ def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: 
 
     Example: `active_units(vae, x_test)`
 
-    Source: Burda 2016, table 1. See also: `aggregate_posterior_distance`, of all dimensions together.
+    Source: Burda 2016, table 1. See also: `aggregate_posterior_distance`, which covers all dimensions jointly.
     """
     means = np.asarray(model.encode(x), dtype="float64")  # (N, latent_dim)
     if len(means) < 2:
@@ -51,31 +51,32 @@ def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: 
 def aggregate_posterior_distance(
     z: ArrayLike, prior: "ArrayLike | tfp.distributions.Distribution | None" = None, *, seed: int = 0
 ) -> dict[str, float]:
-    """How far the distribution of all codes is from the prior, by two measures that need no density.
+    """Distance between the aggregate posterior and the prior, by two measures that need only samples.
 
         mmd     = mean_{i != j} k(z_i, z_j) + mean_{i != j} k(p_i, p_j) - 2 mean_{i, j} k(z_i, p_j)
         k(a, b) = C / (C + |a - b|^2),    C = 2 sum_d Var(p_d)
         frechet = |m_z - m_p|^2 + tr(S_z + S_p - 2 (S_z^1/2 S_p S_z^1/2)^1/2)
 
-    p are samples of the prior; m and S are means and covariances. `mmd` estimates the squared maximum mean discrepancy
-    without bias: 0 on average if the distributions are equal, then as often negative; it sees any difference
-    between distributions. `frechet` is the squared 2-Wasserstein distance between Gaussians of these moments, blind to
-    all else. It is biased upward: codes that follow a standard normal prior get D (D + 5) / 4N on average.
+    p are samples of the prior; m and S are means and covariances. `mmd` is an unbiased estimate of the squared maximum
+    mean discrepancy. It detects any difference between distributions; if they are equal it averages 0, so it can be
+    negative. `frechet` is the squared 2-Wasserstein distance between Gaussians with these moments, and depends on
+    nothing else. It is biased upward: codes that follow a standard normal prior get D (D + 5) / 4N on average.
 
-    Compare like with like: codes drawn from the posterior should fill the prior, posterior means of a VAE
-    do not. The work grows as N (N + M); 10,000 codes take seconds.
+    Use samples from the posterior, which should match the prior; the posterior means of a VAE do not. The cost grows
+    as N (N + M); 10,000 codes take seconds.
 
     Args:
         z: `(N, D)` numbers, codes; N is at least 2.
-        prior: samples `(M, D)`, M at least 2; or a tfd with event `(D,)`, of which N samples are drawn, such as
-            `vae.prior`; or None for the standard normal, whose moments are then exact.
-        seed: int, for samples of the prior.
+        prior: samples `(M, D)`, M at least 2; or a `tfd` distribution with event shape `(D,)`, such as `vae.prior`,
+            from which N samples are drawn; or None for the standard normal, whose exact moments are used.
+        seed: int, for sampling the prior.
 
     Returns:
         `{"mmd": float, "frechet": float}`; `mmd` is at most 2, `frechet` in squared units of z.
 
     Raises:
-        ValueError: if z or the samples are not finite, fewer than two, or differ in D, or the samples do not vary.
+        ValueError: if z or the samples are not finite, have fewer than two rows, or differ in D, or if all samples
+            are equal.
 
     Example: `aggregate_posterior_distance(vae.posterior(x).sample(), vae.prior)`
 
@@ -88,7 +89,7 @@ def aggregate_posterior_distance(
         m_p, s_p = np.zeros(d), np.eye(d)
     else:
         if hasattr(prior, "sample"):
-            # Two numbers make a stateless seed; a plain one would depend on what was drawn before.
+            # A pair of ints is a stateless seed; a single int would make the draw depend on earlier ones.
             prior = prior.sample(n, seed=np.array([0, seed], "int32"))
         p = _check_points("prior", prior)
         if p.shape[1] != d:
@@ -98,7 +99,7 @@ def aggregate_posterior_distance(
     if c == 0:
         raise ValueError("prior: all samples are the same point, expected samples of a distribution that varies.")
     m = len(p)
-    # k(a, a) = 1 is taken out of the sums over pairs of the same sample.
+    # Remove k(a, a) = 1 from the sums over pairs within one sample.
     mmd = (
         (_kernel_sum(z, z, c) - n) / (n * (n - 1))
         + (_kernel_sum(p, p, c) - m) / (m * (m - 1))
@@ -108,7 +109,7 @@ def aggregate_posterior_distance(
 
 
 class Irregularity(typing.NamedTuple):
-    """What `irregularity` returns: `off_centre` and `uneven_areas`, 0 or more and 1 or more; `gaps`, a share."""
+    """Result of `irregularity`: `off_centre`, 0 or more; `uneven_areas`, 1 or more; `gaps`, a fraction."""
 
     off_centre: float
     uneven_areas: float
@@ -116,26 +117,28 @@ class Irregularity(typing.NamedTuple):
 
 
 def irregularity(z: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> Irregularity:
-    """Three reasons why a latent space is bad to sample from, which a prior removes.
+    """Three numbers that show how poorly a latent space is suited to sampling.
 
         off_centre = |m| / s
         uneven_areas = max_k a_k / min_k a_k,    a_k = sqrt(det C_k)
         gaps = P(min_i |u - z_i| > d),    u ~ N(m, C)
 
-    m and C are mean and covariance of all codes, s^2 the mean of their variances, C_k the covariance of the codes of
-    class k; d is the distance that 99 % of the codes have at most to their nearest other one. A standard normal cloud
-    in which classes lie alike has 0, 1 and little more than 0.
+    m and C are the mean and covariance of all codes, s^2 is the mean of their variances, and C_k is the covariance of
+    the codes of class k. d is the 99th percentile of the distance from a code to its nearest neighbour. Training with
+    a prior reduces all three: standard normal codes whose classes have equal covariance score 0, 1 and slightly above
+    0. This is our own measure, not a standard one.
 
     Args:
-        z: `(N, D)` codes; for a picture D is 2, see `plots.latent_spaces`.
+        z: `(N, D)` codes; `plots.latent_spaces` draws them for D = 2.
         labels: `(N,)`.
-        seed: int, of the 10,000 draws of u.
+        seed: int, for the 10,000 draws of u.
 
     Returns:
         `Irregularity`.
 
     Raises:
-        ValueError: if z is no finite `(N, D)`, all codes are one, labels are not `(N,)`, or a class has no more than D.
+        ValueError: if z is not finite `(N, D)`, all codes are equal, labels are not `(N,)`, or a class has D or fewer
+            codes.
 
     Example: `irregularity(autoencoder.encode(x), y)`
     """

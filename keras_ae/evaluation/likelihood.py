@@ -1,4 +1,4 @@
-"""Likelihoods of data under trained models, with the figures that tell how far to trust them."""
+"""Likelihood estimates for data under trained models, with diagnostics of their accuracy."""
 
 import dataclasses
 import math
@@ -17,8 +17,8 @@ from keras_ae.utils.batching import in_batches
 
 tfd = tfp.distributions
 
-# Share of accepted moves at which HMC explores fastest (Neal 2011, section 5.4.4), and how fast steps follow it: by a
-# factor of exp(-0.13) to exp(0.07) a temperature, so that 50 temperatures shrink a step 600-fold, or grow it 30-fold.
+# Acceptance rate at which HMC explores fastest (Neal 2011, section 5.4.4), and the adaptation rate of the step size:
+# a factor of exp(-0.13) to exp(0.07) per temperature, so 50 temperatures can shrink it 600-fold or grow it 30-fold.
 _ACCEPTANCE, _ADAPTATION = 0.65, 0.2
 _FAULTS = {
     1: "x: a Bernoulli likelihood is a probability of 0 and 1 only; received other values, over which it sums to no "
@@ -31,22 +31,22 @@ _WHOLE = (
     *(tfd.Poisson, tfd.NegativeBinomial, tfd.Geometric, tfd.Zipf),
 )
 _WHOLE_OF_ANY_SIGN = (tfd.Skellam, tfd.QuantizedDistribution)
-# Distances that a block of the Parzen estimate may hold: 32 MB of float64.
+# Maximum number of distances per block of the Parzen estimate: 32 MB of float64.
 _DISTANCES = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
 class LogLikelihood:
-    """Estimates of log p(x) from weights w whose mean is p(x), row by row, and what can be said of their error.
+    """Per-row estimates of log p(x) from weights w with mean p(x), and diagnostics of their error.
 
         log_prob = log 1/S sum_s w_s,    effective_samples = (sum_s w_s)^2 / sum_s w_s^2
 
     Attributes:
         log_prob: `(N,)` float64, nats.
-        effective_samples: `(N,)` float64, from 1 (one weight is all of the sum) to S (all are equal); 0 where every
-            weight was 0.
-        num_samples: int S, weights a row.
-        acceptance: `(N,)` float64, share of accepted moves; None where nothing moves.
+        effective_samples: `(N,)` float64, from 1 (one weight dominates) to S (all weights are equal); 0 if every weight
+            is 0.
+        num_samples: int S, weights per row.
+        acceptance: `(N,)` float64, acceptance rate of the HMC moves; None without HMC.
     """
 
     log_prob: np.ndarray
@@ -56,24 +56,24 @@ class LogLikelihood:
 
     @property
     def nll(self) -> float:
-        """float, the mean over the rows of -log_prob, nats."""
+        """float, mean of -log_prob over the rows, nats."""
         return float(-np.mean(self.log_prob))
 
     @property
     def standard_error(self) -> float:
-        """float, of `nll` as a mean over rows drawn at random: `std(log_prob) / sqrt(N)`; NaN for a single row."""
+        """float, standard error of `nll` over randomly drawn rows: `std(log_prob) / sqrt(N)`; NaN for a single row."""
         n = len(self.log_prob)
         return float(np.std(self.log_prob, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
 
     @property
     def monte_carlo_error(self) -> np.ndarray:
-        """`(N,)`, standard error of each `log_prob` over its own weights, nats; NaN for a single weight.
+        """`(N,)`, Monte Carlo standard error of each `log_prob`, from its weights, nats; NaN for a single weight.
 
             e = sqrt((S / effective_samples - 1) / (S - 1))
 
-        The first order of the logarithm (delta method). The second order says that `log_prob` is too low by about
-        e^2 / 2. Both know only the weights that were drawn: where q(z|x) is narrower than the posterior, it can miss
-        a mode, be wrong by many of these errors, and still show hundreds of effective samples.
+        This is a first-order expansion of the logarithm (delta method). By the second-order term, `log_prob` is too low
+        by about e^2 / 2. Both depend only on the sampled weights: if q(z|x) is narrower than the posterior, it can miss
+        a mode. The estimate is then off by many standard errors and still shows hundreds of effective samples.
         """
         s = self.num_samples
         if s == 1:
@@ -82,7 +82,7 @@ class LogLikelihood:
             return np.sqrt(np.maximum(s / self.effective_samples - 1, 0) / (s - 1))
 
     def share_below(self, effective_samples: float = 10) -> float:
-        """float, the share of rows with fewer effective samples than so many: those whose estimate is in doubt."""
+        """float, fraction of rows with fewer than `effective_samples` effective samples: the unreliable estimates."""
         return float(np.mean(self.effective_samples < effective_samples))
 
 
@@ -99,24 +99,25 @@ def negative_log_likelihood(
 
         -log p(x) ~ -log 1/S sum_s w_s,    w_s = p(x|z_s) p(z_s) / q(z_s|x),    z_s ~ q(z|x)
 
-    The same numbers as `-model.log_prob(x)`, with the effective sample sizes besides. The estimate is above the truth
-    on average, and falls to it with the number of samples. Memory is bounded whatever that number is.
+    The result equals `-model.log_prob(x)`, and also reports effective sample sizes. On average, the estimate is above
+    the true value, and it decreases towards that value as `num_samples` grows. Memory use does not depend on
+    `num_samples`.
 
     Args:
         model: a model with a prior and a posterior, such as `keras_ae.VAE` or `keras_ae.SemanticHashing`.
-        x: `(N, ...)` array or `tf.data.Dataset`, values for which the likelihood is a probability or a density: 0 or 1
-            for a Bernoulli, whole counts for a multinomial.
+        x: `(N, ...)` array or `tf.data.Dataset` of values for which the likelihood is a probability or a density: 0 or
+            1 for a Bernoulli, integer counts for a multinomial.
         num_samples: int S, 1 or more.
-        seed: int, of the samples.
-        y: `(N, ...)`, the condition of each x, for log p(x|y); None for models without one.
-        batch_size: int, rows at once.
+        seed: int, for the samples.
+        y: `(N, ...)`, the condition of each x, for log p(x|y); None for unconditional models.
+        batch_size: int, rows processed at once.
 
     Returns:
-        `LogLikelihood`: `nll` and its `standard_error` over rows, `log_prob` and `effective_samples` by row.
+        `LogLikelihood`: `nll` and its `standard_error` over rows, and per-row `log_prob` and `effective_samples`.
 
     Raises:
-        ValueError: if the model has no prior, `num_samples` is below 1, or x is none of the values above, or not
-            finite, or not of the model's shape.
+        ValueError: if the model has no prior, `num_samples` is below 1, or x has values other than those above, is not
+            finite, or does not have the model's shape.
 
     Example:
 
@@ -145,39 +146,40 @@ def annealed_importance_sampling(
     *,
     y: ArrayLike | None = None,
 ) -> LogLikelihood:
-    """log p(x) by a walk of many small steps from a distribution that is known to the posterior.
+    """Estimates log p(x) by annealing, in many small steps, from a tractable distribution to the posterior.
 
         log w = sum_t (b_t - b_t-1) r(z_t-1),    z_0 ~ f_0,    z_t ~ a move that leaves f_t = f_0 exp(b_t r) as it is
         r(z) = log p(x|z) + log p(z) - log f_0(z),    b_t = (s_t - s_0) / (s_T - s_0),    s_t = sigmoid(8 t / T - 4)
 
-    E[w] = p(x) for any decoder, however poor the encoder is: with f_0 = p(z) the encoder takes no part. Moves are
-    Hamiltonian Monte Carlo with one step size for each row, which follows an acceptance of 0.65 as it goes. Because the
-    chains of a row share that adaptation, the mean of w is p(x) up to a term that falls with their number. The
-    logarithm is below the truth on average; check that a longer ladder raises it no more.
+    E[w] = p(x) for any decoder and any encoder, however poor; with f_0 = p(z) the encoder is not used. The moves are
+    Hamiltonian Monte Carlo, with one step size per row that adapts to an acceptance rate of 0.65. The chains of a row
+    share this adaptation, so the mean of w equals p(x) only up to a term that decreases with the number of chains. On
+    average, the log estimate is below the true value; check that a longer temperature ladder no longer increases it.
 
-    A decoder is evaluated about N K T (L + 2) times (K chains, T temperatures, L leapfrog steps); use a few hundred
-    rows. `tfp.mcmc.sample_annealed_importance_chain` does not serve: its ladder is linear, and it accepts moves by the
-    density at the temperature before, an error of several standard errors on a short ladder.
+    The decoder is evaluated about N K T (L + 2) times (K chains, T temperatures, L leapfrog steps), so use a few
+    hundred rows. `tfp.mcmc.sample_annealed_importance_chain` is not suitable: its ladder is linear, and it accepts
+    moves with the density at the previous temperature, which causes an error of several standard errors on a short
+    ladder.
 
     Args:
-        model: a model with a `prior` that has a density over continuous codes, and `likelihood`, such as
+        model: a model with a `likelihood`, and a `prior` that has a density over continuous codes, such as
             `keras_ae.VAE`.
-        x: `(N, ...)` array or `tf.data.Dataset`, as for `negative_log_likelihood`.
-        num_chains: int K, chains a row, 1 or more.
+        x: `(N, ...)` array or `tf.data.Dataset`, as in `negative_log_likelihood`.
+        num_chains: int K, chains per row, 1 or more.
         num_temperatures: int T, 1 or more; 1 is plain importance sampling from f_0.
-        num_leapfrog_steps: int L, 1 or more, in a move.
-        initial: "prior" or "posterior", f_0 = p(z) or q(z|x). The posterior needs a far shorter ladder, unless it
+        num_leapfrog_steps: int L, steps per move, 1 or more.
+        initial: "prior" or "posterior", f_0 = p(z) or q(z|x). The posterior needs a much shorter ladder, unless it
             misses a mode.
-        step_size: float above 0, first step of the moves, in units of z.
-        seed: int, of all samples and moves.
-        y: as for `negative_log_likelihood`.
+        step_size: float above 0, initial HMC step size, in units of z.
+        seed: int, for all samples and moves.
+        y: as in `negative_log_likelihood`.
 
     Returns:
-        `LogLikelihood` with `num_samples` = K: `log_prob` and `monte_carlo_error` by row, the latter over chains;
-        `effective_samples` of K, and `acceptance`.
+        `LogLikelihood` with `num_samples` = K: per-row `log_prob` and `monte_carlo_error` over chains,
+        `effective_samples` out of K, and `acceptance`.
 
     Raises:
-        ValueError: as `negative_log_likelihood`; if codes are discrete, or an argument is out of range.
+        ValueError: as in `negative_log_likelihood`, and if codes are discrete or an argument is out of range.
 
     Example: `annealed_importance_sampling(vae, x_test[:100], num_chains=16, num_temperatures=2000).nll`
 
@@ -214,7 +216,7 @@ def annealed_importance_sampling(
 
 
 class Parzen(typing.NamedTuple):
-    """A Parzen window estimate: mean log density over the test rows and its standard error, nats, and sigma."""
+    """Result of `parzen`: mean log density of the test rows and its standard error, in nats, and sigma."""
 
     log_prob: float
     standard_error: float
@@ -222,28 +224,28 @@ class Parzen(typing.NamedTuple):
 
 
 def parzen(samples: ArrayLike, x_valid: ArrayLike, x_test: ArrayLike, sigmas: ArrayLike | None = None) -> Parzen:
-    """Mean log density of test rows under Gaussian kernels around samples: an old score, for comparison only.
+    """Parzen window estimate of the mean log density of test rows: a historical score, for comparison only.
 
         log p(x) = log 1/n sum_i exp(-|x - s_i|^2 / (2 sigma^2)) - D log(sigma sqrt(2 pi))
 
-    sigma is the one of `sigmas` with the highest mean over `x_valid`. The score says little about a density: in many
-    dimensions no affordable number of samples fills the space between the images, and what is measured is how near
-    the test rows a few blurred samples come. Compare with the score of as many real training rows: a model that has
-    more, as k-means centres do, is no better than the data, and the excess is an artefact (Theis 2016). Takes the
-    memory of the samples in float64 and of a few blocks of 32 MB.
+    sigma is the element of `sigmas` with the highest mean over `x_valid`. The score says little about density: in many
+    dimensions no feasible number of samples fills the space between images, so it measures how close a few blurred
+    samples come to the test rows. Compare it with the score of the same number of real training rows. A model with a
+    higher score, as k-means centres have, is not better than the data; the excess is an artefact (Theis 2016). Memory
+    use is that of the samples in float64 plus a few blocks of 32 MB.
 
     Args:
-        samples: `(n, ...)` numbers, drawn from the model; customarily 10,000.
-        x_valid: `(V, ...)` rows that choose sigma; none of them among the samples' training rows or the test rows.
+        samples: `(n, ...)` numbers, drawn from the model; usually 10,000.
+        x_valid: `(V, ...)` rows for choosing sigma, disjoint from the model's training rows and the test rows.
         x_test: `(N, ...)` rows, 2 or more.
-        sigmas: numbers above 0, in units of x; None is `np.logspace(-1, 0, 10)`, made for pixels in [0, 1].
+        sigmas: numbers above 0, in units of x; None is `np.logspace(-1, 0, 10)`, meant for pixels in [0, 1].
 
     Returns:
-        `Parzen`: `log_prob`, `standard_error` = std / sqrt(N), and `sigma`. A sigma at an end of the grid asks for a
-        wider grid.
+        `Parzen`: `log_prob`, `standard_error` = std / sqrt(N), and `sigma`. If sigma is at an end of the grid, widen
+        the grid.
 
     Raises:
-        ValueError: if rows differ in shape or are not finite, or `sigmas` is empty or has a value not above 0.
+        ValueError: if rows differ in shape or are not finite, or `sigmas` is empty or has a value that is not positive.
 
     Example: `parzen(vae.sample(10_000), x_train[-1000:], x_test).log_prob`
 
@@ -266,30 +268,31 @@ def parzen(samples: ArrayLike, x_valid: ArrayLike, x_test: ArrayLike, sigmas: Ar
 
 
 def bits_per_dimension(nats: ArrayLike, x_shape: Sequence[int], levels: int = 256) -> float | np.ndarray:
-    """Bits that a code for x takes for each of its D values, from log p(x).
+    """Bits per dimension, from log p(x).
 
         bits = (-log p(x) / D + log levels) / log 2
 
-    For a density of x in [0, 1]^D, such as that of dequantised pixels: a cell of a level has the volume levels^-D. The
-    mean over the noise is, by Jensen's inequality, at least the bits of the discrete distribution that has the mass of
-    each cell. `levels=1` is for a likelihood that is a probability already, such as `categorical`:
-    -log p(x) / (D log 2).
+    This formula is for a density on [0, 1]^D, such as that of dequantised pixels, where each level is a cell of volume
+    levels^-D. By Jensen's inequality, the mean over the noise is an upper bound on the bits per dimension of the
+    discrete distribution with the mass of each cell. Use `levels=1` for a likelihood that is already a probability,
+    such as `categorical`: -log p(x) / (D log 2).
 
     Args:
-        nats: log p(x), as of `model.log_prob`; a number or an array of any shape. (Its negative is a loss, not this.)
+        nats: log p(x), such as `model.log_prob(x)`; a number or an array of any shape. Do not pass the negative
+            log-likelihood.
         x_shape: shape of one x, without the batch axis; D is its product.
         levels: int, 1 or more.
 
     Returns:
-        float64 of the shape of `nats`.
+        float64, same shape as `nats`.
 
     Raises:
-        ValueError: if `x_shape` or `levels` has a number below 1.
+        ValueError: if `levels` or a size in `x_shape` is below 1.
 
     Example:
 
         vae = ka.VAE(encoder, decoder, likelihood="continuous_bernoulli")    # a density; fitted to dequantise(x, epoch)
-        found = negative_log_likelihood(vae, dequantise(x, seed=0))          # refuses what is none
+        found = negative_log_likelihood(vae, dequantise(x, seed=0))          # raises if x has no density
         bits_per_dimension(found.log_prob, x.shape[1:]).mean()
 
     Source: Theis 2016, section 3.1.
@@ -302,22 +305,22 @@ def bits_per_dimension(nats: ArrayLike, x_shape: Sequence[int], levels: int = 25
 
 
 def dequantise(x: ArrayLike, seed: int, levels: int = 256) -> np.ndarray:
-    """Whole levels spread evenly over their cells, so that a density can be fitted to them.
+    """Dequantises integer levels with uniform noise, so that a density can be fitted to them.
 
         y = (x + u) / levels,    u ~ U[0, 1)
 
-    `floor(levels * y)` is x again. u has as many bits as float32 has left: 16 with 256 levels.
+    `floor(levels * y)` recovers x. u uses the remaining bits of float32 precision: 16 with 256 levels.
 
     Args:
-        x: `(N, ...)` array of a whole-number dtype, 0 to levels - 1.
-        seed: int; give every epoch another one.
+        x: `(N, ...)` array of an integer dtype, 0 to levels - 1.
+        seed: int; use a different one for each epoch.
         levels: int, 1 to 65,536.
 
     Returns:
-        float32 of x's shape, in [0, 1).
+        float32 with x's shape, in [0, 1).
 
     Raises:
-        ValueError: if x is not of whole numbers in range, or `levels` is out of range.
+        ValueError: if x is not an integer array, or x or `levels` is out of range.
 
     Example: `dequantise(np.array([[0, 255]], "uint8"), seed=0)`
 
@@ -330,14 +333,14 @@ def dequantise(x: ArrayLike, seed: int, levels: int = 256) -> np.ndarray:
     if x.dtype.kind not in "iu" or x.size == 0 or x.min() < 0 or x.max() >= levels:
         found = f" in [{x.min()}, {x.max()}]" if x.size and x.dtype.kind in "iuf" else ""
         raise ValueError(f"x: expected whole numbers 0..{levels - 1}, such as uint8 pixels; received {x.dtype}{found}.")
-    # Noise in whole steps keeps (x + u) exact in 24 bits; rounding could otherwise carry it into the next level.
+    # Integer noise keeps (x + u) exact in 24 bits; otherwise rounding could carry it into the next level.
     steps = 1 << (24 - (levels - 1).bit_length())
     noise = np.random.default_rng(seed).integers(steps, size=x.shape, dtype="uint32")
     noise += x.astype("uint32") * np.uint32(steps)
     return noise.astype("float32") / np.float32(levels * steps)
 
 
-# Methods by the name of their first parameter, so that `in_batches` runs them on a model; they belong to no class.
+# These functions name their first parameter `self` because `in_batches` decorates methods of a model.
 
 
 @in_batches(as_target=True)
@@ -347,7 +350,7 @@ def _importance(self, x, y=None, *, num_samples, seed):
 
 @in_batches
 def _anneal(self, x, y=None, *, num_chains, num_temperatures, num_leapfrog_steps, initial, step_size, seed):
-    """log sums of the weights and of their squares, and the acceptance: `(B,)` each."""
+    """Log-sums of the weights and of their squares, and the acceptance rate: `(B,)` each."""
     seed, prior = tf.bitcast(seed, tf.int32), self.conditional_prior(y)
     first = tf.random.experimental.stateless_fold_in(seed, num_temperatures)
     rows, width = tf.shape(x)[0], prior.event_shape[0]
@@ -357,7 +360,7 @@ def _anneal(self, x, y=None, *, num_chains, num_temperatures, num_leapfrog_steps
 
     if initial == "prior":
         known, ratio = prior, log_likelihood
-        # One prior for all rows has no batch axis; a prior given y has one.
+        # An unconditional prior has no batch axis; a prior given y has one.
         z = sampling.draw(prior, num_chains if prior.batch_shape.rank else num_chains * rows, first)
         z = tf.reshape(z, [num_chains, rows, width])
     else:
@@ -376,7 +379,7 @@ def _anneal(self, x, y=None, *, num_chains, num_temperatures, num_leapfrog_steps
         kernel = tfp.mcmc.HamiltonianMonteCarlo(
             lambda z: known.log_prob(z) + ladder[t] * ratio(z), step[:, None], num_leapfrog_steps
         )
-        # What the kernel remembers of a state is its density at the temperature before: hence a new start.
+        # Bootstrap again: cached kernel results hold the density at the previous temperature.
         start = kernel.bootstrap_results(z)
         z, results = kernel.one_step(z, start, seed=tf.random.experimental.stateless_fold_in(seed, t))
         share = tf.reduce_mean(tf.exp(tf.minimum(results.log_accept_ratio, 0.0)), axis=0)  # (B,)
@@ -396,7 +399,7 @@ def _anneal(self, x, y=None, *, num_chains, num_temperatures, num_leapfrog_steps
 
 @in_batches
 def _faults(self, x, y=None):
-    """Why each row has no probability, a key of `_FAULTS`, or 0: `(B,)` int."""
+    """The key of `_FAULTS` that says why a row has no probability, or 0 if it has one: `(B,)` int."""
     p = self.likelihood(tf.zeros([tf.shape(x)[0], *self.code_shape]), y)
     kinds = [each for each in likelihoods.parts(p) if not isinstance(each, likelihoods.POINTS)]
     x = tf.cast(x, tf.float32)
@@ -413,17 +416,17 @@ def _faults(self, x, y=None):
 
 @in_batches
 def _have_whole_codes(self, x, y=None):
-    """Whether a few draws of each row's code hold whole numbers alone, `(B,)` bool."""
+    """Whether a few draws of each row's code are all integers, `(B,)` bool."""
     z = self.conditional_prior(y).sample(8, seed=0)
-    whole = tf.reduce_all(z == tf.round(z), axis=(0, -1))  # of each row, or of the one prior of all
+    whole = tf.reduce_all(z == tf.round(z), axis=(0, -1))  # one per row, or a scalar for an unconditional prior
     return tf.broadcast_to(whole, tf.shape(x)[:1])
 
 
 @tf.function(reduce_retracing=True)
 def _block(samples, x, sigmas):
-    """log densities `(sigmas, rows)` for a block of rows, all float64."""
+    """Log densities `(sigmas, rows)` of a block of rows, all float64."""
     distances = tf.reduce_sum(x**2, 1)[:, None] - 2 * tf.matmul(x, samples, transpose_b=True)
-    distances = tf.maximum(distances + tf.reduce_sum(samples**2, 1), 0)  # rounding may fall below 0
+    distances = tf.maximum(distances + tf.reduce_sum(samples**2, 1), 0)  # rounding errors can be negative
 
     def density(sigma):
         n, d = (tf.cast(size, tf.float64) for size in tf.unstack(tf.shape(samples)))
@@ -462,7 +465,7 @@ def _check_model(model):
 
 
 def _check_probability(model, x, y):
-    """Raises where the likelihood of x is neither a probability nor a density."""
+    """Raises an error if the likelihood of x is neither a probability nor a density."""
     fault = int(np.max(_faults(model, x, y)))
     if fault:
         raise ValueError(_FAULTS[fault])

@@ -1,7 +1,8 @@
-"""Measures of retrieval by distance, and of the binary codes that make it fast.
+"""Measures for retrieval by distance, and for binary codes used in fast retrieval.
 
-Few distinct distances, as those between short codes, leave many documents tied. Measures here are expectations over
-ties broken uniformly at random, in closed form: no draw, and no luck of the order in which documents are stored.
+Short codes have few distinct distances, so many documents are tied. The measures in this module are expectations over
+uniformly random tie-breaking, computed in closed form: they need no sampling and do not depend on the order in which
+documents are stored.
 """
 
 import math
@@ -9,28 +10,29 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-# Rows whose bits are unpacked at once.
+# Number of rows whose bits are unpacked at once.
 _ROWS = 1 << 16
-# One in so many documents of the database: the 5 % within which `neighbour_agreement` looks.
+# `neighbour_agreement` retrieves N / _ONE_IN documents, 5 % of the database.
 _ONE_IN = 20
 
 
 def hamming(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """The number of bits in which packed codes differ.
+    """Hamming distances between packed binary codes.
 
         d[i, j] = popcount(a[i] xor b[j])
 
-    The result takes 4 bytes a pair, the work up to 9 more: for a large database, give the queries in blocks.
+    The result takes 4 bytes per pair, and the computation up to 9 more. For a large database, pass the queries in
+    blocks.
 
     Args:
-        a: `(Q, bytes)` uint8, codes as of `np.packbits(bits, axis=1)`.
+        a: `(Q, bytes)` uint8, codes packed by `np.packbits(bits, axis=1)`.
         b: `(N, bytes)` uint8.
 
     Returns:
         `(Q, N)` int32.
 
     Raises:
-        ValueError: if a or b is no array of uint8 rows, or their rows differ in length.
+        ValueError: if a or b is not an array of uint8 rows, or their rows differ in length.
 
     Example: `hamming(np.packbits([[1, 0, 1]], axis=1), np.packbits([[0, 0, 1]], axis=1))    # [[1]]`
     """
@@ -46,20 +48,20 @@ def hamming(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 
 def precision_recall(distances: ArrayLike, relevant: ArrayLike, retrieved: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall of the nearest documents, at several numbers of them; means over queries are the curve.
+    """Precision and recall among the k nearest documents, for several k; average over queries to get the curve.
 
         found(k) = R(v-) + (R(v) - R(v-)) (k - N(v-)) / (N(v) - N(v-))
         precision(k) = found(k) / k,    recall(k) = found(k) / R
 
-    v is the k-th smallest distance, N(v-) and N(v) the numbers of documents nearer than v and up to v, R(v-) and R(v)
-    those of relevant ones among them, R that of all. Where ties are broken uniformly at random, this is the
-    expectation (McSherry and Najork 2008). One curve thus serves codes and real-valued distances alike, which radii
-    in Hamming space do not. Recall is 0 where no document is relevant.
+    v is the k-th smallest distance. N(v-) and N(v) are the numbers of documents at a distance below v and up to v,
+    R(v-) and R(v) are the numbers of relevant documents among them, and R is the number of all relevant documents. This
+    is the expectation over uniformly random tie-breaking (McSherry and Najork 2008), so curves of binary codes and of
+    real-valued distances are comparable, unlike curves over Hamming radii. Recall is 0 if no document is relevant.
 
     Args:
-        distances: `(Q, N)` numbers, small is near; infinity is welcome, NaN is not.
+        distances: `(Q, N)` numbers, smaller is nearer; infinity is allowed, NaN is not.
         relevant: `(Q, N)` bool.
-        retrieved: `(K,)` ints, 1 to N: the numbers of documents k.
+        retrieved: `(K,)` ints, 1 to N: the values of k.
 
     Returns:
         precision and recall, `(Q, K)` float64 each.
@@ -74,32 +76,34 @@ def precision_recall(distances: ArrayLike, relevant: ArrayLike, retrieved: Array
 
 
 def precision_at(k: int, distances: ArrayLike, relevant: ArrayLike) -> np.ndarray:
-    """Expected share of relevant documents among the k nearest, `(Q,)`: `precision_recall` at one k."""
+    """Precision at k, `(Q,)`: the expected fraction of the k nearest documents that are relevant."""
     return precision_recall(distances, relevant, [k])[0][:, 0]
 
 
 def recall_at(k: int, distances: ArrayLike, relevant: ArrayLike) -> np.ndarray:
-    """Expected share of the relevant documents that are among the k nearest, `(Q,)`: `precision_recall` at one k."""
+    """Recall at k, `(Q,)`: the expected fraction of the relevant documents that are among the k nearest."""
     return precision_recall(distances, relevant, [k])[1][:, 0]
 
 
 def neighbour_agreement(distances: ArrayLike, neighbours: ArrayLike) -> np.ndarray:
-    """How well codes keep neighbours, without labels: the share of given neighbours in the nearest 5 % of documents.
+    """Fraction of given neighbours that are among the nearest 5 % of documents: a label-free measure of codes.
 
         agreement = recall_at(ceil(N / 20), distances, relevant = neighbours)
 
-    At most ceil(N / 20) / M, which is less than 1 where M neighbours are more than 5 % of the documents.
+    The maximum is ceil(N / 20) / M, which is below 1 if the M neighbours are more than 5 % of the documents. This is
+    our own measure, not a standard one.
 
     Args:
-        distances: `(Q, N)` numbers, by code. A query that is itself in the database needs an infinite distance there.
-        neighbours: `(Q, M)` ints, 0 to N - 1, distinct in a row: the positions of each query's neighbours by another
-            distance, such as the ten nearest by cosine of TF-IDF.
+        distances: `(Q, N)` numbers, distances between codes. If a query is in the database, set its distance to itself
+            to infinity.
+        neighbours: `(Q, M)` ints, 0 to N - 1, distinct within a row: the positions of each query's neighbours by
+            another distance, such as the ten nearest by cosine of TF-IDF.
 
     Returns:
         `(Q,)` float64, in expectation over ties.
 
     Raises:
-        ValueError: as `precision_recall`.
+        ValueError: as in `precision_recall`.
         IndexError: if a neighbour is not in the database.
 
     Example: `neighbour_agreement(hamming(queries, codes), np.argpartition(cosines, 9)[:, :10])`
@@ -110,7 +114,7 @@ def neighbour_agreement(distances: ArrayLike, neighbours: ArrayLike) -> np.ndarr
 
 
 def bit_balance(codes: ArrayLike) -> np.ndarray:
-    """The share of ones in each bit; a bit says most where it is 1/2.
+    """Fraction of ones in each bit; a bit carries the most information at 1/2.
 
     Args:
         codes: `(N, bytes)` uint8, N > 0, packed.
@@ -119,7 +123,7 @@ def bit_balance(codes: ArrayLike) -> np.ndarray:
         `(8 bytes,)` float64.
 
     Raises:
-        ValueError: if codes is no array of uint8 rows, or empty.
+        ValueError: if codes is not an array of uint8 rows, or is empty.
 
     Example: `np.abs(bit_balance(codes) - 0.5).mean()`
     """
@@ -127,12 +131,12 @@ def bit_balance(codes: ArrayLike) -> np.ndarray:
 
 
 def bit_correlation(codes: ArrayLike) -> np.ndarray:
-    """Pearson correlations between bits; bits that say the same, or the opposite, waste each other.
+    """Pearson correlations between bits; strongly correlated bits, positively or negatively, are redundant.
 
         C[i, j] = (E[b_i b_j] - p_i p_j) / sqrt(p_i (1 - p_i) p_j (1 - p_j)),    p = E[b]
 
-    The expectations are means over the codes. A constant bit correlates with no other, 0, and with itself, 1;
-    `bit_balance` shows it.
+    The expectations are means over the codes. A constant bit has correlation 0 with all others and 1 with itself; use
+    `bit_balance` to find such bits.
 
     Args:
         codes: `(N, bytes)` uint8, N > 0, packed.
@@ -141,7 +145,7 @@ def bit_correlation(codes: ArrayLike) -> np.ndarray:
         `(bits, bits)` float64, bits = 8 bytes.
 
     Raises:
-        ValueError: if codes is no array of uint8 rows, or empty.
+        ValueError: if codes is not an array of uint8 rows, or is empty.
 
     Example: `np.abs(bit_correlation(codes)[~np.eye(32, dtype=bool)]).mean()`
     """
@@ -155,7 +159,7 @@ def bit_correlation(codes: ArrayLike) -> np.ndarray:
 
 
 def _found(distances, relevant, retrieved):
-    """Expected numbers of relevant documents among the k nearest `(Q, K)`, and those of all `(Q, 1)`."""
+    """Expected number of relevant documents among the k nearest, `(Q, K)`, and the total number, `(Q, 1)`."""
     distances, relevant, k = (np.asarray(each) for each in (distances, relevant, retrieved))
     if distances.ndim != 2 or relevant.shape != distances.shape or relevant.dtype != bool:
         raise ValueError(
@@ -167,7 +171,7 @@ def _found(distances, relevant, retrieved):
             f"Expected whole numbers of documents from 1 to N = {distances.shape[1]}; received {retrieved!r}."
         )
     found = np.empty((len(distances), len(k)))
-    # A loop over queries sorts in the processor's cache; all of them at once would need several times the memory.
+    # Looping over queries keeps each sort in the CPU cache; all queries at once would take several times the memory.
     for i, (row, right) in enumerate(zip(distances, relevant, strict=True)):
         nearest, nearest_right = np.sort(row), np.sort(row[right])
         if nearest[-1] != nearest[-1]:  # NaN, which sorts last
@@ -180,14 +184,14 @@ def _found(distances, relevant, retrieved):
 
 
 def _together(codes):
-    """How often two bits are both 1, `(bits, bits)`, as a share of the codes."""
+    """Fraction of the codes in which two bits are both 1, `(bits, bits)`."""
     codes = _codes("codes", codes)
     if len(codes) == 0:
         raise ValueError("codes is empty: expected at least one code.")
     counts = np.zeros((8 * codes.shape[1],) * 2)
     for start in range(0, len(codes), _ROWS):
         bits = np.unpackbits(codes[start : start + _ROWS], axis=1).astype("float32")
-        counts += bits.T @ bits  # exact: whole numbers up to _ROWS
+        counts += bits.T @ bits  # exact: integers up to _ROWS
     return counts / len(codes)
 
 

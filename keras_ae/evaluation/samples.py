@@ -1,8 +1,8 @@
-"""Measures of samples: how real they look and how much of the data they cover, in a space of features.
+"""Measures of sample quality in a feature space: how realistic samples are and how much of the data they cover.
 
-Features are any numbers that are near for images that look alike: the pixels of small images, the codes of a model, or
-the features of a classifier of the same images, `train_features`, which needs no network from elsewhere. Figures in
-different features do not compare.
+Features can be any vectors that are close for images that look alike: the pixels of small images, the codes of a model,
+or the features of a classifier trained on the same images (`train_features`, which needs no pretrained network). Scores
+computed in different feature spaces are not comparable.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,24 +14,25 @@ from scipy.spatial.distance import cdist
 
 from keras_ae import networks
 
-# Rows whose distances to all others are in memory at once.
+# Number of rows whose distances to all others are in memory at once.
 _ROWS = 512
 
 
 def precision_recall(real_features: ArrayLike, fake_features: ArrayLike, k: int = 3) -> tuple[float, float]:
-    """Which share of the samples looks real, and which share of the data the samples cover.
+    """Precision, the fraction of samples that look real, and recall, the fraction of the data that samples cover.
 
         r_k(a, A) = distance from a to its k-th nearest other row of A
         precision = mean over f of [|f - r| <= r_k(r, R) for some r in R]
         recall    = mean over r of [|r - f| <= r_k(f, F) for some f in F]
 
-    R and F are the rows of real and fake features, distances Euclidean. Both figures depend on the numbers of rows: the
-    paper has 50,000 of each. Samples of one perfect image have precision 1 and recall near 0, noise has precision 0.
+    R and F are the rows of real and fake features; distances are Euclidean. Both scores depend on the number of rows;
+    the paper uses 50,000 of each. Copies of one perfect image have precision 1 and recall near 0; noise has precision
+    0.
 
     Args:
         real_features: `(N, D)` numbers.
         fake_features: `(M, D)` numbers.
-        k: int, 1 to N - 1 and M - 1.
+        k: int, from 1 to min(N, M) - 1.
 
     Returns:
         precision and recall, floats from 0 to 1.
@@ -41,8 +42,8 @@ def precision_recall(real_features: ArrayLike, fake_features: ArrayLike, k: int 
 
     Example: `precision_recall(features(x_test), features(vae.sample(len(x_test))))`
 
-    Source: Kynkaanniemi 2019, equations 1 and 2. See also: `frechet_distance`, one figure for both;
-    `retrieval.precision_recall`, of ranked documents.
+    Source: Kynkaanniemi 2019, equations 1 and 2. See also: `frechet_distance`, a single score for both;
+    `retrieval.precision_recall`, for ranked documents.
     """
     real, fake = _features(real_features, fake_features)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k < min(len(real), len(fake)):
@@ -54,12 +55,12 @@ def precision_recall(real_features: ArrayLike, fake_features: ArrayLike, k: int 
 
 
 def frechet_distance(real_features: ArrayLike, fake_features: ArrayLike) -> float:
-    """The squared Frechet distance of the Gaussians with the features' means and covariances.
+    """Squared Frechet distance between Gaussians with the means and covariances of the features.
 
         d = |m_r - m_f|^2 + tr(C_r + C_f - 2 (C_r C_f)^(1/2))
 
-    In float64, with covariances divided by N - 1; 0 for equal moments. Fewer rows than a few for each feature inflate
-    it. In the features of the Inception network it is known as FID.
+    Computed in float64, with covariances divided by N - 1; 0 for equal moments. The distance is inflated unless there
+    are several rows per feature. With features of the Inception network it is known as FID.
 
     Args:
         real_features: `(N, D)` numbers, N >= 2.
@@ -73,8 +74,8 @@ def frechet_distance(real_features: ArrayLike, fake_features: ArrayLike) -> floa
 
     Example: `frechet_distance(features(x_test), features(vae.sample(len(x_test))))`
 
-    Source: Dowson & Landau 1982; Heusel 2017, equation 6. See also: `precision_recall`, which tells poor
-    samples from few kinds of samples.
+    Source: Dowson & Landau 1982; Heusel 2017, equation 6. See also: `precision_recall`, which separates poor quality
+    from poor coverage.
     """
     real, fake = _features(real_features, fake_features)
     if min(len(real), len(fake)) < 2:
@@ -84,9 +85,9 @@ def frechet_distance(real_features: ArrayLike, fake_features: ArrayLike) -> floa
 
 
 def frechet_of_moments(real: tuple[np.ndarray, np.ndarray], fake: tuple[np.ndarray, np.ndarray]) -> float:
-    """As `frechet_distance`, of two pairs of a mean `(D,)` and a covariance `(D, D)`."""
+    """Like `frechet_distance`, from two pairs of a mean `(D,)` and a covariance `(D, D)`."""
     (m_r, c_r), (m_f, c_f) = real, fake
-    # tr (C_r C_f)^(1/2) is the sum of the singular values of C_r^(1/2) C_f^(1/2), also where a covariance is singular.
+    # tr (C_r C_f)^(1/2) is the sum of the singular values of C_r^(1/2) C_f^(1/2), even if a covariance is singular.
     together = np.linalg.svd(_root(c_r) @ _root(c_f), compute_uv=False).sum()
     return float(max(np.sum((m_r - m_f) ** 2) + np.trace(c_r) + np.trace(c_f) - 2 * together, 0.0))
 
@@ -102,28 +103,28 @@ def train_features(
     batch_size: int = 128,
     verbose: int | str = 0,
 ) -> Callable[[ArrayLike], np.ndarray]:
-    """Trains a small classifier of labelled images, and returns its last hidden layer as a function.
+    """Trains a small image classifier, and returns its last hidden layer as a function.
 
         class logits = W features(image) + b
 
-    Convolutions where images have height and width, dense layers otherwise. What no class needs to tell apart, its
-    features may not show. Randomness is Keras's: `keras.utils.set_random_seed` before makes it repeatable.
+    The classifier is convolutional for images `(N, H, W, C)` and dense otherwise. The features may ignore differences
+    that do not matter for classification. For reproducible results, call `keras.utils.set_random_seed` first.
 
     Args:
         images: `(N, H, W, C)` or `(N, V)` numbers; uint8 pixels are divided by 255.
-        labels: `(N,)` whole numbers, 0 or more, of at least two classes.
+        labels: `(N,)` integers, 0 or more, with at least two classes.
         size: int, number of features.
-        filters: ints, channels of the convolutions of stride 2.
+        filters: ints, channels of the stride-2 convolutions.
         hidden: ints, units of the dense layers before the features.
         epochs, batch_size, verbose: as in `keras.Model.fit`.
 
     Returns:
-        A function of images `(M, ...)` to features `(M, size)` float32, 0 or more. Its `classifier` is the Keras model
-        of logits, for the accuracy on other images.
+        A function from images `(M, ...)` to features `(M, size)` float32, 0 or more. Its attribute `classifier` is the
+        Keras model that returns logits, for measuring the accuracy on other images.
 
     Raises:
-        ValueError: if shapes do not match, a value is not finite, or labels are not those of two classes or more; and
-            from the function, for images of another shape.
+        ValueError: if shapes do not match, a value is not finite, or labels have fewer than two classes. The returned
+            function raises it for images of another shape.
 
     Example:
 
@@ -151,20 +152,21 @@ def train_features(
 
 
 def features_of(classifier: keras.Model) -> Callable[[ArrayLike], np.ndarray]:
-    """What a classifier's last layer receives, as a function of images.
+    """The input of a classifier's last layer, as a function of images.
 
         class logits = W features(image) + b
 
-    Distances in the features of two trainings do not compare; those in the features of one that was saved do.
+    Distances are comparable only within the features of one training run, so save the classifier and reload it.
 
     Args:
-        classifier: Keras model of one input and one output, such as that of `train_features`, maybe loaded from a file.
+        classifier: Keras model with one input and one output, such as the `classifier` of `train_features`, possibly
+            loaded from a file.
 
     Returns:
-        as of `train_features`.
+        A function, as in `train_features`.
 
     Raises:
-        ValueError: from the function, for images of another shape, or with values that are not finite.
+        ValueError: by the returned function, for images of another shape or with non-finite values.
 
     Example:
 
@@ -181,7 +183,7 @@ def features_of(classifier: keras.Model) -> Callable[[ArrayLike], np.ndarray]:
 
 
 def _covered(points, rows, k):
-    """The share of the points that are within the k-th neighbour's distance of some row."""
+    """Fraction of the points that are within the k-th neighbour's distance of at least one row."""
     radii = np.concatenate([np.partition(part, k, axis=1)[:, k] for part in _distances(rows, rows)])
     return float(np.mean(np.concatenate([(part <= radii).any(axis=1) for part in _distances(points, rows)])))
 
@@ -192,7 +194,7 @@ def _distances(points, rows):
 
 
 def _root(covariance):
-    """The symmetric root of a positive semidefinite matrix."""
+    """Symmetric square root of a positive semidefinite matrix."""
     values, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 

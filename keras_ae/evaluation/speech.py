@@ -1,7 +1,7 @@
-"""Measures of processed speech against the clean speech that it should be: quality, intelligibility, and distance.
+"""Measures of processed speech relative to a clean reference: quality, intelligibility, and distance.
 
-Signals are arrays of floats `(T,)` at 16 kHz, clean and processed of equal length and aligned in time. A measure is
-NaN where it has no answer; wrong arguments are a `ValueError`.
+Signals are float arrays `(T,)` at 16 kHz; the clean and the processed signal have equal length and are aligned in time.
+A measure is NaN where it is undefined; invalid arguments raise a `ValueError`.
 """
 
 import contextlib
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 RATE = 16_000
-# Hu and Loizou's frames: 30 ms, three quarters of which the next frame shares.
+# Frames of Hu and Loizou: 30 ms with an overlap of three quarters.
 _FRAME, _HOP = 480, 120
 # The Hann window of Loizou's `composite.m`, without the zeros at its ends.
 _WINDOW = np.hanning(_FRAME + 2)[1:-1]
 _FFT = 1024
-# Frames beyond this quantile of LLR and WSS are left out as outliers.
+# Frames above this quantile of LLR and WSS are dropped as outliers.
 _KEEP = 0.95
 _ORDER = 16
-# White noise at -120 dB keeps a frame's autocorrelation matrix positive definite, whatever rounding does.
+# White noise at -120 dB keeps a frame's autocorrelation matrix positive definite despite rounding.
 _WHITE = 1e-12
 # Klatt's weights of the spectral slopes, in dB.
 _K_MAX, _K_LOC_MAX = 20.0, 1.0
@@ -34,32 +34,32 @@ _WIDTHS = np.array([  # Hz
     183.457, 199.776, 217.153, 235.631, 255.255, 276.072, 298.126, 321.465, 346.136,
 ])
 # fmt: on
-# PESQ writes past its memory where it hears more than 50 utterances. One takes more than 0.2 s, and so does a pause.
+# PESQ overruns its buffers if it finds more than 50 utterances. Utterances and pauses both exceed 0.2 s.
 _PESQ_SECONDS = 20
-# The raw score -0.5, where P.862's scale begins, as P.862.2 and P.862.1 map it: for speech of which nothing is left.
+# The lowest raw score of P.862, -0.5, mapped by P.862.2 and P.862.1: the score of speech that was removed entirely.
 _PESQ_LEAST = {
     "wb": 0.999 + 4 / (1 + np.exp(1.3669 * 0.5 + 3.8224)),
     "nb": 0.999 + 4 / (1 + np.exp(1.4945 * 0.5 + 4.6607)),
 }
 _SI_SDR_BOUND = 120.0  # dB
-_STOI_LEAST = 6349  # samples: 30 frames of 25.6 ms, half of which the next one shares
+_STOI_LEAST = 6349  # samples: 30 frames of 25.6 ms with an overlap of one half
 
 
 def measures(clean: ArrayLike, processed: ArrayLike, rate: int) -> dict[str, float]:
-    """All measures of this module of one processed signal.
+    """Computes all measures of this module for one processed signal.
 
     Args:
         clean: floats `(T,)`, usually in [-1, 1].
         processed: floats `(T,)`, in the same unit.
-        rate: int, samples a second: 16,000.
+        rate: int, sampling rate in Hz; must be 16,000.
 
     Returns:
-        dict of floats, each larger for better speech: `pesq_wb`, `pesq_nb`, `stoi`, `si_sdr` (dB), `ssnr` (dB),
-        `csig`, `cbak`, `covl`. Those without an answer are NaN: all of a silent clean signal, PESQ and the three
-        ratings that rest on it where PESQ refuses, STOI of less than about 0.4 s of speech.
+        dict of floats, each higher for better speech: `pesq_wb`, `pesq_nb`, `stoi`, `si_sdr` (dB), `ssnr` (dB), `csig`,
+        `cbak`, `covl`. Undefined values are NaN: all measures if the clean signal is silent, PESQ and the three ratings
+        based on it if PESQ rejects the signal, and STOI for less than about 0.4 s of speech.
 
     Raises:
-        ValueError: if the rate is another, or the signals are no float arrays `(T,)` of equal length without NaN.
+        ValueError: if the rate is not 16,000, or the signals are not finite float arrays `(T,)` of equal length.
         ImportError: without the packages `pesq` and `pystoi`.
 
     Example: `measures(clean, noisy, 16_000)["si_sdr"]`
@@ -82,20 +82,22 @@ def measures(clean: ArrayLike, processed: ArrayLike, rate: int) -> dict[str, flo
 
 
 def pesq_wb(clean: ArrayLike, processed: ArrayLike) -> float:
-    """Perceptual evaluation of speech quality, wide band (ITU-T P.862.2): the opinion that listeners would have.
+    """Wide-band PESQ (ITU-T P.862.2), perceptual evaluation of speech quality: predicts the ratings of listeners.
 
-    PESQ is made for up to 20 s: longer signals are cut into equal parts of at most that, each levelled by itself, and
-    the score is the mean over the parts with speech. A part of which nothing audible is left has 1.04.
+    PESQ is designed for signals of up to 20 s. Longer signals are split into equal parts of at most 20 s, each with its
+    own level alignment, and the score is the mean over the parts that contain speech. A part whose speech was removed
+    entirely scores 1.04.
 
     Args:
         clean: floats `(T,)` at 16 kHz.
-        processed: floats `(T,)`. PESQ aligns levels and delays of its own accord.
+        processed: floats `(T,)`. PESQ aligns levels and delays itself.
 
     Returns:
-        float, MOS-LQO from about 1.02 to 4.64; NaN where PESQ refuses clean: silence, no utterance, less than 1/4 s.
+        float, MOS-LQO from about 1.02 to 4.64; NaN if PESQ rejects the clean signal: silence, no utterance, or less
+        than 1/4 s.
 
     Raises:
-        ValueError: if the signals are no float arrays `(T,)` of equal length without NaN.
+        ValueError: if the signals are not finite float arrays `(T,)` of equal length.
         ImportError: without the package `pesq`.
 
     Example: `pesq_wb(clean, clean)    # 4.644`
@@ -104,20 +106,19 @@ def pesq_wb(clean: ArrayLike, processed: ArrayLike) -> float:
 
 
 def pesq_nb(clean: ArrayLike, processed: ArrayLike) -> float:
-    """Perceptual evaluation of speech quality, narrow band (ITU-T P.862, mapped by P.862.1): telephone speech.
+    """Narrow-band PESQ (ITU-T P.862, mapped by P.862.1), for telephone speech.
 
-    The signals are scored at 16 kHz, a rate that P.862 provides for; resampled to 8 kHz, noisy speech scores about
-    0.1 more.
+    The signals are scored at 16 kHz, which P.862 allows. Noisy speech resampled to 8 kHz scores about 0.1 higher.
 
     Args:
         clean: floats `(T,)` at 16 kHz.
         processed: floats `(T,)`.
 
     Returns:
-        float, MOS-LQO from about 1.02 to 4.55; NaN and longer signals as of `pesq_wb`.
+        float, MOS-LQO from about 1.02 to 4.55; NaN and longer signals as in `pesq_wb`.
 
     Raises:
-        ValueError, ImportError: as `pesq_wb`.
+        ValueError, ImportError: as in `pesq_wb`.
 
     Example: `pesq_nb(clean, clean)    # 4.549`
     """
@@ -125,18 +126,18 @@ def pesq_nb(clean: ArrayLike, processed: ArrayLike) -> float:
 
 
 def stoi(clean: ArrayLike, processed: ArrayLike) -> float:
-    """Short-time objective intelligibility (Taal et al. 2011): how much of the speech is understood.
+    """Short-time objective intelligibility (Taal et al. 2011): how well the speech can be understood.
 
     Args:
         clean: floats `(T,)` at 16 kHz.
         processed: floats `(T,)`.
 
     Returns:
-        float, at most 1; NaN for silent clean speech, or where less than 30 frames (0.4 s) are within 40 dB of the
+        float, at most 1; NaN if the clean signal is silent, or if fewer than 30 frames (0.4 s) are within 40 dB of the
         loudest.
 
     Raises:
-        ValueError: as `pesq_wb`.
+        ValueError: as in `pesq_wb`.
         ImportError: without the package `pystoi`.
 
     Example: `stoi(clean, clean)    # 1.0`
@@ -146,7 +147,7 @@ def stoi(clean: ArrayLike, processed: ArrayLike) -> float:
     if _silent(clean) or len(clean) < _STOI_LEAST:
         return np.nan
     with warnings.catch_warnings():
-        # pystoi warns and returns 1e-5, which in a mean would count as speech that nobody understands.
+        # pystoi warns and returns 1e-5, which would enter an average as unintelligible speech.
         warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
         try:
             return float(pystoi.stoi(clean, processed, RATE))
@@ -160,19 +161,19 @@ def si_sdr(clean: ArrayLike, processed: ArrayLike) -> float:
         s = clean - mean(clean),    x = processed - mean(processed),    a = <x, s> / <s, s>
         clip(10 log10(|a s|^2 / |x - a s|^2), -120, 120)
 
-    The means are taken out first, as an offset is not heard. The bounds, a millionth of the amplitude, are ours: one
-    recording without any noise would make the mean over a test set infinite.
+    The means are subtracted first because an offset is inaudible. The bounds (an amplitude ratio of a million) are our
+    own choice: without them, a single noise-free recording would make the mean over a test set infinite.
 
     Args:
         clean: floats `(T,)`.
         processed: floats `(T,)`.
 
     Returns:
-        float; 120 where processed is a multiple of clean, -120 where it is silence or else orthogonal to clean, NaN
-        where clean is silence. A constant is silence.
+        float; 120 if processed is a multiple of clean, -120 if it is silent or orthogonal to clean, NaN if clean is
+        silent. A constant signal counts as silent.
 
     Raises:
-        ValueError: as `pesq_wb`.
+        ValueError: as in `pesq_wb`.
 
     Example: `si_sdr(clean, noisy)`
     """
@@ -181,7 +182,7 @@ def si_sdr(clean: ArrayLike, processed: ArrayLike) -> float:
         return np.nan
     if _silent(processed):
         return -_SI_SDR_BOUND
-    # Scaled, as squares of the faintest would be 0.
+    # Normalise by the peak: the squares of very faint signals would underflow to 0.
     s, x = (each / np.abs(each).max() for each in (clean - clean.mean(), processed - processed.mean()))
     target = np.dot(x, s) / np.dot(s, s) * s
     error = x - target
@@ -191,22 +192,22 @@ def si_sdr(clean: ArrayLike, processed: ArrayLike) -> float:
 
 
 def segmental_snr(clean: ArrayLike, processed: ArrayLike) -> float:
-    """Segmental signal-to-noise ratio (Hu and Loizou 2008): the mean over frames of their ratios in dB, each bounded.
+    """Segmental signal-to-noise ratio (Hu and Loizou 2008): the mean over frames of the clipped SNR in dB.
 
         mean_f clip(10 log10(sum_t (w s)^2 / sum_t (w (s - x))^2), -10, 35)
 
-    s is the clean frame, x the processed one, w a Hann window. A frame without error has 35 dB, even a silent one,
-    to which Loizou's `composite.m` gives -10.
+    s is the clean frame, x the processed frame, and w a Hann window. A frame without error has 35 dB, even if it is
+    silent; Loizou's `composite.m` assigns -10 dB to silent frames.
 
     Args:
         clean: floats `(T,)` at 16 kHz.
-        processed: floats `(T,)`, at clean's level: this ratio is not scale-invariant.
+        processed: floats `(T,)`, at the level of clean: this ratio is not scale-invariant.
 
     Returns:
-        float, -10 to 35 dB; NaN where clean is silence or shorter than two frames (600 samples).
+        float, -10 to 35 dB; NaN if clean is silent or shorter than two frames (600 samples).
 
     Raises:
-        ValueError: as `pesq_wb`.
+        ValueError: as in `pesq_wb`.
 
     Example: `segmental_snr(clean, noisy)`
     """
@@ -221,22 +222,23 @@ def segmental_snr(clean: ArrayLike, processed: ArrayLike) -> float:
 
 
 def llr(clean: ArrayLike, processed: ArrayLike) -> float:
-    """Log-likelihood ratio of linear predictors (Hu and Loizou 2008): how far the spectral envelope has moved.
+    """Log-likelihood ratio of linear predictors (Hu and Loizou 2008): how much the spectral envelope has changed.
 
         LLR = log(a_x^T R_s a_x / a_s^T R_s a_s)
 
-    R_s is the clean frame's autocorrelation matrix, a_s and a_x are the 16th-order linear predictors of the clean and
-    the processed frame. The mean is over the 95 % of frames with the smallest ratios. A silent frame counts as white.
+    R_s is the autocorrelation matrix of the clean frame; a_s and a_x are the 16th-order linear predictors of the clean
+    and the processed frame. The mean is over the 95 % of frames with the smallest ratios. A silent frame is treated as
+    white noise.
 
     Args:
         clean: floats `(T,)` at 16 kHz.
         processed: floats `(T,)`.
 
     Returns:
-        float, 0 or more; NaN as of `segmental_snr`.
+        float, 0 or more; NaN as in `segmental_snr`.
 
     Raises:
-        ValueError: as `pesq_wb`.
+        ValueError: as in `pesq_wb`.
 
     Example: `llr(clean, clean)    # 0.0`
     """
@@ -245,28 +247,28 @@ def llr(clean: ArrayLike, processed: ArrayLike) -> float:
         return np.nan
     (r_s, a_s), (_, a_x) = (_predictor(_frames(x)) for x in (clean, processed))
     moved, own = (np.einsum("fi,fij,fj->f", a, r_s, a) for a in (a_x, a_s))
-    return _mean_of_most(np.log(np.maximum(moved / own, 1.0)))  # less than 1 by rounding alone
+    return _mean_of_most(np.log(np.maximum(moved / own, 1.0)))  # below 1 only by rounding
 
 
 def wss(clean: ArrayLike, processed: ArrayLike) -> float:
-    """Weighted spectral slope distance (Klatt 1982; Hu and Loizou 2008): how far formants have moved.
+    """Weighted spectral slope distance (Klatt 1982; Hu and Loizou 2008): how much the formants have shifted.
 
         WSS = sum_k W[k] (S_s[k] - S_x[k])^2 / sum_k W[k],    S[k] = E[k + 1] - E[k]
         W = (W_s + W_x) / 2,    W_s[k] = 20 / (20 + max(E_s) - E_s[k]) 1 / (1 + peak_s[k] - E_s[k])
 
-    E are the energies in 25 critical bands, dB, and peak[k] is that at the next peak uphill from band k. The mean is
-    over the 95 % of frames with the smallest distances. As in Loizou's `composite.m`, the peak of a rising slope is
-    taken one band below its top.
+    E are the energies in 25 critical bands, in dB, and peak[k] is the energy at the nearest peak uphill from band k.
+    The mean is over the 95 % of frames with the smallest distances. As in Loizou's `composite.m`, the peak of a rising
+    slope is taken one band below its top.
 
     Args:
-        clean: floats `(T,)` at 16 kHz, in [-1, 1]: energies are bounded at -100 dB.
+        clean: floats `(T,)` at 16 kHz, in [-1, 1]: energies are clipped from below at -100 dB.
         processed: floats `(T,)`.
 
     Returns:
-        float, 0 or more, dB^2; NaN as of `segmental_snr`.
+        float, 0 or more, dB^2; NaN as in `segmental_snr`.
 
     Raises:
-        ValueError: as `pesq_wb`.
+        ValueError: as in `pesq_wb`.
 
     Example: `wss(clean, clean)    # 0.0`
     """
@@ -280,19 +282,19 @@ def wss(clean: ArrayLike, processed: ArrayLike) -> float:
 
 
 def composite(clean: ArrayLike, processed: ArrayLike) -> tuple[float, ...]:
-    """CSIG, CBAK and COVL (Hu and Loizou 2008): what listeners would say of the speech, the background, and overall.
+    """CSIG, CBAK and COVL (Hu and Loizou 2008): predicted ratings of the speech, the background, and overall quality.
 
-    `composite_of` of the signals' wide-band PESQ, LLR, WSS and segmental SNR.
+    Applies `composite_of` to the wide-band PESQ, LLR, WSS and segmental SNR of the signals.
 
     Args:
         clean: floats `(T,)` at 16 kHz, in [-1, 1].
         processed: floats `(T,)`.
 
     Returns:
-        three floats in [1, 5]; NaN where PESQ refuses.
+        three floats in [1, 5]; NaN if PESQ rejects the signal.
 
     Raises:
-        ValueError, ImportError: as `pesq_wb`.
+        ValueError, ImportError: as in `pesq_wb`.
 
     Example: `csig, cbak, covl = composite(clean, noisy)`
     """
@@ -301,14 +303,14 @@ def composite(clean: ArrayLike, processed: ArrayLike) -> tuple[float, ...]:
 
 
 def composite_of(pesq: float, llr: float, wss: float, ssnr: float) -> tuple[float, ...]:
-    """Hu and Loizou's regressions of listeners' opinions on four measures.
+    """CSIG, CBAK and COVL from four measures, by the regressions of Hu and Loizou (2008).
 
         CSIG = 3.093 - 1.029 LLR + 0.603 PESQ - 0.009 WSS
         CBAK = 1.634 + 0.478 PESQ - 0.007 WSS + 0.063 SSNR
         COVL = 1.594 + 0.805 PESQ - 0.512 LLR - 0.007 WSS
 
-    They were fitted on the raw narrow-band score; papers on wide-band speech put the wide-band MOS-LQO in its place,
-    and so do we.
+    The regressions were fitted to the raw narrow-band PESQ score. Like other work on wide-band speech, we use the
+    wide-band MOS-LQO instead.
 
     Args:
         pesq, llr, wss, ssnr: floats.
@@ -327,7 +329,7 @@ def composite_of(pesq: float, llr: float, wss: float, ssnr: float) -> tuple[floa
 
 
 def check_signal(name: str, signal: ArrayLike) -> np.ndarray:
-    """`signal` as an array; raises a `ValueError` unless it holds finite floats `(T,)`, T > 0."""
+    """Returns `signal` as an array; raises a `ValueError` unless it contains finite floats `(T,)`, T > 0."""
     signal = np.asarray(signal)
     if signal.ndim != 1 or signal.dtype.kind != "f" or len(signal) == 0:
         raise ValueError(f"{name}: expected floats (T,), T > 0; received {signal.dtype} of shape {signal.shape}.")
@@ -366,7 +368,7 @@ def _pesq(clean, processed, mode):
     pesq = _library("pesq")
     parts = -(-len(clean) // (_PESQ_SECONDS * RATE))
     scores = []
-    # ValueError: the part is too faint to have a level in float32.
+    # ValueError: the part is too faint for its level to be computed in float32.
     refused = pesq.BufferTooShortError, pesq.NoUtterancesError, ValueError
 
     def score(s, x):
@@ -379,14 +381,14 @@ def _pesq(clean, processed, mode):
             continue
         found = None if _silent(x) else score(s, x)
         if found is None and score(s, s) is not None:
-            found = _PESQ_LEAST[mode]  # of the speech that was there
+            found = _PESQ_LEAST[mode]  # PESQ accepts the clean part, so its speech was removed
         if found is not None:
             scores.append(found)
     return float(np.mean(scores)) if scores else np.nan
 
 
 def _frames(signal):
-    """Windowed frames `(frames, 480)`; the last whole one is left out, as in Loizou's `composite.m`."""
+    """Windowed frames `(frames, 480)`; the last full frame is dropped, as in Loizou's `composite.m`."""
     return np.lib.stride_tricks.sliding_window_view(signal, _FRAME)[:-_HOP:_HOP] * _WINDOW
 
 
@@ -395,23 +397,23 @@ def _power(frames):
 
 
 def _predictor(frames):
-    """Autocorrelation matrices `(frames, 17, 17)` and prediction error filters `(frames, 17)`, 1 first."""
+    """Autocorrelation matrices `(frames, 17, 17)` and prediction-error filters `(frames, 17)`, starting with 1."""
     r = np.fft.irfft(_power(frames))[:, : _ORDER + 1]
-    r[:, 0] = r[:, 0] * (1 + _WHITE) + 1e-30  # the second term makes a silent frame that of white noise
+    r[:, 0] = r[:, 0] * (1 + _WHITE) + 1e-30  # the second term makes a silent frame white
     matrix = r[:, np.abs(np.subtract.outer(np.arange(_ORDER + 1), np.arange(_ORDER + 1)))]
     a = -np.linalg.solve(matrix[:, :_ORDER, :_ORDER], r[:, 1:, None])[..., 0]
     return matrix, np.concatenate([np.ones((len(r), 1)), a], axis=1)
 
 
 def _slopes(frames):
-    """Spectral slopes in dB a band, and Klatt's weights of them, `(frames, 24)` each."""
+    """Spectral slopes in dB per band and their Klatt weights, `(frames, 24)` each."""
     energy = 10 * np.log10(np.maximum(_power(frames)[:, : _FFT // 2] @ _critical_bands().T, 1e-10))  # (frames, 25)
     slope = np.diff(energy, axis=1)
     peak = energy[:, :-1].copy()
-    for k in range(1, slope.shape[1]):  # downhill: the peak is that of the band before
+    for k in range(1, slope.shape[1]):  # downhill: copy the peak of the previous band
         falls = (slope[:, k] <= 0) & (slope[:, k - 1] <= 0)
         peak[falls, k] = peak[falls, k - 1]
-    for k in range(slope.shape[1] - 2, -1, -1):  # uphill: that of the band after
+    for k in range(slope.shape[1] - 2, -1, -1):  # uphill: copy the peak of the next band
         rises = (slope[:, k] > 0) & (slope[:, k + 1] > 0)
         peak[rises, k] = peak[rises, k + 1]
     below = energy.max(axis=1, keepdims=True) - energy[:, :-1]
@@ -419,7 +421,7 @@ def _slopes(frames):
 
 
 def _critical_bands():
-    """Gaussian filters of equal area over the FFT's bins, zero below -30 dB: `(25, 512)`."""
+    """Gaussian filters of equal area over the FFT bins, zero below -30 dB: `(25, 512)`."""
     bin_width = RATE / _FFT
     centres, widths = np.floor(_CENTRES / bin_width), _WIDTHS / bin_width
     distance = (np.arange(_FFT // 2) - centres[:, None]) / widths[:, None]

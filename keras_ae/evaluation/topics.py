@@ -1,4 +1,4 @@
-"""Measures of models of words: how well they predict them, and how smoothly their codes follow time."""
+"""Measures for topic models: how well they predict words, and how smoothly their codes change over time."""
 
 import keras
 import numpy as np
@@ -9,22 +9,22 @@ tfd = tfp.distributions
 
 
 def perplexity(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *, batch_size: int = 128) -> float:
-    """How many equally likely words the model chooses among at each word of x, on average.
+    """Perplexity per word: the effective number of equally likely words that the model chooses from.
 
         exp(-sum_b log p(x_b|z_b) / sum_bw x_bw)
 
     Args:
-        model: a model whose likelihood is `multinomial`.
-        x: counts `(N, V)`.
-        z: codes `(N, latent_dim)`; by default those of x itself, which have seen the words that they predict. Give
-            codes of other words of the same documents for an estimate on words not seen (document completion).
+        model: a model with a `multinomial` likelihood.
+        x: word counts `(N, V)`.
+        z: codes `(N, latent_dim)`. By default x itself is encoded, so the codes have seen the words they predict. For
+            held-out words (document completion), pass codes of other words from the same documents.
         batch_size: int.
 
     Returns:
         float, 1 or more.
 
     Raises:
-        ValueError: if x holds no words, or the likelihood is not `multinomial`.
+        ValueError: if x has no words, or the likelihood is not `multinomial`.
 
     Example: `perplexity(model, second_halves, model.encode(first_halves))`
     """
@@ -32,7 +32,7 @@ def perplexity(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *,
 
 
 def log_prob(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *, batch_size: int = 128) -> np.ndarray:
-    """log p(x|z) of each document, the sum over its words, `(N,)` nats; arguments and errors as of `perplexity`."""
+    """log p(x|z) of each document, summed over its words: `(N,)` nats. Arguments and errors as in `perplexity`."""
     z = model.encode(x, batch_size=batch_size) if z is None else np.asarray(z)
     if len(z) != len(x):
         raise ValueError(f"z: expected a code for each of the {len(x)} rows of x, received {len(z)}.")
@@ -46,19 +46,19 @@ def log_prob(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *, b
 
 
 def perplexity_of(log_p: ArrayLike, words: ArrayLike) -> tuple[float, float]:
-    """Perplexity from the log-probabilities of documents, whatever model they are of, and its standard error.
+    """Perplexity and its standard error, from the log-probabilities of documents under any model.
 
         r = sum_b -log_p_b / sum_b words_b,    perplexity = exp(r)
         standard error = exp(r) sqrt(N/(N-1) sum_b (-log_p_b - r words_b)^2) / sum_b words_b
 
-    The error is that of a ratio of means over documents, to first order.
+    The standard error is that of a ratio of means over documents, to first order (delta method).
 
     Args:
         log_p: `(N,)` nats.
-        words: `(N,)`, the numbers of words.
+        words: `(N,)`, word counts of the documents.
 
     Returns:
-        two floats; the second is NaN for a single document.
+        Perplexity and standard error, floats; the error is NaN for a single document.
 
     Raises:
         ValueError: if there are no words.
@@ -74,16 +74,16 @@ def perplexity_of(log_p: ArrayLike, words: ArrayLike) -> tuple[float, float]:
 
 
 def roughness(z: ArrayLike, before: ArrayLike) -> float:
-    """How far codes step from each document to the next, beside how far two unrelated ones are apart.
+    """Mean squared step between the codes of consecutive documents, relative to that between unrelated ones.
 
         mean_b ||z_b - before_b||^2 / (2 sum_j Var(z_j))
 
-    1 where a document tells nothing of the next, and 0 where nothing moves; scale and rotation of the codes are of no
-    account.
+    The value is 1 if consecutive documents are unrelated, and 0 if their codes are equal. It does not depend on the
+    scale or rotation of the codes. This is our own measure, not a standard one.
 
     Args:
         z: codes `(N, D)`.
-        before: `(N, D)`, codes of the documents before.
+        before: `(N, D)`, codes of the preceding documents.
 
     Returns:
         float, 0 or more.

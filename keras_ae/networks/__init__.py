@@ -1,4 +1,4 @@
-"""Encoders, decoders, generators and critics, as Keras models."""
+"""Encoders, decoders, generators and critics as Keras models."""
 
 from keras_ae.networks.adapters import from_mean_log_var
 from keras_ae.networks.images import (

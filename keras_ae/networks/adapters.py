@@ -1,26 +1,26 @@
-"""Adapters for networks that follow other conventions than this package."""
+"""Adapters for networks whose conventions differ from those of this package."""
 
 import keras
 import tensorflow as tf
 
-# The smallest scale of this package, and a bound that keeps the logarithm of (scale - smallest) finite.
+# The minimum scale in this package, and a bound that keeps the logarithm of (scale - minimum) finite.
 _LEAST, _TINY = 1e-6, 1e-12
 
 
 def from_mean_log_var(encoder):
-    """An encoder that returns `[mean | raw scale]`, from one that returns a list of mean and log variance.
+    """Converts an encoder that returns a list of mean and log variance to one that returns `[mean | raw scale]`.
 
         s = exp(log_var / 2),    raw = softplus^-1(s - 1e-6),    so that softplus(raw) + 1e-6 = s
 
-    The new encoder shares the layers, and so the weights, of the old one. Outputs after the first two, such as the
-    sample that Keras's example of a VAE returns, are left out with the layers that only they need.
+    The new encoder shares the layers of the old one, and therefore its weights. Outputs after the first two, such as
+    the sample in the Keras VAE example, are dropped, along with layers used only by them.
 
     Args:
         encoder: functional `keras.Model` (or `keras.Sequential`) whose outputs are `[mean, log_var, ...]`, each
             `(B, ..., D)`.
 
     Returns:
-        `keras.Model` from the same inputs to `(B, ..., 2 D)`.
+        `keras.Model` with the same inputs and output `(B, ..., 2 D)`.
 
     Raises:
         ValueError: if `encoder` is not such a model.
@@ -45,7 +45,7 @@ def from_mean_log_var(encoder):
             f"{[tuple(output.shape) for output in outputs]}."
         )
     inputs = encoder.inputs if len(encoder.inputs) > 1 else encoder.inputs[0]
-    # Scales of 1e-6 need float32, whatever the policy of the encoder is.
+    # Scales of 1e-6 need float32, whatever the dtype policy of the encoder.
     raw = MeanAndRawScale(dtype="float32", name="mean_and_raw_scale")(outputs[:2])
     return keras.Model(inputs, raw, name=encoder.name)
 
@@ -57,7 +57,7 @@ class MeanAndRawScale(keras.layers.Layer):
     def call(self, inputs):
         mean, log_var = inputs
         y = tf.maximum(tf.exp(log_var / 2) - _LEAST, _TINY)
-        # softplus^-1(y) = log(exp(y) - 1), which overflows for large y and loses all digits for small ones.
+        # softplus^-1(y) = log(exp(y) - 1) overflows for large y and loses all precision for small y.
         return tf.concat([mean, y + tf.math.log(-tf.math.expm1(-y))], axis=-1)
 
     def compute_output_shape(self, input_shape):

@@ -1,23 +1,24 @@
-"""Encoders and decoders for images, series, volumes and tables; any Keras model of the right shapes does as well.
+"""Encoders and decoders for images, series, volumes and tables; you can use any Keras model with the right shapes.
 
-An encoder maps x to raw parameters `(B, parameters * latent_dim)`: 1 for a point, 2 for `[mean | raw scale]`. A decoder
-maps codes `(B, latent_dim)` to raw outputs of x's shape, the last axis times `parameters`. Convolutions have as many
-dimensions as the shape says: series `(T, C)`, images `(H, W, C)`, volumes `(D, H, W, C)`, of any size.
+An encoder maps x to raw params `(B, parameters * latent_dim)`; `parameters` is 1 for a point estimate and 2 for
+`[mean | raw scale]`. A decoder maps codes `(B, latent_dim)` to raw outputs with x's shape, with `parameters` times the
+last axis. The rank of the convolutions follows from the shape: series `(T, C)`, images `(H, W, C)`, or volumes
+`(D, H, W, C)`, of any size.
 
-**Codes that are maps.** `latent_dim=(h, w, C)` makes the code a small image (for series `(t, C)`, for volumes
-`(d, h, w, C)`): the encoder returns `(B, h, w, parameters * C)`, and the decoder takes `(B, h, w, C)`. Every stage
-halves the size and rounds up, so that `conv_encoder((28, 28, 1), (7, 7, 2), filters=(32, 64))` fits.
+**Spatial codes.** With `latent_dim=(h, w, C)` the code is a small image (`(t, C)` for series, `(d, h, w, C)` for
+volumes): the encoder returns `(B, h, w, parameters * C)`, and the decoder takes `(B, h, w, C)`. Every stage halves the
+size, rounding up, so for example `conv_encoder((28, 28, 1), (7, 7, 2), filters=(32, 64))` is valid.
 
-**Levels.** For the categorical likelihood pass `levels=256`: the decoder returns logits, `(..., C, 256)` for the output
-shape `(..., C)`. An output shape of four axes whose last is 256, `(H, W, C, 256)`, means the same; all others are plain
-shapes.
+**Levels.** For the categorical likelihood pass `levels=256`: for an output shape `(..., C)` the decoder then returns
+logits `(..., C, 256)`. An output shape with four axes, the last of size 256, `(H, W, C, 256)`, means the same; all
+others are plain shapes.
 
-**Conditions.** With a `condition_shape` a network receives `[x, condition]` or `[z, condition]`: one-hot labels
-`(num_classes,)`, attributes, or the part of an image that is seen. It joins after the convolutions of an encoder, and
-before those of a decoder.
+**Conditions.** With a `condition_shape`, a network takes `[x, condition]` or `[z, condition]`. The condition can be
+one-hot labels `(num_classes,)`, attributes, or the visible part of an image. It is concatenated after the convolutions
+of an encoder, and before those of a decoder.
 
-`filters` and `hidden` are ints, or one int for a single stage or layer. Wrong arguments raise a `ValueError` that names
-them. Data are channels-last, whatever `keras.config.image_data_format()` says.
+`filters` and `hidden` are sequences of ints, or one int for a single stage or layer. Invalid arguments raise a
+`ValueError` that names them. Data are channels-last, regardless of `keras.config.image_data_format()`.
 """
 
 import math
@@ -28,7 +29,7 @@ from keras import layers
 
 from keras_ae.utils import validation
 
-# One factor of two for every stage of a convolutional network.
+# Every stage of a convolutional network halves or doubles the size.
 _STRIDE = 2
 _CHANNELS = {"data_format": "channels_last"}
 _LEVELS = 256
@@ -44,9 +45,10 @@ def mlp_encoder(
     kernel_regularizer=None,
     name="encoder",
 ):
-    """Dense layers `hidden`, then `(B, parameters * latent_dim)`: `mlp_encoder((28, 28, 1), 32, parameters=2)`.
+    """MLP encoder, such as `mlp_encoder((28, 28, 1), 32, parameters=2)`.
 
-    With `kernel_regularizer=priors.NormalWeights(rows)` the weights have a prior.
+    It has dense layers `hidden` and output `(B, parameters * latent_dim)`. Pass
+    `kernel_regularizer=priors.NormalWeights(rows)` to put a prior on the weights.
     """
     shape, code = _shape("input_shape", input_shape), _raw_code(latent_dim, parameters)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
@@ -67,7 +69,7 @@ def mlp_decoder(
     levels=None,
     name="decoder",
 ):
-    """Dense layers `hidden`, then raw outputs of `output_shape`, the last axis times `parameters`."""
+    """MLP decoder: dense layers `hidden`, then raw outputs of `output_shape`, with `parameters` times the last axis."""
     shape, levels = _output_shape(output_shape, parameters, levels)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
     raw = _raw_shape(shape, parameters, levels)
@@ -88,9 +90,10 @@ def conv_encoder(
     condition_shape=None,
     name="encoder",
 ):
-    """Convolutions of stride 2 with `filters` channels, dense layers `hidden`, then `(B, parameters * latent_dim)`.
+    """Convolutional encoder: stride-2 convolutions, dense layers `hidden`, then output `(B, parameters * latent_dim)`.
 
-    With a map as `latent_dim` the dense layers work at each place of it.
+    Each of `filters` is the number of channels of one convolution. With a spatial `latent_dim`, the dense layers are
+    applied at each position.
 
     Example: `ka.networks.conv_encoder((1000, 3), latent_dim=8, filters=(32, 64, 64), parameters=2)    # series`
     """
@@ -114,7 +117,7 @@ def conv_decoder(
     levels=None,
     name="decoder",
 ):
-    """The mirror of `conv_encoder`: one transposed convolution of stride 2 for each of `filters`, cropped to size.
+    """Mirror image of `conv_encoder`: one stride-2 transposed convolution per element of `filters`, then a crop.
 
     Example: `ka.networks.conv_decoder(8, (1000, 3), filters=(64, 64, 32))    # series`
     """
@@ -138,7 +141,7 @@ def residual_encoder(
     condition_shape=None,
     name="encoder",
 ):
-    """A stage for each of `filters`: a residual block that halves the size first (He 2016, pre-activation)."""
+    """Residual encoder: one pre-activation block (He 2016) per element of `filters`, each of which halves the size."""
     shape, filters, hidden = _with_channels("input_shape", input_shape), _stages(filters), _sizes("hidden", hidden)
     activation = _activation(activation)
     inputs = keras.Input(shape)
@@ -163,7 +166,7 @@ def residual_decoder(
     levels=None,
     name="decoder",
 ):
-    """The mirror of `residual_encoder`: a residual block for each of `filters`, doubled in size, cropped at the end."""
+    """Mirror image of `residual_encoder`: each of `filters` adds a block that doubles the size, followed by a crop."""
     shape, levels = _output_shape(output_shape, parameters, levels)
     shape, filters, hidden = _with_channels("output_shape", shape), _stages(filters), _sizes("hidden", hidden)
     activation = _activation(activation)
@@ -180,7 +183,7 @@ def residual_decoder(
 
 
 def _encoder(inputs, x, latent_dim, filters, hidden, parameters, activation, condition_shape, name):
-    """What follows the convolutions x."""
+    """Adds the layers after the convolutions, whose output is x."""
     code = _raw_code(latent_dim, parameters)
     if len(code) == 1:
         inputs, x = _with_condition(inputs, _flat(x), condition_shape)
@@ -191,7 +194,7 @@ def _encoder(inputs, x, latent_dim, filters, hidden, parameters, activation, con
 
 
 def _seed_image(latent_dim, output_shape, filters, hidden, activation, condition_shape):
-    """The inputs of a decoder, and the smallest image, from which len(filters) doublings reach the wanted size."""
+    """The inputs of a decoder, and the smallest feature map, which len(filters) doublings enlarge to the output."""
     code = _raw_code(latent_dim, 1)
     smallest = tuple(math.ceil(size / _STRIDE ** len(filters)) for size in output_shape[:-1])
     z = keras.Input(code)
@@ -205,12 +208,12 @@ def _seed_image(latent_dim, output_shape, filters, hidden, activation, condition
 
 
 def _with_condition(inputs, x, condition_shape):
-    """The inputs of a network, and vectors or maps x, each joined by a condition where there is one."""
+    """The inputs of a network, and vectors or feature maps x; the condition, if there is one, is added to both."""
     if condition_shape is None:
         return inputs, x
     condition = keras.Input(_shape("condition_shape", condition_shape), name="condition")
     flat, places = _flat(condition), x.shape[1:-1]
-    if places:  # each place of a map sees the whole condition
+    if places:  # repeat the condition at every position of the map
         flat = layers.Reshape((*places, flat.shape[-1]))(layers.RepeatVector(math.prod(places))(flat))
     return [inputs, condition], layers.Concatenate()([x, flat])
 
@@ -231,7 +234,7 @@ def _dense_head(x, hidden, activation, width, kernel_regularizer=None):
 
 
 def _of_rank(x, *kinds):
-    """The layer of as many dimensions as x has between its batch and its channels."""
+    """Selects the layer class for the spatial rank of x."""
     return kinds[len(x.shape) - 3]
 
 
@@ -251,16 +254,16 @@ def _activated(x, activation):
 
 def _doubled(x):
     if len(x.shape) == 3:
-        return layers.UpSampling1D(_STRIDE)(x)  # knows no other order of axes
+        return layers.UpSampling1D(_STRIDE)(x)  # has no data_format
     return _of_rank(x, None, layers.UpSampling2D, layers.UpSampling3D)(_STRIDE, **_CHANNELS)(x)
 
 
 def _cropped(x, raw, rank):
-    """x without what goes beyond the first `rank` sizes of `raw`, in the shape `raw`."""
+    """Crops x to the first `rank` sizes of `raw`, and reshapes it to `raw`."""
     beyond = tuple((0, have - want) for have, want in zip(x.shape[1:-1], raw[:rank], strict=True))
     if any(after for _, after in beyond):
         if rank == 1:
-            x = layers.Cropping1D(beyond[0])(x)  # knows no other order of axes
+            x = layers.Cropping1D(beyond[0])(x)  # has no data_format
         else:
             x = _of_rank(x, None, layers.Cropping2D, layers.Cropping3D)(beyond, **_CHANNELS)(x)
     return layers.Reshape(raw)(x) if len(raw) > len(x.shape) - 1 else x
@@ -270,7 +273,7 @@ def _cropped(x, raw, rank):
 
 
 def _raw_code(latent_dim, parameters):
-    """Shape of the raw parameters of a code."""
+    """Shape of the raw params of a code."""
     code = _shape("latent_dim", latent_dim)
     return (*code[:-1], code[-1] * validation.positive_int("parameters", parameters))
 
@@ -284,7 +287,7 @@ def _raw_channels(shape, parameters, levels):
 
 
 def _output_shape(output_shape, parameters, levels):
-    """Shape of x, and the number of its levels or None."""
+    """Shape of x, and its number of levels or None."""
     shape = _shape("output_shape", output_shape)
     parameters = validation.positive_int("parameters", parameters)
     if levels is None and len(shape) == 4 and shape[-1] == _LEVELS:
@@ -323,7 +326,7 @@ def _stages(filters):
 
 
 def _sizes(name, sizes, count=None):
-    """Positive ints as a tuple, of one int, or of any sequence of them; `count` of them where it is given."""
+    """Converts an int or a sequence of ints to a tuple of positive ints, of length `count` if given."""
     try:
         is_one = np.ndim(sizes) == 0 and not isinstance(sizes, str)
         found = (sizes,) * (count or 1) if is_one else tuple(sizes)

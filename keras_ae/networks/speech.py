@@ -1,7 +1,7 @@
-"""Generators and critics for waveforms, as Keras models from `(B, T)` float32 to `(B, T)`, or to scores.
+"""Generators and critics for waveforms: Keras models from `(B, T)` float32 to `(B, T)`, or to scores.
 
-A generator says of which number of samples T has to be a `multiple`. `SpectralGenerator` is causal besides: it goes on
-from a state, frame by frame, as a live stream does.
+T must be a multiple of a generator's attribute `multiple`. `SpectralGenerator` is also causal: it can process a live
+stream frame by frame, carrying a state.
 """
 
 import keras
@@ -13,28 +13,29 @@ from keras_ae.layers import stft
 from keras_ae.layers.recurrent import QuasiRecurrent, linear_recurrence
 from keras_ae.utils import validation
 
-# Power of a spectrum's bin below which it counts as silence, however loud or quiet the rest is.
+# Absolute power per frequency bin below which a spectrum counts as silence.
 _SILENCE = 1e-12
 
-# The paper's eleven layers, each of stride 2: 16,384 samples become a code of 8 x 1,024.
+# The eleven layers of the paper, each with stride 2: 16,384 samples are mapped to a code of 8 x 1,024.
 SEGAN_FILTERS = (16, 32, 32, 64, 64, 128, 128, 256, 256, 512, 1024)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class WaveformGenerator(keras.Model):
-    """Strided convolutions down to a code, noise beside it, and transposed ones up again, with skips.
+    """SEGAN generator: strided convolutions to a code, concatenated noise, transposed convolutions, skip connections.
 
         c = (conv_K ... conv_1)(x),    y = tanh(deconv_1 ... deconv_K)([c, z]),    deconv_k also sees conv_k's output
 
     Args:
-        filters: ints, channels of each stage of stride 2; the code has the last of them. An int is one stage.
-        kernel_size: int, samples at the rate of each stage.
+        filters: ints, channels of each stride-2 stage; the last is the number of channels of the code. A single int is
+            one stage.
+        kernel_size: int, in samples at the rate of each stage.
 
-    Called on x `(B, T)`, or on `[x, z]` with noise z `(B, T / multiple, filters[-1])`; without it z is 0. Returns
+    Call it on x `(B, T)`, or on `[x, z]` with noise z `(B, T / multiple, filters[-1])`; z defaults to 0. Returns
     `(B, T)` in (-1, 1).
 
     Raises:
-        ValueError: if an argument is not positive, or T is known and no multiple of `multiple`.
+        ValueError: if an argument is not positive, or T is known and not a multiple of `multiple`.
 
     Example:
 
@@ -56,7 +57,7 @@ class WaveformGenerator(keras.Model):
         self.build()
 
     def noise_shape(self, x):
-        """Shape of z for x `(B, T)`."""
+        """Shape of the noise z for x `(B, T)`."""
         return [tf.shape(x)[0], tf.shape(x)[1] // self.multiple, self.filters[-1]]
 
     def call(self, inputs):
@@ -85,24 +86,25 @@ class WaveformGenerator(keras.Model):
 
 
 def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"):
-    """A critic that looks at a waveform beside the noisy one: the generator's way down, and a dense end.
+    """Critic that scores a waveform given the noisy one: the generator's downsampling stages and a dense layer.
 
         h = [w, x],    h = leaky_relu(normalised(conv_k(h))), k = 1 ... K,    D(w, x) = dense(conv(h))
 
-    Layers are normalised over the time of each row: the paper's virtual batch normalisation needs a reference batch at
-    hand, and plain batch normalisation mixes real and generated rows.
+    Layers are normalised over time within each row. The virtual batch normalisation of the paper needs a reference
+    batch, and plain batch normalisation mixes real and generated rows.
 
     Args:
         window: int, samples T of a waveform.
-        filters: ints, channels of each stage of stride 2.
-        kernel_size: int, samples at the rate of each stage.
+        filters: ints, channels of each stride-2 stage.
+        kernel_size: int, in samples at the rate of each stage.
         name: str.
 
     Returns:
         Keras model from `[w, x]`, each `(B, T)`, to scores `(B, 1)`.
 
     Raises:
-        ValueError: if an argument is not positive, or so many stages leave less than two samples: normalised, one is 0.
+        ValueError: if an argument is not positive, or fewer than two samples remain after all stages (normalisation
+            would map a single sample to 0).
 
     Example: `critic = ka.networks.waveform_critic(16_384, filters=(16, 32, 64, 128))`
 
@@ -125,37 +127,37 @@ def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"
 
 @keras.saving.register_keras_serializable("keras_ae")
 class SpectralGenerator(keras.Model):
-    """Recurrent layers that see the spectrum up to now, and filter it: causal, with little delay.
+    """Recurrent layers that filter the spectrum: causal, with a short delay.
 
         X = stft(x), centred,    s_t^2 = sum_i a^i mean_f |X_t-i,f|^2 / sum_i a^i,    a = 1 - 1 / memory
         h = elu(V features(X / s)),    h += U_l recurrent_l(h), l = 1 ... depth
         Y_t-ahead,f = sum_k W_t,k,f X_t-k,f, k = 0 ... taps - 1,    y = inverse_stft(Y)
 
-    W, complex, are filters over `taps` frames at every frequency, linear in h. They start at 1 for the frame itself,
-    k = ahead, and 0 for the others, which leaves x as it is, without its offset. As s is the level up to now, they do
-    not depend on how loud a recording is. After training, a share of x stays,
+    W are complex filters over `taps` frames at every frequency, linear in h. They are initialised close to 1 for the
+    output frame, k = ahead, and close to 0 for the others, so that x passes unchanged except for its offset. s is the
+    running level, so the filters do not depend on the loudness of a recording. At inference, a fraction of x is kept,
 
         Y'_t-ahead = (1 - floor) Y_t-ahead + floor X_t-ahead
 
-    so that what is taken for noise goes down by -20 log10 floor dB and no more: if it was speech after all, of a voice
-    unlike those in training, it can still be heard.
+    so anything classified as noise is attenuated by at most -20 log10 floor dB. If it was speech after all, such as a
+    voice unlike those in the training data, it remains audible.
 
     Args:
-        frame: int, samples of a frame, even.
-        hop: int, samples from frame to frame; frame is a multiple of it.
-        units: int, of each recurrent layer.
-        depth: int, number of recurrent layers, each added to what it sees, normalised before.
-        taps: int, frames that a filter spans, the last ones.
-        ahead: int, how many of these come after the frame that is made, below taps. So a sample waits for
-            `frame + ahead hop` at most: the algorithmic delay.
-        exponent: float, of the magnitudes' compression in the features.
-        memory: int, frames after which the level has forgotten.
-        floor: float, 0 to below 1, the share of x that stays.
+        frame: int, samples per frame, even.
+        hop: int, samples between frames; frame is a multiple of it.
+        units: int, units of each recurrent layer.
+        depth: int, number of recurrent layers, each with layer normalisation before it and a residual connection.
+        taps: int, number of most recent frames that a filter spans.
+        ahead: int, number of these that follow the output frame, below taps. A sample waits for at most
+            `frame + ahead hop` samples, which is the algorithmic delay.
+        exponent: float, exponent of the magnitude compression in the features.
+        memory: int, time constant of the level, in frames.
+        floor: float, 0 to below 1, the fraction of x that is kept.
 
-    Called on x `(B, T)`; returns `(B, T)`.
+    Call it on x `(B, T)`; it returns `(B, T)`.
 
     Raises:
-        ValueError: if an argument is out of range, or T is known and no multiple of `hop`.
+        ValueError: if an argument is out of range, or T is known and not a multiple of `hop`.
 
     Example:
 
@@ -165,8 +167,8 @@ class SpectralGenerator(keras.Model):
         frame, state = generator.process(x[:1, :256], state)    # `generator.delay` samples late
 
     Source: Braun & Tashev 2021 for recurrent layers on compressed spectra, Bradbury 2017 for quasi-recurrent ones,
-    Mack & Habets 2020 for filters over frames, Berouti 1979 for the floor. See also: `WaveformGenerator`, which sees
-    the future as well.
+    Mack & Habets 2020 for filters over frames, Berouti 1979 for the floor. See also: `WaveformGenerator`, which is not
+    causal.
     """
 
     def __init__(
@@ -204,12 +206,12 @@ class SpectralGenerator(keras.Model):
         self.leave = layers.Dense(2 * taps * self.bins, kernel_initializer=keras.initializers.RandomNormal(0.0, 1e-3))
         self.build()
 
-    # A state is the end of the input, the spectra that filters still see, the level's two sums, the recurrent layers'
-    # states, and the overlap that the next frames complete.
+    # A state consists of the end of the input, the past spectra that the filters still need, the two sums of the level,
+    # the states of the recurrent layers, and the partial output that the next frames complete by overlap-add.
 
     @property
     def state_parts(self):
-        """`{name: number of floats}` of a state, in its order."""
+        """`{name: number of floats}` of the parts of a state, in order."""
         parts = {"input": self.frame - self.hop, "spectra": 2 * (self.taps - 1) * self.bins, "level": 2}
         return parts | {"recurrent": self.depth * self.units, "overlap": self.frame - self.hop}
 
@@ -219,11 +221,11 @@ class SpectralGenerator(keras.Model):
 
     @property
     def delay(self):
-        """int, samples by which the output of `process` lags behind its input; `call` takes them out."""
+        """int, delay of the output of `process` in samples; `call` removes it."""
         return self.frame - self.hop + self.ahead * self.hop
 
     def call(self, x, training=False):
-        """Waveforms `(B, T)`, T a multiple of hop, without the delay."""
+        """Filters waveforms `(B, T)`, T a multiple of hop, and removes the delay."""
         _check_whole(x, self.hop)
         rows, lag = tf.shape(x)[0], self.delay
         padded = tf.pad(x, [[0, 0], [0, lag]])
@@ -231,15 +233,15 @@ class SpectralGenerator(keras.Model):
         return y[:, lag:]
 
     def process(self, x, state, training=False):
-        """Goes on from a state, zeros at the beginning, through any number of hops.
+        """Processes any number of hops from a given state; the initial state is zeros.
 
         Args:
             x: float32 `(B, n hop)`.
             state: float32 `(B, state_size)`.
-            training: bool, whether the floor is left out.
+            training: bool; True disables the floor.
 
         Returns:
-            y `(B, n hop)`, `delay` samples late, and the new state.
+            y `(B, n hop)`, delayed by `delay` samples, and the new state.
         """
         _check_whole(x, self.hop)
         n = tf.shape(x)[1] // self.hop
@@ -267,7 +269,7 @@ class SpectralGenerator(keras.Model):
         return y[:, : n * self.hop], state
 
     def _features(self, X, level):
-        """What the layers see of spectra `(B, n, bins)`, `(B, n, 3 bins)`, and the level's new sums `(B, 2)`."""
+        """Features `(B, n, 3 bins)` of spectra `(B, n, bins)`, and the new sums of the level `(B, 2)`."""
         power = tf.reduce_mean(tf.math.real(X) ** 2 + tf.math.imag(X) ** 2, axis=-1, keepdims=True)
         new = tf.concat([power, tf.ones_like(power)], axis=-1)
         sums = linear_recurrence((1.0 - 1.0 / self.memory) * tf.ones_like(new), new, level)
@@ -277,7 +279,7 @@ class SpectralGenerator(keras.Model):
         return tf.concat(features, axis=-1), sums[:, -1]
 
     def _filters(self, features, states):
-        """W `(B, n, taps, bins)` complex for features `(B, n, .)`, and the recurrent layers' new states."""
+        """Complex W `(B, n, taps, bins)` for features `(B, n, .)`, and the new states of the recurrent layers."""
         h = self.enter(features)
         new = []
         states = tf.split(states, self.depth, axis=1)
