@@ -618,8 +618,8 @@ def _deep_levels(image, path, channels):
 
 
 def _orientation(image):
-    """Returns the number, 1 to 8, that EXIF gives to the way in which the camera was held; before decoding."""
-    # Pillow turns TIFF files itself. Of a PNG file it would decode the image to look for EXIF data behind it.
+    """Returns the EXIF orientation, 1 to 8, and 1 where there is none; to be called before the image is decoded."""
+    # Pillow turns TIFF files itself. To look for EXIF data at the end of a PNG file, it would decode the whole image.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1
     try:

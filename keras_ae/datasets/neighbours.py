@@ -50,8 +50,9 @@ def pairs(x, neighbours=None, batch_size=512, seed=0, *, first_epoch=0):
 
     Example:
 
-        x = features.transform(documents)    # (14300, 20000), sparse
-        model.fit(ka.datasets.pairs(x, ka.datasets.nearest(x, 10)), epochs=30)
+        x = np.random.default_rng(0).random((1000, 50), "float32")
+        batches = ka.datasets.pairs(x, ka.datasets.nearest(x, 10), batch_size=100)
+        rows, others = next(iter(batches))    # (100, 50) each
     """
     n = x.shape[0]
     if n == 0:

@@ -70,8 +70,9 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_ep
 
     Example:
 
-        batches = semi_supervised(x, keep_labels(y, 100), batch_size=200, labelled=100, num_classes=10)
-        model.fit(batches, epochs=50)
+        x, y = ka.datasets.arrays(ka.datasets.load("digits", labels=True))
+        some = ka.datasets.keep_labels(y, 100)
+        batches = ka.datasets.semi_supervised(x, some, batch_size=200, labelled=100, num_classes=10)
     """
     x, y = np.asarray(x), _unmasked(y)
     batch_size, labelled = (

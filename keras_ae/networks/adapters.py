@@ -1,9 +1,9 @@
-"""Networks of other conventions, made to fit this package's."""
+"""Adapters for networks that follow other conventions than this package."""
 
 import keras
 import tensorflow as tf
 
-# The least scale, and what a scale beyond it is at least: below that, float32 cannot tell them apart anyway.
+# The smallest scale of this package, and a bound that keeps the logarithm of (scale - smallest) finite.
 _LEAST, _TINY = 1e-6, 1e-12
 
 
