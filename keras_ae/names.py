@@ -60,6 +60,7 @@ CLASSES = {
     "Laplace": "distributions.likelihoods",
     "LearnedMixture": "distributions.priors",
     "MADE": "layers.made",
+    "MeanAndRawScale": "networks.adapters",
     "Multinomial": "distributions.likelihoods",
     "Normal": "distributions.priors",
     "NormalWeights": "distributions.priors",
