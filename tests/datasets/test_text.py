@@ -354,7 +354,8 @@ def test_long_headers_are_kept_from_parsers_of_quadratic_time(tmp_path, monkeypa
     def refuse(*_):
         raise AssertionError("the parser was given a long header")
 
-    monkeypatch.setattr(email.header, "decode_header", refuse)
+    decode = email.header.decode_header
+    monkeypatch.setattr(email.header, "decode_header", lambda value: decode(value) if len(value) < 1000 else refuse())
     monkeypatch.setattr(email, "message_from_string", refuse)
     mixed = b"Subject: s\nContent-Type: multipart/mixed; boundary=B"
     for head in (
