@@ -22,7 +22,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_ae as ka
 from keras_ae import serving
-from keras_ae.models.base import latent_variable
+from keras_ae.models.base import latent_model
 
 SHAPE = (6, 6, 1)
 LATENT = 3
@@ -162,7 +162,7 @@ def test_the_card_tells_what_was_exported(exports):
     card = json.loads((pathlib.Path(exports["bernoulli"].path) / serving.CARD_FILE).read_text())
     assert card["model"] == "VAE" and card["likelihood"] == exports["bernoulli"].model.card()["likelihood"]
     assert card["latent_dim"] == LATENT
-    assert card["score_samples"] == latent_variable.SCORE_SAMPLES
+    assert card["score_samples"] == latent_model.SCORE_SAMPLES
     assert card["endpoints"]["score"] == {"x": "float32 [B, 6, 6, 1]", "seed": "int64 [B]"}
     assert (card["data"], card["seed"]) == ("noise", 1)
     assert {"keras_ae", "keras", "tensorflow"} <= set(card)

@@ -146,7 +146,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
         if not numbers:
             of_rows = _sparse_gather(first) if arrays is None else lambda rows: gather(arrays, rows)
             dataset = dataset.map(of_rows if moves == 1 else lambda *rows: tuple(map(of_rows, rows)))
-        return strategy.experimental_distribute_dataset(dataset), order if isinstance(order, tf.Variable) else None
+        return _distributed(dataset, strategy), order if isinstance(order, tf.Variable) else None
 
     return Feed(first, make, steps, arrays=arrays, batch=example, is_whole=True)
 
@@ -222,6 +222,21 @@ def _example(array, batch_size):
     return np.broadcast_to(row.numpy() if tf.is_tensor(row) else row, (batch_size, *array.shape[1:]))
 
 
+def _distributed(dataset, strategy):
+    """The data set as a strategy shares it out. Several devices need batches without None: x is its own target then."""
+    if not _spans_devices(strategy):
+        return dataset
+
+    def whole(x, y, sample_weight):
+        return (x,) if y is None and sample_weight is None else _present((x, x if y is None else y, sample_weight))
+
+    def without_none(*batch):
+        several = isinstance(batch[0], tuple)
+        return tuple(whole(*_columns(each)) for each in batch) if several else whole(*_columns(batch))
+
+    return strategy.experimental_distribute_dataset(dataset.map(without_none))
+
+
 def _spans_devices(strategy):
     return strategy.num_replicas_in_sync > 1 or strategy.extended._in_multi_worker_mode()
 
@@ -279,7 +294,7 @@ def _of_dataset(dataset, first, batches, moves, adapter=None):
         dataset = _grouped(dataset.repeat().take(moves) if batches is not None and batches < moves else dataset, moves)
 
     def make(strategy, numbers, seed):
-        return strategy.experimental_distribute_dataset(dataset), None
+        return _distributed(dataset, strategy), None
 
     return Feed(first, make, steps, adapter=adapter)
 

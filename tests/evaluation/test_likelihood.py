@@ -16,6 +16,7 @@ from sklearn.neighbors import KernelDensity
 import keras_ae as ka
 from keras_ae.evaluation import likelihood
 from keras_ae.evaluation.likelihood import annealed_importance_sampling, negative_log_likelihood
+from keras_ae.training import roles
 
 tfd = tfp.distributions
 
@@ -191,12 +192,20 @@ def test_the_likelihood_of_a_binary_code_agrees_with_the_sum_over_all_codes(rng)
 class Conditional:
     """p(z|y) = N(A y, I), p(x|z) = N(z W, I): what the estimates ask of a conditional model, without networks."""
 
-    conditional, latent_dim, params_size, log_prob, prior = True, K, D, None, tfd.MultivariateNormalDiag(tf.zeros(K))
+    y_role = roles.Condition()
+    conditional, code_shape, latent_dim, params_size, log_prob, prior = (
+        True,
+        (K,),
+        K,
+        D,
+        None,
+        tfd.MultivariateNormalDiag(tf.zeros(K)),
+    )
 
     def __init__(self, rng):
         self.a, self.w = rng.normal(size=(3, K)).astype("float32"), rng.normal(size=(K, D)).astype("float32")
 
-    def check_inputs(self, x, y):
+    def check_inputs(self, as_target=False, **rows):
         pass
 
     def conditional_prior(self, y):

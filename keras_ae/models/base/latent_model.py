@@ -149,8 +149,18 @@ class LatentModel(ObjectiveModel):
         shape = tf.concat([tf.shape(z)[:-rank], params.shape[1:]], axis=0)
         params = tf.ensure_shape(tf.reshape(tf.cast(params, tf.float32), shape), [*leading, *params.shape[1:]])
         p = self._likelihood.call(params, event_rank=event_rank)
-        self._built_shapes["target"] = None if p.event_shape.rank is None else tuple(p.event_shape)
+        if p.event_shape.rank is not None:
+            self._built_shapes["target"] = tuple(p.event_shape)
+            self._check_event(self._built_shapes["target"])
         return p
+
+    def _check_event(self, shape):
+        """Raises where a callable likelihood is of another shape than x: densities would broadcast without a word."""
+        custom = isinstance(self._likelihood, likelihoods.Custom)
+        if custom and self.event_shape and not validation.fits(shape, self.event_shape):
+            raise ValueError(
+                f"likelihood: expected a distribution of x, event shape {self.event_shape}; received {shape}."
+            )
 
     @property
     def prior(self):
@@ -368,9 +378,10 @@ class LatentModel(ObjectiveModel):
             return super().predict(x, *(() if y is None else (y,)), *args, **kwargs)
         if rows_of.is_source(x):
             return self._predict(x, *_predict_arguments(*(() if y is None else (y,)), *args, **kwargs))
-        if isinstance(x, tuple | list) and y is None:
+        if isinstance(x, tuple):
             if len(x) != 2:
                 raise ValueError(f"x: expected a pair (x, y), received {len(x)} arrays.")
+            args = args if y is None else (y, *args)
             x, y = x
         x, y = rows_of.to_rows("x", x), self.y_role.standard(rows_of.to_rows("y", y))
         self.check_x(x)
@@ -475,13 +486,16 @@ class LatentModel(ObjectiveModel):
                 f"gives {_shape(self._posterior.params_shape_for(code))} parameters a row (posterior "
                 f"{self._posterior.name}); received {_shape(params)}."
             )
-        if self.target_shape and self.event_shape and not isinstance(self.y_role, roles.Target):
+        if self.target_shape and self.event_shape:
             self._check_own_shape()
         if self.conditional:
             self._check_conditions()
 
     def _check_own_shape(self):
-        if not self._maps_to_own_shape():
+        x, made = self.event_shape, self.target_shape
+        # A user's target may have any shape. But twice the values of x, or half, are those of another likelihood.
+        doubled = x[:-1] == made[:-1] and None not in (x[-1], made[-1]) and 2 in (x[-1] / made[-1], made[-1] / x[-1])
+        if not self._maps_to_own_shape() and (doubled or not isinstance(self.y_role, roles.Target)):
             raise ValueError(
                 f"decoder: for x of shape {self.event_shape} the likelihood {self._likelihood.name} expects outputs of "
                 f"shape {self._likelihood.params_shape(self.event_shape)}; received "

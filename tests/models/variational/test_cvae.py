@@ -194,8 +194,7 @@ def test_refusals(rng):
     plain = ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_decoder(K, (D,))
     narrow = ka.networks.mlp_decoder(K, (D,), condition_shape=(C - 1,))
     for message, networks, arguments in (
-        ("encoder: expected a network of two inputs", plain, {}),
-        ("decoder: expected a network of two inputs", (model.encoder, plain[1]), {}),
+        ("encoder and decoder: expected a network of two inputs", plain, {}),
         ("expected conditions of one shape", (model.encoder, narrow), {}),
         ("expected conditions of one shape", (model.encoder, model.decoder), {"num_classes": C + 1}),
         (

@@ -1,5 +1,6 @@
 """The VAE's own mathematics: bounds, importance sampling and probabilistic PCA against known numbers."""
 
+import functools
 import resource
 
 import keras
@@ -176,7 +177,7 @@ def test_refusals():
         "free_bits": {"prior": "mixture", "free_bits": 0.1},
         "Unknown prior": {"prior": "gamma"},
         "Unknown likelihood": {"likelihood": "poisson"},
-        r"raw outputs of shape \(12,\)": {"likelihood": "gaussian_per_dimension"},
+        r"expects outputs of shape \(12,\); received \(6,\)": {"likelihood": "gaussian_per_dimension"},
     }
     for message, arguments in cases.items():
         with pytest.raises(ValueError, match=message):
@@ -186,10 +187,12 @@ def test_refusals():
             ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder, posterior=posterior)
     with pytest.raises(ValueError, match="free_bits: expected a diagonal Gaussian posterior; received full_covariance"):
         ka.VAE(ka.networks.mlp_encoder((6,), 5), decoder, posterior="full_covariance", free_bits=0.1)
-    with pytest.raises(ValueError, match=r"expects 4 raw parameters.*received 2"):
+    with pytest.raises(ValueError, match=r"gives 4 parameters.*received 2"):
         ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder)
-    with pytest.raises(ValueError, match=r"decoder: .*expects raw outputs of shape \(6,\), received \(7,\)"):
-        ka.VAE(encoder, ka.networks.mlp_decoder(2, (7,)))
+    other = ka.VAE(encoder, ka.networks.mlp_decoder(2, (7,)))
+    other.compile("adam", jit_compile=False)
+    with pytest.raises(ValueError, match=r"maps x of shape \(6,\) to rows of shape \(7,\)"):
+        other.fit(np.zeros((4, 6), "float32"), verbose=0)
     model = ka.VAE(encoder, decoder)
     model.compile("adam", jit_compile=False)
     with pytest.raises(ValueError, match=r"x: .*\[0.0, 1.0\].*Divide pixels of 0..255 by 255"):
@@ -240,7 +243,8 @@ def test_the_input_of_a_denoiser_may_leave_the_range_of_its_target(rng):
     clean = rng.integers(2, size=(20, 6)).astype("float32")
     noisy = clean + rng.normal(size=clean.shape).astype("float32")
     model = ka.VAE(ka.networks.mlp_encoder((6,), 2, parameters=2), ka.networks.mlp_decoder(2, (6,)), seed=0)
-    assert np.all(model.row_mask(noisy, clean)) and not np.any(model.row_mask(clean, clean + 2))
+    mask = functools.partial(model.y_role.row_mask, model)
+    assert np.all(mask(noisy, clean)) and not np.any(mask(clean, clean + 2))
 
 
 def test_counts_with_more_zeros_than_a_poisson_has_are_no_point(rng):
