@@ -121,7 +121,7 @@ class Condition(Role):
 
     def __init__(self, num_classes=None, classes=None):
         if num_classes is not None or classes is not None:
-            num_classes = validation.positive_int("num_classes", num_classes or len(classes))
+            num_classes = validation.positive_int("num_classes", len(classes) if num_classes is None else num_classes)
         if classes is not None and len({*map(str, classes)}) != num_classes:
             raise ValueError(f"classes: expected {num_classes} different names; received {list(classes)}.")
         self.num_classes, self.classes = num_classes, None if classes is None else [*map(str, classes)]

@@ -215,7 +215,7 @@ def test_refusals(rng):
     encoder = ka.networks.mlp_encoder((D,), K, parameters=2, condition_shape=(10,))
     labelled = ka.CVAE(encoder, ka.networks.mlp_decoder(K, (D,), condition_shape=(10,)), num_classes=10)
     x = np.zeros((4, D), "float32")
-    for y, message in (([0, 1, 2, 10], "received 10"), ([0, 1, 2, -1], "received -1"), ([0.0] * 4, "integer")):
+    for y, message in (([0, 1, 2, 10], "received 10"), ([0, 1, 2, -1], "received -1"), ([0.5] * 4, "integer")):
         with pytest.raises(ValueError, match=message):
             labelled.encode(x, np.array(y))
     with pytest.raises(ValueError, match="as many rows as x"):
