@@ -1,4 +1,4 @@
-"""Whether `fit` is as fast as before a change: two checkouts measured in turn, `benchmarks.throughput --baseline`."""
+"""Checks that a change does not slow down `fit`, for `benchmarks.throughput --baseline`: two checkouts alternate."""
 
 import json
 import math
@@ -21,7 +21,7 @@ Ratio.__doc__ = """Geometric mean of ratios new / old, and its confidence interv
 
 
 def pair(name, old, seconds, old_first, rows=None):
-    """Measures one model in two processes, one with each checkout; returns their reports, the old one's first."""
+    """Measures one model in two processes, one per checkout; returns their reports, the old one first."""
     reports = {}
     for checkout in (old, HERE) if old_first else (HERE, old):
         reports[checkout] = measured(name, checkout, seconds, rows)
@@ -29,8 +29,8 @@ def pair(name, old, seconds, old_first, rows=None):
 
 
 def measured(name, checkout, seconds, rows=None):
-    """What `fit_speed` reports of a model in a process of its own, with the `keras_ae` of a checkout."""
-    # -P keeps this folder off the path, where modules of other checkouts would be looked for first.
+    """Returns the report of `fit_speed` for a model, run in its own process with the `keras_ae` of a checkout."""
+    # -P keeps the script's folder off sys.path, where it would come before the checkout.
     command = [sys.executable, "-P", str(SCRIPT), name, f"--seconds={seconds}", *([f"--rows={rows}"] if rows else [])]
     environment = os.environ | {"PYTHONPATH": str(checkout)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -41,7 +41,7 @@ def measured(name, checkout, seconds, rows=None):
 
 
 def ratio(pairs):
-    """The `Ratio` of speeds new / old, with a t interval on their logarithms; of one pair, an infinite one.
+    """Returns the `Ratio` of speeds new / old, with a t interval on the log scale; it is infinite for one pair.
 
     Args:
         pairs: list of (old, new), rows per second.
@@ -55,19 +55,21 @@ def ratio(pairs):
 
 
 def passes(found):
-    """Whether speed is kept: 0.98 of the old or more, or no difference is seen and 0.95 or less is ruled out."""
+    """Whether the speed is kept: the mean is at least 0.98, or the interval contains 1 and lies above 0.95."""
     return found.mean >= AS_FAST or (found.low <= 1 <= found.high and found.low > LOWEST)
 
 
 def run(old, names, pairs, seconds, rows=None):
-    """Measures and prints one line a model; returns `{name: {ratio, low, high, passes}}` and the largest foreign use.
+    """Measures the models and prints a line for each; returns `{name: {ratio, low, high, passes}}` and the foreign use.
+
+    The foreign use is the largest share of the machine that other programs used during a measurement.
 
     Args:
-        old: path of a checkout of the code before.
-        names: of `fit_speed.WORKLOADS`.
-        pairs: int, measurements of each checkout; which comes first changes from one to the next.
-        seconds: float, of a measurement.
-        rows: int, of the data, instead of those of record.
+        old: path of a checkout of the old code.
+        names: names in `fit_speed.WORKLOADS`.
+        pairs: int, number of measurements of each checkout; the order alternates.
+        seconds: float, duration of a measurement.
+        rows: int, number of rows of the data, instead of the workload's own.
     """
     old = pathlib.Path(old).resolve()
     if not (old / "keras_ae" / "__init__.py").exists():

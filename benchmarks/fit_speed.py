@@ -1,9 +1,9 @@
 """Speed of one model's `fit`, measured in this process: `python benchmarks/fit_speed.py <model> [--seconds=5]`.
 
 Prints one JSON object: images (rows) per second, and the share of the machine that other programs used meanwhile. The
-script uses `keras_ae`'s public API and nothing else of this repository, so with another checkout on PYTHONPATH it
-measures that one: `benchmarks.throughput --baseline` does. All models train with Adam on two CPU threads, rows in
-memory, shuffled, in whole epochs with their partial batch; compilation and warm-up are not timed.
+script uses only the public API of `keras_ae`, so it can measure another checkout on PYTHONPATH, as
+`benchmarks.throughput --baseline` does. All models train with Adam on two CPU threads, on shuffled rows in memory, for
+whole epochs including the partial batch. Compilation and warm-up are not timed.
 """
 
 import argparse
@@ -23,7 +23,7 @@ PIXEL_MEAN = 0.13
 SEED = 0
 IMPORTANCE_SAMPLES = 50
 WORDS = 2_000
-WARM_UP_EPOCHS = 2  # the first compiles, the second shows how long an epoch takes
+WARM_UP_EPOCHS = 2  # the first compiles, the second measures the duration of an epoch
 SHAPE = (28, 28, 1)
 
 Workload = namedtuple("Workload", "model rows data", defaults=(lambda rows: (images(rows),),))
@@ -31,7 +31,7 @@ Workload.__doc__ = "Functions that build an untrained model and make its data, a
 
 
 def set_up_tensorflow():
-    """Imports TensorFlow and gives it its threads; before anything else does."""
+    """Imports TensorFlow and sets its number of threads; call this before anything else imports TensorFlow."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
@@ -47,18 +47,18 @@ def images(count):
 
 
 def labelled(count):
-    """Random binary images, and labels of ten classes."""
+    """Returns random binary images, and labels from ten classes."""
     return images(count), np.random.default_rng(SEED).integers(0, 10, count)
 
 
 def documents(count):
-    """Counts of words, float32 (count, WORDS): 60 words a document, a few of which are common."""
+    """Returns word counts, float32 (count, WORDS): 60 words per document, from a few common and many rare words."""
     share = 1 / np.arange(1, WORDS + 1)
     return (np.random.default_rng(SEED).multinomial(60, share / share.sum(), count).astype("float32"),)
 
 
 def mlp(parameters, **options):
-    """Encoder and decoder of 784-512-32-512-784; two parameters a latent dimension are mean and scale."""
+    """Returns encoder and decoder of 784-512-32-512-784; two params per latent dimension are mean and scale."""
     from keras_ae import networks
 
     return (
@@ -104,7 +104,7 @@ def autoencoder():
 
 
 def adversarial():
-    """An autoencoder whose codes a critic pulls to a normal distribution: two objectives, two optimizers."""
+    """Returns an autoencoder whose critic pulls the codes to a normal distribution: two objectives and optimizers."""
     import keras
     import tensorflow as tf
 
@@ -167,12 +167,12 @@ def timed(model, data, **compile_arguments):
 
     Args:
         model: Keras model.
-        data: tuple of arrays, x and perhaps y.
-        **compile_arguments: of `compile`, beside the optimizer.
+        data: tuple of arrays, x and optionally y.
+        **compile_arguments: further arguments of `compile`.
 
     Returns:
-        function of a number of epochs: trains, and returns the seconds from the beginning of its first epoch to the
-        end of its last, and the logged loss of each.
+        function of the number of epochs: trains the model, and returns the seconds from the start of the first epoch
+        to the end of the last, and the logged loss of each epoch.
     """
     import keras
 
@@ -195,7 +195,7 @@ def timed(model, data, **compile_arguments):
 
 
 def measure(name, seconds, rows=None):
-    """Trains a model of `WORKLOADS` for about `seconds`, in whole epochs; returns what the script prints."""
+    """Trains a model of `WORKLOADS` for about `seconds`, in whole epochs, and returns the dict that is printed."""
     set_up_tensorflow()
     import keras
 
@@ -223,7 +223,7 @@ def measure(name, seconds, rows=None):
 
 
 def machine_cpu_seconds():
-    """Returns the CPU seconds that the machine has been busy (or was denied) since boot; None off Linux."""
+    """Returns the CPU seconds since boot that the machine was busy, or that its host withheld; None outside Linux."""
     stat = pathlib.Path("/proc/stat")
     if not stat.exists():
         return None
@@ -233,7 +233,7 @@ def machine_cpu_seconds():
 
 
 def foreign_share(before, after, own, elapsed):
-    """Returns the share of the machine that other programs, or the host, used meanwhile; None where it is unknown."""
+    """Returns the share of the machine that other programs, or the host, used meanwhile; None if unknown."""
     if before is None:
         return None
     return max(0.0, after - before - own) / (elapsed * os.cpu_count())

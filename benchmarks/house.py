@@ -1,13 +1,14 @@
-"""How much there is to read and to understand: `python -m benchmarks.house [--before=<checkout>] [--after=<checkout>]`.
+"""Measures the size of the code: `python -m benchmarks.house [--before=<checkout>] [--after=<checkout>]`.
 
-Of this checkout, or that of `--after`, beside that of `--before`:
+Compares this checkout, or that of `--after`, with that of `--before`:
 
-- classes of the package that each public model is made of, itself and mixins counted, `keras.Model` not;
-- the share of the package's lines of statements that only defend: `raise` statements, branches that do nothing else,
-  and their conditions;
-- lines of `keras_ae/training` (of a flat layout, of the modules that became it), and of the README;
-- test functions;
-- files and functions of the package that one batch goes through in `VAE.fit`, run eagerly; `--walk` lists them.
+- number of classes of the package that each public model consists of, including itself and mixins, excluding
+  `keras.Model`;
+- share of the package's statement lines that are only defensive: `raise` statements, branches that only raise, and
+  their conditions;
+- number of lines of `keras_ae/training` (in a flat layout, of the modules that it was made from), and of the README;
+- number of test functions;
+- number of files and functions of the package that one batch passes through in an eager `VAE.fit`; `--walk` lists them.
 """
 
 import ast
@@ -35,7 +36,7 @@ SMOKE = {}  # it is quick
 
 
 def probe(checkout):
-    """What `house_probe` says of a checkout."""
+    """Returns the output of `house_probe` for a checkout."""
     environment = os.environ | {"PYTHONPATH": str(checkout)}
     done = subprocess.run(
         [sys.executable, "-P", str(PROBE)], env=environment, stdout=subprocess.PIPE, text=True, check=True
@@ -47,10 +48,10 @@ def probe(checkout):
 
 
 def statement_lines(source):
-    """Numbers of the lines that hold statements, and of those among them that only defend: two sets.
+    """Returns two sets of line numbers: lines with statements, and those among them that are only defensive.
 
-    Docstrings, comments and blank lines are none. Lines of a `raise`, of a branch that only raises (it may put the
-    message together first), and of its condition defend.
+    Docstrings, comments and blank lines do not count. Defensive lines are those of a `raise`, of a branch that only
+    raises (it may build the message first), and of its condition.
     """
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     unseen = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
@@ -85,13 +86,13 @@ def _lines(node):
 
 
 def _head(node):
-    """Lines of a compound statement before its body."""
+    """Returns the lines of a compound statement before its body."""
     first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
     return range(first, max(node.body[0].lineno, node.lineno + 1))
 
 
 def defence_share(package):
-    """Share of the lines of statements that only defend, over all files of a folder."""
+    """Returns the share of statement lines that are only defensive, over all files of a folder."""
     found = [statement_lines(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))]
     return sum(len(defence) for _, defence in found) / sum(len(statements) for statements, _ in found)
 
@@ -103,7 +104,7 @@ def training_lines(package):
 
 
 def count_tests(folder):
-    """Number of test functions below a folder; one that is parametrised counts once."""
+    """Returns the number of test functions below a folder; a parametrised one counts once."""
     trees = (ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("test_*.py"))
     functions = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
     return sum(node.name.startswith("test_") for node in functions)
@@ -114,7 +115,7 @@ def _count(path):
 
 
 def figures(checkout):
-    """All figures of a checkout, `{(claim, metric): number}`, and the walk of one batch."""
+    """Returns all figures of a checkout, `{(claim, metric): number}`, and the functions that one batch calls."""
     found = probe(checkout)
     made = {(f"{name} is made of", "classes below keras.Model"): len(of) for name, of in found["classes"].items()}
     made["lines of statements that only defend", "percent"] = 100 * defence_share(checkout / "keras_ae")
@@ -127,7 +128,7 @@ def figures(checkout):
 
 
 def rows(after, before, seconds):
-    """The rows of the table, from figures of two checkouts; those of `before` may be empty."""
+    """Returns the rows of the table from the figures of two checkouts; `before` may be empty."""
     shared = {"seeds": [], "seconds": seconds, "command": "python -m benchmarks.house"}
     shared["command"] += " --before=<the checkout before>" if before else ""
     made = []
@@ -139,7 +140,7 @@ def rows(after, before, seconds):
 
 
 def table(after, before):
-    """Both checkouts' figures side by side, Markdown."""
+    """Returns the figures of both checkouts side by side, as Markdown."""
     lines = ["| figure | | before | after |", "|---|---|---:|---:|"]
     for claim, metric in after | before:
         cells = ("" if (value := of.get((claim, metric))) is None else f"{value:.4g}" for of in (before, after))

@@ -1,6 +1,6 @@
-"""What only a running `keras_ae` tells of itself, for `benchmarks.house`: prints one JSON object.
+"""Collects what `benchmarks.house` can only learn by importing `keras_ae`, and prints it as one JSON object.
 
-Uses the public API and nothing else of this repository, so that another checkout on PYTHONPATH is looked at.
+Uses only the public API of `keras_ae`, so it can examine another checkout on PYTHONPATH.
 """
 
 import inspect
@@ -18,7 +18,7 @@ PACKAGE = pathlib.Path(ka.__file__).parent
 
 
 def classes():
-    """The classes of this package that each public model is made of, itself first: `{model: [names]}`."""
+    """Returns the classes of this package that each public model consists of, itself first: `{model: [names]}`."""
     public = {name: getattr(ka, name) for name in ka.__all__ if name != "ObjectiveModel"}
     return {
         name: [each.__name__ for each in model.__mro__ if each.__module__.split(".")[0] == "keras_ae"]
@@ -28,7 +28,7 @@ def classes():
 
 
 def walk():
-    """The functions of this package that one eager batch of `VAE.fit` goes through, by first call: [[file, name]]."""
+    """Returns the functions that one eager batch of `VAE.fit` calls, in order of first call: [[file, name]]."""
     encoder = ka.networks.mlp_encoder((4,), 2, (3,), parameters=2)
     model = ka.VAE(encoder, ka.networks.mlp_decoder(2, (4,), (3,)))
     model.compile("adam", run_eagerly=True)
@@ -38,11 +38,11 @@ def walk():
     def called(frame, event, _):
         code = frame.f_code
         path = pathlib.Path(code.co_filename)
-        # Comprehensions and lambdas belong to the function around them.
+        # Comprehensions and lambdas count as part of the enclosing function.
         if event == "call" and PACKAGE in path.parents and not code.co_name.startswith("<"):
             found.setdefault((str(path.relative_to(PACKAGE)), code.co_qualname))
 
-    threading.setprofile(called)  # of tf.data
+    threading.setprofile(called)  # for the threads of tf.data
     sys.setprofile(called)
     try:
         model.fit(x, batch_size=8, epochs=1, verbose=0)

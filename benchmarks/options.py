@@ -1,6 +1,6 @@
-"""Flags that several benchmarks share, and the smoke test that every benchmark has.
+"""Flags shared by several benchmarks, and the smoke test of every benchmark.
 
-absl allows one flag of each name, and a test imports all benchmarks: so shared flags are defined here.
+absl allows only one flag per name, and a test imports all benchmarks, so shared flags are defined here.
 """
 
 import contextlib
@@ -23,32 +23,32 @@ _SMOKE = flags.DEFINE_bool(
 )
 
 _SMOKE_MINUTES = 0.01
-_smoke_folder = None  # of the smoke test that runs
+_smoke_folder = None  # folder of the running smoke test
 
 
 def data(kind=None):
-    """The path of the data. Without `--data` the program ends; a smoke test makes tiny data instead.
+    """Returns the path of the data. Without `--data` the program exits, but a smoke test creates tiny data.
 
     Args:
-        kind: name of a function of `benchmarks.tiny_data`, which makes data like those that the benchmark needs.
+        kind: name of the function in `benchmarks.tiny_data` that creates data of the kind that the benchmark needs.
     """
     if _DATA.value is not None:
         return _DATA.value
     if not smoking():
         raise SystemExit("error: --data: expected a path, see --help.")
-    from benchmarks import tiny_data  # late: it imports TensorFlow, which not every benchmark may
+    from benchmarks import tiny_data  # imported late: it imports TensorFlow, which some benchmarks must not
 
     folder = _smoke_folder / kind
     return str(folder if folder.exists() else getattr(tiny_data, kind)(folder))
 
 
 def minutes(of_record):
-    """Minutes of training of a model: those of `--minutes`, where given."""
+    """Returns the training time of a model in minutes: `--minutes` if given, else `of_record`."""
     return _MINUTES.value or (_SMOKE_MINUTES if smoking() else of_record)
 
 
 def publish():
-    """Whether to replace the published model and its pages; a smoke test does, in its temporary folder."""
+    """Whether to replace the published model and its pages; a smoke test does so in its temporary folder."""
     return _PUBLISH.value or smoking()
 
 
@@ -58,12 +58,12 @@ def smoking():
 
 
 def runs(benchmark):
-    """Folder of the runs of a benchmark."""
+    """Returns the folder of a benchmark's runs."""
     return (_smoke_folder or pathlib.Path(_RUNS.value)) / benchmark
 
 
 def only(names):
-    """Those of `names` that `--only` asks for, all of them without the flag; the program ends at an unknown one."""
+    """Returns the `names` selected by `--only`, or all without the flag; the program exits if a name is unknown."""
     if unknown := set(_ONLY.value or ()) - set(names):
         raise SystemExit(f"error: --only: expected some of {', '.join(names)}; received {', '.join(sorted(unknown))}.")
     return [name for name in names if _ONLY.value is None or name in _ONLY.value]
@@ -82,10 +82,10 @@ def run(main):
 
 
 def smoke_test(main):
-    """Runs `main` with tiny settings; what it writes goes to a temporary folder and is deleted.
+    """Runs `main` with tiny settings; its output goes to a temporary folder and is deleted.
 
-    The module of `main` says what is tiny: `SMOKE = {name of a constant of the module: value}`, with each name and
-    value as `main` should find them. `minutes` and `data` are tiny without it.
+    The module of `main` defines the tiny settings: `SMOKE = {name of a constant of the module: value}`. The constants
+    have these values while `main` runs. `minutes` and `data` are always tiny in a smoke test.
 
     Returns:
         the rows of all tables that `main` wrote.
@@ -110,7 +110,7 @@ def smoke_test(main):
 
 @contextlib.contextmanager
 def _replaced(constants, values):
-    """Other values for some of a module's constants."""
+    """Temporarily replaces some of a module's constants."""
     before = {name: constants[name] for name in values}
     constants.update(values)
     try:

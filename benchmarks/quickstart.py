@@ -1,6 +1,6 @@
-"""The quickstart's figures, by data set: `python -m benchmarks.quickstart --mnist=<path of mnist.npz>`.
+"""Figures of the quickstart, by dataset: `python -m benchmarks.quickstart --mnist=<path of mnist.npz>`.
 
-Runs the commands of the README one after the other and keeps what they report.
+Runs the commands of the README one after the other and saves their reports.
 """
 
 import json
@@ -12,12 +12,12 @@ from absl import flags
 from benchmarks import options, results
 
 _MNIST = flags.DEFINE_string("mnist", None, "Path of mnist.npz; without it only the digits run.")
-ARGUMENTS = ()  # of every run, beside those that the table names
+ARGUMENTS = ()  # for every run, in addition to those that the table shows
 SMOKE = {"ARGUMENTS": ("--max_minutes=0.01",)}
 
 
 def run(*arguments):
-    """Runs the quickstart in a process of its own and returns its report."""
+    """Runs the quickstart in its own process and returns its report."""
     command = [sys.executable, "-m", "apps.quickstart", f"--seed={options.SEED.value}", *ARGUMENTS, *arguments]
     # Progress passes through; the last line of stdout is the report.
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -29,7 +29,7 @@ def run(*arguments):
 
 
 def rows(report, command, marks):
-    """The rows of one report; `marks` holds the paper's and the wanted figures for the test NLL."""
+    """Returns the rows of one report; `marks` has the paper's, required and target values of the test NLL."""
     data = f"{report['dataset']}, {report['test_images']} test images"
     shared = {"data": data, "seeds": [report["seed"]], "seconds": report["seconds"], "command": command}
     nll = f"VAE, {report['latent_dim']} latents: NLL, {report['nll_samples']} importance samples"
@@ -64,7 +64,7 @@ def main(_):
     made = rows(run(f"--export_dir={folder / 'digits'}"), f"python -m apps.quickstart {seed}", {})
     if _MNIST.value:
         arguments = ["--dataset=mnist", f"--data={_MNIST.value}", "--max_minutes=20"]
-        # Burda 2016, table 1, VAE with one stochastic layer and k = 1, after 3,280 passes.
+        # Burda 2016, table 1, VAE with one stochastic layer and k = 1, after 3,280 epochs.
         marks = {"paper": 86.76, "required": 89.0, "target": 87.0}
         command = f"python -m apps.quickstart --dataset=mnist --data=mnist.npz --max_minutes=20 {seed}"
         made += rows(run(*arguments, f"--export_dir={folder / 'mnist'}"), command, marks)

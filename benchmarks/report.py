@@ -1,7 +1,8 @@
 """Rewrites the tables of the documentation from benchmarks/results: `python -m benchmarks.report [--check]`.
 
-A region between `<!-- table: name -->` and `<!-- end: name -->` is made from `benchmarks/results/name.json`. It has the
-rows that were asked for or are in a paper, and what stands beside them; docs/figures.md has all rows of all results.
+The region between `<!-- table: name -->` and `<!-- end: name -->` is generated from `benchmarks/results/name.json`. It
+has the rows with a required, target or paper value, and the rows to compare them with. docs/figures.md has all rows of
+all results.
 """
 
 import math
@@ -23,13 +24,13 @@ MARKER = re.compile(r"^<!-- (table|end): (\S+) -->$", re.MULTILINE)
 
 
 def pages():
-    """Paths of the documentation's pages that have such regions."""
+    """Returns the paths of the documentation pages with such regions."""
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(results.DOCS.rglob("*.md"))}
     return [path for path, text in texts.items() if MARKER.search(text)]
 
 
 def render(text, directory=results.DIRECTORY):
-    """Returns `text` with the region of every marker replaced by the table of its results."""
+    """Returns `text` with every region replaced by the table of its results."""
     parts, position = [], 0
     for opening, closing in _regions(text):
         parts += [text[position : opening.end()], "\n\n", table(marked(results.read(opening[2], directory))), "\n"]
@@ -38,21 +39,21 @@ def render(text, directory=results.DIRECTORY):
 
 
 def figures(directory=results.DIRECTORY):
-    """Returns the page of all results."""
+    """Returns the page with all results."""
     names = sorted(path.stem for path in directory.glob("*.json"))
     tables = (f"## {name.replace('_', ' ').capitalize()}\n\n{table(results.read(name, directory))}" for name in names)
     return "\n".join(["# All results\n\nWritten by `python -m benchmarks.report`.\n", *tables])
 
 
 def marked(rows):
-    """Returns the rows that have a mark, and those of the same metric on the same data; all rows if none has one."""
+    """Returns rows with a mark and all others of the same metric on the same data; all rows if none has a mark."""
     marks = ("paper", "required", "target")
     beside = {(row["data"], row["metric"]) for row in rows if any(row[mark] is not None for mark in marks)}
     return [row for row in rows if (row["data"], row["metric"]) in beside] or rows
 
 
 def table(rows):
-    """Returns rows as a Markdown table, with the commands that made them below it."""
+    """Returns the rows as a Markdown table, followed by the commands that made them."""
     lines = [COLUMNS, tuple("---:" if column in RIGHT else "---" for column in COLUMNS), *map(_cells, rows)]
     commands = dict.fromkeys(row["command"] for row in rows)
     made = "Made by " + ", ".join(f"`{command}`" for command in commands) + "."
@@ -86,12 +87,12 @@ def _given(value, sign=""):
     if value is None:
         return ""
     if isinstance(value, float):
-        value = float(f"{value:.6g}")  # a mark may be another model's figure, with all its digits
+        value = float(f"{value:.6g}")  # a mark may be another model's figure, in full precision
     return sign + (value if isinstance(value, str) else f"{value:,}")
 
 
 def _measured(value, error):
-    """Formats a number to two significant digits of its error, or to four of its own without one."""
+    """Formats a number to two significant digits of its error, or to four significant digits without an error."""
     decimals = 1 - _magnitude(error) if error else 3 - _magnitude(value)
     return f"{value:,.{max(decimals, 0)}f}"
 

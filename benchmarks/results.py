@@ -1,6 +1,6 @@
-"""Rows of benchmark results: what is claimed, what was asked for, what came out.
+"""Rows of benchmark results: the claim, the required value and the measured value.
 
-A row is a dict with exactly the keys `KEYS`; `benchmarks/results/<name>.json` holds a list of them.
+A row is a dict with exactly the keys `KEYS`; `benchmarks/results/<name>.json` contains a list of rows.
 """
 
 import datetime
@@ -18,7 +18,7 @@ SAVED_MODELS = pathlib.Path(__file__).parents[1] / "saved_models"
 
 REQUIRED = ("claim", "data", "metric", "better", "ours", "seeds", "seconds", "command")
 OPTIONAL = ("paper", "required", "target", "standard_error")
-FILLED = ("versions", "date")  # by `write`
+FILLED = ("versions", "date")  # filled in by `write`
 KEYS = (
     *("claim", "data", "metric", "better", "paper", "required", "target", "ours", "standard_error"),
     *("seeds", "seconds", "command", "versions", "date"),
@@ -29,12 +29,12 @@ EXTRA_PACKAGES = ("torch", "pythae")
 
 
 def row(**fields):
-    """Returns one row, with None for the optional fields that are absent.
+    """Returns one row, with None for missing optional fields.
 
     Args:
         **fields: `claim`, `data`, `metric` (with its unit), `better` ("lower" or "higher"), `ours`, `seeds`,
             `seconds` (of wall time, or of `runs.ProcessorTime`), `command`; optionally `paper`, `required`, `target`,
-            `standard_error`, and `versions` and `date`, which `write` fills otherwise.
+            `standard_error`, and `versions` and `date`, which `write` fills in if absent.
     """
     missing = [key for key in REQUIRED if key not in fields]
     if missing:
@@ -45,7 +45,7 @@ def row(**fields):
 
 
 def validate(row):
-    """Raises a `ValueError` that says what is wrong with `row`, if anything is."""
+    """Raises a `ValueError` with the reason if `row` is invalid."""
     unknown = sorted(set(row) - set(KEYS))
     missing = [key for key in KEYS if key not in row]
     if unknown or missing:
@@ -60,7 +60,7 @@ def validate(row):
 
 
 def outcome(row):
-    """Returns "target met", "met" (what was required), "missed", or "measured" where nothing was required."""
+    """Returns "target met", "met" (the required value), "missed", or "measured" if no value is required."""
     if row["required"] is None:
         return "measured"
     for mark, words in (("target", "target met"), ("required", "met")):
@@ -70,10 +70,10 @@ def outcome(row):
 
 
 def versions(packages=()):
-    """Returns {package: version} of Python, the packages every benchmark uses, torch and pythae if imported.
+    """Returns {package: version} for Python, the packages of all benchmarks, and torch and pythae if imported.
 
     Args:
-        packages: names of further packages to list, such as those that only a subprocess imports.
+        packages: names of more packages to list, such as those that only a subprocess imports.
     """
     imported = [name for name in EXTRA_PACKAGES if name in sys.modules]
     names = dict.fromkeys([*PACKAGES, *packages, *imported])
@@ -81,9 +81,9 @@ def versions(packages=()):
 
 
 def write(name, rows, directory=None):
-    """Writes `<directory>/<name>.json` atomically, with `versions` and `date` (UTC); returns its path.
+    """Writes `<directory>/<name>.json` atomically, with `versions` and `date` (UTC), and returns its path.
 
-    Without a directory, to `DIRECTORY`.
+    The default directory is `DIRECTORY`.
     """
     for each in rows:
         validate(each)
@@ -92,7 +92,7 @@ def write(name, rows, directory=None):
     text = json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
     path = pathlib.Path(directory or DIRECTORY) / f"{name}.json"
     from keras_ae.utils import (
-        files,  # late: it imports TensorFlow, which must not share a process with a timing of PyTorch
+        files,  # imported late: it imports TensorFlow, which must not share a process with a PyTorch timing
     )
 
     files.write_text(path, text)
@@ -100,7 +100,7 @@ def write(name, rows, directory=None):
 
 
 def read(name, directory=None):
-    """Returns the rows of `<directory>/<name>.json`, of `DIRECTORY` without a directory."""
+    """Returns the rows of `<directory>/<name>.json`; the default directory is `DIRECTORY`."""
     path = pathlib.Path(directory or DIRECTORY) / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"There are no results at {path}: run `python -m benchmarks.{name}` first.")

@@ -1,4 +1,4 @@
-"""Finished runs are kept in files, so that a command of hours goes on after a kill."""
+"""Saves finished runs to files, so that a command of several hours can resume after it was killed."""
 
 import datetime
 import functools
@@ -18,16 +18,16 @@ from keras_ae.utils import files
 
 
 def kept(folder, name, make, settings):
-    """What `make(folder/name)` returned when this was first asked for with these settings, from `folder/name.json`.
+    """Returns the result of `make(folder/name)`, cached in `folder/name.json` for these settings.
 
     Args:
         folder: path.
-        name: str, of the run.
-        make: function of the run's own folder, in which it may go on where it was killed; returns a dict.
-        settings: dict of JSON values, what the outcome depends on. With others the run is made again, from the start.
+        name: str, name of the run.
+        make: function that takes the run's own folder, where it may resume a killed run, and returns a dict.
+        settings: dict of JSON values that the outcome depends on. If they change, the run starts from scratch.
 
     Returns:
-        the dict, and in it the `date` and `versions` of the run, as `results.row` takes them.
+        the dict of `make`, with the `date` and `versions` of the run as in `results.row`.
     """
     path, own = pathlib.Path(folder) / f"{name}.json", pathlib.Path(folder) / name
     settings = json.loads(json.dumps(common.plain(settings)))
@@ -44,13 +44,13 @@ def kept(folder, name, make, settings):
 
 
 def publish_table(benchmark, settings, measure, rows):
-    """Makes the runs of a benchmark that are not kept, and writes its table once all are there.
+    """Makes the missing runs of a benchmark, and writes its table once all runs exist.
 
     Args:
         benchmark: str, name of the folder under `--runs` and of the table.
-        settings: `{name of a run: dict, as of kept}`; `--only` leaves runs out.
-        measure: function of a name and the run's folder, as `make` of `kept`.
-        rows: function of the reports by name, returns the rows of the table.
+        settings: `{name of a run: settings as in kept}`; `--only` selects some of the runs.
+        measure: function of the run's name and folder, as `make` in `kept`.
+        rows: function that takes the reports by name and returns the rows of the table.
     """
     folder = options.runs(benchmark)
     reports = {
@@ -61,11 +61,11 @@ def publish_table(benchmark, settings, measure, rows):
 
 
 class ProcessorTime(common.CosineDecay):
-    """A budget of processor time over the number of cores.
+    """A budget of CPU time divided by the number of cores.
 
-    By the wall clock, programs beside the training, and other guests of a virtual machine's host, would make a worse
-    model of the same settings. A machine that does nothing else takes as long where all cores are busy, and up to 1.7
-    times as long where, as in steps of small layers, 1.2 of two are.
+    With a wall-clock budget, other programs and other guests on a virtual machine's host would make a worse model from
+    the same settings. On an otherwise idle machine the wall time is the same if all cores are busy, and up to 1.7 times
+    as long if, as in steps of small layers, 1.2 of two cores are busy.
     """
 
     @staticmethod
@@ -74,26 +74,26 @@ class ProcessorTime(common.CosineDecay):
 
 
 def batches(x, size, seed):
-    """Shuffled batches of the rows of an array; row numbers move, and rows are gathered a batch at a time."""
+    """Returns shuffled batches of the rows of an array: shuffles the row indices, and gathers the rows per batch."""
     rows = tf.data.Dataset.range(len(x)).shuffle(len(x), seed=seed).batch(size)
     x = tf.constant(x)
     return rows.map(lambda numbers: tf.gather(x, numbers)).prefetch(tf.data.AUTOTUNE)
 
 
 def train(model, batches, rate, minutes, folder, settings=None):
-    """Trains a model with Adam for a given time, the rate falling to 0 in a cosine; a killed run goes on from `folder`.
+    """Trains a model with Adam and cosine decay for a given time; a killed run resumes from `folder`.
 
-    A model that was trained there before, with this rate, these minutes and what else `settings` holds, gets its
-    weights. Time is `ProcessorTime`.
+    The learning rate decays to 0. If a model was trained in `folder` before with the same rate, minutes and `settings`,
+    its weights are loaded instead. Time is measured as `ProcessorTime`.
 
     Returns:
-        dict: `train_seconds`; `passes` over the batches; the `history` of Keras, `{name: a float an epoch}`.
+        dict: `train_seconds`; `passes` over the batches; the Keras `history`, `{name: [one float per epoch]}`.
     """
     model.compile(keras.optimizers.Adam(rate))
     weights = folder / "training" / "model.weights.h5"
 
     def fit(own):
-        epochs = 10_000  # more than the time allows: the clock alone lowers the rate
+        epochs = 10_000  # more than the time allows, so the learning rate depends on the clock only
         budget = ProcessorTime(rate, epochs * len(batches), minutes)
         seconds = common.fit(
             model, batches, epochs=epochs, shuffle=False, verbose=2, budget=budget, checkpoint_dir=str(own)
@@ -108,14 +108,14 @@ def train(model, batches, rate, minutes, folder, settings=None):
 
 
 def publish(export, target, numbers, **facts):
-    """Puts the newest version of an export at `target`, and into its card what a benchmark adds.
+    """Copies the newest version of an export to `target`, and adds a benchmark's figures to its card.
 
     Args:
         export: path of the export folder.
         target: path of the version under `saved_models`, which is replaced.
-        numbers: dict of measured figures, which join those of training.
+        numbers: dict of measured figures, added to those of training.
         **facts: JSON values by name: the `command` that makes the model, with names of data instead of paths, the
-            `limits` of what it is for, its `licence` where the program cannot know it.
+            `limits` of its use, and its `licence` if the program cannot know it.
     """
     beside = target.with_name(f".{target.name}")
     shutil.rmtree(beside, ignore_errors=True)

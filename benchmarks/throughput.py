@@ -1,31 +1,33 @@
-"""Training throughput of `fit` beside PyTorch's and pythae's, images per second on two CPU threads.
+"""Training throughput of `fit` compared with PyTorch and pythae, in images per second on two CPU threads.
 
     python -m benchmarks.throughput --rounds=7 --seconds=5
     python -m benchmarks.throughput --baseline=<checkout of the code before> [--pairs=10] [--rows=mlp,conv]
 
-The second form compares `fit` with itself before a change, for each model of `fit_speed.WORKLOADS`: processes with the
-old and the new code take turns, and the geometric mean of the ratio of their speeds must be 0.98 or more, or its 95 %
-interval hold 1 and lie above 0.95. It exits with 1 otherwise, and writes nothing. What follows is about the first form.
+The second form compares `fit` before and after a change, for each model of `fit_speed.WORKLOADS`. Processes with the
+old and the new code alternate. The geometric mean of the speed ratio must be at least 0.98, or its 95 % confidence
+interval must contain 1 and lie above 0.95. Otherwise the program exits with 1. It writes no results. The rest of this
+text is about the first form.
 
-Models of 28 x 28 binary images, batch 128, Adam(1e-3), float32; the first two are variational autoencoders with a
-closed-form KL:
+All models take 28 x 28 binary images, with batch size 128, Adam(1e-3) and float32. The first two are variational
+autoencoders with a closed-form KL:
 
   mlp   784-512-(2 x 32)-512-784, ReLU
   conv  Conv 32, 64 (3 x 3, stride 2) - (2 x 32) - Dense 3136 - transposed Conv 32, 1 (3 x 3, stride 2)
   iwae  784-200-200-(2 x 50)-200-200-784, tanh; 50 importance samples, doubly reparameterised gradient; not in pythae
 
-Terms for all: data in memory as the framework holds it, shuffled and its loss logged each epoch, whole epochs
-with their partial batch, compilation and warm-up excluded. Each contestant lives in a process of its own, as
-two frameworks' thread pools disturb each other in one; one works at a time, each once a round. A ratio is
-formed within a round, so that a slow phase of the machine cancels.
+The same conditions apply to all contestants: data in memory in the framework's own format, shuffled every epoch; the
+loss logged every epoch; whole epochs including the partial batch; compilation and warm-up excluded. Each contestant
+runs in its own process, because the thread pools of two frameworks in one process disturb each other. Only one runs at
+a time, and each runs once per round. Ratios are computed within a round, so that slow phases of the machine cancel out.
 
-Adam's moments of units that no longer get a gradient decay into denormal numbers, on which a CPU is many
-times slower. TensorFlow flushes them to zero unasked; PyTorch does after `torch.set_flush_denormal(True)`,
-which the contestants named "flushed" call.
+Adam's moments for units that no longer get a gradient decay into denormal numbers, which are many times slower on a
+CPU. TensorFlow flushes them to zero by default; PyTorch does so only after `torch.set_flush_denormal(True)`, which the
+contestants named "flushed" call.
 
-Another program on the same cores slows the contestants unequally (OpenMP, so PyTorch, by ten times). A
-measurement during which others used more than 5% of the machine is therefore made again, up to five times, and
-the quietest is kept; the last line says how much of the machine others used at most.
+Another program on the same cores slows down some contestants more than others (OpenMP, and therefore PyTorch, by a
+factor of ten). If other programs used more than 5% of the machine during a measurement, it is repeated, for up to five
+attempts, and the attempt with the least foreign use is kept. The last line of the output reports the largest share of
+the machine that other programs used.
 """
 
 import functools
@@ -53,31 +55,31 @@ _BASELINE = flags.DEFINE_string("baseline", None, "A checkout of the code before
 _PAIRS = flags.DEFINE_integer("pairs", 10, "With --baseline: measurements of each checkout.", lower_bound=1)
 _ROWS = flags.DEFINE_list("rows", list(fit_speed.WORKLOADS), "With --baseline: names of the models to compare.")
 
-PAUSE = 0.2  # seconds for the last contestant's threads to stop spinning
-QUIET = 0.05  # share of the machine that others may use during a measurement
+PAUSE = 0.2  # seconds, until the previous contestant's threads stop spinning
+QUIET = 0.05  # share of the machine that other programs may use during a measurement
 ATTEMPTS = 5
 
 IMAGES = {name: fit_speed.WORKLOADS[name].rows for name in ("mlp", "conv", "iwae")}
 TITLES = {"mlp": "MLP VAE", "conv": "convolutional VAE", "iwae": "IWAE, k = 50"}
 PARAMETERS = {"mlp": 853_840, "conv": 341_825, "iwae": 425_284}
-MARKS = {  # required and target of fit's ratio to each
+MARKS = {  # required and target ratio of fit's speed to each rival
     "mlp": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15), "pythae": (1.5, 1.8)},
     "conv": {"best PyTorch": (1.15, 1.4), "best PyTorch, flushed": (1.15, 1.4), "pythae": (None, None)},
     "iwae": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15)},
 }
 
 SMOKE = {"IMAGES": {"mlp": 6_400}}
-PRODUCT_STEPS = 36  # a call: long enough to hide its dispatch, too short for the chain to over- or underflow
+PRODUCT_STEPS = 36  # per call: enough to hide the dispatch overhead, too few for the chain to over- or underflow
 
 DENSE = [(784, 512), (512, 2 * LATENT), (LATENT, 512), (512, 784)]  # the MLP's matrices
 
 
 # Each contestant takes a workload and returns (number of parameters, train), where train(epochs) returns
-# (seconds, the loss of each epoch in nats an image).
+# (seconds, losses of the epochs in nats per image).
 
 
 def keras_ae(workload, **compile_arguments):
-    """`fit` as users call it, timed from the beginning of its first epoch to the end of its last."""
+    """`fit` as users call it, timed from the start of its first epoch to the end of its last."""
     fit_speed.set_up_tensorflow()
     import keras
 
@@ -88,7 +90,7 @@ def keras_ae(workload, **compile_arguments):
 
 
 def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=False):
-    """A plain loop over rows gathered from a tensor; the loss stays a tensor until the epoch ends."""
+    """A plain training loop over rows gathered from a tensor; the loss stays a tensor until the epoch ends."""
     torch = _set_up_torch(flushed)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     encoder, decoder = (network.to(memory_format=layout) for network in torch_networks(workload))
@@ -104,7 +106,8 @@ def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=
         logits = decoder(z.flatten(0, 1)).reshape(IMPORTANCE_SAMPLES, *x.shape)
         bce = torch.nn.functional.binary_cross_entropy_with_logits
         log_likelihood = -bce(logits, x.expand_as(logits), reduction="none").flatten(2).sum(2)
-        # The posterior's parameters get their gradient through z alone, each sample's times its normalised weight.
+        # Doubly reparameterised gradient: the posterior's params get a gradient only through z, and each sample's
+        # gradient is multiplied by its normalised weight.
         apart = (z - mean.detach()) / scale.detach()
         log_ratio = 0.5 * (apart.square() - z.square()).sum(2) + scale.detach().log().sum(1)
         log_weights = log_likelihood + log_ratio
@@ -123,7 +126,7 @@ def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=
 
     loss_of = importance_weighted if workload == "iwae" else elbo
     if compiled:
-        # One graph for each of the two batch sizes; dynamic shapes would slow the full batches.
+        # Compile one graph for each of the two batch sizes: dynamic shapes would slow down the full batches.
         loss_of = torch.compile(loss_of, dynamic=False)
 
     def epoch():
@@ -145,8 +148,8 @@ def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=
 
 
 def pythae(workload):
-    """pythae's VAE and BaseTrainer on its in-memory data set; its own start-up and saving are not timed."""
-    os.environ["TQDM_DISABLE"] = "1"  # the trainer adds its progress bar unasked; read when tqdm is imported
+    """pythae's VAE and BaseTrainer on its in-memory dataset; the trainer's start-up and saving are not timed."""
+    os.environ["TQDM_DISABLE"] = "1"  # the trainer always adds a progress bar; tqdm reads this on import
     logging.disable(logging.INFO)
     torch = _set_up_torch(False)
     from pythae.data.preprocessors import DataProcessor
@@ -176,7 +179,7 @@ def pythae(workload):
 
 
 def torch_networks(workload):
-    """Returns (encoder, decoder) as torch modules: (B, 1, 28, 28) -> (B, 2 * D), (B, D) -> logits; D 50 for iwae."""
+    """Returns (encoder, decoder) as torch modules: (B, 1, 28, 28) -> (B, 2 * D), (B, D) -> logits; D = 50 for iwae."""
     from torch import nn
 
     if workload == "mlp":
@@ -197,7 +200,7 @@ def torch_networks(workload):
 
 
 def pythae_vae(workload):
-    """Returns pythae's VAE on the networks of `torch_networks`, with the sigmoid that its loss asks for."""
+    """Returns pythae's VAE with the networks of `torch_networks`, and the sigmoid that its loss expects."""
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -225,7 +228,7 @@ def pythae_vae(workload):
 
 
 def _pythae_clock():
-    """Returns a pythae callback that sums the epochs' `seconds` and keeps their logged `losses`."""
+    """Returns a pythae callback that sums the `seconds` of the epochs and collects their logged `losses`."""
     from pythae.trainers.training_callbacks import TrainingCallback
 
     class Clock(TrainingCallback):
@@ -245,11 +248,11 @@ def _pythae_clock():
 
 
 def matrix_products(workload, jit_compile):
-    """The MLP's matrix products alone: an "epoch" is as many steps of them as an epoch of training has.
+    """Only the MLP's matrix products; an "epoch" has as many steps as an epoch of training.
 
-    A dense layer costs three products, y = x W forward, dW = x'dy and dx = dy W' backward; the first layer
-    needs no dx. The loop carries every result, so that a compiler can neither drop nor hoist a product.
-    `train` returns no losses.
+    A dense layer takes three products: y = x W forward, dW = x'dy and dx = dy W' backward. The first layer needs no
+    dx. The loop carries every result, so that a compiler can neither drop nor hoist a product. `train` returns no
+    losses.
     """
     tf = fit_speed.set_up_tensorflow()
     normal = functools.partial(tf.random.stateless_normal, seed=(SEED, SEED))
@@ -290,7 +293,7 @@ def matrix_products(workload, jit_compile):
 
 
 def operations_per_image():
-    """Returns the floating-point operations of the MLP's matrix products for one image and step."""
+    """Returns the number of floating-point operations of the MLP's matrix products, per image and step."""
     first, *others = [2 * inputs * outputs for inputs, outputs in DENSE]
     return 2 * first + 3 * sum(others)
 
@@ -315,7 +318,7 @@ CONTESTANTS = {
 
 
 def contestants(workload):
-    """Returns the names of those that take part: layout is the convolutions' affair, the limit the MLP's."""
+    """Returns the contestants of a workload: "channels last" only for convolutions, matrix products for the MLP."""
     absent = {
         "mlp": ("channels last",),
         "conv": ("matrix products",),
@@ -325,17 +328,18 @@ def contestants(workload):
 
 
 def installed(names):
-    """Those of the contestants whose package is installed: a smoke test does without the extra."""
+    """Returns the contestants whose package is installed; a smoke test runs without the `bench` extra."""
     needed = {PYTHAE: "pythae"} | {name: "torch" for name in names if name.startswith("PyTorch")}
     return [name for name in names if name not in needed or importlib.util.find_spec(needed[name])]
 
 
 def _set_up_torch(flushed):
-    # Compile in this process: Inductor's helper processes would outlive the compilation.
+    # Compile in this process: Inductor's worker processes would outlive the compilation.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     import torch
 
-    if not torch.set_flush_denormal(flushed) and flushed:  # threads inherit it, so before the first one starts
+    # Threads inherit this setting, so set it before the first one starts.
+    if not torch.set_flush_denormal(flushed) and flushed:
         raise RuntimeError("This CPU cannot flush denormal numbers to zero.")
     torch.set_num_threads(THREADS)
     torch.manual_seed(SEED)
@@ -343,7 +347,7 @@ def _set_up_torch(flushed):
 
 
 class Worker:
-    """A process that holds one contestant, warmed up, and measures when asked."""
+    """A process that warms up one contestant, and measures it on request."""
 
     def __init__(self, workload, name):
         context = multiprocessing.get_context("spawn")
@@ -361,11 +365,11 @@ class Worker:
             )
 
     def measure(self, seconds):
-        """Trains about `seconds`, again where the machine was not quiet, and keeps the quietest measurement.
+        """Trains for about `seconds`, repeats this while other programs are busy, and keeps the quietest attempt.
 
         Returns {images_per_second, seconds, foreign, attempts}.
 
-        `foreign` is the share of the machine that others used meanwhile, None where it cannot be known.
+        `foreign` is the share of the machine that other programs used meanwhile, None if unknown.
         """
         made = []
         while len(made) < ATTEMPTS:
@@ -407,7 +411,7 @@ class Worker:
 
 def _serve(connection, workload, name, rows):
     try:
-        IMAGES.update(rows)  # of a smoke test: this process has read the module anew
+        IMAGES.update(rows)  # for a smoke test: this process has imported the module again, without its changes
         parameters, train = CONTESTANTS[name](workload)
         for _ in range(WARM_UP_EPOCHS):
             seconds, _ = train(1)
@@ -424,14 +428,14 @@ def _serve(connection, workload, name, rows):
 
 
 def _check(name, losses):
-    """Raises unless each loss could be that of a model that is learning the images."""
+    """Raises a `RuntimeError` if a loss is implausible for a model that learns these images."""
     entropy = -784 * (PIXEL_MEAN * math.log(PIXEL_MEAN) + (1 - PIXEL_MEAN) * math.log1p(-PIXEL_MEAN))
     if not all(0.95 * entropy < loss < 1.25 * entropy for loss in losses):
         raise RuntimeError(f"{name} logged the losses {losses}, far from the data's {entropy:.0f} nats.")
 
 
 def run(workload, rounds, seconds, progress):
-    """Returns {contestant: [one measurement per round]}."""
+    """Returns {contestant: [measurement of each round]}."""
     workers = []
     try:
         for name in installed(contestants(workload)):
@@ -455,7 +459,7 @@ def rates(measurements):
 
 
 def ratios(speeds):
-    """Returns {rival: [ratio of fit's rate to it in each round]}; the best PyTorch as it comes, and flushed."""
+    """Returns {rival: [ratio of fit's speed to the rival's in each round]}; best PyTorch with and without flushing."""
 
     def best(chosen):
         return [max(each) for each in zip(*chosen, strict=True)]
@@ -508,7 +512,7 @@ def _require_extra():
 
 
 def compare():
-    """Compares `fit` with that of the checkout of `--baseline`; the program ends with 1 where it is slower."""
+    """Compares `fit` with that of the `--baseline` checkout; the program exits with 1 if a model is slower."""
     if unknown := set(_ROWS.value) - set(fit_speed.WORKLOADS):
         known = ", ".join(fit_speed.WORKLOADS)
         raise SystemExit(f"error: --rows: expected some of {known}; received {', '.join(sorted(unknown))}.")

@@ -1,4 +1,4 @@
-"""Tiny data for smoke tests, made from what the package and its dependencies embed; `benchmarks.options.data` asks."""
+"""Tiny data for smoke tests, made from data in the package and its dependencies; used by `benchmarks.options.data`."""
 
 import datetime
 import email.utils
@@ -14,7 +14,7 @@ POSTINGS = 400
 
 
 def mnist(folder):
-    """A folder with an mnist.npz: scikit-learn's digits, enlarged to 24 x 24 pixels in a frame of zeros."""
+    """Creates a folder with an mnist.npz: scikit-learn's digits, enlarged to 24 x 24 pixels and padded with zeros."""
     arrays = {}
     for split in ("train", "test"):
         x, y = datasets.arrays(datasets.load("digits", split, labels=True, shuffle=False))
@@ -27,7 +27,7 @@ def mnist(folder):
 
 
 def postings(folder):
-    """A folder of postings as those of 20 Newsgroups: docstrings, one an hour, of which every third is a reply."""
+    """Creates a folder of postings in the format of 20 Newsgroups: docstrings, one per hour, every third a reply."""
     begin = datetime.datetime(1993, 4, 1, tzinfo=datetime.UTC)
     for number, each in enumerate(itertools.islice(text.Documents("docstrings"), POSTINGS)):
         if number % 3 != 2:
@@ -41,7 +41,7 @@ def postings(folder):
 
 
 def spoken(folder):
-    """Folders of the embedded speech and noise, and two pairs of them to measure on."""
+    """Creates folders with the embedded speech and noise for training, and two noisy and clean test pairs."""
     clean, noise = speech.embedded()
     shutil.copytree(clean, folder / "clean_trainset")
     shutil.copytree(noise, folder / "noise_trainset")
