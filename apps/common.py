@@ -370,7 +370,7 @@ def hint(command):
 
 
 def plain(figures):
-    """Converts figures, including NumPy values, to plain JSON values; NaN and infinity, which JSON lacks, become None."""
+    """Converts figures (NumPy values too) to plain JSON values; NaN and infinity, which JSON lacks, become None."""
 
     def finite(value):
         if isinstance(value, dict):

@@ -39,7 +39,7 @@ def define_flags():
         "rerank": flags.DEFINE_integer(
             "rerank",
             0,
-            "Reranks this many of the nearest documents by the TF-IDF cosine similarity with the query, because Hamming "
+            "Reranks this many of the nearest documents by TF-IDF cosine similarity with the query, because Hamming "
             "distances have many ties and the features of a few documents are cheap. 0 keeps the order by distance.",
             lower_bound=0,
             upper_bound=10_000,

@@ -57,7 +57,7 @@ class Encoder:
         return self._call(self._encode, texts, {"code": np.uint8, "probabilities": np.float32, "valid": bool})
 
     def features(self, texts):
-        """Returns the TF-IDF of texts, float32 `(N, V)`: rows of unit L2 norm, or zero for a text without known words."""
+        """Returns the TF-IDF of texts, float32 `(N, V)`: rows of unit L2 norm, or zero if no word is known."""
         return self._call(self._features, texts, {"x": np.float32})[0]
 
     def _signature(self, name, outputs):

@@ -42,7 +42,7 @@ def define_flags():
         "bits": flags.DEFINE_integer(
             "bits",
             32,
-            "Length of a code, a multiple of 8. More bits separate documents better, but search costs more memory and time.",
+            "Length of a code, a multiple of 8. More bits separate documents better but make search slower and larger.",
             lower_bound=8,
             upper_bound=1024,
         ),
