@@ -80,7 +80,7 @@ def import_tensorflow():
         import tensorflow  # noqa: F401
 
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; TensorFlow reads it on import
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only; TensorFlow reads this on import
     with _without_noise():
         import tensorflow as tf
 
@@ -99,7 +99,7 @@ def _apps():
 
 
 def _show(text):
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may leave
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may close the pipe early
     print(text)
 
 
@@ -148,7 +148,7 @@ def _without_noise():
     with contextlib.ExitStack() as stack:
         try:
             lines, kept = stack.enter_context(tempfile.TemporaryFile()), os.dup(2)
-        except OSError:  # no standard error, or no place for a temporary file
+        except OSError:  # no standard error, or nowhere to put a temporary file
             yield
             return
         sys.stderr.flush()

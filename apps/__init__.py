@@ -1,8 +1,8 @@
-"""Applications of keras_ae: `keras-ae <app> <verb>`, and in a clone `python -m apps.<app>.<verb>` as well."""
+"""The keras_ae apps: run `keras-ae <app> <verb>` or, in a clone, `python -m apps.<app>.<verb>`."""
 
 import sys
 
-if sys.argv[:1] == ["-m"]:  # as Python has it while it looks for the program to run: before anyone imports TensorFlow
+if sys.argv[:1] == ["-m"]:  # Python's value while it locates the program to run, before anything imports TensorFlow
     import keras_ae_command
 
     keras_ae_command.import_tensorflow()

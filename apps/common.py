@@ -1,4 +1,4 @@
-"""What all apps share: flags, training that stops cleanly, the report, errors of users."""
+"""Code shared by all apps: flags, training that stops cleanly, the report, user errors."""
 
 import contextlib
 import importlib.util
@@ -22,12 +22,12 @@ from keras_ae.utils import files
 
 from .progress import Progress
 
-# Flags defined by the functions below count as the app's own, which its --help then shows.
+# Flags defined by the functions below then count as the app's own, so its --help shows them.
 flags.disclaim_key_flags()
 
 STRATEGIES = ("default", "mirrored", "multi_worker")
 
-# The extra of keras_ae that brings each module which an app may need and keras_ae itself does not.
+# The keras_ae extra that installs each module that an app may need but keras_ae itself does not.
 EXTRAS = {
     "PIL": "apps",
     "apache_beam": "beam",
@@ -40,20 +40,20 @@ EXTRAS = {
     "soxr": "audio",
 }
 
-# Warnings that a user can do nothing about, and why they are harmless.
+# Warnings that users cannot act on, and why they are harmless.
 _HARMLESS = [
     # SOURCES
 ]
 
 
 class UserError(Exception):
-    """What the user gave cannot be used; `main` shows the message in one line."""
+    """The user's input cannot be used; `main` prints the message on one line."""
 
     exit_code = 1
 
 
 class SomeFailed(UserError):
-    """Some of what the user gave could be used, and is done; the message says what could not."""
+    """Part of the user's input was processed; the message says what could not be."""
 
     exit_code = 2
 
@@ -64,7 +64,9 @@ def define_data(help):
 
 def define_model(use):
     return flags.DEFINE_string(
-        "model", None, f"Export folder of the model {use}; its newest version. By default the one of keras_ae itself."
+        "model",
+        None,
+        f"Export folder of the model {use}; its newest version is used. Default: keras_ae's own model.",
     )
 
 
@@ -72,8 +74,8 @@ def define_export_dir(default):
     return flags.DEFINE_string(
         "export_dir",
         default,
-        "Where the model goes, as TensorFlow Serving reads it: each run adds the next integer version. The "
-        "report and the figures go to its parent folder, so that the server sees models only.",
+        "Where to export the model, in TensorFlow Serving's layout: each run adds the next integer version. "
+        "The report and figures go to the parent folder, so that the server sees only models.",
     )
 
 
@@ -81,9 +83,9 @@ def define_seed():
     return flags.DEFINE_integer(
         "seed",
         0,
-        "Of weights, order and noise: equal seeds repeat a run on one machine, several show the spread.",
+        "Seed of weights, data order and noise: the same seed repeats a run on one machine; several show the spread.",
         lower_bound=0,
-        upper_bound=2**32 - 1,  # NumPy takes no more
+        upper_bound=2**32 - 1,  # NumPy's limit
     )
 
 
@@ -91,8 +93,8 @@ def define_max_minutes():
     return flags.DEFINE_float(
         "max_minutes",
         None,
-        "Ends training after so many minutes, so that a run fits the time there is; evaluation and export "
-        "still happen, and are not counted. By default training takes the planned epochs.",
+        "Stops training after this many minutes, to fit a time limit; evaluation and export still run, and do "
+        "not count. By default, training runs for the planned number of epochs.",
         lower_bound=0.0,
     )
 
@@ -102,8 +104,8 @@ def define_strategy():
         "strategy",
         "default",
         STRATEGIES,
-        "Where to train: one device, all devices of this machine, or the workers that TF_CONFIG names. It "
-        "depends on the hardware and not on the model, hence it is not in the settings.",
+        "Where to train: on one device, on all devices of this machine, or on the workers listed in TF_CONFIG. "
+        "It depends on the hardware, not on the model, so it is not part of the settings.",
     )
 
 
@@ -111,15 +113,15 @@ def define_checkpoint_dir():
     return flags.DEFINE_string(
         "checkpoint_dir",
         None,
-        "Where to keep the state of training after each epoch, for runs long enough to be killed: the same "
-        "command goes on from there, with the time that was left. Removed when training is complete; where "
-        "--max_minutes ended it, the same command goes on for as long again.",
+        "Where to save the training state after each epoch, for long runs that may be killed: the same command "
+        "resumes from it, with the time that was left. Removed when training completes; if --max_minutes "
+        "stopped it, the same command trains for that long again.",
     )
 
 
 def main(function):
-    """Parses the flags and runs `function()`; an error of the user ends in one line and its exit code."""
-    # Of no script, so that only --helpfull shows it; `keras_ae_command` looks for it before there are flags.
+    """Parses the flags and runs `function()`; a user error prints one line and exits with its exit code."""
+    # Belongs to no script, so only --helpfull shows it; `keras_ae_command` looks for it before flags are defined.
     flags.DEFINE_bool("verbose", False, "Shows what TensorFlow and Keras print.", module_name=__name__)
 
     def run(arguments):
@@ -135,26 +137,26 @@ def main(function):
         except KeyboardInterrupt:
             sys.exit("Interrupted.")
 
-    # As an exception, so that no unfinished file stays behind.
+    # Raise an exception, so that no unfinished file stays behind.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit("Terminated."))
     app.run(run)
 
 
 def _verbose():
-    """Whether the program was called with --verbose."""
+    """Returns whether the program was called with --verbose."""
     return "verbose" in flags.FLAGS and flags.FLAGS.is_parsed() and flags.FLAGS.verbose
 
 
 def _quiet():
-    if not flags.FLAGS["verbosity"].present:  # absl's own default would show TensorFlow's notes on saving
+    if not flags.FLAGS["verbosity"].present:  # absl's default would show TensorFlow's messages about saving
         logging.set_verbosity(logging.WARNING)
     for message, category in _HARMLESS:
         warnings.filterwarnings("ignore", message, category)
 
 
 def require(*modules):
-    """Raises a `UserError` that names the extras of the `modules` that are not installed, before work begins."""
+    """Raises a `UserError` that names the extras to install if any of `modules` is missing; call before any work."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         extras = ",".join(sorted({EXTRAS[name] for name in missing}))
@@ -166,7 +168,7 @@ def require(*modules):
 
 @contextlib.contextmanager
 def user_input():
-    """Marks the calls whose errors say what the user should change; other errors keep their traceback."""
+    """Converts errors in the block to `UserError`: they tell the user what to change, so no traceback is shown."""
     try:
         yield
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
@@ -174,7 +176,7 @@ def user_input():
 
 
 def command():
-    """The command line of this run, to repeat it."""
+    """Returns the command line that repeats this run."""
     module = (getattr(sys.modules["__main__"].__spec__, "name", None) or "").removesuffix(".__main__")
     program = f"python -m {module}" if module else f"python {shlex.quote(sys.argv[0])}"
     if module.startswith("keras_ae.apps."):
@@ -183,13 +185,13 @@ def command():
 
 
 def strategy(name):
-    """The `tf.distribute` strategy of a name in `STRATEGIES`."""
+    """Returns the `tf.distribute` strategy for a name in `STRATEGIES`."""
     with user_input():
         return distribute.get(name)
 
 
 def writable(folder):
-    """Makes `folder` and returns its path; raises now what would otherwise be lost after training."""
+    """Creates `folder` and returns its path; raises now if it is not writable, rather than after training."""
     with user_input():
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -200,13 +202,13 @@ def writable(folder):
 
 
 class TimeBudget(keras.callbacks.Callback):
-    """Stops training at the end of a batch once `max_minutes` of wall clock have passed since its beginning.
+    """Stops training at the end of a batch once `max_minutes` of wall-clock time have passed since it started.
 
     Args:
         max_minutes: float, or None for no limit.
     """
 
-    acts_on_every_step = False  # once a call of several steps is enough
+    acts_on_every_step = False  # once per call of several steps is enough
     clock = staticmethod(time.monotonic)  # seconds
 
     def __init__(self, max_minutes):
@@ -221,36 +223,36 @@ class TimeBudget(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def seconds(self):
-        """Seconds since training began, those of a killed run that it goes on from among them."""
+        """Returns the seconds since training started, including those of a killed run that it resumes."""
         return self.clock() - self.start
 
     def resume(self, seconds):
-        """Counts the seconds of a killed run as spent."""
+        """Counts the `seconds` of a killed run as already spent."""
         self.start -= seconds
 
     def progress(self):
-        """The part of `max_minutes` that is over; 0 without a limit."""
+        """Returns the fraction of `max_minutes` that has passed; 0 without a limit."""
         return 0.0 if self.max_minutes is None else self._minutes() / max(self.max_minutes, 1e-9)
 
     def _minutes(self):
         minutes = self.seconds() / 60
         strategy = self.model.distribute_strategy
         if distribute.spans_workers(strategy):
-            # A worker that stopped by its own clock would leave the others waiting: all go by the mean.
+            # If a worker stopped by its own clock, the others would wait forever, so all use the mean.
             return float(_sum_over_workers(strategy, minutes) / strategy.num_replicas_in_sync)
         return minutes
 
 
 class CosineDecay(TimeBudget):
-    """Lowers the learning rate to 0 along a cosine, by the end of the steps or of the budget, whichever comes first.
+    """Decays the learning rate to 0 along a cosine, by the last step or the end of the budget, whichever is first.
 
         rate = learning_rate * (1 + cos(pi progress)) / 2,    progress = max(step / steps, minutes / max_minutes)
 
-    A schedule of the optimizer would be cut short where time runs out, at a rate that still makes noise.
+    An optimizer schedule would be cut off when time runs out, at a learning rate that is still noisy.
 
     Args:
-        learning_rate: float, at the beginning, of all the model's optimizers.
-        steps: int, training steps of the planned epochs.
+        learning_rate: float, initial learning rate of all the model's optimizers.
+        steps: int, training steps in the planned epochs.
         max_minutes: float, or None for no limit.
     """
 
@@ -266,11 +268,11 @@ class CosineDecay(TimeBudget):
 
 
 class Backup(keras.callbacks.BackupAndRestore):
-    """Keras's backup, with the time spent in it; kept where time ran out, so that the next run has all its time.
+    """Keras's backup plus the time spent; kept if time ran out, and the next run then gets the full budget.
 
     Args:
-        checkpoint_dir: path; the backup is in a sub-folder, as Keras removes its folder at the end.
-        budget: `TimeBudget` of the same training.
+        checkpoint_dir: path; the backup is in a subfolder, because Keras removes its folder at the end.
+        budget: `TimeBudget` of the same training run.
     """
 
     def __init__(self, checkpoint_dir, budget, **kwargs):
@@ -294,20 +296,20 @@ class Backup(keras.callbacks.BackupAndRestore):
 
 
 def epochs_done(checkpoint_dir):
-    """How many epochs the run has behind it that `fit` will go on from, 0 without one."""
+    """Returns the number of completed epochs of the run that `fit` will resume; 0 if there is none."""
     path = pathlib.Path(_backup_dir(checkpoint_dir)) / "training_metadata.json"
     return json.loads(path.read_text())["epoch"] if path.exists() else 0
 
 
 def _backup_dir(checkpoint_dir):
-    # Each worker of several keeps its own: all of them save, and the last would remove what another reads.
+    # One backup per worker: all workers save, and one would delete what another is reading.
     task = _task(os.environ.get("TF_CONFIG") or "{}")
     name = "-".join(["backup", *(str(task[key]) for key in ("type", "index") if key in task)])
     return os.path.join(checkpoint_dir, name)
 
 
 def _task(config):
-    """The "task" of a TF_CONFIG, a dict."""
+    """Returns the "task" of a TF_CONFIG, a dict."""
     with contextlib.suppress(ValueError, AttributeError):
         task = json.loads(config).get("task", {})
         if isinstance(task, dict):
@@ -316,16 +318,16 @@ def _task(config):
 
 
 def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), verbose=None, **kwargs):
-    """`model.fit` within a `TimeBudget` and with a backup; Ctrl-C ends it with the best weights so far.
+    """Runs `model.fit` with a `TimeBudget` and a backup; Ctrl-C stops it with the best weights so far.
 
-    The best are those of an `EarlyStopping(restore_best_weights=True)` among the callbacks; without one, the
-    last.
+    The best weights are those of an `EarlyStopping(restore_best_weights=True)` among the callbacks, or the last
+    weights if there is none.
 
     Args:
-        verbose: as of Keras. By default one line, and with the program's --verbose a line for each epoch.
+        verbose: as in Keras. The default is a single progress line, or one line per epoch with the flag --verbose.
 
     Returns:
-        float, seconds it took by the budget's clock, those of killed runs that it went on from among them.
+        float, seconds of training by the budget's clock, including those of killed runs that it resumed.
     """
     callbacks = [*callbacks, budget]
     progress = Progress(budget)
@@ -350,7 +352,7 @@ def report(figures, folder):
     """Writes `figures` to `folder/report.json`, atomically, and prints them as one line of JSON.
 
     Args:
-        figures: dict of JSON values; NumPy scalars and arrays are welcome.
+        figures: dict of JSON values; may contain NumPy scalars and arrays.
         folder: path of an existing folder.
     """
     keep(figures, folder)
@@ -358,17 +360,17 @@ def report(figures, folder):
 
 
 def keep(figures, folder):
-    """Writes `figures` as `report` does: before what may fail, such as drawing, so that they are not lost."""
+    """Writes `figures` as `report` does, before steps that may fail (such as plotting), so that they are not lost."""
     files.write_text(pathlib.Path(folder) / "report.json", json.dumps(plain(figures), indent=2) + "\n")
 
 
 def hint(command):
-    """Says what to do next, on standard error."""
+    """Prints the suggested next command to standard error."""
     print(f"Next: {command}", file=sys.stderr)
 
 
 def plain(figures):
-    """The figures as plain JSON values: NumPy's converted, NaN and infinity, which JSON lacks, as None."""
+    """Converts figures (NumPy values too) to plain JSON values; NaN and infinity, which JSON lacks, become None."""
 
     def finite(value):
         if isinstance(value, dict):

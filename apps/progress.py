@@ -1,4 +1,4 @@
-"""How far a program is, in one line on standard error."""
+"""Progress in one line on standard error."""
 
 import sys
 
@@ -7,18 +7,18 @@ from tqdm import tqdm
 
 
 def progress_bar(*args, **kwargs):
-    """As `tqdm.tqdm`. A terminal shows the last state of the line, but a file keeps all of them: there it has few."""
+    """Like `tqdm.tqdm`, but updates rarely if standard error is a file, which keeps every state of the line."""
     return tqdm(*args, **{"file": sys.stderr, "mininterval": 0.2 if sys.stderr.isatty() else 30.0} | kwargs)
 
 
 class Progress(keras.callbacks.Callback):
-    """One line that says where training is, and how long it will take.
+    """Shows training progress and the time left in one line.
 
     Args:
-        budget: `TimeBudget` of the same training, which may end it before the last epoch.
+        budget: `TimeBudget` of the same training run, which may stop it before the last epoch.
     """
 
-    acts_on_every_step = False  # a line moves as well once a call of several steps
+    acts_on_every_step = False  # updating once per call of several steps is enough
 
     def __init__(self, budget):
         super().__init__()
@@ -29,13 +29,13 @@ class Progress(keras.callbacks.Callback):
         description = f"Epoch {epoch + 1} of {epochs}"
         if self.bar is None:
             form = "{desc} {percentage:3.0f}% |{bar:20}| {remaining} left{postfix}"
-            # A killed run goes on where it was, hence `initial`.
+            # `initial`, because a killed run resumes where it stopped.
             options = {"desc": description, "initial": epoch / epochs, "bar_format": form, "miniters": 0}
             self.bar = progress_bar(total=1.0, **options)
         self.bar.set_description_str(description, refresh=False)
 
     def on_train_batch_end(self, batch, logs=None):
-        steps = self.params["steps"]  # None in the first epoch of a data set that cannot tell
+        steps = self.params["steps"]  # None in the first epoch of a dataset of unknown size
         self._show((self.epoch + ((batch + 1) / steps if steps else 0.0)) / self.params["epochs"])
 
     def on_epoch_end(self, epoch, logs=None):

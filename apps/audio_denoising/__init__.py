@@ -1,1 +1,1 @@
-"""Speech denoising: from noisy speech, the clean speech in it, by networks of the waveform."""
+"""Speech denoising: networks that estimate clean speech from a noisy waveform."""

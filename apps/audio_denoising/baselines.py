@@ -1,4 +1,4 @@
-"""What audio denoising is measured beside: spectral gating and the Wiener filter, which are not trained."""
+"""Untrained baselines for audio denoising: spectral gating and the Wiener filter."""
 
 import numpy as np
 from scipy.signal import ShortTimeFFT
@@ -7,32 +7,32 @@ from scipy.signal.windows import hann
 from keras_ae.evaluation.speech import check_signal
 
 _GATING_WINDOW = 1024  # noisereduce's default, in samples
-# The Wiener filter's constants were chosen by PESQ on mixtures of training speech and training noise; PESQ hardly
-# changes near them.
-_SECONDS = 0.032  # of a window, a quarter of which is the step
-# Speech pauses for at least so much of a recording.
+# The constants of the Wiener filter were tuned by PESQ on mixtures of training speech and training noise; PESQ is not
+# sensitive to small changes.
+_SECONDS = 0.032  # window length; the hop is a quarter of it
+# Fraction of a recording in which speech is assumed to pause.
 _QUIETEST = 0.1
-# The quietest frames hold less noise than others.
+# Corrects for the quietest frames having less noise than average.
 _BIAS = 1.5
 _SMOOTHING = 0.98  # as in the paper
-# Noise left at -14 dB masks the tones that the filter makes of it.
+# Residual noise at -14 dB masks the musical tones that the filter creates.
 _LEAST_GAIN = 0.2
 
 
 def spectral_gating(audio, rate):
-    """Spectral gating by the library noisereduce, with its defaults: what falls below a threshold in its band is cut.
+    """Applies spectral gating (noisereduce with its defaults), which removes what is below a threshold in its band.
 
-    The threshold follows the band's level over 2 s.
+    The threshold follows the level of the band over 2 s.
 
     Args:
         audio: floats `(T,)`.
         rate: int, samples a second.
 
     Returns:
-        floats `(T,)`, of audio's dtype; audio itself where it is silence or shorter than a window of 1,024 samples.
+        floats `(T,)`, same dtype as audio; a copy of audio if it is silent or shorter than a window of 1,024 samples.
 
     Raises:
-        ValueError: if audio is no float array `(T,)` without NaN.
+        ValueError: if audio is not a float array `(T,)` without NaN.
         ImportError: without the package `noisereduce`.
 
     Example: `spectral_gating(noisy, 16_000)`
@@ -48,23 +48,23 @@ def spectral_gating(audio, rate):
 
 
 def wiener(audio, rate):
-    """The Wiener filter with decision-directed a priori signal-to-noise ratio (Scalart and Filho 1996).
+    """Applies the Wiener filter with the decision-directed a priori signal-to-noise ratio (Scalart and Filho 1996).
 
         S[t] = G[t] X[t],    G = max(xi / (1 + xi), 0.2)
         xi[t] = 0.98 |S[t-1]|^2 / N + 0.02 max(|X[t]|^2 / N - 1, 0)
 
-    X is the short-time spectrum in windows of 32 ms. N, the noise's power in each frequency, is 1.5 times the mean of
-    |X|^2 over the quietest tenth of the frames, wherever they are: noise is taken to be the same throughout.
+    X is the short-time spectrum with windows of 32 ms. N, the noise power per frequency, is 1.5 times the mean of |X|^2
+    over the quietest tenth of the frames, wherever they are. The noise is assumed to be stationary.
 
     Args:
         audio: floats `(T,)`.
         rate: int, samples a second.
 
     Returns:
-        floats `(T,)`, of audio's dtype; audio itself where it is silence or shorter than a window.
+        floats `(T,)`, same dtype as audio; a copy of audio if it is silent or shorter than a window.
 
     Raises:
-        ValueError: if audio is no float array `(T,)` without NaN.
+        ValueError: if audio is not a float array `(T,)` without NaN.
 
     Example: `wiener(noisy, 16_000)`
     """
@@ -76,7 +76,7 @@ def wiener(audio, rate):
     transform = ShortTimeFFT(window, hop, rate)
     x = transform.stft(audio.astype("float64", copy=False))  # (frequencies, frames)
     power = np.square(np.abs(x))
-    # Frames that reach beyond the ends are quieter than the noise.
+    # Exclude frames that extend beyond the ends, which are quieter than the noise.
     inside = slice(
         transform.lower_border_end[1] - transform.p_min, transform.upper_border_begin(len(audio))[1] - transform.p_min
     )
@@ -91,9 +91,9 @@ def wiener(audio, rate):
 
 
 def _noise(power):
-    """Noise power in each frequency `(frequencies, 1)`, above 0, of power spectra `(frequencies, frames)`."""
+    """Estimates noise power, positive, `(frequencies, 1)`, from power spectra `(frequencies, frames)`."""
     energy = power.sum(axis=0)
-    # Digital silence is no noise: a recording that was padded with it is denoised by what is not padding.
+    # Digital silence is not noise: in a padded recording, estimate the noise from the rest.
     power, energy = power[:, energy > 0], energy[energy > 0]
     if not len(energy):
         return np.ones((len(power), 1))

@@ -1,1 +1,1 @@
-"""One autoencoder on images: trained, measured beside PCA, drawn, exported."""
+"""Trains an autoencoder on images, compares it with PCA, plots and exports it."""

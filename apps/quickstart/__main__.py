@@ -1,4 +1,4 @@
-"""Trains an autoencoder on images, measures it beside PCA, draws and exports it.
+"""Trains an autoencoder on images, compares it with PCA, plots and exports it.
 
 keras-ae quickstart
 keras-ae quickstart --dataset=mnist --data=mnist.npz --max_minutes=10
@@ -14,23 +14,23 @@ FLAGS = {
         "dataset",
         "digits",
         "What to train on: digits (embedded, needs no network), mnist, fashion_mnist, the name of a TFDS "
-        "set, or a folder of images.",
+        "dataset, or a folder of images.",
     ),
     "data": common.define_data(
-        "Where the data set lies if it is not embedded: an .npz file or its folder for mnist and "
-        "fashion_mnist, the data_dir of TFDS otherwise."
+        "Location of the dataset if it is not embedded: an .npz file or its folder for mnist and "
+        "fashion_mnist, otherwise the TFDS data_dir."
     ),
     "kind": flags.DEFINE_enum(
         "kind",
         "vae",
         ["vae", "autoencoder"],
-        "The VAE has a density and samples; the plain autoencoder shows what these cost in reconstruction.",
+        "A VAE has a density and samples; a plain autoencoder shows what these cost in reconstruction error.",
     ),
     "latent_dim": flags.DEFINE_integer(
         "latent_dim",
         0,
-        "Size of the code, which depends on what it is for (2 to look at, more to reconstruct); 0 takes "
-        "the data set's setting.",
+        "Size of the code, which depends on its purpose (2 to plot, more to reconstruct); 0 uses the "
+        "dataset's setting.",
         lower_bound=0,
     ),
     "max_minutes": common.define_max_minutes(),

@@ -1,4 +1,4 @@
-"""Figures of the quickstart: numbers, pictures, and the export held against the model."""
+"""Evaluation of the quickstart: metrics, plots, and a check of the export against the model."""
 
 import sys
 import time
@@ -14,9 +14,9 @@ from keras_ae.losses import divergences
 
 from ..progress import progress_bar
 
-# Images whose likelihood is estimated in one call: few enough for a live progress bar.
+# Images per call of the likelihood estimate: few enough for the progress bar to move.
 _CHUNK = 50
-# Samples of z an image in the bound: its standard error is then far below that of the choice of test images.
+# Samples of z per image in the ELBO: their noise is then far below the standard error over test images.
 _ELBO_SAMPLES = 16
 _SHOWN = 12
 
@@ -32,7 +32,7 @@ class LinearModel:
 
 
 def numbers(model, linear, data, settings, seed):
-    """The figures of a trained model on the test images, beside those of PCA."""
+    """Returns the metrics of a trained model and of PCA on the test images."""
     is_vae = isinstance(model, ka.VAE)
     figures = {"test_images": len(data.test), "squared_error": squared_error(model, data.test)}
     figures["pca_squared_error"] = squared_error(linear, data.test)
@@ -58,7 +58,7 @@ def squared_error(model, x):
 
 
 def bound(vae, x, seed):
-    """`{elbo, reconstruction, kl}` in nats an image, means over x."""
+    """Returns `{elbo, reconstruction, kl}` in nats per image, means over x."""
 
     @tf.function(autograph=False)
     def terms(x, seed):
@@ -73,7 +73,7 @@ def bound(vae, x, seed):
 
 
 def likelihood(vae, x, num_samples, seed):
-    """Importance-weighted `-log p(x)`, nats, mean over images; Ctrl-C ends it with the images done so far."""
+    """Estimates `-log p(x)` in nats by importance weighting, mean over images; Ctrl-C keeps the images done so far."""
     options = {"num_samples": num_samples, "seed": seed}
     done, bar = [], progress_bar(total=len(x), desc=f"log p(x), {num_samples} samples", unit="image")
     try:
@@ -125,7 +125,7 @@ def draw(model, linear, data, folder, seed):
 
 
 def export_error(model, path, x, seed):
-    """Greatest deviation of the export at `path` from the model on one input: `max |a - b| / max(1, |b|)`."""
+    """Returns the largest deviation of the export at `path` from the model on x: `max |a - b| / max(1, |b|)`."""
     served = tf.saved_model.load(str(path)).signatures
     seeds = seed + tf.range(len(x), dtype=tf.int64)
     pairs = [

@@ -1,4 +1,4 @@
-"""The quickstart from data to report."""
+"""Runs the quickstart, from data to report."""
 
 import pathlib
 import time
@@ -11,7 +11,7 @@ from . import evaluate, settings, train
 
 
 def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy, checkpoint_dir):
-    """Trains, evaluates, exports and draws one model; prints and writes the report. Arguments: the flags."""
+    """Trains, evaluates, exports and plots one model; prints and writes the report. The arguments are the flags."""
     start = time.perf_counter()
     common.require("matplotlib", *(["PIL"] if pathlib.Path(dataset).is_dir() else []))
     strategy = common.strategy(strategy)
@@ -35,10 +35,10 @@ def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy
         checkpoint_dir=checkpoint_dir,
     )
     if not distribute.is_chief(strategy):
-        return  # of several workers one evaluates, writes and prints
+        return  # with several workers, only the chief evaluates, writes and prints
     linear = evaluate.LinearModel(latent_dim, images.images, seed)
     figures = {"dataset": dataset, "kind": kind, "seed": seed, "latent_dim": latent_dim}
-    # Not int(iterations), which fails under a strategy.
+    # int(iterations) fails under a strategy.
     figures["epochs"] = int(model.optimizer.iterations.numpy()) / images.batches
     figures |= evaluate.numbers(model, linear, images, chosen, seed)
     figures["train_seconds"] = train_seconds

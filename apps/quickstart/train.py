@@ -11,20 +11,20 @@ import keras_ae as ka
 from .. import common
 
 Data = namedtuple("Data", "train batches images test binary labels")
-Data.__doc__ = """One data set as the quickstart uses it.
+Data.__doc__ = """A dataset as the quickstart uses it.
 
 Attributes:
-    train: `tf.data.Dataset` of training batches, in the form that the model sees.
-    batches: int, batches of an epoch.
-    images: `(N, H, W, C)` grey training images, for the output's bias and PCA.
-    test: `(M, H, W, C)` grey test images.
-    binary: the same, one Bernoulli draw a pixel.
-    labels: `(M,)` integers, or None where the data set has none.
+    train: `tf.data.Dataset` of training batches, as the model receives them.
+    batches: int, batches per epoch.
+    images: `(N, H, W, C)` greyscale training images, for the output bias and PCA.
+    test: `(M, H, W, C)` greyscale test images.
+    binary: the test images with one Bernoulli draw per pixel.
+    labels: `(M,)` integers, or None if the dataset has none.
 """
 
 
 def load(dataset, data, kind, seed, settings):
-    """Reads a data set by name; a VAE trains on fresh Bernoulli draws of the pixels at each epoch."""
+    """Loads a dataset by name; a VAE trains on new Bernoulli draws of the pixels in each epoch."""
 
     def read(split, **options):
         options = {"data": data, "batch_size": settings["batch_size"], "size": settings["size"]} | options
@@ -44,16 +44,16 @@ def load(dataset, data, kind, seed, settings):
         binary = arrays("test", binarize="static")
         try:
             test, labels = arrays("test", labels=True)
-        except ValueError:  # of a data set without labels; other errors would have come above
+        except ValueError:  # dataset without labels; any other error would have been raised above
             test, labels = arrays("test"), None
     batches = int(train.cardinality())
-    if batches < 0:  # Folders do not know how many of their files are readable.
+    if batches < 0:  # The number of readable files in a folder is not known in advance.
         batches = sum(1 for _ in train)
     return Data(train, batches, images, test, binary, labels)
 
 
 def build(kind, shape, latent_dim, settings, seed):
-    """An untrained `VAE` with Bernoulli likelihood, or `Autoencoder` with Gaussian likelihood."""
+    """Returns an untrained `VAE` with Bernoulli likelihood, or `Autoencoder` with Gaussian likelihood."""
     parameters = 2 if kind == "vae" else 1
     options = {"activation": settings["activation"]}
     if settings["network"] == "mlp":
@@ -70,14 +70,14 @@ def build(kind, shape, latent_dim, settings, seed):
 
 
 def start_at_mean(model, images):
-    """Sets the bias of the decoder's output so that an untrained model already draws the mean image.
+    """Sets the output bias of the decoder so that the untrained model outputs the mean image.
 
         bias = log(m / (1 - m)) for logits, m otherwise,    m = mean of the images
 
-    Saves the epochs that would otherwise go into it. Burda 2016's code does it too, with these bounds on m.
+    Saves the epochs it would take to learn this. Burda 2016's code does the same, with the same bounds on m.
     """
     bias = next(layer.bias for layer in reversed(model.decoder.layers) if getattr(layer, "bias", None) is not None)
-    # A dense output has a bias a pixel; a convolution has one a channel.
+    # A dense output layer has one bias per pixel, a convolution one per channel.
     dense = bias.shape[0] == math.prod(images.shape[1:])
     mean = np.mean(images, axis=0 if dense else (0, 1, 2), dtype="float64").ravel()
     if model.get_config().get("likelihood", "bernoulli") == "bernoulli":  # the default
@@ -87,7 +87,7 @@ def start_at_mean(model, images):
 
 
 def train(kind, data, latent_dim, settings, *, seed, strategy, max_minutes, checkpoint_dir):
-    """Builds and trains a model; returns it and the seconds of training."""
+    """Builds and trains a model; returns it and the training time in seconds."""
     keras.utils.set_random_seed(seed)
     steps = settings["epochs"] * data.batches
     with strategy.scope():
@@ -98,8 +98,8 @@ def train(kind, data, latent_dim, settings, *, seed, strategy, max_minutes, chec
         model,
         data.train,
         epochs=settings["epochs"],
-        shuffle=False,  # the data set does that itself, and Keras would warn
-        # Down to 0, so that the last weights are the best and no images need be held out to choose them.
+        shuffle=False,  # the dataset shuffles itself, and Keras would warn
+        # Decays to 0, so that the last weights are the best and no images must be held out to select them.
         budget=common.CosineDecay(settings["learning_rate"], steps, max_minutes),
         checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/quickstart",
     )

@@ -1,7 +1,7 @@
-"""What semantic hashing is measured beside: TF-IDF, LSA, and codes that hyperplanes cut out of LSA.
+"""Baselines for semantic hashing: TF-IDF, LSA, and codes from hyperplanes in LSA space.
 
-All are fitted on the database alone. A small corpus has fewer terms, dimensions or bits than asked for: each
-function then takes as many as there are, and the shapes of what it returns tell how many.
+All are fitted on the database only. If a small corpus has fewer terms, dimensions or bits than requested, each function
+uses as many as there are; the shapes of the results show how many.
 """
 
 import numpy as np
@@ -13,25 +13,25 @@ from sklearn.preprocessing import normalize
 
 TERMS = 10_000
 DIMENSIONS = 128
-# A term of fewer documents says nothing about the others, as long as there are terms of more.
+# Terms in fewer documents say little about the rest; they are used only if there are no others.
 _MIN_DOCUMENTS = 3
-# As in the paper; on 20 Newsgroups the quantisation error has long settled by then.
+# As in the paper; on 20 Newsgroups the quantisation error converges well before that.
 _ITQ_ITERATIONS = 50
 
 
 def tfidf(database, queries):
-    """TF-IDF with logarithmic term frequency, of the 10,000 most frequent terms without English stop words.
+    """Computes TF-IDF with logarithmic term frequency of the 10,000 most frequent terms, without English stop words.
 
         x[t] = (1 + log tf[t]) (1 + log((1 + N) / (1 + df[t]))),    then x / |x|
 
-    Terms are in at least 3 documents of the database; if none is, in one.
+    Only terms in at least 3 documents of the database are used, or all terms if there are none.
 
     Args:
-        database: iterable of N str, which can be iterated twice.
+        database: iterable of N str, iterated up to twice.
         queries: iterable of str.
 
     Returns:
-        sparse float32 matrices, `(N, terms)` and `(Q, terms)`, rows of unit L2 norm; zero rows where no term is known.
+        sparse float32 matrices, `(N, terms)` and `(Q, terms)`, rows of unit L2 norm, or zero rows if no term is known.
 
     Raises:
         ValueError: if the database has fewer than two terms.
@@ -52,14 +52,14 @@ def tfidf(database, queries):
 
 
 def lsa(database, queries, seed):
-    """Latent semantic analysis: the 128 leading singular directions of the database's TF-IDF.
+    """Computes latent semantic analysis: projections on the 128 leading singular directions of the database's TF-IDF.
 
         z = x V / |x V|,    X = U S V^T
 
     Args:
-        database: `(N, terms)`, of `tfidf`.
+        database: `(N, terms)`, from `tfidf`.
         queries: `(Q, terms)`.
-        seed: int, of the randomised SVD.
+        seed: int, seed of the randomised SVD.
 
     Returns:
         float32 arrays `(N, dimensions)` and `(Q, dimensions)`, rows of unit L2 norm or zero.
@@ -69,14 +69,14 @@ def lsa(database, queries, seed):
 
 
 def random_hyperplanes(database, queries, bits, seed):
-    """The sides of random hyperplanes through the origin on which a row lies (Charikar 2002).
+    """Computes codes from random hyperplanes through the origin: the side on which each row lies (Charikar 2002).
 
         b = [z W > 0],    W[i, j] ~ N(0, 1)
 
-    Two bits differ with probability (angle between the rows) / pi, so that Hamming distance estimates the angle.
+    A bit differs between two rows with probability (angle between them) / pi, so Hamming distance estimates the angle.
 
     Args:
-        database: `(N, D)` rows, of `lsa`.
+        database: `(N, D)` rows, from `lsa`.
         queries: `(Q, D)` rows.
         bits: int.
         seed: int.
@@ -89,21 +89,21 @@ def random_hyperplanes(database, queries, bits, seed):
 
 
 def itq(database, queries, bits, seed):
-    """Iterative quantisation: principal components, rotated so that their signs lose least (Gong and Lazebnik 2011).
+    """Computes ITQ codes: signs of PCA components, rotated to minimise quantisation error (Gong and Lazebnik 2011).
 
-        minimise |B - V R|^2 over B in {-1, 1} and rotations R in turns,    V = PCA(z)
+        minimise |B - V R|^2 over B in {-1, 1} and rotations R alternately,    V = PCA(z)
 
-    Hyperplanes as of `random_hyperplanes`, but orthogonal, through the mean, and fitted. The rotation of FAISS
-    (`ITQMatrix`, 1.15) is 3 to 5 points of precision worse on 20 Newsgroups, which would flatter what is compared.
+    Unlike in `random_hyperplanes`, the hyperplanes are orthogonal, pass through the mean, and are fitted. The FAISS
+    rotation (`ITQMatrix`, 1.15) loses 3 to 5 points of precision on 20 Newsgroups and would be too weak a baseline.
 
     Args:
-        database: `(N, D)` rows, of `lsa`.
+        database: `(N, D)` rows, from `lsa`.
         queries: `(Q, D)` rows.
-        bits: int; as there are no more components than dimensions or documents, codes have at most so many bits.
-        seed: int, of the first rotation.
+        bits: int, limited to the number of dimensions and documents, because there are no more components.
+        seed: int, seed of the initial rotation.
 
     Returns:
-        packed codes `(N, bytes)` and `(Q, bytes)`, uint8, zeros after the last bit; and the number of bits.
+        packed codes `(N, bytes)` and `(Q, bytes)`, uint8, padded with zero bits; and the number of bits.
     """
     bits = min(bits, *database.shape)
     pca = PCA(bits, random_state=seed)
@@ -115,7 +115,7 @@ def itq(database, queries, bits, seed):
 
 
 def cosine_distances(queries, database):
-    """Cosines, negated so that small is near, of rows of unit norm: `(Q, N)`.
+    """Returns negated cosines of rows of unit norm, `(Q, N)`: smaller is nearer.
 
     Args:
         queries: `(Q, D)`, dense or sparse.

@@ -1,17 +1,17 @@
-"""Encodes a corpus that is too large for one machine, as an Apache Beam pipeline.
+"""Encodes a corpus that is too large for one machine with an Apache Beam pipeline.
 
 keras-ae beam --input='corpus/*.jsonl' --output=runs/codes
 keras-ae index --codes='runs/codes/codes-*.jsonl'
 
-Flags that are not this script's are Beam's: --runner=FlinkRunner --flink_master=..., SparkRunner, DataflowRunner. The
-workers need this package, say in their container image, and the model under the same path; where they run on other
-machines, input and output must be storage that these reach, such as gs:// or hdfs://.
+Unknown flags are passed to Beam: --runner=FlinkRunner --flink_master=..., SparkRunner, DataflowRunner. The workers need
+this package, for example in their container image, and the model under the same path. If they run on other machines,
+input and output must be on storage that they can reach, such as gs:// or hdfs://.
 
-Input are JSON objects, one a line, as `keras_ae.datasets.text.Documents` reads them, but for the default id: the
-SHA-1 of the line, as a line has no number in a file that is read from many places. Output are the files
-`codes-*-of-*.jsonl` of {"id", "title", "text", "code", "fingerprint"}, the code in hexadecimal and the text cut as the
-index keeps it; and `bad-*-of-*.jsonl` of {"reason", "line"}, for lines that were of no use, which are counted; so are
-texts that were cut ("truncated").
+The input has one JSON object per line, in the format of `keras_ae.datasets.text.Documents`. The default id differs: it
+is the SHA-1 of the line, because line numbers are unknown when a file is read in parallel. The output files are
+`codes-*-of-*.jsonl` with {"id", "title", "text", "code", "fingerprint"}, where the code is hexadecimal and the text is
+truncated to the length that the index stores; and `bad-*-of-*.jsonl` with {"reason", "line"} for unusable lines. These
+lines are counted, and so are truncated texts ("truncated").
 """
 
 import contextlib
@@ -46,21 +46,21 @@ BAD = "bad"
 
 def define_flags():
     return {
-        "model": common.define_model("under a path that this machine and the workers can read"),
-        "input": flags.DEFINE_string("input", None, "Pattern of the .jsonl files to encode; they may be compressed."),
+        "model": common.define_model("at a path that this machine and the workers can read"),
+        "input": flags.DEFINE_string("input", None, "Glob pattern of the .jsonl files to encode; may be compressed."),
         "output": flags.DEFINE_string(
             "output",
             None,
-            "Folder of the files that are written; a new one for each run, which no other run mixes with.",
+            "Output folder. Use a new one for each run, so that runs do not mix.",
         ),
-        "text_column": flags.DEFINE_string("text_column", "text", "Where an object keeps the text."),
+        "text_column": flags.DEFINE_string("text_column", "text", "Key of the text in each object."),
     }
 
 
 class Encoding(ModelHandler):
-    """Runs the model of `served.Encoder`, loaded once a process, on `store.Entry`s with their whole text.
+    """Runs a `served.Encoder`, loaded once per process, on `store.Entry`s with their full text.
 
-    Beam's handlers of TensorFlow models stack examples into arrays of numbers, which strings are not.
+    Beam's own TensorFlow model handlers do not fit: they stack examples into numeric arrays, but these are strings.
 
     Args:
         model: path of the export folder.
@@ -83,7 +83,7 @@ class Encoding(ModelHandler):
 
 
 def parse(line, text_column):
-    """Yields the `store.Entry` of a line, bytes, or tagged `BAD` the reason why there is none."""
+    """Yields the `store.Entry` of a line (bytes), or the reason why there is none, tagged `BAD`."""
     if not line.strip():
         return
     record = text.json_object(line) if len(line) < text.MAX_LINE_BYTES else None
@@ -102,7 +102,7 @@ def parse(line, text_column):
 
 
 def written(result):
-    """Yields the line of an encoded document, JSON, or tagged `BAD` the reason why it has no code."""
+    """Yields the JSON line of an encoded document, or the reason why it has no code, tagged `BAD`."""
     entry = result.example
     if result.inference is None:
         yield _bad("no known words", json.dumps(entry._asdict()))
@@ -122,7 +122,7 @@ def _bad(reason, line):
 
 
 def build(pipeline, model, input, output, text_column):
-    """Adds the steps to a `beam.Pipeline`. Arguments: the flags."""
+    """Adds the steps to a `beam.Pipeline`. The arguments are the flags."""
     lines = pipeline | "read" >> ReadFromText(input, coder=BytesCoder())
     entries = lines | "parse" >> beam.FlatMap(parse, text_column).with_outputs(BAD, main="entries")
     results = entries.entries | "encode" >> RunInference(Encoding(model))
@@ -132,11 +132,11 @@ def build(pipeline, model, input, output, text_column):
 
 
 def run(model, input, output, text_column, arguments=()):
-    """Runs the pipeline to its end; prints and writes the report.
+    """Runs the pipeline to completion; prints and writes the report.
 
     Args:
         model, input, output, text_column: the flags.
-        arguments: list of str, flags of Beam.
+        arguments: list of str, Beam's flags.
     """
     start = time.perf_counter()
     if not (input and output):
@@ -145,7 +145,7 @@ def run(model, input, output, text_column, arguments=()):
     if local:
         common.writable(output)
     with common.user_input():
-        encoder = served.Encoder(model)  # what is wrong with it is clearer here than in a worker
+        encoder = served.Encoder(model)  # errors in the model are clearer here than in a worker
         pipeline = beam.Pipeline(options=PipelineOptions(list(arguments)))
         build(pipeline, model, input, output, text_column)
     result = pipeline.run()
@@ -169,13 +169,13 @@ def main():
 
 
 if __name__ == "__main__":
-    # Under its own name, by which workers find what is pickled here.
+    # Import under the real module name, so that workers can find what is pickled here.
     from .beam import run
 
     FLAGS, BEAM_FLAGS = define_flags(), []
     app.define_help_flags()
-    flags.FLAGS.set_gnu_getopt(True)  # a flag of Beam may have its value in the next argument
-    with contextlib.suppress(flags.Error):  # `common.main` meets it again, and shows it
+    flags.FLAGS.set_gnu_getopt(True)  # the value of a Beam flag may be in the next argument
+    with contextlib.suppress(flags.Error):  # `common.main` raises it again and shows it
         _, *BEAM_FLAGS = flags.FLAGS(sys.argv, known_only=True)
         sys.argv = [each for each in sys.argv if each not in BEAM_FLAGS]
     common.main(main)

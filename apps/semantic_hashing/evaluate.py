@@ -1,4 +1,4 @@
-"""Measures a semantic hashing model on documents, beside TF-IDF, LSA and other codes.
+"""Evaluates a semantic hashing model on documents and compares it with TF-IDF, LSA and other codes.
 
 keras-ae semantic_hashing evaluate
 keras-ae semantic_hashing evaluate --data=20_newsgroups.tar.xz
@@ -22,48 +22,48 @@ from .. import common
 from ..progress import progress_bar
 from . import baselines, served
 
-# Distances of a block of queries, so that memory does not grow with both corpora: 64 MB a method.
+# Maximum number of distances per block of queries; bounds memory to 64 MB per method.
 _BLOCK_DISTANCES = 1 << 24
-# Queries of a block, so that the progress bar moves.
+# Maximum number of queries per block, so that the progress bar moves.
 _BLOCK_QUERIES = 256
 _AT = 100
 _NEIGHBOURS = 10
-# What a user may look at in one go, and above that the shape of the curve.
+# Result counts that a user may look at, and larger ones for the shape of the curve.
 _RETRIEVED = [m * 10**e for e in range(9) for m in (1, 2, 5)]
 
 Encoded = namedtuple("Encoded", "labels codes valid")
-Encoded.__doc__ = "A corpus: list of N labels, str or None; codes, uint8 (N, bytes); valid, bool (N,)."
+Encoded.__doc__ = "An encoded corpus: list of N labels, str or None; codes, uint8 (N, bytes); valid, bool (N,)."
 
 Method = namedtuple("Method", "name size distances")
-Method.__doc__ = "A way to rank: its name, what it keeps of a document, distances of a slice of queries (Q, N)."
+Method.__doc__ = "A ranking method: name, size per document, function from a slice of queries to distances (Q, N)."
 
 Ranking = namedtuple("Ranking", "precision recall agreement")
-Ranking.__doc__ = "What a method finds: precision and recall (Q, K), agreement with the neighbours by TF-IDF (Q,)."
+Ranking.__doc__ = "Results of a method: precision and recall (Q, K), agreement with the TF-IDF neighbours (Q,)."
 
 
 def define_flags():
     return {
-        "model": common.define_model("that is measured"),
+        "model": common.define_model("to evaluate"),
         "data": common.define_data(
-            "One corpus (a folder or a tar of documents, a .jsonl or a .csv file): a hash of the id makes one document "
-            "in five a query, the others are the database. By default the docstrings of Python's standard library."
+            "One corpus (a folder or tar file of documents, or a .jsonl or .csv file): a hash of the id selects one "
+            "document in five as a query; the rest are the database. Default: Python's standard library docstrings."
         ),
         "database": flags.DEFINE_string(
-            "database", None, "Corpus to search, with --queries and instead of --data: for a split that exists."
+            "database", None, "Corpus to search, with --queries and instead of --data, for an existing split."
         ),
         "queries": flags.DEFINE_string("queries", None, "Corpus of the queries, with --database."),
-        "text_column": flags.DEFINE_string("text_column", "text", "Where a .jsonl or .csv file keeps the text."),
+        "text_column": flags.DEFINE_string("text_column", "text", "Key or column of the text in .jsonl or .csv files."),
         "output": flags.DEFINE_string(
             "output",
             "runs/semantic_hashing/evaluate",
-            "Folder of report.json and the figure, apart from the model, where they would replace those of training.",
+            "Folder of report.json and the figure; not the model's, where they would overwrite those of training.",
         ),
         "seed": common.define_seed(),
     }
 
 
 def run(model, data, database, queries, text_column, output, seed):
-    """Measures, draws, prints and writes the report. Arguments: the flags."""
+    """Evaluates the model, plots, prints and writes the report. The arguments are the flags."""
     start = time.perf_counter()
     common.require("matplotlib")
     folder = common.writable(output)
@@ -80,7 +80,7 @@ def run(model, data, database, queries, text_column, output, seed):
     k = min(_AT, n)
     retrieved = sorted({k, n, *(each for each in _RETRIEVED if each < n)})
     rankings = ranked(methods, base, asked, retrieved)
-    # TF-IDF gives a query without a term no neighbours to agree with.
+    # A query without a known term has no TF-IDF neighbours.
     figures = measured(methods, rankings, retrieved, k, labelled(base, asked), features[1].getnnz(axis=1) > 0)
     figures |= {"bits": encoder.bits} | bits_of(base) | counts(base, asked, corpora)
     print(table(figures, methods), file=sys.stderr)
@@ -93,7 +93,7 @@ def run(model, data, database, queries, text_column, output, seed):
 
 
 class Part:
-    """Those documents of a corpus whose id is `wanted`, read anew at each iteration."""
+    """The documents of a corpus whose id is `wanted`, read again on each iteration."""
 
     def __init__(self, corpus, wanted=lambda document_id: True):
         self.corpus, self.wanted = corpus, wanted
@@ -103,7 +103,7 @@ class Part:
 
 
 class Texts:
-    """The texts of documents, read anew at each iteration."""
+    """The texts of documents, read again on each iteration."""
 
     def __init__(self, documents):
         self.documents = documents
@@ -113,7 +113,7 @@ class Texts:
 
 
 def split(data, database, queries, text_column):
-    """The corpora, and the parts of them that are searched and asked: `{"database": Part, "queries": Part}`."""
+    """Returns the corpora, and their parts to search and to query with: `{"database": Part, "queries": Part}`."""
     if (database is None) != (queries is None) or (data is not None and database is not None):
         raise ValueError("Expected --data, or --database and --queries together, or none of the three.")
     if database is None:
@@ -127,7 +127,7 @@ def split(data, database, queries, text_column):
 
 
 def encode(encoder, documents, name):
-    """Encodes documents as they stream by."""
+    """Encodes a stream of documents."""
     documents = iter(documents)
     labels, codes, valid = [], [], []
     with progress_bar(desc=f"Encoding the {name}", unit=" documents") as bar:
@@ -143,9 +143,9 @@ def encode(encoder, documents, name):
 
 
 def compared(base, asked, features, bits, seed):
-    """The model and what it is measured beside, `{key: Method}`; the baselines' codes have as many bits.
+    """Returns the model and the baselines, `{key: Method}`; the baselines' codes have the same number of bits.
 
-    Documents that the model cannot encode are not in its index: it ranks them last.
+    Documents that the model cannot encode would not be in its index, so it ranks them last.
     """
     dense = baselines.lsa(*features, seed)
     hyperplanes = baselines.random_hyperplanes(*dense, bits, seed)
@@ -173,9 +173,9 @@ def compared(base, asked, features, bits, seed):
 
 
 def ranked(methods, base, asked, retrieved):
-    """Ranks the database for each query by each method, in blocks of queries: `{key: Ranking}`.
+    """Ranks the database for each query with each method, in blocks of queries; returns `{key: Ranking}`.
 
-    A document is relevant to a query of the same label. For a query that the model cannot encode it finds nothing.
+    A document is relevant to a query if their labels are equal. If the model cannot encode a query, it finds nothing.
     """
     q, n = len(asked.valid), len(base.valid)
     block = min(_BLOCK_QUERIES, max(1, _BLOCK_DISTANCES // n))
@@ -202,21 +202,21 @@ def ranked(methods, base, asked, retrieved):
 
 
 def labelled(base, asked):
-    """Which queries have a label, bool `(Q,)`; none, if the database has no labels at all."""
+    """Returns which queries have a label, bool `(Q,)`; all False if the database has no labels."""
     queried, stored = _numbered(asked.labels, base.labels)
     return (queried >= 0) & np.any(stored >= 0)
 
 
 def measured(methods, rankings, retrieved, k, with_label, with_terms):
-    """The figures of all methods, those of the model first.
+    """Returns the metrics of all methods, those of the model first.
 
     Args:
         methods: `{key: Method}`.
         rankings: `{key: Ranking}`.
-        retrieved: list of K ints, of the rankings' precision and recall.
-        k: int in `retrieved`, of the precision that is `p_at_100`.
-        with_label: bool `(Q,)`, the queries that precision and recall are means over.
-        with_terms: bool `(Q,)`, the queries that agreement is a mean over.
+        retrieved: list of K ints, result counts at which the rankings give precision and recall.
+        k: int in `retrieved`, result count of the precision `p_at_100`.
+        with_label: bool `(Q,)`, queries over which precision and recall are averaged.
+        with_terms: bool `(Q,)`, queries over which agreement is averaged.
     """
     each, curves = {}, {"retrieved": retrieved}
     for key, ranking in rankings.items():
@@ -235,7 +235,7 @@ def measured(methods, rankings, retrieved, k, with_label, with_terms):
 
 
 def bits_of(base):
-    """Balance and correlation of the bits of the database's codes; means over bits, and over pairs of them."""
+    """Returns balance and correlation of the bits of the database codes, as means over bits and pairs of bits."""
     codes = base.codes[base.valid]
     ones, correlation = retrieval.bit_balance(codes), retrieval.bit_correlation(codes)
     pairs = np.abs(correlation[~np.eye(len(ones), dtype=bool)])
@@ -248,7 +248,7 @@ def bits_of(base):
 
 
 def counts(base, asked, corpora):
-    """How many documents there were, could not be read, and have no word that the model knows."""
+    """Returns the numbers of documents, of unreadable ones, and of those without a word that the model knows."""
     return {
         "documents": len(base.valid),
         "queries": len(asked.valid),
@@ -259,7 +259,7 @@ def counts(base, asked, corpora):
 
 
 def draw(figures, methods):
-    """Precision-recall curves of all methods, where there are labels, and the balance of the bits."""
+    """Plots precision-recall curves of all methods, if there are labels, and the balance of the bits."""
     found = figures["precision_recall"]
     curves = {
         f"{each.name}, {each.size}": (found[key]["recall"], found[key]["precision"])
@@ -271,7 +271,7 @@ def draw(figures, methods):
 
 
 def table(figures, methods):
-    """The figures as text, a line a method."""
+    """Formats the metrics as text, one line per method."""
     k = figures["k"]
     lines = [
         f"{figures['queries']} queries ({figures['invalid_queries']} without a word that the model knows), "
@@ -291,13 +291,13 @@ def table(figures, methods):
 
 
 def _numbered(*parts):
-    """Labels as ints, equal where the labels are, -1 where there is none: an array for each list of labels."""
+    """Maps labels to ints, -1 for None, with equal ints for equal labels; returns one array per list of labels."""
     numbers = {label: i for i, label in enumerate(dict.fromkeys(itertools.chain(*parts)))}
     return [np.array([-1 if label is None else numbers[label] for label in labels]) for labels in parts]
 
 
 def _mean(values):
-    """Mean and its standard error; None where there are too few values."""
+    """Returns the mean and its standard error; None if there are too few values."""
     mean = values.mean() if len(values) else None
     return mean, values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
 
@@ -307,6 +307,6 @@ def main():
 
 
 if __name__ == "__main__":
-    # Not on import: the scripts of this app have flags of the same names.
+    # Not on import, because the scripts of this app share flag names.
     FLAGS = define_flags()
     common.main(main)

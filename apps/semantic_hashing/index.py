@@ -1,4 +1,4 @@
-"""Encodes a corpus and makes it searchable; the index appears when it is complete.
+"""Encodes a corpus and indexes it for search; the index appears once it is complete.
 
 keras-ae index
 keras-ae index --data=20_newsgroups.tar.xz --index=runs/news
@@ -27,33 +27,33 @@ _SHARD = re.compile(r".*-(\d+)-of-(\d+)\.\w+")
 
 def define_flags():
     return {
-        "model": common.define_model("that makes the codes, which queries need as well"),
+        "model": common.define_model("that makes the codes; queries need the same one"),
         "data": common.define_data(
-            "What to index: a folder or a tar of documents, a .jsonl or a .csv file. By default the embedded "
+            "What to index: a folder or tar file of documents, or a .jsonl or .csv file. By default, the embedded "
             "docstrings of Python's standard library."
         ),
-        "text_column": flags.DEFINE_string("text_column", "text", "Where a .jsonl or .csv file keeps the text."),
+        "text_column": flags.DEFINE_string("text_column", "text", "Key or column of the text in .jsonl or .csv files."),
         "codes": flags.DEFINE_string(
             "codes",
             None,
-            "Pattern of the files that `keras-ae beam` wrote (codes-*.jsonl), on this machine, instead of "
-            "--data: a corpus that many machines encoded is not encoded again.",
+            "Glob pattern of local files written by `keras-ae beam` (codes-*.jsonl), instead of --data: documents that "
+            "are already encoded are not encoded again.",
         ),
         "index": flags.DEFINE_string(
             "index",
             store.DIRECTORY,
-            "Folder of the index. The one that it holds answers queries until the new one takes its place.",
+            "Folder of the index. An existing index there answers queries until the new one replaces it.",
         ),
         "append": flags.DEFINE_bool(
             "append",
             False,
-            "Adds to the index instead of replacing it; a document whose id it holds replaces that one.",
+            "Adds to the index instead of replacing it; a new document replaces an existing one with the same id.",
         ),
     }
 
 
 def run(model, data, text_column, codes, index, append):
-    """Builds an index or adds to one; prints and writes the report. Arguments: the flags."""
+    """Builds an index or adds to one; prints and writes the report. The arguments are the flags."""
     start = time.perf_counter()
     common.require("faiss")
     if data and codes:
@@ -75,12 +75,12 @@ def run(model, data, text_column, codes, index, append):
 
 
 def encode(documents, encoder, skipped):
-    """Batches of (documents, codes) of a corpus; one is read while the one before is encoded.
+    """Yields batches of (documents, codes) of a corpus; reads one batch while it encodes the previous one.
 
     Args:
         documents: `text.Documents`.
         encoder: `served.Encoder`.
-        skipped: Counter; gets the documents that were of no use, by reason, when all have been read.
+        skipped: Counter; receives the number of unusable documents by reason, once all have been read.
     """
 
     def usable(batch, codes):
@@ -101,7 +101,7 @@ def encode(documents, encoder, skipped):
 
 
 def shards(pattern):
-    """Paths that match a pattern, in order; a ValueError if there are none, or not exactly those of one run."""
+    """Returns the sorted paths that match a pattern; raises a ValueError if they are not exactly one run's files."""
     paths = sorted(glob.glob(pattern))
     numbers = [_SHARD.fullmatch(path) for path in paths]
     found = [(int(number[1]), int(number[2])) for number in numbers if number]
@@ -114,7 +114,7 @@ def shards(pattern):
 
 
 def encoded(paths, encoder):
-    """Batches of (documents, codes) of files that `keras-ae beam` wrote with the model of `encoder`."""
+    """Yields batches of (documents, codes) from files that `keras-ae beam` wrote with the model of `encoder`."""
     for batch in served.batches(_records(paths, encoder), lambda record: record["text"]):
         documents = [store.Entry(record["id"], record.get("title"), record["text"]) for record in batch]
         codes = b"".join(record["code"] for record in batch)
@@ -122,7 +122,7 @@ def encoded(paths, encoder):
 
 
 def counted(batches):
-    """The batches, with a bar of the documents that went through."""
+    """Yields the batches and shows a progress bar of the documents."""
     with progress_bar(unit=" documents") as bar:
         for documents, codes in batches:
             yield documents, codes

@@ -1,4 +1,4 @@
-"""Networks of semantic hashing, and how they start."""
+"""Networks of semantic hashing and their initialisation."""
 
 import math
 
@@ -12,7 +12,7 @@ from .. import common
 
 
 def build(chosen, x, bits, seed):
-    """An untrained model for documents x, sparse `(N, V)`; `chosen`: what `settings.of` returns."""
+    """Returns an untrained model for documents x, sparse `(N, V)`; `chosen` is the result of `settings.of`."""
     words = x.shape[1]
     arguments = dict(chosen["arguments"])
     if chosen["prior"] == "mixture":
@@ -30,7 +30,7 @@ def build(chosen, x, bits, seed):
 
 
 def head(chosen, inputs, x, width):
-    """The encoder from `inputs`, its hidden layers behind x: dense, each with dropout, then `width` raw values."""
+    """Returns the encoder of `inputs`: dense layers with dropout on top of x, then `width` raw params."""
     for units in chosen["hidden"]:
         x = keras.layers.Dense(units, chosen["activation"])(x)
         x = keras.layers.Dropout(chosen["dropout"])(x) if chosen["dropout"] else x
@@ -38,17 +38,17 @@ def head(chosen, inputs, x, width):
 
 
 def lsa_encoder(chosen, directions, width):
-    """TF-IDF `(B, V)` to `(B, width)` raw parameters through LSA.
+    """Returns an encoder that maps TF-IDF `(B, V)` to raw params `(B, width)` through a fixed LSA layer.
 
         h = relu(A sqrt(D) V^T x / |V^T x| + a),    raw = C h + c
 
     V `(D, V)^T`, the leading singular directions of the corpus, is what a linear autoencoder would learn (Baldi &
-    Hornik 1989). It stays as it is: trained on, the network learned the documents' rare words by heart.
+    Hornik 1989). It is not trained further: when it was, the network overfitted to the documents' rare words.
     """
     inputs = keras.Input((directions.shape[1],))
     project = keras.layers.Dense(len(directions), use_bias=False, trainable=False, name="lsa")
     x = keras.layers.UnitNormalization()(project(inputs))
-    # Back to about 1 a dimension, which the initial weights of the next layer are made for.
+    # Scale back to about 1 per dimension, as the initial weights of the next layer assume.
     x = keras.layers.Rescaling(math.sqrt(len(directions)))(x)
     x = keras.layers.Dropout(chosen["word_dropout"])(x)
     network = head(chosen, inputs, x, width)
@@ -61,23 +61,23 @@ def pretrain(model, x, epochs, batch_size, max_minutes=None):
 
         stage i: h_i = layer_i(h_{i-1}),    loss = -log p(h_{i-1} | mirror_i(h_i)),    h_0 = x
 
-    Each stage is an autoencoder of the activations of the one before: words first, then units between 0 and 1. The
-    codes' own layer comes last; its noise waits for the whole.
+    Each stage is an autoencoder of the previous stage's activations: words first, then units between 0 and 1. The
+    code layer comes last; its noise is added only when the whole model is trained.
 
     Args:
-        model: a model whose encoder and decoder are stacks of Dense layers, each other's mirror.
+        model: a model whose encoder and decoder are stacks of Dense layers that mirror each other.
         x: float32 `(N, V)`, TF-IDF.
-        epochs: int, of each stage.
+        epochs: int, per stage.
         batch_size: int.
-        max_minutes: float, of all stages together; None for no limit.
+        max_minutes: float, limit for all stages together, or None for no limit.
     """
     down, up = ([layer for layer in n.layers if hasattr(layer, "kernel")] for n in (model.encoder, model.decoder))
     h, likelihood = x, "multinomial"
     for layer, mirror in zip(down, reversed(up), strict=True):
-        # The codes are logits: only the sigmoid behind them is what their mirror meets.
+        # The codes are logits, but their mirror receives the sigmoid of them.
         squash = keras.layers.Activation("sigmoid" if layer is down[-1] else "linear")
         encoder = keras.Sequential([keras.Input(h.shape[1:]), layer, squash])
-        # As a mirror's output is squashed in the whole decoder, but logits here, its copy is linear.
+        # In the full decoder, a mirror layer has an activation; here its output is logits, so use a linear copy.
         logits = keras.layers.Dense(mirror.units)
         stage = ka.Autoencoder(encoder, keras.Sequential([keras.Input((layer.units,)), logits]), likelihood)
         stage.compile("adam")

@@ -3,9 +3,9 @@
 keras-ae search --query="how do I read a compressed file"
 keras-ae search --index=runs/news --rerank=200 < queries.txt
 
-Without --json the last line is a JSON object with the figures of the run; with it, each query gets such a line. A
-query that is empty, or of whose words the model knows none, gets a message instead of documents; the exit code is then
-2, or 1 if no query could be answered.
+Without --json, the last line is a JSON object with the figures of the run; with --json, each query prints one JSON
+line. A query that is empty or contains no known word gets a message instead of documents; the exit code is then 2, or 1
+if no query could be answered.
 """
 
 import bisect
@@ -28,25 +28,23 @@ SNIPPET = 160  # characters: two lines of a terminal
 
 def define_flags():
     return {
-        "model": common.define_model("that encodes the query: the one that made the index"),
+        "model": common.define_model("that encodes the query, which must be the one that built the index"),
         "index": flags.DEFINE_string("index", store.DIRECTORY, "Folder of the index that `keras-ae index` wrote."),
         "query": flags.DEFINE_string(
             "query",
             None,
-            "What to look for, in any number of words; by default each line of the standard input is a query.",
+            "The query, of any length. By default, each line of standard input is a query.",
         ),
-        "top": flags.DEFINE_integer(
-            "top", 10, "Documents shown for a query, which depends on the reader.", lower_bound=1
-        ),
+        "top": flags.DEFINE_integer("top", 10, "Number of documents to show for each query.", lower_bound=1),
         "rerank": flags.DEFINE_integer(
             "rerank",
             0,
-            "Orders so many of the nearest codes by the TF-IDF cosine of their texts with the query: codes tell few "
-            "grades of nearness apart, and the features of a few documents are affordable. 0 leaves the codes' order.",
+            "Reranks this many of the nearest documents by TF-IDF cosine similarity with the query, because Hamming "
+            "distances have many ties and the features of a few documents are cheap. 0 keeps the order by distance.",
             lower_bound=0,
             upper_bound=10_000,
         ),
-        "json": flags.DEFINE_bool("json", False, "Prints one JSON object a query, for programs, instead of text."),
+        "json": flags.DEFINE_bool("json", False, "Prints one JSON object per query, for programs, instead of text."),
     }
 
 
@@ -55,14 +53,14 @@ class Unanswerable(ValueError):
 
 
 class Searcher:
-    """A model and an index that belong together.
+    """A model and the index that was built with it.
 
     Args:
         model: path of the export folder.
         index: path of the index.
 
     Raises:
-        ValueError: if one of them is missing, or the index was made by another model.
+        ValueError: if either is missing, or the index was built with another model.
     """
 
     def __init__(self, model, index):
@@ -77,21 +75,21 @@ class Searcher:
                 )
 
     def search(self, query, top, rerank=0):
-        """The documents nearest to a query.
+        """Returns the documents nearest to a query.
 
-        Equal distances are ordered as the documents were added, equal cosines by distance.
+        Equal distances are ordered by insertion, equal cosines by distance.
 
         Args:
             query: str.
-            top: int, how many at most.
-            rerank: int. Unless 0, so many of the nearest codes, but at least `top`, are ordered by the cosine of their
-                TF-IDF with the query's: semantic hashing as a filter (Salakhutdinov and Hinton 2009).
+            top: int, maximum number of documents.
+            rerank: int. Unless 0, this many of the nearest documents, but at least `top`, are reranked by the TF-IDF
+                cosine similarity with the query: semantic hashing as a filter (Salakhutdinov and Hinton 2009).
 
         Returns:
-            list of dict: `rank` from 1, `distance` in bits, `id`, `title`, `snippet`, and `cosine` if ranked again.
+            list of dict: `rank` from 1, `distance` in bits, `id`, `title`, `snippet`, and `cosine` if reranked.
 
         Raises:
-            Unanswerable: if the query is empty, or the model knows none of its words.
+            Unanswerable: if the query is empty, or contains no word that the model knows.
         """
         codes, _, valid = self.encoder.encode([query])
         if not valid[0]:
@@ -105,7 +103,7 @@ class Searcher:
         results = []
         for rank, each in enumerate(found[:top], 1):
             entry = self.index.entry(each.pop("row"))
-            text = entry.text.removeprefix(f"{entry.title}\n")  # the title is shown anyway
+            text = entry.text.removeprefix(f"{entry.title}\n")  # the title is shown separately
             described = {"id": entry.id, "title": entry.title, "snippet": snippet(text, query)}
             results.append({"rank": rank, **each, **described})
         return results
@@ -117,7 +115,7 @@ class Searcher:
 
 
 def snippet(text, query):
-    """One line of a text, about `SNIPPET` characters: where most words of the query stand, or else its beginning."""
+    """Returns about `SNIPPET` characters of a text on one line: where most query words occur, or else the beginning."""
     text = line(text)
     words = set(re.findall(r"\w+", query.casefold())) - ENGLISH_STOP_WORDS
     found = [(m.start(), m[0].casefold()) for m in re.finditer(r"\w+", text) if m[0].casefold() in words]
@@ -133,12 +131,12 @@ def snippet(text, query):
 
 
 def line(text):
-    """A text as one line, without the characters that drive a terminal or hide: controls, escapes, directions."""
+    """Returns a text as one line, without control, escape and direction characters, which affect a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def run(model, index, query, top, rerank, json):
-    """Answers one query, or each line of the standard input. Arguments: the flags."""
+    """Answers one query, or each line of standard input. The arguments are the flags."""
     start = time.perf_counter()
     common.require("faiss")
     with common.user_input():
@@ -151,7 +149,7 @@ def run(model, index, query, top, rerank, json):
             answer = {"results": searcher.search(text, top, rerank)}
         except Unanswerable as error:
             answer = {"results": [], "error": str(error)}
-        except ValueError as error:  # of a damaged index
+        except ValueError as error:  # damaged index
             raise common.UserError(str(error)) from error
         answer["seconds"] = time.perf_counter() - begin
         if "error" not in answer:
@@ -196,7 +194,7 @@ def _print_object(value):
 
 def main():
     sys.stdout.reconfigure(errors="replace")  # a terminal may lack characters that documents have
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may leave
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may close the pipe early
     run(**{name: flag.value for name, flag in FLAGS.items()})
 
 

@@ -1,4 +1,4 @@
-"""The exported model, as the scripts that use it see it: texts in, codes out."""
+"""A wrapper around the exported model for the scripts that use it: texts in, codes out."""
 
 import hashlib
 
@@ -9,24 +9,24 @@ from keras_ae import serving
 
 EXPORT_DIR = "runs/semantic_hashing/export"
 BATCH = 256  # documents
-BATCH_CHARACTERS = 2**24  # of fewer, long documents: the graph holds several copies of a batch
+BATCH_CHARACTERS = 2**24  # limits batches of long documents: the graph holds several copies of a batch
 
 
 class Encoder:
     """The newest SavedModel of an export folder.
 
     Args:
-        export_dir: path of the folder whose sub-folders are the versions; by default that of keras_ae's own model.
+        export_dir: path of the folder whose subfolders are the versions; by default, that of keras_ae's own model.
 
     Attributes:
-        path: of the version.
+        path: path of the version.
         bits: int, length of a code.
-        card: dict, the model's card; empty where it has none.
-        fingerprint: str, SHA-256 of the graph, the weights and the vocabulary: codes of two models with the same
-            one can be compared. A copy of a model has its fingerprint; the card plays no part.
+        card: dict, the model card; empty if there is none.
+        fingerprint: str, SHA-256 of the graph, the weights and the vocabulary. Codes of models with the same
+            fingerprint are comparable. A copy of a model has the same one; the card does not affect it.
 
     Raises:
-        ValueError: if the folder holds no version, or what it holds is no semantic hashing model.
+        ValueError: if the folder has no version, or it is not a semantic hashing model.
 
     Example:
 
@@ -43,7 +43,7 @@ class Encoder:
         self.fingerprint = _fingerprint(self.path)
 
     def encode(self, texts):
-        """Codes of texts, in batches.
+        """Encodes texts, in batches.
 
             code = packbits(probabilities > 1/2)
 
@@ -51,13 +51,13 @@ class Encoder:
             texts: list of str, of any length.
 
         Returns:
-            codes, uint8 `(N, bits / 8)`, bits packed as by `np.packbits`; probabilities of a one, float32
-            `(N, bits)`; valid, bool `(N,)`, false where a text has no word that the model knows.
+            codes, uint8 `(N, bits / 8)`, bits packed as by `np.packbits`; probabilities of a 1, float32
+            `(N, bits)`; valid, bool `(N,)`, False for a text without a word that the model knows.
         """
         return self._call(self._encode, texts, {"code": np.uint8, "probabilities": np.float32, "valid": bool})
 
     def features(self, texts):
-        """TF-IDF of texts, float32 `(N, V)`: rows of unit L2 norm, or zero where a text has no known word."""
+        """Returns the TF-IDF of texts, float32 `(N, V)`: rows of unit L2 norm, or zero if no word is known."""
         return self._call(self._features, texts, {"x": np.float32})[0]
 
     def _signature(self, name, outputs):
@@ -70,7 +70,7 @@ class Encoder:
         return signature
 
     def _call(self, signature, texts, outputs):
-        # JSON admits halves of surrogate pairs, UTF-8 does not.
+        # JSON allows unpaired surrogates, UTF-8 does not.
         made = [
             signature(text=tf.constant([text.encode("utf-8", "replace") for text in batch])) for batch in batches(texts)
         ]
@@ -80,7 +80,7 @@ class Encoder:
 
 
 def batches(items, text=str):
-    """Lists of at most `BATCH` items and, unless a single one has more, `BATCH_CHARACTERS`.
+    """Yields lists of at most `BATCH` items and `BATCH_CHARACTERS` characters; one longer item is a batch of its own.
 
     Args:
         items: iterable.
@@ -103,6 +103,6 @@ def _fingerprint(path):
     parts = [path / "saved_model.pb", *sorted((path / "variables").glob("*")), *sorted((path / "assets").glob("*"))]
     for part in parts:
         with open(part, "rb") as file:
-            # Digests of equal length: bytes cannot move from one file to the next unnoticed.
+            # Hash fixed-length digests, so that moving bytes from one file to the next changes the result.
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

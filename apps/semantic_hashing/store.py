@@ -1,16 +1,16 @@
 """An index on disk: packed codes, their FAISS index, ids, titles and texts.
 
-    manifest.json                 what belongs to the index; replaced as a whole, which is what commits a change
+    manifest.json                 lists the parts of the index; replacing it atomically commits a change
     segment-<hex>/codes.npy       uint8 (n, bits / 8)
                   keys.npy        uint64 (n,), 64 bits of BLAKE2b of the ids
-                  offsets.bin     int64 (n + 1,), little-endian, where each line of documents.jsonl begins
-                  documents.jsonl one {"id", "title", "text"} a line, the text cut to `TEXT` characters
-                  index.faiss     the codes as FAISS searches them
-    .lock                         locked by the one process that writes
+                  offsets.bin     int64 (n + 1,), little-endian, start of each line of documents.jsonl
+                  documents.jsonl one {"id", "title", "text"} per line, the text truncated to `TEXT` characters
+                  index.faiss     the codes in the form that FAISS searches
+    .lock                         locked by the writing process
 
-A segment never changes once the manifest names it. So a writer killed at any moment leaves the index as it was, and
-the next writer removes what it had begun. A reader opens every file when it begins: those of a generation that is
-replaced meanwhile live on until it ends.
+A segment never changes once the manifest lists it. So if a writer is killed at any moment, the index stays as it was,
+and the next writer removes the unfinished files. A reader opens all files at the start: if the index is replaced
+meanwhile, the old files live on until the reader ends.
 """
 
 import contextlib
@@ -34,40 +34,41 @@ from keras_ae.utils import files
 DIRECTORY = "runs/semantic_hashing/index"
 FORMAT = 1
 MANIFEST = "manifest.json"
-TEXT = 20_000  # characters kept of a text: enough for snippets and a second ranking, and a bound on the disk
-SEGMENT = 2**20  # documents: bounds the writer's memory, as a segment's codes and FAISS index pass through it
-# Exact search takes 0.7 ms a million codes of 64 bits, so 3 ms up to here. Further segments are inverted lists, of
-# which a query visits some: 0.1 ms a million. On a million codes around 2,000 centres, 12 % of the bits flipped, they
-# find 97 % of the 100 nearest (of uniformly random codes, where no index helps, 48 %), in twice the codes' memory.
-# Multi-hash (4 x 16 bits) needed 2.4 times it serialised and 7 loaded, 0.2 ms for 84 %, 7 ms for 99.7 %.
+TEXT = 20_000  # characters stored per text: enough for snippets and reranking; limits disk use
+SEGMENT = 2**20  # documents: limits the writer's memory, which holds a segment's codes and FAISS index
+# Exact search takes 0.7 ms per million 64-bit codes, so 3 ms up to this size. Later segments use inverted lists, and a
+# query visits some of the lists: 0.1 ms per million. On a million codes around 2,000 centres with 12 % of the bits
+# flipped, this finds 97 % of the 100 nearest (48 % on uniformly random codes, where no index helps), in twice the
+# memory of the codes. Multi-hash (4 x 16 bits) needed 2.4 times that memory serialised and 7 times loaded, and took
+# 0.2 ms for 84 % or 7 ms for 99.7 %.
 EXACT = 2**22  # documents
 LISTS, VISITED = 1024, 32
-_TRAINING = 64 * LISTS  # codes from which the lists' centres are learned
+_TRAINING = 64 * LISTS  # number of codes used to train the lists' centres
 
 _MANIFEST_TYPES = {"bits": int, "documents": int, "fingerprint": str, "created": str, "segments": list}
-_OURS = re.compile(r"segment-[0-9a-f]{32}|\.[0-9a-f]{32}\.json")  # the latter: manifests that were not finished
+_OURS = re.compile(r"segment-[0-9a-f]{32}|\.[0-9a-f]{32}\.json")  # the latter: unfinished manifests
 
 Entry = namedtuple("Entry", "id title text")
 Entry.__doc__ = "A stored document: str `id`, str `title` or None, and the first `TEXT` characters of its `text`."
 
 Segment = namedtuple("Segment", "name documents index")
-Segment.__doc__ = 'A folder of the index, its number of documents, and its kind of FAISS index: "flat" or "ivf".'
+Segment.__doc__ = 'A folder of the index, its number of documents, and the type of its FAISS index, "flat" or "ivf".'
 
 
 class Index:
-    """The documents of an index, and those nearest to a code.
+    """An index opened for search.
 
     Args:
-        directory: path that a `Writer` has written to.
+        directory: path written by a `Writer`.
 
     Attributes:
-        documents: int, how many there are.
+        documents: int, number of documents.
         bits: int, length of a code.
-        fingerprint: str, of the model that made the codes (`served.Encoder.fingerprint`).
-        nbytes: int, size of the FAISS index, which is mapped into memory and shared between processes.
+        fingerprint: str, fingerprint of the model that made the codes (`served.Encoder.fingerprint`).
+        nbytes: int, size of the FAISS index, which is memory-mapped and shared between processes.
 
     Raises:
-        ValueError: if there is no index, or it is damaged or of another format.
+        ValueError: if there is no index, or it is damaged or has another format.
 
     Example:
 
@@ -84,14 +85,14 @@ class Index:
                 self._open(directory, manifest)
                 return
             except (OSError, RuntimeError, ValueError) as error:
-                # A writer may have replaced this generation, and removed its files, while they were being opened.
+                # A writer may have replaced the index and removed these files while they were being opened.
                 if _read_manifest(directory) == manifest:
                     raise ValueError(
                         f"The index in {str(directory)!r} cannot be read ({error}). If it is damaged, build it again."
                     ) from error
 
     def _open(self, directory, manifest):
-        import faiss  # late: an extra
+        import faiss  # imported late: an extra
 
         self.directory, self.documents, self.bits = directory, manifest["documents"], manifest["bits"]
         self.fingerprint = manifest["fingerprint"]
@@ -99,7 +100,7 @@ class Index:
         for segment in manifest["segments"]:
             path, documents = directory / segment.name, segment.documents
             part = faiss.read_index_binary(str(path / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
-            # Not mapped: what was read of them would count as memory of this process.
+            # Not memory-mapped: pages read would count as memory of this process.
             lines, offsets = (self._descriptor(path / name) for name in ("documents.jsonl", "offsets.bin"))
             lengths = part.ntotal, part.d, os.fstat(offsets).st_size, [os.fstat(lines).st_size]
             if lengths != (documents, self.bits, 8 * documents + 8, _int64(offsets, documents, 1)):
@@ -115,13 +116,13 @@ class Index:
         return descriptor
 
     def search(self, codes, k):
-        """The nearest documents to each of some codes, by Hamming distance, exact among the first `EXACT` documents.
+        """Finds the documents nearest to each code by Hamming distance; exact among the first `EXACT` documents.
 
-        Equal distances are ordered as the documents were added.
+        Equal distances are ordered by insertion.
 
         Args:
             codes: uint8 `(Q, bits / 8)`.
-            k: int, at least 1; as many as there are documents at most.
+            k: int, at least 1; limited to the number of documents.
 
         Returns:
             distances and rows, int64 `(Q, min(k, documents))`, by ascending distance.
@@ -130,14 +131,14 @@ class Index:
         keys = []
         for (part, _, _), start in zip(self._parts, self._starts, strict=False):
             distances, rows = part.search(np.ascontiguousarray(codes), min(k, part.ntotal))
-            # One number sorts by distance, then row. Lists that were visited may hold fewer than k: row -1.
+            # A single key sorts by distance, then row. FAISS returns row -1 if the visited lists have fewer than k.
             key = distances.astype(np.int64) * self.documents + (rows + start)
             keys.append(np.where(rows < 0, np.iinfo(np.int64).max, key))
         keys = np.sort(np.concatenate(keys, axis=1), axis=1)[:, :k]
         return keys // self.documents, keys % self.documents
 
     def entry(self, row):
-        """The stored document of a row, as an `Entry`; reads nothing else. A ValueError if the index is damaged."""
+        """Reads the stored document of a row as an `Entry`; raises a ValueError if the index is damaged."""
         part = np.searchsorted(self._starts, row, side="right") - 1
         _, offsets, lines = self._parts[part]
         try:
@@ -150,22 +151,22 @@ class Index:
 
 
 class Writer:
-    """Writes an index, or adds to one, while it holds the lock of its folder.
+    """Writes an index, or adds to one, while holding the lock of its folder.
 
     Args:
-        directory: path, made if absent.
+        directory: path, created if it does not exist.
         bits: int, length of a code.
-        fingerprint: str, of the model that makes the codes.
-        append: bool. Whether the documents of the index stay, if there is one; otherwise the new ones replace them.
+        fingerprint: str, fingerprint of the model that makes the codes.
+        append: bool. Whether to keep the documents of an existing index; otherwise, the new ones replace them.
 
     Raises:
-        ValueError: if the folder holds something else than an index, another process writes to it, or `append` is set
-            and the index was made by another model or has another number of bits.
+        ValueError: if the folder contains anything other than an index, another process is writing to it, or `append`
+            is set and the index was made by another model or has another number of bits.
 
     Example:
 
         with Writer("runs/semantic_hashing/index", encoder.bits, encoder.fingerprint) as writer:
-            writer.write([(documents, codes)])    # of as many pairs as there are
+            writer.write([(documents, codes)])    # any number of pairs
     """
 
     def __init__(self, directory, bits, fingerprint, append=False):
@@ -182,7 +183,7 @@ class Writer:
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(lock, "a"))
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, even if killed
             except BlockingIOError as error:
                 raise ValueError(f"Another process is writing to the index in {str(self.directory)!r}.") from error
             self._current()
@@ -194,19 +195,20 @@ class Writer:
         self._stack.close()
 
     def write(self, batches):
-        """Writes documents and commits them; where it fails, the index stays as it was.
+        """Writes documents and commits them; on failure, the index stays as it was.
 
-        A document whose id the index already holds, or that comes again, replaces the earlier one. Ids are told
-        apart by 64 bits of their hash: two of a million share them with probability 3e-8.
+        A document replaces any earlier one with the same id, in the index or in this call. Ids are compared by a
+        64-bit hash: among a million ids, a collision has probability 3e-8.
 
         Args:
-            batches: iterable of (documents, codes): objects with `id`, `title` and `text`, and uint8 `(n, bits / 8)`.
+            batches: iterable of (documents, codes): objects with `id`, `title`, `text`; uint8 `(n, bits / 8)`.
 
         Returns:
             dict: `documents` in the index, `added` by this call, and `replaced`.
 
         Raises:
-            ValueError: if there was no document; OSError if the disk is full or cannot be written.
+            ValueError: if there is no document.
+            OSError: if the disk is full or not writable.
         """
         current = self._current()
         kept = current["segments"] if current else []
@@ -228,7 +230,7 @@ class Writer:
         return {"documents": documents, "added": added, "replaced": before + added - documents}
 
     def _current(self):
-        """The manifest of the index to append to, or None."""
+        """Returns the manifest of the index to append to, or None."""
         if not (self.append and (self.directory / MANIFEST).exists()):
             return None
         manifest = _read_manifest(self.directory)
@@ -242,20 +244,20 @@ class Writer:
         return manifest
 
     def _sweep(self):
-        """Removes what is ours and not in the manifest: leftovers of a killed run, and replaced generations."""
-        # As it is on the disk: an interrupt may have come after the change was committed.
+        """Removes our files that the manifest does not list: leftovers of killed runs, and replaced segments."""
+        # Read the manifest from disk: an interrupt may have arrived after the change was committed.
         names = set()
         if (self.directory / MANIFEST).exists():
             try:
                 names = {segment.name for segment in _read_manifest(self.directory)["segments"]}
-            except ValueError:  # perhaps of another version of this program, which a failed run must not take away
+            except ValueError:  # perhaps written by another version of this program; a failed run must not delete it
                 return
         for path in self.directory.iterdir():
             if _OURS.fullmatch(path.name) and path.name not in names:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _write(self, batches):
-        """Writes (lines, keys, codes) as segments that have no FAISS index yet; yields them."""
+        """Writes batches of (lines, keys, codes) as segments, which have no FAISS index yet; yields the segments."""
         batches = (batch for batch in batches if batch[0])
         for first in batches:
             name = f"segment-{uuid.uuid4().hex}"
@@ -275,11 +277,11 @@ class Writer:
             yield Segment(name, len(keys), None)
 
     def _compact(self, segments):
-        """Drops replaced documents, joins small neighbours, and adds the FAISS index where it is missing.
+        """Drops replaced documents, merges small adjacent segments, and adds missing FAISS indexes.
 
-        Each run adds a segment, and a search pays for each: neighbours are joined until each is more than twice as
-        large as the next. So their number grows with the logarithm of the index, and so does what is copied for
-        each document.
+        Each run adds a segment, and each segment costs search time, so adjacent segments are merged until each is more
+        than twice as large as the next. The number of segments, and the number of times that a document is copied, then
+        grow with the logarithm of the index size.
         """
         stale = _stale([self.directory / segment.name for segment in segments])
         left = [segment.documents - len(rows) for segment, rows in zip(segments, stale, strict=True)]
@@ -318,7 +320,7 @@ class Writer:
             faiss.write_index_binary(index, str(path / "index.faiss"))
         except RuntimeError as error:
             raise OSError(f"FAISS could not write to {str(path)!r}: {error}") from error
-        for each in (*path.iterdir(), path, path.parent):  # on the disk before the manifest says so
+        for each in (*path.iterdir(), path, path.parent):  # must be on disk before the manifest lists it
             files.sync(each)
         return segment._replace(index=kind)
 
@@ -344,10 +346,10 @@ def _int64(descriptor, row, n):
 
 
 def _rows(batch):
-    """Documents and codes as (lines, keys, codes)."""
+    """Converts documents and codes to (lines, keys, codes)."""
     documents, codes = batch
     entries = [{"id": each.id, "title": each.title, "text": each.text[:TEXT]} for each in documents]
-    # Halves of surrogate pairs, which JSON admits, come back as they were.
+    # Unpaired surrogates, which JSON allows, survive the round trip.
     lines = [json.dumps(entry, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n" for entry in entries]
     return lines, np.array([_key(entry["id"]) for entry in entries], np.uint64), codes
 
@@ -358,7 +360,7 @@ def _key(document_id):
 
 
 def _column(path, name):
-    """An array of a segment, mapped."""
+    """Returns an array of a segment, memory-mapped."""
     file = path / f"{name}.npy"
     try:
         return np.load(file, mmap_mode="r")
@@ -367,15 +369,17 @@ def _column(path, name):
 
 
 def _stale(paths):
-    """Rows of each segment whose document comes again later, as integer arrays."""
+    """Returns the rows of each segment that a later document replaces, as integer arrays."""
     columns = [_column(path, "keys") for path in paths]
-    parts = -(-sum(map(len, columns)) // (4 * SEGMENT))  # by key: equal ones meet, in bounded memory
+    parts = -(
+        -sum(map(len, columns)) // (4 * SEGMENT)
+    )  # partition by key: equal keys are in the same part, and memory is bounded
     found = [[] for _ in paths]
     for part in range(parts):
         rows = [np.flatnonzero(keys % np.uint64(parts) == part) for keys in columns]
         keys = np.concatenate([keys[chosen] for keys, chosen in zip(columns, rows, strict=True)])
         stale = np.ones(len(keys), bool)
-        stale[len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]] = False  # the last one of each key
+        stale[len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]] = False  # keep the last row of each key
         ends = np.cumsum([len(chosen) for chosen in rows])
         for each, chosen, mask in zip(found, rows, np.split(stale, ends[:-1]), strict=True):
             each.append(chosen[mask])
@@ -383,7 +387,7 @@ def _stale(paths):
 
 
 def _copies(path, stale, size=1024):
-    """The rows of a segment but the stale ones, as batches of (lines, keys, codes)."""
+    """Yields the rows of a segment that are not stale, as batches of (lines, keys, codes)."""
     keys, codes = (_column(path, name) for name in ("keys", "codes"))
     keep = np.ones(len(keys), bool)
     keep[stale] = False

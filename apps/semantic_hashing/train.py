@@ -1,10 +1,10 @@
-"""Trains a model that hashes raw text, and exports it for TensorFlow Serving.
+"""Trains a model that hashes raw text and exports it for TensorFlow Serving.
 
 keras-ae semantic_hashing train
 keras-ae semantic_hashing train --data=20_newsgroups.tar.xz --bits=64
 
-Labels play no part. A hash of the id keeps one document in five out of training, the queries of
-`keras-ae semantic_hashing evaluate`, unless --all_documents.
+Labels are not used. A hash of the id holds out one document in five, the queries of
+`keras-ae semantic_hashing evaluate`, unless --all_documents is given.
 """
 
 import pathlib
@@ -35,14 +35,14 @@ _EXAMPLE = "The shuttle reached its orbit, and the crew opened the bay doors."
 def define_flags():
     return {
         "data": common.define_data(
-            "What to learn from: a folder or a tar of documents, a .jsonl or a .csv file. By default the docstrings of "
+            "Training data: a folder or tar file of documents, or a .jsonl or .csv file. By default, the docstrings of "
             "Python's standard library."
         ),
-        "text_column": flags.DEFINE_string("text_column", "text", "Where a .jsonl or .csv file keeps the text."),
+        "text_column": flags.DEFINE_string("text_column", "text", "Key or column of the text in .jsonl or .csv files."),
         "bits": flags.DEFINE_integer(
             "bits",
             32,
-            "Length of a code, a multiple of 8: more bits tell more apart, and cost memory and time in a search.",
+            "Length of a code, a multiple of 8. More bits separate documents better but make search slower and larger.",
             lower_bound=8,
             upper_bound=1024,
         ),
@@ -50,13 +50,13 @@ def define_flags():
             "method",
             "semantic_hashing",
             list(settings.METHODS),
-            "What is learned: the default, or one of the published methods that it was measured beside.",
+            "Method to train: the default, or one of the published methods that it was compared with.",
         ),
         "all_documents": flags.DEFINE_bool(
             "all_documents",
             False,
-            "Trains on the queries of the evaluation too: for a model that is only to be used, with no figures of its "
-            "own from this corpus.",
+            "Trains on the evaluation queries too, for production use; the model then cannot be evaluated on this "
+            "corpus.",
         ),
         "max_minutes": common.define_max_minutes(),
         "export_dir": common.define_export_dir(served.EXPORT_DIR),
@@ -67,7 +67,7 @@ def define_flags():
 
 
 def run(data, text_column, bits, method, all_documents, max_minutes, export_dir, seed, strategy, checkpoint_dir):
-    """Reads, trains, exports; prints and writes the report. Arguments: the flags."""
+    """Reads data, trains and exports; prints and writes the report. The arguments are the flags."""
     start = time.perf_counter()
     if bits % 8:
         raise common.UserError(f"--bits: expected a multiple of 8, codes being packed into bytes; got {bits}.")
@@ -83,7 +83,7 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
     with common.user_input():
         model, seconds = train(chosen, x, bits, seed=seed, **options)
     if not distribute.is_chief(strategy):
-        return  # of several workers one writes and prints
+        return  # with several workers, only the chief writes and prints
     made = hashes(model, x)
     correlation = np.abs(retrieval.bit_correlation(made)[~np.eye(bits, dtype=bool)])
     trained_on = int((x.getnnz(axis=1) > 0).sum())
@@ -101,10 +101,10 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
 
 
 def sample(documents, most, all_documents, seed):
-    """Texts of at most `most` documents, evenly drawn from all that may be trained on, and the number of those.
+    """Returns the texts of a uniform sample of at most `most` training documents, and the number of training documents.
 
     Raises:
-        ValueError: if there are fewer than two.
+        ValueError: if there are fewer than two training documents.
     """
     draw, texts, n = random.Random(seed), [], 0
     for document in progress_bar(documents, "Reading", unit=" documents"):
@@ -122,7 +122,7 @@ def sample(documents, most, all_documents, seed):
 
 
 def rows(features, texts):
-    """TF-IDF of texts, sparse float32 `(N, V)`."""
+    """Returns the TF-IDF of texts, sparse float32 `(N, V)`."""
     compute = tf.function(features, input_signature=[tf.TensorSpec([None], tf.string)])
     parts = []
     for i in progress_bar(range(0, len(texts), served.BATCH), "TF-IDF", unit=" batches"):
@@ -132,18 +132,18 @@ def rows(features, texts):
 
 
 def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_dir=None):
-    """Builds and trains a model on documents x, sparse `(N, V)`, those without a known word left out.
+    """Builds and trains a model on documents x, sparse `(N, V)`, except those without a known word.
 
     Args:
-        chosen: dict, what `settings.of` returns.
+        chosen: dict, the result of `settings.of`.
         x, bits: the documents, and the length of a code.
-        seed, strategy, max_minutes, checkpoint_dir: as the flags.
+        seed, strategy, max_minutes, checkpoint_dir: like the flags.
 
     Returns:
-        the model, and the seconds that it took, neighbours and pretraining included.
+        the model, and the training time in seconds, including neighbour search and pretraining.
 
     Raises:
-        ValueError: if there are fewer than two such documents, or words.
+        ValueError: if there are fewer than two such documents, or fewer than two words.
     """
     start = time.perf_counter()
     x = x[x.getnnz(axis=1) > 0]
@@ -179,16 +179,16 @@ def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_
 
 
 def hashes(model, x):
-    """Codes of documents x, sparse `(N, V)`, of which a block at a time becomes dense: uint8 `(N, bits / 8)`."""
+    """Returns the codes of documents x, sparse `(N, V)`, as uint8 `(N, bits / 8)`; densifies x block by block."""
     blocks = (x[i : i + 1024].toarray() for i in range(0, x.shape[0], 1024))
     return np.concatenate([model.hash(block) for block in blocks])
 
 
 def export(model, features, directory, card):
-    """Writes the model with its text handling; returns the version's path. Weights are stored in half precision."""
+    """Exports the model with its preprocessing; returns the version's path. Weights are stored in half precision."""
 
     with tempfile.TemporaryDirectory() as folder:
-        # From a file, because only then the vocabulary becomes an asset.
+        # The vocabulary becomes an asset only if it is loaded from a file.
         vocabulary = pathlib.Path(folder) / "vocabulary.txt"
         vocabulary.write_text("\n".join(features.vocabulary), encoding="utf-8")
         features = ka.layers.TfIdf(vocabulary, features.idf)
@@ -211,7 +211,7 @@ def export(model, features, directory, card):
 
 
 def known(x):
-    """Which rows have a word of the vocabulary, bool `(B,)`."""
+    """Returns which rows have a word of the vocabulary, bool `(B,)`."""
     return tf.reduce_any(x > 0, axis=-1)
 
 
