@@ -443,6 +443,7 @@ SUBJECTS = (
     ("keras_ae.layers.stft", waveforms),
     ("keras_ae.losses.spectral", waveforms),
     ("keras_ae.models.adversarial.segan", waveforms),
+    ("keras_ae.models.deterministic.speech_denoiser", waveforms),
     ("keras_ae.models.text.dynamic_autoencoder", counts),
     ("keras_ae.models.text", texts),
     ("keras_ae.networks.speech", waveforms),

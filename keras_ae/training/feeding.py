@@ -87,7 +87,8 @@ def weighed(columns, role, class_weight):
 
 def standard_rows(x, y, sample_weight, role):
     """Converts `(x, y, sample_weight)` to rows, with y in the role's standard form and weights `(B,)`."""
-    x, y = rows_of.to_rows("x", x), role.standard(rows_of.to_rows("y", y))
+    x, y = rows_of.to_rows("x", x), rows_of.to_rows("y", y)
+    y = role.standard(y.numpy() if isinstance(y, tf.Tensor) and role.conditional else y)
     if sample_weight is not None:
         count = x.shape[0] if hasattr(x, "shape") else None
         sample_weight = validation.check_weights(rows_of.to_rows("sample_weight", sample_weight), count)

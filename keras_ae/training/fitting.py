@@ -215,9 +215,10 @@ def check_finite(model, logs):
     state = "The weights are those of the step before"
     if not all(np.isfinite(v).all() for v in model.trainable_variables):
         state = "The weights are spoilt: load an earlier checkpoint before training again"
-    applied = model.distribute_strategy.num_replicas_in_sync > 1  # replicas cannot agree to skip a step
+    applied = model._distribute_strategy is not None  # replicas cannot agree to skip a step
+    failed = int(model.optimizer._iterations.numpy()) + (not applied)
     raise FloatingPointError(
-        f"Training stopped at step {int(model.optimizer._iterations) + (not applied)} of {type(model).__name__}: "
+        f"Training stopped at step {failed} of {type(model).__name__}: "
         f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, the likeliest first: "
         f"{'; '.join(causes)}."
     )

@@ -84,7 +84,7 @@ def average(optimizer):
     if not (inner.use_ema and inner.built):
         return []
     with tf.init_scope():  # also while a graph is being traced
-        if not int(inner._iterations):
+        if not int(inner._iterations.numpy()):
             return []
     pairs = zip(inner._trainable_variables, inner._model_variables_moving_average, strict=True)
     return [(variable, mean) for variable, mean in pairs if mean is not None]

@@ -42,7 +42,7 @@ class Play:
 
     def fine(self, loss):
         """Whether to apply an update with this loss; None means always, as replicas cannot agree to skip one."""
-        if self.model.distribute_strategy.num_replicas_in_sync > 1:
+        if tf.distribute.has_strategy():
             return None
         return tf.math.is_finite(loss) & self.valid
 

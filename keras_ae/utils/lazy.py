@@ -18,7 +18,7 @@ def attach(
         modules: `{name: module}`, with modules relative to the package, or names of its submodules.
         attributes: `{name: module}` for classes and functions.
 
-    Example:
+    In the package's `__init__`:
 
         __getattr__ = lazy.attach(__name__, modules=["latent"], attributes={"VAE": "models.variational.vae"})
     """

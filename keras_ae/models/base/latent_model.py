@@ -354,7 +354,7 @@ class LatentModel(ObjectiveModel):
             z: codes `(B, *code_shape)`.
             labels: K labels; None for all.
 
-        Example: `cvae.sweep_labels(cvae.encode(x[:4], y[:4]))    # (4, 10, 28, 28, 1)`
+        `cvae.sweep_labels(cvae.encode(x[:4], y[:4]))` has shape `(4, 10, 28, 28, 1)` for ten classes of images.
         """
         labels = np.arange(self.num_classes) if labels is None else self.y_role.standard(np.asarray(labels))
         many = np.repeat(np.asarray(z)[:, None], len(labels), axis=1)

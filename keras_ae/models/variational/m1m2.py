@@ -9,6 +9,7 @@ from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.variational.m2 import M2
 from keras_ae.models.variational.vae import VAE
 from keras_ae.training import Objective, roles
+from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
 
@@ -55,6 +56,7 @@ class M1M2(LatentModel):
             raise ValueError(f"m1: expected an M1 or a VAE of x alone; received {type(m1).__name__}.")
         if not isinstance(m2, M2):
             raise ValueError(f"m2: expected an M2, which sums out labels; received {type(m2).__name__}.")
+        validation.refuse(kwargs, {"seed"}, "M1M2", "M2's seed decides")
         role = roles.PartialLabel(m2.num_classes, m2.y_role.classes)
         super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, y_role=role, **kwargs)
         self.m1, self.m2, self._prior = m1, m2, m2._prior

@@ -129,9 +129,13 @@ def test_refuses_arguments(arguments, message):
         build(**arguments)
 
 
-def test_it_is_exported_with_given_endpoints_alone(tmp_path):
-    with pytest.raises(ValueError, match="endpoints: SEGAN has none of its own"):
-        ka.export(build(), tmp_path)
+def test_its_export_denoises(waves, tmp_path):
+    model = build()
+    served = tf.saved_model.load(ka.export(model, tmp_path))
+    assert set(served.signatures) == {"denoise", "serving_default"}
+    answer = served.signatures["denoise"](x=waves[0][:3, :50])
+    np.testing.assert_allclose(answer["x"], model.denoise(waves[0][:3, :50]), atol=1e-5)
+    assert answer["valid"].numpy().all()
 
 
 def test_refuses_data(waves):

@@ -252,4 +252,4 @@ def test_an_unbuilt_model_says_so_before_it_samples():
 
 def test_the_representation_is_one_line():
     text = repr(ka.VAE(dense(2 * Z, D), dense(D, Z)))
-    assert text == "<VAE likelihood=bernoulli prior=normal code=(2,) parameters=47>" and "\n" not in text
+    assert text == "<VAE likelihood=bernoulli prior=normal code=(2,) parameters=46>" and "\n" not in text

@@ -98,7 +98,7 @@ def test_codes_follow_a_drift_and_the_dynamics_smooth_them(rng):
     model.compile(keras.optimizers.Adam(0.05), jit_compile=False)
     for weight in (0.0, 30.0):  # with the second one it goes on
         model.dynamics_weight = weight
-        model.fit(x[1:], x[:-1], batch_size=50, epochs=30, verbose=0)
+        model.fit(x[1:], x[:-1], batch_size=50, epochs=80, verbose=0)
         z = model.encode(x)[:, 0]
         rough = topics.roughness(z[1:, None], z[:-1, None])
         found[weight] = rough, topics.perplexity(model, x), abs(np.corrcoef(z, share)[0, 1])

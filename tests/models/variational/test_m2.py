@@ -131,7 +131,7 @@ def test_both_codes_of_m1m2_draw_from_one_stream_that_m2_seeds(rng, monkeypatch)
         ka.M1M2(m1, m2((Z,), "gaussian")).loss_terms(x, y, True)
     first, second, *again = seeds
     assert first != second and again == [first, second]
-    with pytest.raises(TypeError, match="seed"):
+    with pytest.raises(ValueError, match="M1M2 takes no seed"):
         ka.M1M2(m1, m2((Z,), "gaussian"), seed=0)
 
 
@@ -143,7 +143,7 @@ def test_labels_that_do_not_suit(rng):
         r"received -2": np.array([-2] * 8),
         "all rows are unlabelled": np.full(8, -1),
         "a label for each of the 8 rows": np.zeros(7, int),
-        "expected integer labels": np.zeros(8),
+        "expected integer labels": np.full(8, 0.5),
     }
     for message, y in cases.items():
         with pytest.raises(ValueError, match=message):
@@ -151,12 +151,12 @@ def test_labels_that_do_not_suit(rng):
     with pytest.raises(ValueError, match="integer labels, -1 where unknown; received none"):
         model.fit(x, verbose=0)
     with pytest.warns(UserWarning, match="class 2"):
-        model.check_data(x, np.array([0, 1, -1, -1, -1, -1, -1, -1]))
+        model.y_role.check(model, x, np.array([0, 1, -1, -1, -1, -1, -1, -1]), training=True)
     with pytest.warns(UserWarning, match="class 2"):
         model.fit(tf.constant(x), tf.constant([0, 1, -1, -1, -1, -1, -1, -1]), verbose=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # of a data set this is one batch
-        model.check_data(tf.constant(x[:2]), tf.constant([0, -1]))
+        model.y_role.check(model, tf.constant(x[:2]), tf.constant([0, -1]), training=True)
         # What is measured and not learned from may lack labels.
         for y in (np.full(8, -1), np.array([0, 1, -1, -1, -1, -1, -1, -1])):
             assert np.isfinite(model.evaluate(x, y, verbose=0, return_dict=True)["loss"])
@@ -185,7 +185,7 @@ def test_labels_that_do_not_suit(rng):
         model.fit(x, np.ma.array(np.arange(8) % 3, mask=True), verbose=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.check_data(x, np.array([0, 1, 2, -1, -1, -1, -1, -1]))
+        model.y_role.check(model, x, np.array([0, 1, 2, -1, -1, -1, -1, -1]), training=True)
 
 
 def test_a_label_that_does_not_exist_stops_training_in_a_later_batch(rng):
@@ -201,7 +201,7 @@ def test_unlabelled_rows_can_be_learned_from_and_rows_of_no_numbers_cannot(rng):
     model, x, _ = without_style(rng)
     x = np.array(x, "float32")
     x[1, 0] = np.nan
-    valid = model.row_mask(x[:4], np.array([-1, 0, K, K - 1]))
+    valid = model.y_role.row_mask(model, x[:4], np.array([-1, 0, K, K - 1]))
     np.testing.assert_array_equal(valid, [True, False, False, True])
 
 

@@ -182,8 +182,8 @@ def test_refusals():
     for message, arguments in cases.items():
         with pytest.raises(ValueError, match=message):
             ka.VAE(encoder, decoder, **arguments)
-    for posterior in ("deterministic", "bernoulli"):
-        with pytest.raises(ValueError, match=f"posterior: expected a density .* received {posterior}"):
+    for posterior, named in (("deterministic", "deterministic"), ("bernoulli", "independent_bernoulli")):
+        with pytest.raises(ValueError, match=f"posterior: expected a density .* received {named}"):
             ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder, posterior=posterior)
     with pytest.raises(ValueError, match="free_bits: expected a diagonal Gaussian posterior; received full_covariance"):
         ka.VAE(ka.networks.mlp_encoder((6,), 5), decoder, posterior="full_covariance", free_bits=0.1)
