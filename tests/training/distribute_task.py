@@ -17,7 +17,7 @@ from keras_ae.training import distribute
 X = np.random.default_rng(0).normal(size=(512, 2)) @ np.random.default_rng(1).normal(size=(2, 8))
 X = X.astype("float32")
 WEIGHTS = np.random.default_rng(2).uniform(0.0, 2.0, len(X)).astype("float32")
-EPOCHS = 6
+EPOCHS = 4
 
 
 def make(cls, strategy, optimizer=None, seed=0, **compile_options):
