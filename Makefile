@@ -23,6 +23,7 @@ lint: .venv/installed typecheck
 	$(BIN)/ruff format --check .
 
 # The pages in build/docs; strict: a dead link or a tutorial that fails is an error.
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/docs
 	$(BIN)/python -m mkdocs build --strict
 

@@ -35,7 +35,7 @@ MACRO = re.compile(r"^<!-- (results|api|figure): (.+?) -->$", re.MULTILINE)
 # What a model's page shows, in this order, of its own methods and of those it inherits.
 METHODS = (
     *("fit", "compile", "evaluate", "encode", "decode", "reconstruct", "sample", "log_prob", "score", "predict_proba"),
-    *("interpolate", "traverse", "sweep_labels", "averages"),
+    *("interpolate", "traverse", "averages"),
     *("posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units", "features", "deepen"),
     *("unfreeze", "infer", "hash", "probabilities", "set_thresholds", "dynamics_weight", "denoise", "process"),
     *("objectives", "loss_terms", "discriminate", "generate", "save", "export"),

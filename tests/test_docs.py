@@ -42,7 +42,8 @@ ABSTRACT = {"LatentModel", "Objective", "ObjectiveModel"}
 
 # Arguments that cost more than a test may, in an example's code.
 SMALLER = (
-    ("num_temperatures=2000", "num_temperatures=20"),
+    ("num_chains=16, num_temperatures=2000", "num_chains=2, num_temperatures=5"),
+    ("negative_log_likelihood(vae, x_test)", "negative_log_likelihood(vae, x_test, num_samples=20)"),
     ("num_samples=5000", "num_samples=50"),
     ("sample(10_000)", "sample(200)"),
     ("/ 255), ka.datasets.Shapes())", "/ 255), ka.datasets.Shapes(), **few)"),
@@ -405,7 +406,18 @@ def plotted():
 
 
 def levels():
-    return {"x": (255 * _binary_images()["x"]).astype("uint8")}
+    return {"x": (255 * _binary_images()["x"][:4]).astype("uint8")}
+
+
+def conditional():
+    cvae = ka.CVAE(**{name: labelled()[name] for name in ("encoder", "decoder")}, num_classes=10)
+    return {"cvae": cvae}
+
+
+def lazily():
+    from keras_ae.utils import lazy
+
+    return {"lazy": lazy}
 
 
 def many_images():
@@ -456,10 +468,12 @@ OWN = {
     "keras_ae.distributions.priors.Ring": two_dimensions,
     "keras_ae.distributions.priors.SwissRoll": two_dimensions,
     "keras_ae.distributions.priors.VampPrior": many_images,
-    "keras_ae.evaluation.disentanglement.factor_vae_score": lambda: {"few": {"votes": 20, "test_votes": 20}},
-    "keras_ae.evaluation.disentanglement.beta_vae_score": lambda: {"few": {"points": 20, "test_points": 20}},
+    "keras_ae.evaluation.disentanglement.factor_vae_score": lambda: {"few": {"votes": 9, "test_votes": 9, "batch": 4}},
+    "keras_ae.evaluation.disentanglement.beta_vae_score": lambda: {"few": {"points": 9, "test_points": 9, "batch": 4}},
     "keras_ae.evaluation.likelihood.bits_per_dimension": levels,
     "keras_ae.layers.made.MADE": sequences,
+    "keras_ae.models.base.latent_model.LatentModel.sweep_labels": conditional,
+    "keras_ae.utils.lazy.attach": lazily,
     "keras_ae.layers.recurrent.QuasiRecurrent": sequences,
     "keras_ae.layers.stft.inverse_stft": spectra,
     "keras_ae.datasets.semi_supervised.semi_supervised": labelled,
