@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from keras_ae.training import distribute
-from keras_ae.utils import files
+from keras_ae.utils import files, plain
 
 from .progress import Progress
 
@@ -356,38 +356,17 @@ def report(figures, folder):
         folder: path of an existing folder.
     """
     keep(figures, folder)
-    print(json.dumps(plain(figures)), flush=True)
+    print(json.dumps(plain.json_values(figures)), flush=True)
 
 
 def keep(figures, folder):
     """Writes `figures` as `report` does, before steps that may fail (such as plotting), so that they are not lost."""
-    files.write_text(pathlib.Path(folder) / "report.json", json.dumps(plain(figures), indent=2) + "\n")
+    files.write_text(pathlib.Path(folder) / "report.json", json.dumps(plain.json_values(figures), indent=2) + "\n")
 
 
 def hint(command):
     """Prints the suggested next command to standard error."""
     print(f"Next: {command}", file=sys.stderr)
-
-
-def plain(figures):
-    """Converts figures (NumPy values too) to plain JSON values; NaN and infinity, which JSON lacks, become None."""
-
-    def finite(value):
-        if isinstance(value, dict):
-            return {key: finite(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [finite(each) for each in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return finite(json.loads(json.dumps(figures, default=_plain)))
-
-
-def _plain(value):
-    if isinstance(value, pathlib.Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"A report holds plain values and NumPy's; received {type(value).__name__}.")
 
 
 def _sum_over_workers(strategy, value):

@@ -89,12 +89,11 @@ def write(name, rows, directory=None):
         validate(each)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     filled = [{**each, "versions": each["versions"] or versions(), "date": each["date"] or today} for each in rows]
-    text = json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
-    path = pathlib.Path(directory or DIRECTORY) / f"{name}.json"
-    from keras_ae.utils import (
-        files,  # imported late: it imports TensorFlow, which must not share a process with a PyTorch timing
-    )
+    # Imported late: it imports TensorFlow, which must not share a process with a PyTorch timing.
+    from keras_ae.utils import files, plain
 
+    text = json.dumps(filled, indent=2, ensure_ascii=False, allow_nan=False, default=plain.to_json) + "\n"
+    path = pathlib.Path(directory or DIRECTORY) / f"{name}.json"
     files.write_text(path, text)
     return path
 
@@ -116,9 +115,3 @@ def _meets(value, mark, better):
 
 def _is_finite(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _plain(value):
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return value.tolist()
-    raise TypeError(f"A row holds plain values and NumPy numbers; received {type(value).__name__}.")

@@ -14,7 +14,7 @@ import tensorflow as tf
 from apps import common
 from benchmarks import options, results
 from keras_ae import serving
-from keras_ae.utils import files
+from keras_ae.utils import files, plain
 
 
 def kept(folder, name, make, settings):
@@ -30,7 +30,7 @@ def kept(folder, name, make, settings):
         the dict of `make`, with the `date` and `versions` of the run as in `results.row`.
     """
     path, own = pathlib.Path(folder) / f"{name}.json", pathlib.Path(folder) / name
-    settings = json.loads(json.dumps(common.plain(settings)))
+    settings = json.loads(json.dumps(plain.json_values(settings)))
     started = own / "settings.json"
     if path.exists() and (found := json.loads(path.read_text()))["settings"] == settings:
         return found["made"]
@@ -38,7 +38,7 @@ def kept(folder, name, make, settings):
         shutil.rmtree(own)
     files.write_text(started, json.dumps(settings))
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    made = common.plain(make(own)) | {"date": today, "versions": results.versions()}
+    made = plain.json_values(make(own)) | {"date": today, "versions": results.versions()}
     files.write_text(path, json.dumps({"settings": settings, "made": made}, indent=2))
     return made
 

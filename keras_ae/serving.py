@@ -10,10 +10,10 @@ import uuid
 from collections import namedtuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_ae.training.roles import finite
+from keras_ae.utils import plain
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 CARD_FILE = "card.json"
@@ -374,18 +374,10 @@ def _card(model, endpoints, card):
     facts |= {"tensorflow": tf.__version__, "endpoints": {n: _describe(e) for n, e in endpoints.items()}}
     facts |= getattr(model, "card", dict)()
     try:
-        text = json.dumps(facts | card, default=_plain)
+        values = plain.json_values(facts | card)
     except (TypeError, ValueError) as error:
         raise ValueError(f"card: expected a dict of JSON values, received {card!r} ({error}).") from error
-    # JSON has no NaN, and a single NaN should not fail the export.
-    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2) + "\n"
-
-
-def _plain(value):
-    """Converts NumPy scalars and arrays, which metrics often are, to JSON values."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not a JSON value")
+    return json.dumps(values, indent=2) + "\n"
 
 
 def _publish(beside, directory):

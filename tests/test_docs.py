@@ -71,8 +71,6 @@ def _small(monkeypatch, tmp_path):
 
     monkeypatch.setattr(ObjectiveModel, "fit", short(fit))
     monkeypatch.setattr(ObjectiveModel, "compile", eagerly)
-    yield
-    keras.utils.clear_session()
 
 
 # Pages

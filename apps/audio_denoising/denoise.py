@@ -23,6 +23,7 @@ import numpy as np
 from absl import flags
 
 from keras_ae.datasets import audio, speech
+from keras_ae.utils import plain
 
 from .. import common
 from ..progress import progress_bar
@@ -73,7 +74,7 @@ def run(model, input, output, force, rate, channels):
             print(json.dumps(stream), file=sys.stderr, flush=True)
             seconds = pipe(denoiser, sys.stdin.buffer, sys.stdout.buffer, rate, channels)
         figures = stream | {"seconds_of_audio": seconds, "seconds": time.perf_counter() - start}
-        print(json.dumps(common.plain(figures)), file=sys.stderr, flush=True)
+        print(json.dumps(plain.json_values(figures)), file=sys.stderr, flush=True)
         return
     output = output or OUTPUT
     with common.user_input():
@@ -106,7 +107,7 @@ def run(model, input, output, force, rate, channels):
     figures |= {"real_time_factor": took / seconds if seconds else None, "seconds": took, "output": output}
     if is_foreign and not force:
         print(f"not written: {str(summary)!r}, which is no report of this program.", file=sys.stderr)
-        print(json.dumps(common.plain(figures)), flush=True)
+        print(json.dumps(plain.json_values(figures)), flush=True)
     else:
         common.report(figures, summary.parent)
     if not done:

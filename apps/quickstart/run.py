@@ -5,6 +5,7 @@ import time
 
 import keras_ae as ka
 from keras_ae.training import distribute
+from keras_ae.utils import plain
 
 from .. import common
 from . import evaluate, settings, train
@@ -44,7 +45,7 @@ def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy
     figures["train_seconds"] = train_seconds
     with common.user_input():
         card = {"data": dataset, "licence": chosen["licence"], "seed": seed, "command": common.command()}
-        path = ka.export(model, export_dir, card=card | {"numbers": common.plain(figures)})
+        path = ka.export(model, export_dir, card=card | {"numbers": plain.json_values(figures)})
     figures |= {"export_max_error": evaluate.export_error(model, path, images.test[:64], seed), "export": path}
     common.keep(figures, folder)
     with common.user_input():

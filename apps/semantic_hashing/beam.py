@@ -23,6 +23,7 @@ import time
 from absl import app, flags
 
 from keras_ae.datasets import text
+from keras_ae.utils import plain
 
 from .. import common
 from . import served, store
@@ -159,7 +160,7 @@ def run(model, input, output, text_column, arguments=()):
     if local:
         common.report(figures, output)
     else:
-        print(json.dumps(common.plain(figures)), flush=True)
+        print(json.dumps(plain.json_values(figures)), flush=True)
     if skipped and not figures["documents"]:
         raise common.UserError(f"No document of {input!r} could be encoded; skipped: {skipped}.")
 

@@ -24,6 +24,7 @@ from keras_ae.datasets import text
 from keras_ae.distributions import relaxed_bits
 from keras_ae.evaluation import retrieval
 from keras_ae.training import distribute
+from keras_ae.utils import plain
 
 from .. import common
 from ..progress import progress_bar
@@ -94,7 +95,7 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
     with common.user_input():
         name = pathlib.Path(data or "docstrings").name
         made_of = {"data": name, "licence": settings.licence(name), "method": method, "bits": bits, "seed": seed}
-        card = made_of | {"command": common.command(), "numbers": common.plain(figures)}
+        card = made_of | {"command": common.command(), "numbers": plain.json_values(figures)}
         path = export(model, features, export_dir, card)
     common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
     common.hint(f"keras-ae index --model={export_dir} --data=...")

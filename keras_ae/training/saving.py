@@ -7,9 +7,8 @@ import pathlib
 import types
 
 import keras
-import numpy as np
 
-from keras_ae.utils import files
+from keras_ae.utils import files, plain
 
 
 def arguments(cls, model, args, kwargs):
@@ -18,7 +17,7 @@ def arguments(cls, model, args, kwargs):
     extra = bound.pop("kwargs", {})
     # A mapping proxy, because Keras would track the contents of a dict and save them a second time.
     return types.MappingProxyType(
-        {name: _plain(value) for name, value in (bound | extra).items() if value is not model}
+        {name: plain.to_python(value) for name, value in (bound | extra).items() if value is not model}
     )
 
 
@@ -103,8 +102,3 @@ def deserialize(config):
     if pattern is not None:
         getattr(optimizer, "inner_optimizer", optimizer).exclude_from_weight_decay(var_names=[pattern])
     return optimizer
-
-
-def _plain(value):
-    """Converts NumPy scalars and arrays to Python values, which can be saved."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
