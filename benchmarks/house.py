@@ -43,7 +43,7 @@ def probe(checkout):
     )
     found = json.loads(done.stdout.splitlines()[-1])
     if pathlib.Path(found["package"]) != checkout / "keras_ae":
-        raise RuntimeError(f"Expected the keras_ae of {checkout}; {found['package']} was looked at.")
+        raise RuntimeError(f"Expected the keras_ae of {checkout}; {found['package']} was measured.")
     return found
 
 

@@ -121,4 +121,4 @@ def _is_finite(value):
 def _plain(value):
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         return value.tolist()
-    raise TypeError(f"A row holds plain values and NumPy numbers; received {type(value).__name__}.")
+    raise TypeError(f"A row takes plain values and NumPy numbers; received {type(value).__name__}.")

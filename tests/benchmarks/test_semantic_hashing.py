@@ -29,9 +29,9 @@ def test_the_choice_ends_where_a_candidate_agrees_better_than_the_default():
     agreement = {name: {"agreement": 0.5} for name in benchmark.CANDIDATES} | {own[0]: {"agreement": 0.6}}
     half = agreement | {"30 epochs": {"agreement": 0.55}}
     benchmark.check_choice(half)
-    with pytest.raises(ValueError, match="after 30 epochs, '30 epochs, temperature"):
+    with pytest.raises(ValueError, match="After 30 epochs, '30 epochs, temperature"):
         benchmark.check_choice(half | {"30 epochs, temperature 0.15": {"agreement": 0.56}})
-    with pytest.raises(ValueError, match="after 60 epochs"):
+    with pytest.raises(ValueError, match="After 60 epochs"):
         benchmark.check_choice(half | {"0.3 of LSA's dimensions dropped": {"agreement": 0.7}})
 
 
