@@ -103,9 +103,9 @@ def page(found):
     lines = [
         "# Found without a shared word",
         "",
-        f"Of {len(found):,} subject lines as queries, {len(apart):,} have a first document that holds none of the",
-        f"words that the model knows of them; {sum(map(is_right, apart)):,} of these documents are from the query's",
-        f"group. Here are the first {len(places)} of them by a fixed rule; the last is number",
+        f"Of {len(found):,} subject lines used as queries, {len(apart):,} have a first result that contains none of",
+        f"the words that the model knows of them; {sum(map(is_right, apart)):,} of these results are from the query's",
+        f"group. The table shows the first {len(places)} of them by a fixed rule; the last is number",
         f"{places[-1] + 1 if places else 0} of the queries in its order. `benchmarks/search_without_words.py` has the",
         "rule, and writes this page.",
         "",

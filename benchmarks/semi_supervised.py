@@ -147,7 +147,7 @@ def build_m2(chosen, shape, likelihood, seed):
 
 
 def build_classifier(chosen, shape):
-    """Returns a network for the logits: convolution and max pooling for each of `filters`, dropout, a dense layer."""
+    """Returns a network of logits: convolution and max pooling per entry of `filters`, a dense layer; with dropout."""
     x = inputs = keras.Input(shape)
     for channels in chosen["filters"]:
         x = layers.Conv2D(channels, 5, padding="same", activation="relu")(x)

@@ -154,5 +154,5 @@ def test_answers_are_the_first_documents_of_the_search():
     assert found["abc"][1:] == ("near", 0, "def", "near", False)
     assert found["xyz"][1:] == ("far", 2, "abz", "far", True)
     shown = search_without_words.page(list(found.values()))
-    assert "Of 2 subject lines as queries, 1 have" in shown and "| abc | near | 1 | 0 | def |" in shown
+    assert "Of 2 subject lines used as queries, 1 have" in shown and "| abc | near | 1 | 0 | def |" in shown
     assert "xyz" not in shown
