@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 import uuid
-import warnings
 
 import keras
 import tensorflow as tf
@@ -39,11 +38,6 @@ EXTRAS = {
     "soundfile": "audio",
     "soxr": "audio",
 }
-
-# Warnings that users cannot act on, and why they are harmless.
-_HARMLESS = [
-    # SOURCES
-]
 
 
 class UserError(Exception):
@@ -151,8 +145,6 @@ def _verbose():
 def _quiet():
     if not flags.FLAGS["verbosity"].present:  # absl's default would show TensorFlow's messages about saving
         logging.set_verbosity(logging.WARNING)
-    for message, category in _HARMLESS:
-        warnings.filterwarnings("ignore", message, category)
 
 
 def require(*modules):

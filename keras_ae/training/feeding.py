@@ -4,6 +4,7 @@ Arrays stay in memory as tensors, and each training step gathers its rows from t
 `tf.data.Dataset`. `Feed` hides the difference.
 """
 
+import copy
 import itertools
 
 import keras
@@ -47,6 +48,10 @@ class Feed:
             self._dataset, self._order = self._make(strategy, numbers, seed)
         return iter(self._dataset)
 
+    def dataset(self, strategy):
+        """Returns the batches of one epoch as a `tf.data.Dataset`."""
+        return self._make(strategy, False, None)[0]
+
     def end(self):
         """Notifies a `PyDataset` that an epoch has ended."""
         if self._adapter is not None:
@@ -68,6 +73,8 @@ def open_feed(x, y=None, sample_weight=None, *, role, batch_size=None, shuffle=F
     Raises:
         ValueError: if the data cannot be converted to rows; the message says how to fix it.
     """
+    if x is None:
+        raise ValueError("x: expected rows or a source of batches; received None.")
     if rows_of.is_source(x):
         if y is not None or sample_weight is not None:
             raise ValueError("y and sample_weight: expected none, as x yields them: (x, y) or (x, y, sample_weight).")
@@ -215,7 +222,8 @@ def _tensor(column):
         return None
     column = rows_of.dense(column)
     is_double = isinstance(column, np.ndarray) and column.dtype == np.float64
-    return tf.convert_to_tensor(column.astype("float32") if is_double else column)
+    with np.errstate(over="ignore"):  # `validation.check_array` refuses values beyond the range of float32
+        return tf.convert_to_tensor(column.astype("float32") if is_double else column)
 
 
 def _example(array, batch_size):
@@ -250,7 +258,7 @@ def _of_source(x, role, class_weight, shuffle, moves):
         return _of_tf_data(x, role, class_weight, moves)
 
     def prepared(batch):
-        return weighed(standard_rows(*_columns(batch), role), role, class_weight)
+        return tuple(map(rows_of.dense, weighed(standard_rows(*_columns(batch), role), role, class_weight)))
 
     if isinstance(x, keras.utils.PyDataset):
         first = prepared(x[0])
@@ -272,6 +280,31 @@ def _of_source(x, role, class_weight, shuffle, moves):
 
     dataset = _with_absent(tf.data.Dataset.from_generator(generate, output_signature=specs), first)
     return _of_dataset(dataset, first, len(x) if hasattr(x, "__len__") else None, moves)
+
+
+def repeatable(x, steps):
+    """Returns a source that can be read once an epoch, because a generator runs only once: it is kept in memory.
+
+    Args:
+        x: rows or a source of batches; everything but a generator is returned unchanged.
+        steps: int, the number of batches to keep, or None for all.
+    """
+    once = rows_of.is_source(x) and not isinstance(x, tf.data.Dataset | keras.utils.PyDataset) and iter(x) is x
+    # Copies, because a generator may yield the same array again with other values.
+    return _Kept([copy.deepcopy(batch) for batch in itertools.islice(x, steps)]) if once else x
+
+
+class _Kept:
+    """The batches of a generator, as a loader."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self):
+        return len(self.batches)
 
 
 def _of_tf_data(dataset, role, class_weight, moves):

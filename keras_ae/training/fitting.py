@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_ae.training import loop
 from keras_ae.training.callbacks import TEST_HOOKS, TRAIN_HOOKS, acts_on_batches
+from keras_ae.utils import xla
 
 _log = logging.getLogger("keras_ae")
 
@@ -70,6 +71,7 @@ def fit(
         if ended:
             iterator = None
             _warn_of_end(model, epoch, done, steps)
+        check_weights(model, epoch)
         logs = dict(model._get_metrics_result_or_logs(made)) if done else {}
         if validation is not None and model._should_eval(epoch, validation_freq):
             measured = measure(model, validation, validation_steps, callbacks)
@@ -102,8 +104,8 @@ def _warn_of_end(model, epoch, done, steps):
         return
     wanted = f" of {steps}" if steps else ""
     warnings.warn(
-        f"x ended after {done}{wanted} steps in epoch {epoch + 1}. A generator runs once: pass an endless one and "
-        "steps_per_epoch, or a data set that repeats.",
+        f"x ended after {done}{wanted} steps in epoch {epoch + 1}. Pass fewer steps_per_epoch, or batches that go on: "
+        "a generator runs only once, and a data set goes on with data.repeat().",
         stacklevel=4,
     )
     model.stop_training |= not done
@@ -145,6 +147,8 @@ def measure(model, feed, steps, callbacks):
         try:
             logs, made = run(iterator, feed.arrays if numbers else None, limit)
         except (StopIteration, tf.errors.OutOfRangeError):
+            if steps is not None:
+                warnings.warn(f"x ended after {done} of {steps} steps: only these were evaluated.", stacklevel=3)
             break
         done += made
         callbacks.on_test_batch_end(done - 1, logs)
@@ -176,7 +180,12 @@ def function(model, one_step, summarise, places, stops):
         places: int, maximum value of `limit`.
         stops: bool, whether to stop once a logged value is not finite.
     """
-    by_batch, many = model._make_function(one_step), None
+
+    def traced(data):
+        with xla.tracing(bool(model.jit_compile) and not model.run_eagerly):
+            return one_step(data)
+
+    by_batch, many = model._make_function(traced), None
 
     def single(iterator):
         steps, model.steps_per_execution = model.steps_per_execution, 1  # disables Keras's own multi-step loop
@@ -198,6 +207,23 @@ def function(model, one_step, summarise, places, stops):
     return run
 
 
+def check_weights(model, epoch):
+    """Raises a `FloatingPointError` if a weight is not finite although every loss was: a gradient was NaN."""
+    spoilt = _spoilt(model)
+    if spoilt:
+        raise FloatingPointError(
+            f"Training stopped after epoch {epoch + 1} of {type(model).__name__}: the losses are finite, but "
+            f"{spoilt[0]} became NaN or infinite. Load an earlier checkpoint before training again. The usual cause is "
+            "a loss whose gradient is NaN where its value is not, such as tf.norm or tf.sqrt at 0."
+        )
+
+
+def _spoilt(model):
+    """Returns the paths of the model's variables that hold NaN or infinity."""
+    floats = [v for v in model.variables if tf.as_dtype(v.dtype).is_floating]
+    return [v.path for v in floats if not tf.reduce_all(tf.math.is_finite(v.value))]
+
+
 def check_finite(model, logs):
     """Raises a `FloatingPointError` if a logged value is not finite, naming the term and the state of the weights."""
     broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
@@ -213,10 +239,11 @@ def check_finite(model, logs):
     if broken == ["loss"]:  # the terms are finite, so rows are invalid: see `Role.row_mask`
         causes = causes[::-1]
     state = "The weights are those of the previous step"
-    if not all(np.isfinite(v).all() for v in model.trainable_variables):
+    if _spoilt(model):
         state = "Some weights are NaN or infinite: load an earlier checkpoint before training again"
     applied = model._distribute_strategy is not None  # replicas cannot agree to skip a step
-    failed = int(model.optimizer._iterations.numpy()) + (not applied)
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    failed = int(optimizer._iterations.numpy()) + (not applied)
     raise FloatingPointError(
         f"Training stopped at step {failed} of {type(model).__name__}: "
         f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, most likely first: "

@@ -102,12 +102,9 @@ def make_loop(step, record, summary_shape, steps, jit_compile, stops=True):
             total += step(rows(_map(lambda batch: batch[i], batches), arrays))
             return i + 1, total, goes_on(total)
 
-        outside = xla.compiling.set(bool(jit_compile))
-        try:
+        with xla.tracing(bool(jit_compile)):
             done, total, _ = tf.while_loop(lambda i, total, fine: (i < count) & fine, body, (0, nothing(), True))
-            return done, total
-        finally:
-            xla.compiling.reset(outside)
+        return done, total
 
     compiled = tf.function(run, jit_compile=jit_compile, autograph=False, reduce_retracing=True)
 

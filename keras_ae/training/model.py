@@ -81,6 +81,7 @@ class ObjectiveModel(keras.Model):
         self.seed_generator = keras.random.SeedGenerator(None if seed is None else int(seed))
         self.requested_steps, self._in_training = 1, False
         self.players_of_terms, self.test_setting = {}, fitting.TestSetting(1, False)
+        self._predicts_by_averages = False  # whether `predict_function` was traced with averaged weights
 
     # For subclasses to override
 
@@ -113,6 +114,11 @@ class ObjectiveModel(keras.Model):
     def shares_pass(self):
         """Whether the class overrides `shared_pass`."""
         return type(self).shared_pass is not ObjectiveModel.shared_pass
+
+    @property
+    def acts_after_step(self):
+        """Whether the class overrides `after_step`."""
+        return type(self).after_step is not ObjectiveModel.after_step
 
     # Randomness
 
@@ -456,6 +462,7 @@ class ObjectiveModel(keras.Model):
         validation = None
         if validation_data is not None:
             held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
+            held_out = feeding.repeatable(held_out[0], validation_steps), *held_out[1:]
             validation = self._open(*held_out, validation_batch_size or batch_size, False)
         callbacks = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
         return fitting.fit(
@@ -511,18 +518,31 @@ class ObjectiveModel(keras.Model):
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-        """Computes `self(x)` in batches; arguments as in `keras.Model.predict`, x as in `fit`."""
-        if not rows_of.is_source(x):
-            x = rows_of.to_rows("x", x)
-            self.check_x(x)
+        """Computes `self(x)` in batches; arguments as in `keras.Model.predict`, x as in `fit`.
+
+        Arrays are checked in full, and a source of batches on its first batch, as in `fit`. Targets that it yields
+        beside x are ignored.
+        """
+        if rows_of.is_source(x):
+            return self._predict_source(x, verbose, steps, callbacks)
+        x = rows_of.to_rows("x", x)
+        self.check_x(x)
         return self._predict(x, batch_size, verbose, steps, callbacks)
+
+    def _predict_source(self, x, verbose="auto", steps=None, callbacks=None):
+        feed = feeding.open_feed(x, role=self.y_role)
+        x, y, _ = feed.first
+        self.check_x(x)
+        if self.y_role.conditional:
+            self.y_role.check_given(self, x.shape[0], y)
+        return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
 
     def _predict(self, x, *args):
         if rows_of.is_sparse(x):
             x = feeding.dense_batches(x, args[0] or 32)
             args = (None, *args[1:])
-        if self.has_averages:
-            self.predict_function = None  # it may have been traced with the raw weights
+        if self.has_averages != self._predicts_by_averages:
+            self._predicts_by_averages, self.predict_function = self.has_averages, None
         places, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll the steps of an execution
         try:
             return super().predict(x, *args)

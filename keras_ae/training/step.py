@@ -1,12 +1,11 @@
 """One training step, which updates each objective in turn, once or several times."""
 
-import contextlib
 import functools
 
 import keras
 import tensorflow as tf
 
-from keras_ae.training import distribute, feeding, objective
+from keras_ae.training import distribute, feeding, objective, roles
 from keras_ae.utils import xla
 
 
@@ -21,7 +20,7 @@ class Play:
     def __init__(self, model, data):
         self.model = model
         self.x, self.y, self.sample_weight, self.rows = distribute.never_empty(*feeding.unpack(data))
-        self._shared, self._tape = None, None
+        self._shared, self._tape, self._pending, self._losses = None, None, {}, []
 
     def terms(self, each, training):
         """Returns the terms of an objective, as `Objective.terms` returns them."""
@@ -40,89 +39,85 @@ class Play:
         """Whether a step can learn from all rows: a bool scalar."""
         return tf.reduce_all(self.model.y_role.row_mask(self.model, self.x, self.y))
 
-    def fine(self, loss):
-        """Whether to apply an update with this loss; None means always, as replicas cannot agree to skip one."""
-        if tf.distribute.has_strategy():
-            return None
-        return tf.math.is_finite(loss) & self.valid
-
     def shared(self, training):
         """Returns the result of the model's `shared_pass` in a tuple, which is empty if it has none."""
         if self._shared is None and self.model.shares_pass:
-            with keep_state_of(self.model.objectives().values(), self.model) if training else contextlib.nullcontext():
-                self._shared = (self.model.shared_pass(self.x, self.y, training),)
+            if training:
+                with keras.StatelessScope(collect_losses=True) as scope:
+                    made = self.model.shared_pass(self.x, self.y, training)
+                players = self.model.objectives().values()
+                self._pending, self._losses = self._changes(scope, players), scope.losses
+            else:
+                made = self.model.shared_pass(self.x, self.y, training)
+            self._shared = (made,)
         return self._shared or ()
 
+    def learn(self, player):
+        """Runs an objective's forward pass in training mode.
 
-@contextlib.contextmanager
-def keep_state_of(players, model):
-    """Context in which a forward pass only changes the random state and the state of the given players' networks.
+        All networks are called in training mode. However, the moving statistics of a `BatchNormalization` and the
+        weights rescaled by a `SpectralNormalization` belong to one objective, and another objective's update must not
+        change them.
 
-    All networks are called in training mode. However, the moving statistics of a `BatchNormalization` and the weights
-    rescaled by a `SpectralNormalization` belong to one objective, and another objective's update must not change them.
+        Returns:
+            the terms, the loss, and the new values of the random state and of the state of the player's networks,
+            `{id: (variable, value)}`, which are not assigned yet.
+        """
+        scope = keras.StatelessScope(state_mapping=self._pending.values(), collect_losses=True)
+        scope.losses += self._losses
+        with scope:
+            terms = self.terms(player, training=True)
+            loss = objective.loss_of(player, terms, self.sample_weight)
+        changes, self._pending = self._pending | self._changes(scope, [player]), {}
+        return terms, loss, changes
+
+    def _changes(self, scope, players):
+        alone = len(self.model.optimizers) == 1
+        own = self.model.variables if alone else [v for player in players for v in objective.variables(player)]
+        values = {id(v): (v, scope.get_current_value(v)) for v in (*own, *self.model.seed_states())}
+        return {key: (v, value) for key, (v, value) in values.items() if value is not None}
+
+
+def move(model, name, player, play, fine):
+    """Runs one update of the objective `name`, unless its loss is not finite.
+
+    Args:
+        fine: bool scalar, whether the step has been fine so far: otherwise nothing is updated. None means always.
+
+    Returns:
+        the terms, the loss, and whether the step is still fine.
     """
-    with keras.StatelessScope() as scope:
-        yield
-    own = [v for player in players for v in objective.variables(player)]
-    for variable in {id(v): v for v in (*own, *model.seed_states())}.values():
-        value = scope.get_current_value(variable)
-        if value is not None:
-            variable.assign(value)
-
-
-def move(model, name, player, play):
-    """Runs one update of the objective `name`; returns its terms and loss."""
     optimizer, variables = model.optimizers[name], objective.trainable_variables(player)
-    alone = len(model.optimizers) == 1
     with play.tape() as tape:
-        play.shared(training=True)  # outside this player's scope, because its state belongs to all players
-        with contextlib.nullcontext() if alone else keep_state_of([player], model):
-            terms = play.terms(player, training=True)
-            loss = objective.loss_of(player, terms, play.sample_weight)
+        play.shared(training=True)
+        terms, loss, changes = play.learn(player)
         # The optimizers sum gradients over replicas.
         scaled = optimizer.scale_loss(loss * distribute.share_of_batch(play.rows))
     gradients = tape.gradient(scaled, variables)
-    _apply(optimizer, gradients, variables, play.fine(loss))
-    return terms, loss
+    fine = None if fine is None else fine & tf.math.is_finite(loss)
 
-
-def _apply(optimizer, gradients, variables, fine):
-    """Applies an update if `fine`, a bool scalar, is true; None means always."""
-    if fine is None or (tf.executing_eagerly() and fine):
+    def update():
+        for variable, value in changes.values():
+            variable.assign(value)
         optimizer.apply(gradients, variables)
+
+    _only_if(fine, update, [*(v for v, _ in changes.values()), *variables, *optimizer.variables])
+    return terms, loss, fine
+
+
+def _only_if(fine, update, variables):
+    """Runs `update`, which assigns only to `variables`, if `fine`, a bool scalar, is true; None means always."""
+    if fine is None or (tf.executing_eagerly() and fine):
+        update()
     elif xla.for_xla():
-        with _only_if(fine, getattr(optimizer, "inner_optimizer", optimizer)):
-            optimizer.apply(gradients, variables)
+        # XLA fuses the selection into the update at no cost, whereas its conditional copies all weights and doubles the
+        # time of a step.
+        before = [tf.convert_to_tensor(variable) for variable in variables]
+        update()
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(tf.where(fine, variable, value))
     elif not tf.executing_eagerly():
-        tf.cond(fine, lambda: (optimizer.apply(gradients, variables), True)[1], lambda: False)
-
-
-@contextlib.contextmanager
-def _only_if(fine, optimizer):
-    """Context in which an optimizer's assignments leave variables unchanged unless `fine` is true.
-
-    XLA fuses the selection into the update at no cost, whereas its conditional copies all weights and doubles the time
-    of a step.
-    """
-
-    def change(assign):
-        return lambda variable, value: assign(variable, tf.where(fine, value, tf.zeros_like(value)))
-
-    def replace(variable, value):
-        type(optimizer).assign(optimizer, variable, tf.where(fine, value, tf.convert_to_tensor(variable)))
-
-    chosen = {
-        "assign": replace,
-        "assign_add": change(optimizer.assign_add),
-        "assign_sub": change(optimizer.assign_sub),
-    }
-    vars(optimizer).update(chosen)
-    try:
-        yield
-    finally:
-        for name in chosen:
-            del vars(optimizer)[name]
-    optimizer._iterations.assign_sub(tf.cast(~fine, optimizer._iterations.dtype))
+        tf.cond(fine, lambda: (update(), True)[1], lambda: False)
 
 
 def train(model, batches):
@@ -131,17 +126,27 @@ def train(model, batches):
     The number of `batches` equals the largest number of steps of any objective. An objective with s steps uses the last
     s batches, one per update, so the last objective always sees the last batch.
 
+    If a row of any batch is invalid, nothing is updated. If a loss is not finite, neither its objective nor those after
+    it are updated. Replicas cannot agree to skip an update, so under a strategy with several of them all are applied.
+
     Returns:
         the last batch's `Play`, all terms, the last objective's loss, and `{term: its objective's name}`.
     """
     plays = [Play(model, data) for data in batches]
     every, players, loss = {}, {}, None
+    fine = None
+    if not tf.distribute.has_strategy():
+        fine = tf.reduce_all([play.valid for play in plays])
+        if len(plays) > 1 or len(model.optimizers) > 1:
+            # A single update sees NaN in its own loss. Here a later one might, when others are done already.
+            fine &= tf.reduce_all([tf.reduce_all(roles.finite(play.x)) for play in plays])
     for name, player in model.objectives().items():
         for play in plays[len(plays) - player.steps :]:
-            terms, loss = move(model, name, player, play)
+            terms, loss, fine = move(model, name, player, play, fine)
         every |= terms
         players |= dict.fromkeys(terms, name)
-    model.after_step(every)
+    if model.acts_after_step:
+        _only_if(fine, lambda: model.after_step(every), model.variables)
     return plays[-1], every, loss, players
 
 

@@ -83,11 +83,13 @@ def _call(model, method, signature, tensors, options, rows):
 
 def _batches(arrays, batch_size, names):
     """Yields batches `{name: rows}` from arrays by name, or from a data set whose components are named by `names`."""
+    if names[0] not in arrays:
+        raise ValueError(f"{names[0]}: expected rows, received None.")
     first = next(iter(arrays.values()))
     if rows_of.is_source(first):
         for element in rows_of.batches_of(first):
             parts = element if isinstance(element, tuple | list) else (element,)
-            yield {name: rows_of.to_rows(name, part) for name, part in zip(names, parts, strict=False)}
+            yield {name: rows_of.dense(rows_of.to_rows(name, part)) for name, part in zip(names, parts, strict=False)}
         return
     arrays = {name: rows_of.to_rows(name, array) for name, array in arrays.items()}
     for name, array in arrays.items():

@@ -1,5 +1,6 @@
 """Converts users' data to rows: NumPy arrays, dense tensors, or SciPy matrices that are densified batch by batch."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,10 +23,24 @@ def to_rows(name: str, data: Any) -> Any:
         a NumPy array, a `tf.Tensor` or a `scipy.sparse.csr_array`, with rows along the first axis.
 
     Raises:
-        ValueError: for masked, ragged or dict data, tables with non-numeric columns, and lists of rows with different
-            shapes; the message says how to fix it.
+        ValueError: for masked, ragged or dict data, tables with non-numeric columns, lists of rows with different
+            shapes, single values, and paths; the message says how to fix it.
     """
-    if data is None or isinstance(data, tf.Tensor):
+    if data is None:
+        return None
+    if isinstance(data, str | os.PathLike):
+        raise ValueError(
+            f"{name}: expected rows, received {os.fspath(data)!r}. If it is a path, read it first: "
+            "keras_ae.datasets.load(path) reads images."
+        )
+    rows = _converted(name, data)
+    if rows.shape.rank == 0 if tf.is_tensor(rows) else rows.ndim == 0:
+        raise ValueError(f"{name}: expected rows along the first axis, received the single value {data!r}.")
+    return rows
+
+
+def _converted(name, data):
+    if isinstance(data, tf.Tensor):
         return _widened(data)
     if isinstance(data, dict):
         raise ValueError(_which_key(name, data))
@@ -80,7 +95,7 @@ def batches_of(source: Any) -> Iterator[Any]:
 
 def _widened(array):
     # NumPy has no bfloat16; such arrays come from JAX or ml_dtypes, and few operations support them.
-    if array is None or getattr(array.dtype, "name", "") != "bfloat16":
+    if getattr(array.dtype, "name", "") != "bfloat16":
         return array
     return tf.cast(array, tf.float32) if tf.is_tensor(array) else array.astype("float32")
 

@@ -45,7 +45,7 @@ def check_array(
     low, high = _extremes(array)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"{name} contains NaN or infinity: expected finite numbers. Drop or repair those rows.")
-    if max(-low, high) > np.finfo("float32").max:
+    if max(-low, high) > float(np.finfo("float32").max):
         raise ValueError(f"{name}: values up to {max(-low, high):.3g} exceed the range of float32, which models use.")
     if likelihood is None or likelihood.low is None:
         return

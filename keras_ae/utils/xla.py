@@ -1,15 +1,27 @@
 """Operations with a different implementation under XLA."""
 
+import contextlib
 import contextvars
+from collections.abc import Iterator
 
 import tensorflow as tf
 
-compiling = contextvars.ContextVar("compiling", default=False)
+_compiling = contextvars.ContextVar("compiling", default=False)
 
 
 def for_xla() -> bool:
-    """Whether the code is being traced for a loop that XLA compiles, where different operations are fast."""
-    return compiling.get()
+    """Whether the code is being traced for a training step that XLA compiles, where different operations are fast."""
+    return _compiling.get()
+
+
+@contextlib.contextmanager
+def tracing(jit_compile: bool) -> Iterator[None]:
+    """Context in which `for_xla` returns `jit_compile`."""
+    outside = _compiling.set(jit_compile)
+    try:
+        yield
+    finally:
+        _compiling.reset(outside)
 
 
 def softplus(x: tf.Tensor) -> tf.Tensor:

@@ -377,7 +377,7 @@ class LatentModel(ObjectiveModel):
         if not self.conditional:
             return super().predict(x, *(() if y is None else (y,)), *args, **kwargs)
         if rows_of.is_source(x):
-            return self._predict(x, *_predict_arguments(*(() if y is None else (y,)), *args, **kwargs))
+            return self._predict_source(x, *_predict_arguments(*(() if y is None else (y,)), *args, **kwargs)[1:])
         if isinstance(x, tuple):
             if len(x) != 2:
                 raise ValueError(f"x: expected a pair (x, y), received {len(x)} arrays.")

@@ -1,0 +1,128 @@
+"""A batch that training cannot learn from changes nothing: no weight, no optimizer state, no random state."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_ae as ka
+from tests.models import players
+
+X = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
+BAD = X.copy()
+BAD[40, 2] = np.nan  # the third of three batches
+
+
+def batches(x):
+    return tf.data.Dataset.from_tensor_slices(x).batch(16)
+
+
+def dense(inputs, outputs, normalised=False):
+    layers = [keras.layers.BatchNormalization()] if normalised else []
+    return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(5), *layers, keras.layers.Dense(outputs)])
+
+
+def vae():
+    return ka.VAE(dense(6, 4, normalised=True), dense(2, 6), "gaussian", seed=0)
+
+
+def began():
+    return players.BEGAN(dense(2, 6, normalised=True), dense(6, 6), seed=0)
+
+
+def vae_gan():
+    return players.VAEGAN(dense(6, 4, normalised=True), dense(2, 6), dense(6, 1), seed=0)
+
+
+def with_everything():
+    """An optimizer whose step changes more than weights and slots: decay, averages and accumulated gradients."""
+    return keras.optimizers.Adam(0.01, weight_decay=0.1, use_ema=True, gradient_accumulation_steps=2)
+
+
+def state(model):
+    """All variables of the model and its optimizers, the random state included."""
+    return [*model.variables, *(v for optimizer in model.optimizers.values() for v in optimizer.variables)]
+
+
+def values(variables):
+    return [variable.numpy().copy() for variable in variables]
+
+
+def assert_equal(variables, expected):
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
+
+
+def check_the_third_batch_changes_nothing(model):
+    start = values(state(model))
+    model.fit(batches(X).take(2), verbose=0)
+    after_two = values(state(model))
+    for variable, value in zip(state(model), start, strict=True):
+        variable.assign(value)
+    with pytest.raises(FloatingPointError, match=r"at step 3 of .*The weights are those of the previous step"):
+        model.fit(batches(BAD), verbose=0)
+    assert_equal(state(model), after_two)
+
+
+@pytest.mark.parametrize(
+    ("made", "how"),
+    [
+        (vae, {"jit_compile": True, "steps_per_execution": 1}),
+        (vae, {"jit_compile": False}),
+        (vae, {"run_eagerly": True}),
+        (began, {"run_eagerly": True}),  # acts after the step
+        (vae_gan, {"run_eagerly": True}),
+    ],
+)
+def test_a_bad_batch_changes_nothing(made, how):
+    model = made()
+    model.compile(with_everything(), **how)
+    check_the_third_batch_changes_nothing(model)
+
+
+def test_a_bad_batch_changes_nothing_within_a_compiled_loop():
+    model = began()
+    model.compile(keras.optimizers.Adam(0.01, weight_decay=0.1, use_ema=True), jit_compile=True)
+    check_the_third_batch_changes_nothing(model)
+
+
+def test_a_bad_batch_does_not_lower_the_loss_scale():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = vae()
+        model.compile("adam", run_eagerly=True)
+        check_the_third_batch_changes_nothing(model)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_no_player_moves_if_any_batch_of_a_step_is_bad():
+    model = players.AAE(dense(6, 2), dense(2, 6), dense(2, 1), 3, seed=0)
+    model.compile("sgd", run_eagerly=True)
+    before = values(state(model))
+    with pytest.raises(FloatingPointError):
+        model.fit(batches(BAD), verbose=0)  # one step of three batches, the last of which is bad
+    assert_equal(state(model), before)
+
+
+class Norm(ka.ObjectiveModel):
+    """The gradient of a norm is NaN at 0, where its value is not."""
+
+    terms = ("norm",)
+
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+
+    def objectives(self):
+        return {"network": ka.Objective(self.norm, [self.network])}
+
+    def norm(self, x, y, training):
+        return {"norm": tf.norm(self.network(x), axis=-1)}
+
+
+def test_weights_spoilt_by_a_gradient_are_noticed_though_the_loss_is_finite():
+    model = Norm(keras.Sequential([keras.Input((6,)), keras.layers.Dense(2, kernel_initializer="zeros")]))
+    model.compile("sgd", run_eagerly=True)
+    with pytest.raises(FloatingPointError, match=r"after epoch 1 of Norm: the losses are finite, but .*kernel"):
+        model.fit(X, batch_size=48, verbose=0)
