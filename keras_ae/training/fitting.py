@@ -7,17 +7,17 @@ from collections import namedtuple
 import numpy as np
 import tensorflow as tf
 
-from keras_ae.training import loop
+from keras_ae.training import loop, optimizers
 from keras_ae.training.callbacks import TEST_HOOKS, TRAIN_HOOKS, acts_on_batches
 from keras_ae.utils import xla
 
 _log = logging.getLogger("keras_ae")
 
-TestSetting = namedtuple("TestSetting", "places averaged")
-TestSetting.__doc__ = """Settings that a model's test function was created with.
+EvaluationSetting = namedtuple("EvaluationSetting", "per_call averaged")
+EvaluationSetting.__doc__ = """Settings that a model's test function was created with.
 
 Attributes:
-    places: int, maximum steps per call.
+    per_call: int, maximum steps per call.
     averaged: bool, whether it uses averaged weights.
 """
 
@@ -49,10 +49,10 @@ def fit(
         others: as in `keras.Model.fit`.
     """
     steps = steps_per_epoch or feed.steps
-    places = places_for(model, feed, steps, callbacks, TRAIN_HOOKS)
-    if places != model.steps_per_execution:
-        model.steps_per_execution, model.train_function = places, None
-    numbers = feed.arrays is not None and places > 1
+    per_call = steps_per_call(model, feed, steps, callbacks, TRAIN_HOOKS)
+    if per_call != model.steps_per_execution:
+        model.steps_per_execution, model.train_function = per_call, None
+    numbers = feed.arrays is not None and per_call > 1
     arrays = feed.arrays if numbers else None
     model.stop_training = False
     iterator, logs = None, {}
@@ -116,7 +116,7 @@ def _run(model, iterator, arrays, limit):
     try:
         logs, done = model.make_train_function()(iterator, arrays, limit)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-        if not (model.jit_compile and model.may_lose_xla and "XLA" in str(error)):
+        if not (model.jit_compile and model._may_fall_back and "XLA" in str(error)):
             raise
         warnings.warn(
             "XLA cannot compile this model: restarting the epoch without XLA. Use compile(jit_compile=False) to skip "
@@ -132,10 +132,10 @@ def _run(model, iterator, arrays, limit):
 def measure(model, feed, steps, callbacks):
     """Evaluates on `steps` batches, or on all if None; returns the logs, `{name: float}`."""
     steps = steps or feed.steps
-    setting = TestSetting(places_for(model, feed, steps, callbacks, TEST_HOOKS), model.has_averages)
-    if setting != model.test_setting:
-        model.test_setting, model.test_function = setting, None
-    places, numbers = setting.places, feed.arrays is not None and setting.places > 1
+    setting = EvaluationSetting(steps_per_call(model, feed, steps, callbacks, TEST_HOOKS), model.has_averages)
+    if setting != model._test_setting:
+        model._test_setting, model.test_function = setting, None
+    per_call, numbers = setting.per_call, feed.arrays is not None and setting.per_call > 1
     run, iterator = model.make_test_function(), feed.start(model.distribute_strategy, numbers)
     model.stop_evaluating = False
     callbacks.on_test_begin()
@@ -143,7 +143,7 @@ def measure(model, feed, steps, callbacks):
     logs, done = {}, 0
     while (steps is None or done < steps) and not model.stop_evaluating:
         callbacks.on_test_batch_begin(done)
-        limit = places if steps is None else min(places, steps - done)
+        limit = per_call if steps is None else min(per_call, steps - done)
         try:
             logs, made = run(iterator, feed.arrays if numbers else None, limit)
         except (StopIteration, tf.errors.OutOfRangeError):
@@ -157,27 +157,27 @@ def measure(model, feed, steps, callbacks):
     return logs
 
 
-def places_for(model, feed, steps, callbacks, hooks):
+def steps_per_call(model, feed, steps, callbacks, hooks):
     """Returns the maximum number of steps per call, which is 1 if anything needs to act on each batch."""
-    if model.requested_steps == 1 or model.run_eagerly or model._distribute_strategy is not None:
+    if model._requested_steps == 1 or model.run_eagerly or model._distribute_strategy is not None:
         return 1
-    wanted = model.requested_steps
+    wanted = model._requested_steps
     if wanted == "auto":
         wanted = loop.steps_that_fit(feed.batch, steps)
     if wanted > 1 and any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
         _log.warning("A callback acts on every batch, so steps run one per call, which is slower.")
         return 1
-    return 1 if model.looks_at_batches else wanted
+    return 1 if model._needs_single_steps else wanted
 
 
-def function(model, one_step, summarise, places, stops):
+def function(model, one_step, summarise, per_call, stops):
     """Returns a function `(iterator, arrays or None, limit) -> (logs, steps run)` that runs up to `limit` steps.
 
     Args:
         model: `ObjectiveModel`.
         one_step: function of a batch that returns the logs.
         summarise: function of a batch that returns a summary, see `loop.make_loop`.
-        places: int, maximum value of `limit`.
+        per_call: int, maximum value of `limit`.
         stops: bool, whether to stop once a logged value is not finite.
     """
 
@@ -196,11 +196,11 @@ def function(model, one_step, summarise, places, stops):
 
     def run(iterator, arrays=None, limit=1):
         nonlocal many
-        if places == 1 or not loop.can_stack(iterator):
+        if per_call == 1 or not loop.can_stack(iterator):
             return single(iterator)
         if many is None:
             shape = (1 + len(model.terms), 2)
-            many = loop.make_loop(summarise, model._record, shape, places, model.jit_compile, stops)
+            many = loop.make_loop(summarise, model._record, shape, per_call, model.jit_compile, stops)
         logs, done = many(iterator, arrays, tf.constant(limit))
         return logs, int(done)
 
@@ -229,7 +229,7 @@ def check_finite(model, logs):
     broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
     if not broken:
         return
-    players = model.players_of_terms
+    players = model._objectives_of_terms
     terms = [f"{name} of objective {players[name]}" for name in broken if name in players]
     causes = [
         "a learning rate that is too high (lower it, or give the optimizer clipnorm=1.0)",
@@ -242,8 +242,7 @@ def check_finite(model, logs):
     if _spoilt(model):
         state = "Some weights are NaN or infinite: load an earlier checkpoint before training again"
     applied = model._distribute_strategy is not None  # replicas cannot agree to skip a step
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
-    failed = int(optimizer._iterations.numpy()) + (not applied)
+    failed = int(optimizers.unscaled(model.optimizer)._iterations.numpy()) + (not applied)
     raise FloatingPointError(
         f"Training stopped at step {failed} of {type(model).__name__}: "
         f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, most likely first: "

@@ -129,14 +129,14 @@ def make_loop(step, record, summary_shape, steps, jit_compile, stops=True):
     return function
 
 
-def _pull(iterator, first, places, most):
+def _pull(iterator, first, capacity, most):
     """Stacks `first` and up to `most - 1` following batches of equal shape; returns stack, count and rest.
 
-    The stack always has `places` entries, padded with the first batch, so that its shape and the compiled program never
-    change. The rest is an `Optional` with the next batch, empty once `most` batches are stacked.
+    The stack always has `capacity` entries, padded with the first batch, so that its shape and the compiled program
+    never change. The rest is an `Optional` with the next batch, empty once `most` batches are stacked.
     """
     leaves = _present(first)
-    arrays = [tf.TensorArray(leaf.dtype, size=places, element_shape=leaf.shape).write(0, leaf) for leaf in leaves]
+    arrays = [tf.TensorArray(leaf.dtype, size=capacity, element_shape=leaf.shape).write(0, leaf) for leaf in leaves]
 
     def write(arrays, i, batch):
         return [array.write(i, leaf) for array, leaf in zip(arrays, _present(batch), strict=True)]
@@ -159,7 +159,7 @@ def _pull(iterator, first, places, most):
     one = tf.constant(1)
     count, optional, arrays = tf.while_loop(fits, body, (one, following(one), arrays))
     _, arrays = tf.while_loop(
-        lambda i, arrays: i < places, lambda i, arrays: (i + 1, write(arrays, i, first)), (count, arrays)
+        lambda i, arrays: i < capacity, lambda i, arrays: (i + 1, write(arrays, i, first)), (count, arrays)
     )
     stacks = iter([array.stack() for array in arrays])
     return _map(lambda _: next(stacks), first), count, optional

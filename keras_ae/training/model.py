@@ -4,16 +4,14 @@ A model declares its objectives: which networks minimise which loss terms. `Obje
 """
 
 import contextlib
-import math
 import types
-from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae.training import distribute, feeding, fitting, loop, roles, saving, step
-from keras_ae.training.objective import average, check, trainable_variables, with_counts
+from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, step
+from keras_ae.training.objective import check, trainable_variables
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
@@ -79,8 +77,8 @@ class ObjectiveModel(keras.Model):
     def __init__(self, seed=None, **kwargs):
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(None if seed is None else int(seed))
-        self.requested_steps, self._in_training = 1, False
-        self.players_of_terms, self.test_setting = {}, fitting.TestSetting(1, False)
+        self._requested_steps, self._in_training = 1, False
+        self._objectives_of_terms, self._test_setting = {}, fitting.EvaluationSetting(1, False)
         self._predicts_by_averages = False  # whether `predict_function` was traced with averaged weights
 
     # For subclasses to override
@@ -111,12 +109,12 @@ class ObjectiveModel(keras.Model):
         return self(x)
 
     @property
-    def shares_pass(self):
+    def _shares_pass(self):
         """Whether the class overrides `shared_pass`."""
         return type(self).shared_pass is not ObjectiveModel.shared_pass
 
     @property
-    def acts_after_step(self):
+    def _acts_after_step(self):
         """Whether the class overrides `after_step`."""
         return type(self).after_step is not ObjectiveModel.after_step
 
@@ -173,14 +171,14 @@ class ObjectiveModel(keras.Model):
         for name, player in players.items():
             check(name, player)
         with self.distribute_strategy.scope():
-            self.optimizers = self._make_optimizers(optimizer, players, auto_scale_loss)
+            self.optimizers = optimizers.for_objectives(optimizer, self, players, auto_scale_loss)
             # float32 under any dtype policy: a sum over an epoch overflows float16.
             self._trackers = types.MappingProxyType(
                 {name: keras.metrics.Mean(name=name, dtype="float32") for name in ("loss", *self.terms)}
             )
-            made = [_metric(metric) for metric in metrics or () if metric not in self.terms]
+            made = [logs.metric(each) for each in metrics or () if each not in self.terms]
             self._measures = types.MappingProxyType({metric.name: metric for metric in made})
-        self.moves = max(player.steps for player in players.values())
+        self._batches_per_step = max(player.steps for player in players.values())
         one_device = self.distribute_strategy.num_replicas_in_sync == 1 and not run_eagerly
         xla = jit_compile
         if xla == "auto":
@@ -188,12 +186,12 @@ class ObjectiveModel(keras.Model):
         # With several replicas Keras's multi-step loop fails with "You must feed a value for placeholder" (Keras issue
         # 19246).
         by_step = not one_device and (not run_eagerly or steps_per_execution == "auto")
-        self.requested_steps = 1 if by_step else steps_per_execution
+        self._requested_steps = 1 if by_step else steps_per_execution
         super().compile(
             optimizer=list(self.optimizers.values())[-1],
             jit_compile=xla,
             run_eagerly=run_eagerly,
-            steps_per_execution=1 if self.requested_steps == "auto" else self.requested_steps,
+            steps_per_execution=1 if self._requested_steps == "auto" else self._requested_steps,
             auto_scale_loss=False,
         )
         self._compile_arguments = types.MappingProxyType(
@@ -208,51 +206,13 @@ class ObjectiveModel(keras.Model):
         vars(self).pop("_compiled_methods", None)  # they may use the previous optimizers' averages
         self.build_if_possible()
 
-    def _make_optimizers(self, optimizer, players, auto_scale_loss):
-        names = list(players)
-        if not isinstance(optimizer, Mapping):
-            optimizer = keras.optimizers.get(optimizer)
-            optimizer = {name: optimizer if len(names) == 1 else saving.copy(optimizer) for name in names}
-        if set(optimizer) != set(names):
-            raise ValueError(
-                f"compile() of {type(self).__name__} expects one optimizer for each of the objectives {names}; "
-                f"received optimizers for {list(optimizer)}."
-            )
-        made = {}
-        for name in names:
-            instance = keras.optimizers.get(optimizer[name])
-            if not self._can_use(instance, players[name]) or instance in made.values():
-                instance = saving.copy(instance)
-            scaled = isinstance(instance, keras.optimizers.LossScaleOptimizer)
-            if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not scaled:
-                instance = keras.optimizers.LossScaleOptimizer(instance)
-            if getattr(instance, "inner_optimizer", instance).ema_overwrite_frequency:
-                raise ValueError(
-                    f"ema_overwrite_frequency: the optimizer of {name!r} would overwrite the weights that it trains. "
-                    "Leave it out: everything except fit already uses the averages."
-                )
-            made[name] = instance
-        return made
-
-    def _can_use(self, optimizer, player):
-        """Whether the optimizer instance can train the objective directly, without being copied.
-
-        A built optimizer holds the variables of an earlier `compile`, some of which may have been frozen since. An
-        optimizer created outside the strategy's scope would count every replica's step.
-        """
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        if not self.distribute_strategy.extended.variable_created_in_scope(inner._iterations.value):
-            return False
-        known = [id(v) for v in inner._trainable_variables] if inner.built else None
-        return known is None or known == [id(v) for v in trainable_variables(player)]
-
     @property
-    def looks_at_batches(self):
+    def _needs_single_steps(self):
         """Whether each step needs its own call, because the subclass overrides `train_step` or metrics were given."""
         return type(self).train_step is not ObjectiveModel.train_step or bool(self._measures)
 
     @property
-    def may_lose_xla(self):
+    def _may_fall_back(self):
         """Whether XLA was chosen automatically, so that training may fall back to running without it."""
         return self._compile_arguments["jit_compile"] == "auto"
 
@@ -268,7 +228,7 @@ class ObjectiveModel(keras.Model):
         Raises:
             ValueError: if its optimizer keeps no averages, or has not taken a step yet.
         """
-        found = average(self.optimizers[objective]) if self.compiled and objective in self.optimizers else []
+        found = optimizers.average(self.optimizers[objective]) if self.compiled and objective in self.optimizers else []
         if not found:
             raise ValueError(
                 f"averages: the optimizer of {objective!r} has none. Compile with use_ema=True, and train it first."
@@ -278,7 +238,7 @@ class ObjectiveModel(keras.Model):
     @property
     def has_averages(self):
         """Whether any optimizer keeps weight averages and has taken a step."""
-        return self.compiled and any(average(optimizer) for optimizer in self.optimizers.values())
+        return self.compiled and any(optimizers.average(optimizer) for optimizer in self.optimizers.values())
 
     @contextlib.contextmanager
     def averaged(self):
@@ -286,7 +246,7 @@ class ObjectiveModel(keras.Model):
         if self._in_training or not self.compiled:
             yield
             return
-        pairs = [pair for optimizer in self.optimizers.values() for pair in average(optimizer)]
+        pairs = [pair for optimizer in self.optimizers.values() for pair in optimizers.average(optimizer)]
         if not pairs:
             yield
             return
@@ -338,80 +298,46 @@ class ObjectiveModel(keras.Model):
         return self._record(self._test(data))
 
     def _train(self, data):
-        batches = data if self.moves > 1 else (data,)
+        batches = data if self._batches_per_step > 1 else (data,)
         self._in_training = True  # while the graph is traced
         try:
-            play, terms, loss, self.players_of_terms = step.train(self, batches)
+            batch, terms, loss, self._objectives_of_terms = step.train(self, batches)
         finally:
             self._in_training = False
-        return self._summary(play, terms, loss)
+        return self._summary(batch, terms, loss)
 
     def _test(self, data):
         with self.averaged():
-            play, terms, loss = step.measure(self, data)
-            return self._summary(play, terms, loss)
+            batch, terms, loss = step.measure(self, data)
+            return self._summary(batch, terms, loss)
 
-    def _summary(self, play, terms, loss):
-        """Returns a step's summary, `(1 + T, 2)` float32: a sum and its weight for the loss and for each term."""
-        if set(terms) != set(self.terms):
-            raise ValueError(
-                f"{type(self).__name__} declares the terms {list(self.terms)}; its objectives returned {list(terms)}."
-            )
-        rows = tf.cast(play.rows, tf.float32)
-        sums = [[tf.where(play.valid, loss, math.nan) * rows, rows]]
-        weight = None if play.sample_weight is None else tf.cast(play.sample_weight, tf.float32)
-        for name in self.terms:
-            term, counts = with_counts(terms[name])
-            term = tf.cast(term, tf.float32)
-            if term.shape.rank > 1:
-                raise ValueError(f"The term {name} has shape {term.shape}: expected one value per row, or a scalar.")
-            if not term.shape.rank or (counts is None and weight is None):
-                sums.append([tf.reduce_mean(term) * rows, rows])
-                continue
-            each = tf.ones_like(term) if counts is None else tf.cast(counts, tf.float32)
-            each = each if weight is None else each * weight
-            sums.append([tf.reduce_sum(each * term), tf.reduce_sum(each)])
-        self._measure(play)
-        return tf.convert_to_tensor(sums)
-
-    def _measure(self, play):
-        """Updates the metrics passed to `compile`."""
-        if not self._measures:
-            return
-        truth, prediction, counts = self.prediction(play.x, play.y)
-        weight = play.sample_weight if counts is None else counts
-        for metric in self._measures.values():
-            metric.update_state(truth, prediction, sample_weight=weight)
+    def _summary(self, batch, terms, loss):
+        made = logs.summary(self, batch, terms, loss)
+        if self._measures:
+            logs.measure(self, self._measures.values(), batch)
+        return made
 
     def prediction(self, x, y):
         """Hook: returns what metrics compare, `(truth, prediction, row weights or None)`."""
         raise ValueError(f"metrics: {type(self).__name__} makes no predictions to compare. Leave metrics out.")
 
     def _record(self, summary):
-        """Adds the summary of one or more steps to the logs, and returns the logs."""
-        for i, tracker in enumerate(self._trackers.values()):
-            total, weight = summary[i, 0], summary[i, 1]
-            tracker.update_state(tf.math.divide_no_nan(total, weight), sample_weight=weight)
-        results = self.get_metrics_result()
-        if distribute.spans_workers(self.distribute_strategy):
-            # Keras reduces the workers' results along axis 0, and a scalar has no axes.
-            return {name: tf.reshape(value, [1]) for name, value in results.items()}
-        return results
+        return logs.record(self, self._trackers.values(), summary)
 
     # Compiled steps
 
     def make_train_function(self, force=False):
         """Returns `(iterator, arrays or None, limit) -> (logs, steps run)`, which trains for up to `limit` steps."""
         if self.train_function is None or force:
-            places = self.steps_per_execution
-            self.train_function = fitting.function(self, self.train_step, self._train, places, stops=True)
+            per_call = self.steps_per_execution
+            self.train_function = fitting.function(self, self.train_step, self._train, per_call, stops=True)
         return self.train_function
 
     def make_test_function(self, force=False):
         """Like `make_train_function`, without training."""
         if self.test_function is None or force:
-            places = self.test_setting.places
-            self.test_function = fitting.function(self, self.test_step, self._test, places, stops=False)
+            per_call = self._test_setting.per_call
+            self.test_function = fitting.function(self, self.test_step, self._test, per_call, stops=False)
         return self.test_function
 
     # Training, evaluation and prediction
@@ -456,9 +382,8 @@ class ObjectiveModel(keras.Model):
         distribute.check_scope(self.distribute_strategy, self.variables)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = feeding.split(x, y, sample_weight, validation_split, self.y_role)
-        feed = self._open(
-            *(x, y, sample_weight, batch_size, True), shuffle=shuffle, class_weight=class_weight, moves=self.moves
-        )
+        options = {"shuffle": shuffle, "class_weight": class_weight, "moves": self._batches_per_step}
+        feed = self._open(x, y, sample_weight, batch_size, True, **options)
         validation = None
         if validation_data is not None:
             held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
@@ -493,29 +418,30 @@ class ObjectiveModel(keras.Model):
         self._assert_compile_called("evaluate")
         feed = self._open(x, y, sample_weight, batch_size, False)
         container = self._callbacks(callbacks, verbose, 1, steps or feed.steps)
-        logs = fitting.measure(self, feed, steps, container)
-        return logs if return_dict else self._flatten_metrics_in_order(logs)
+        found = fitting.measure(self, feed, steps, container)
+        return found if return_dict else self._flatten_metrics_in_order(found)
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """Runs one training step, using this batch for every update; arguments as in `keras.Model.train_on_batch`."""
         self._assert_compile_called("train_on_batch")
         batch = self._batch(x, y, sample_weight, class_weight, training=True)
         self.reset_metrics()
-        logs, _ = self.make_train_function()(iter([batch if self.moves == 1 else (batch,) * self.moves]))
-        fitting.check_finite(self, logs)
-        return self._returned(logs, return_dict)
+        batches = batch if self._batches_per_step == 1 else (batch,) * self._batches_per_step
+        found, _ = self.make_train_function()(iter([batches]))
+        fitting.check_finite(self, found)
+        return self._returned(found, return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
         """Computes the loss and the terms of one batch; arguments as in `keras.Model.test_on_batch`."""
         self._assert_compile_called("test_on_batch")
         batch = self._batch(x, y, sample_weight, None, training=False)
         self.reset_metrics()
-        logs, _ = self.make_test_function()(iter([batch]))
-        return self._returned(logs, return_dict)
+        found, _ = self.make_test_function()(iter([batch]))
+        return self._returned(found, return_dict)
 
-    def _returned(self, logs, return_dict):
-        logs = {name: float(np.mean(value)) for name, value in logs.items()}
-        return logs if return_dict else self._flatten_metrics_in_order(logs)
+    def _returned(self, found, return_dict):
+        found = {name: float(np.mean(value)) for name, value in found.items()}
+        return found if return_dict else self._flatten_metrics_in_order(found)
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         """Computes `self(x)` in batches; arguments as in `keras.Model.predict`, x as in `fit`.
@@ -543,11 +469,11 @@ class ObjectiveModel(keras.Model):
             args = (None, *args[1:])
         if self.has_averages != self._predicts_by_averages:
             self._predicts_by_averages, self.predict_function = self.has_averages, None
-        places, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll the steps of an execution
+        per_call, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll the steps of an execution
         try:
             return super().predict(x, *args)
         finally:
-            self.steps_per_execution = places
+            self.steps_per_execution = per_call
 
     def predict_step(self, data):
         with self.averaged():
@@ -599,16 +525,16 @@ class ObjectiveModel(keras.Model):
     def get_compile_config(self):
         if not self.compiled:
             return None
-        optimizers = {name: saving.serialize(optimizer) for name, optimizer in self.optimizers.items()}
+        made = {name: optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
         arguments = dict(self._compile_arguments)
         arguments["metrics"] = keras.saving.serialize_keras_object(arguments["metrics"])
-        return {"optimizer": optimizers, **arguments}
+        return {"optimizer": made, **arguments}
 
     def compile_from_config(self, config):
         config = dict(config)
-        optimizers = {name: saving.deserialize(each) for name, each in config.pop("optimizer").items()}
+        made = {name: optimizers.deserialize(each) for name, each in config.pop("optimizer").items()}
         metrics = keras.saving.deserialize_keras_object(config.pop("metrics", None))
-        self.compile(optimizers, metrics=metrics, **config)
+        self.compile(made, metrics=metrics, **config)
 
     def save(self, filepath, overwrite=True, **kwargs):
         """Saves networks, optimizers and random state to a `.keras` file, atomically.
@@ -670,14 +596,3 @@ class ObjectiveModel(keras.Model):
         super().load_own_variables(own)
         for i, state in enumerate(self.seed_states()):
             state.assign(store[f"seed_state_{i}"])
-
-
-def _metric(metric):
-    """Returns the Keras metric for an instance, function or name, named as it should appear in the logs."""
-    if isinstance(metric, keras.metrics.Metric):
-        return metric
-    found = keras.metrics.get(metric)
-    name = metric if isinstance(metric, str) else metric.__name__
-    if not isinstance(found, keras.metrics.Metric):
-        return keras.metrics.MeanMetricWrapper(found, name=name)
-    return type(found).from_config(found.get_config() | {"name": name})

@@ -76,15 +76,3 @@ def variables(objective):
 
 def _unique(variables):
     return list({id(v): v for v in variables}.values())
-
-
-def average(optimizer):
-    """Returns `[(variable, moving average)]`, or [] unless the optimizer has `use_ema=True` and has taken a step."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
-    if not (inner.use_ema and inner.built):
-        return []
-    with tf.init_scope():  # also while a graph is being traced
-        if not int(inner._iterations.numpy()):
-            return []
-    pairs = zip(inner._trainable_variables, inner._model_variables_moving_average, strict=True)
-    return [(variable, mean) for variable, mean in pairs if mean is not None]

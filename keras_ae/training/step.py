@@ -9,7 +9,7 @@ from keras_ae.training import distribute, feeding, objective, roles
 from keras_ae.utils import xla
 
 
-class Play:
+class Batch:
     """A batch in a training step, with the computation that objectives share on it.
 
     Attributes:
@@ -28,7 +28,7 @@ class Play:
 
     def tape(self):
         """Returns the gradient tape for an update; objectives with a shared forward pass use the same tape."""
-        if not self.model.shares_pass:
+        if not self.model._shares_pass:
             return tf.GradientTape()
         if self._tape is None:
             self._tape = tf.GradientTape(persistent=True)
@@ -41,7 +41,7 @@ class Play:
 
     def shared(self, training):
         """Returns the result of the model's `shared_pass` in a tuple, which is empty if it has none."""
-        if self._shared is None and self.model.shares_pass:
+        if self._shared is None and self.model._shares_pass:
             if training:
                 with keras.StatelessScope(collect_losses=True) as scope:
                     made = self.model.shared_pass(self.x, self.y, training)
@@ -78,7 +78,7 @@ class Play:
         return {key: (v, value) for key, (v, value) in values.items() if value is not None}
 
 
-def move(model, name, player, play, fine):
+def move(model, name, player, batch, fine):
     """Runs one update of the objective `name`, unless its loss is not finite.
 
     Args:
@@ -88,11 +88,11 @@ def move(model, name, player, play, fine):
         the terms, the loss, and whether the step is still fine.
     """
     optimizer, variables = model.optimizers[name], objective.trainable_variables(player)
-    with play.tape() as tape:
-        play.shared(training=True)
-        terms, loss, changes = play.learn(player)
+    with batch.tape() as tape:
+        batch.shared(training=True)
+        terms, loss, changes = batch.learn(player)
         # The optimizers sum gradients over replicas.
-        scaled = optimizer.scale_loss(loss * distribute.share_of_batch(play.rows))
+        scaled = optimizer.scale_loss(loss * distribute.share_of_batch(batch.rows))
     gradients = tape.gradient(scaled, variables)
     fine = None if fine is None else fine & tf.math.is_finite(loss)
 
@@ -130,31 +130,31 @@ def train(model, batches):
     it are updated. Replicas cannot agree to skip an update, so under a strategy with several of them all are applied.
 
     Returns:
-        the last batch's `Play`, all terms, the last objective's loss, and `{term: its objective's name}`.
+        the last batch's `Batch`, all terms, the last objective's loss, and `{term: its objective's name}`.
     """
-    plays = [Play(model, data) for data in batches]
+    prepared = [Batch(model, data) for data in batches]
     every, players, loss = {}, {}, None
     fine = None
     if not tf.distribute.has_strategy():
-        fine = tf.reduce_all([play.valid for play in plays])
-        if len(plays) > 1 or len(model.optimizers) > 1:
+        fine = tf.reduce_all([batch.valid for batch in prepared])
+        if len(prepared) > 1 or len(model.optimizers) > 1:
             # A single update sees NaN in its own loss. Here a later one might, when others are done already.
-            fine &= tf.reduce_all([tf.reduce_all(roles.finite(play.x)) for play in plays])
+            fine &= tf.reduce_all([tf.reduce_all(roles.finite(batch.x)) for batch in prepared])
     for name, player in model.objectives().items():
-        for play in plays[len(plays) - player.steps :]:
-            terms, loss, fine = move(model, name, player, play, fine)
+        for batch in prepared[len(prepared) - player.steps :]:
+            terms, loss, fine = move(model, name, player, batch, fine)
         every |= terms
         players |= dict.fromkeys(terms, name)
-    if model.acts_after_step:
+    if model._acts_after_step:
         _only_if(fine, lambda: model.after_step(every), model.variables)
-    return plays[-1], every, loss, players
+    return prepared[-1], every, loss, players
 
 
 def measure(model, data):
     """Like `train`, without updates or the mapping from terms to objectives."""
-    play, every, loss = Play(model, data), {}, None
+    batch, every, loss = Batch(model, data), {}, None
     for player in model.objectives().values():
-        terms = play.terms(player, training=False)
-        loss = objective.loss_of(player, terms, play.sample_weight)
+        terms = batch.terms(player, training=False)
+        loss = objective.loss_of(player, terms, batch.sample_weight)
         every |= terms
-    return play, every, loss
+    return batch, every, loss

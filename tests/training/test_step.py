@@ -53,13 +53,13 @@ def assert_equal(variables, expected):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
 
 
-def check_the_third_batch_changes_nothing(model):
+def check_the_third_batch_changes_nothing(model, step=3):
     start = values(state(model))
     model.fit(batches(X).take(2), verbose=0)
     after_two = values(state(model))
     for variable, value in zip(state(model), start, strict=True):
         variable.assign(value)
-    with pytest.raises(FloatingPointError, match=r"at step 3 of .*The weights are those of the previous step"):
+    with pytest.raises(FloatingPointError, match=rf"at step {step} of .*The weights are those of the previous step"):
         model.fit(batches(BAD), verbose=0)
     assert_equal(state(model), after_two)
 
@@ -91,7 +91,8 @@ def test_a_bad_batch_does_not_lower_the_loss_scale():
     try:
         model = vae()
         model.compile("adam", run_eagerly=True)
-        check_the_third_batch_changes_nothing(model)
+        # Counted are updates. The first two lower the scale instead: gradients times 32,768 overflow.
+        check_the_third_batch_changes_nothing(model, step=1)
     finally:
         keras.config.set_dtype_policy("float32")
 

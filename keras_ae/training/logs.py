@@ -1,0 +1,67 @@
+"""What a training step logs: the loss, every term, and the metrics given to `compile`."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_ae.training import distribute
+from keras_ae.training.objective import with_counts
+
+
+def summary(model, batch, terms, loss):
+    """Returns a step's summary, `(1 + T, 2)` float32: a sum and its weight for the loss and for each term.
+
+    Raises:
+        ValueError: if the objectives returned other terms than the class declares, or terms of another shape.
+    """
+    if set(terms) != set(model.terms):
+        raise ValueError(
+            f"{type(model).__name__} declares the terms {list(model.terms)}; its objectives returned {list(terms)}."
+        )
+    rows = tf.cast(batch.rows, tf.float32)
+    sums = [[tf.where(batch.valid, loss, math.nan) * rows, rows]]
+    weight = None if batch.sample_weight is None else tf.cast(batch.sample_weight, tf.float32)
+    for name in model.terms:
+        term, counts = with_counts(terms[name])
+        term = tf.cast(term, tf.float32)
+        if term.shape.rank > 1:
+            raise ValueError(f"The term {name} has shape {term.shape}: expected one value per row, or a scalar.")
+        if not term.shape.rank or (counts is None and weight is None):
+            sums.append([tf.reduce_mean(term) * rows, rows])
+            continue
+        each = tf.ones_like(term) if counts is None else tf.cast(counts, tf.float32)
+        each = each if weight is None else each * weight
+        sums.append([tf.reduce_sum(each * term), tf.reduce_sum(each)])
+    return tf.convert_to_tensor(sums)
+
+
+def measure(model, metrics, batch):
+    """Updates `metrics`, the ones given to `compile`, with the model's predictions of a batch."""
+    truth, prediction, counts = model.prediction(batch.x, batch.y)
+    weight = batch.sample_weight if counts is None else counts
+    for each in metrics:
+        each.update_state(truth, prediction, sample_weight=weight)
+
+
+def record(model, trackers, summary):
+    """Adds the summary of one or more steps to the trackers of the loss and the terms, and returns the logs."""
+    for i, tracker in enumerate(trackers):
+        total, weight = summary[i, 0], summary[i, 1]
+        tracker.update_state(tf.math.divide_no_nan(total, weight), sample_weight=weight)
+    results = model.get_metrics_result()
+    if distribute.spans_workers(model.distribute_strategy):
+        # Keras reduces the workers' results along axis 0, and a scalar has no axes.
+        return {name: tf.reshape(value, [1]) for name, value in results.items()}
+    return results
+
+
+def metric(given):
+    """Returns the Keras metric for an instance, function or name, named as it should appear in the logs."""
+    if isinstance(given, keras.metrics.Metric):
+        return given
+    found = keras.metrics.get(given)
+    name = given if isinstance(given, str) else given.__name__
+    if not isinstance(found, keras.metrics.Metric):
+        return keras.metrics.MeanMetricWrapper(found, name=name)
+    return type(found).from_config(found.get_config() | {"name": name})
