@@ -1,4 +1,4 @@
-"""Composes docs/overview.png, the picture in the README, from the figures of the benchmarks: `python docs/overview.py`."""
+"""Composes docs/overview.png, the picture in the README, from the figures of the benchmarks."""
 
 import pathlib
 
