@@ -26,16 +26,16 @@ def iwae():
     figure, axes = _figure(2)
     samples = {1: "^VAE,", 5: "^IWAE, k = 5,", 50: "^IWAE, k = 50,"}
     for axis, metric, label in (
-        (axes[0], "NLL, 5,000 samples, nats", "negative log-likelihood, nats (lower is better)"),
-        (axes[1], "active units", "active units, of 50"),
+        (axes[0], "NLL, 5,000 samples, nats", "nats per test image of MNIST"),
+        (axes[1], "active units", "units, of 50"),
     ):
         rows = [_row("importance_weighted", claim, metric) for claim in samples.values()]
         _line(axis, samples, [row["paper"] for row in rows], "Burda 2016, 3,280 passes", PAPER, linestyle="--")
         _ours(axis, samples, rows, "ours, 20 to 45 minutes", OURS)
         _log_ticks(axis, samples)
-        axis.set(xlabel="importance samples k in training (k = 1 is the VAE)", ylabel=label)
-    axes[0].set_title("Test images of MNIST")
-    axes[1].set_title("Units that the code uses")
+        axis.set(xlabel="importance samples k (VAE: k = 1)", ylabel=label)
+    axes[0].set_title("Negative log-likelihood (lower is better)")
+    axes[1].set_title("Active units of the code")
     axes[1].set_ylim(0)
     axes[0].legend()
     return figure
@@ -58,7 +58,7 @@ def beta_tcvae():
     axes[0].set(title="Disentanglement (higher is better)", ylabel="score", ylim=(0, 1))
     axes[0].legend(loc="upper left")
     axes[1].set_xticks(range(len(models)), [name.split(",")[0] for name in models], rotation=20)
-    axes[1].set(title="Its price (lower is better)", ylabel="reconstruction term, nats per image")
+    axes[1].set(title="Its price (lower is better)", ylabel="reconstruction, nats per image")
     return figure
 
 
@@ -147,7 +147,7 @@ def semantic_hashing():
 
 
 def vdsh():
-    """Precision of five published methods and of SemanticHashing at 32 bits, beside the papers' figures."""
+    """Precision of five published methods and of SemanticHashing at 32 bits, with the papers' figures."""
     figure, axis = _figure(height=3.6)
     methods = {
         "bmsh, 32": "BMSH (Dong 2019)",
@@ -193,7 +193,7 @@ def _row(name, claim, metric):
 def _figure(columns=1, widths=None, height=4.2):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2 if columns == 1 else 10, height), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(7.2 if columns == 1 else 8.6, height), layout="constrained", facecolor="white")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     axes = figure.subplots(1, columns, gridspec_kw={"width_ratios": widths or [1] * columns}, squeeze=False)[0]
     for axis in axes:

@@ -86,7 +86,7 @@ FAMILY = (
 )
 
 
-# Published figures that another row holds: SemanticHashing extends NASH, the method of its paper.
+# Published figures that are stored in another row: SemanticHashing extends NASH, the method of its paper.
 PUBLISHED = {"SemanticHashing": ("semantic_hashing", "^nash, 32", "precision")}
 
 
