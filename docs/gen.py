@@ -196,7 +196,7 @@ print('<img alt="{" ".join(alt)}" src="data:image/png;base64,' + base64.b64encod
 
 
 def family():
-    """Returns the README's table: each model, its paper, and one result beside the published one."""
+    """Returns the README's table: each model, its paper, and one result with the published one."""
     lines = ["| model | paper | measured | published | ours |", "|---|---|---|---:|---:|"]
     for name, page, source, *result, note in FAMILY:
         if name in exported():
