@@ -23,7 +23,7 @@ RESERVED = ("train", "encode", "reconstruct", "sample", "score")
 
 USAGE = """\
 usage: keras-ae <app> <verb> [flags]
-       keras-ae <verb> [flags]    for the verbs with a star, which one app alone has
+       keras-ae <verb> [flags]    for the verbs with a star, which only one app has
 
 {apps}
 
@@ -119,7 +119,7 @@ def _unclear(given, verb, having):
     """Returns an error message for a first word that is neither an app nor the verb of exactly one app."""
     if verb in RESERVED:
         others = f" Apps that have it: {_examples(verb, having)}." if having else ""
-        return f"`keras-ae {verb}` without an app is for your own data, which is still to come.{others}"
+        return f"`keras-ae {verb}` without an app is reserved for your own data, which is not supported yet.{others}"
     if having:
         return f"several apps have {verb}: {_examples(verb, having)}."
     return f"there is no app and no verb {given!r}; `keras-ae --help` lists them."

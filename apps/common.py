@@ -122,7 +122,7 @@ def define_checkpoint_dir():
 def main(function):
     """Parses the flags and runs `function()`; a user error prints one line and exits with its exit code."""
     # Belongs to no script, so only --helpfull shows it; `keras_ae_command` looks for it before flags are defined.
-    flags.DEFINE_bool("verbose", False, "Shows what TensorFlow and Keras print.", module_name=__name__)
+    flags.DEFINE_bool("verbose", False, "Show what TensorFlow and Keras print.", module_name=__name__)
 
     def run(arguments):
         if len(arguments) > 1:
@@ -341,7 +341,7 @@ def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), verbose=None, *
             model.fit(*args, callbacks=callbacks, verbose=verbose, **kwargs)
     except KeyboardInterrupt:
         progress.on_train_end()
-        print("\nTraining was interrupted; going on with the weights so far.", file=sys.stderr)
+        print("\nTraining was interrupted; continuing with the weights so far.", file=sys.stderr)
         for callback in callbacks:
             if getattr(callback, "best_weights", None) is not None:
                 model.set_weights(callback.best_weights)

@@ -1,15 +1,14 @@
 """Speech denoising on held-out recordings: `python -m benchmarks.audio_denoising --data=<folder>`.
 
-The folder holds `clean_trainset` and `noise_trainset`, on which models train, and `clean_testset_wav` and
-`noisy_testset_wav`, pairs that no training and no choice has seen.
+The folder contains `clean_trainset` and `noise_trainset` for training, and the pairs `clean_testset_wav` and
+`noisy_testset_wav`, which were used neither in training nor to choose settings.
 
-1. `train` of the app for the minutes of `METHODS`, which are of processor time, and `evaluate`; for the default and for
-   SEGAN.
-2. Clean speech in: PESQ of what comes out against what went in, over the clean test recordings.
-3. Speed on one core: seconds of computation for a second of sound, whole recordings and frame by frame.
-4. Memory of `denoise` on an hour of sound less that on a minute.
+1. Runs the app's `train`, for the minutes of CPU time in `METHODS`, and `evaluate`, for the default and for SEGAN.
+2. Clean input: PESQ of the output for the clean test recordings, with the input as the reference.
+3. Speed on one core: real-time factor on whole recordings and frame by frame.
+4. Memory: the difference between the peaks of `denoise` on an hour and on a minute of sound.
 
-Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
 
 import functools
@@ -33,7 +32,7 @@ from keras_ae.datasets import speech as speech_data
 from keras_ae.evaluation import speech
 from keras_ae.utils import files
 
-METHODS = {"causal": 80.0, "segan": 80.0}  # minutes of processor time over the number of cores
+METHODS = {"causal": 80.0, "segan": 80.0}  # minutes of CPU time divided by the number of cores
 CLAIMS = {"causal": "the default, causal", "segan": "SEGAN, a quarter of the paper's width"}
 BESIDE = {"noisy": "noisy speech", "wiener": "Wiener filter", "spectral_gating": "spectral gating"}
 METRICS = {
@@ -54,8 +53,8 @@ LICENCE = "trained on Asterisk core sounds, CC BY-SA 3.0, and noise of ESC-10 (P
 DOCS = results.DOCS
 COMMAND = "python -m benchmarks.audio_denoising --data=speech"
 RATE, SECONDS = 16_000, 60
-LENGTHS = (3600, 60)  # seconds of sound, between which memory is compared
-CHANGES = {}  # of the settings of record
+LENGTHS = (3600, 60)  # seconds of sound for the memory comparison
+CHANGES = {}  # to the default settings
 SMOKE = {
     "METHODS": {"causal": 80.0},
     "CHANGES": {
@@ -68,7 +67,7 @@ SMOKE = {
 
 
 def measure(method, folder):
-    """Runs `train` and `evaluate` of the app; returns what they report, and how clean speech fares."""
+    """Runs the app's `train` and `evaluate`; returns their reports, and the PESQ of clean speech after denoising."""
     data = pathlib.Path(options.data("spoken"))
     minutes = options.minutes(METHODS[method])
 
@@ -91,19 +90,19 @@ def measure(method, folder):
 
 
 def export(folder):
-    """Path of the export of a method's run."""
+    """Returns the path of the export in a method's run folder."""
     return folder / "training" / "export"
 
 
 def train_for_processor_time(flags, changes):
-    """The app's `train`, with some settings changed and minutes of `runs.ProcessorTime`; in a process of its own."""
+    """Runs the app's `train` with changed settings and `runs.ProcessorTime` minutes; needs its own process."""
     settings.METHODS[flags["method"]] |= changes
     common.TimeBudget.clock = staticmethod(runs.ProcessorTime.clock)
     train.run(**{"noisy_dir": None, "strategy": "default"} | flags)
 
 
 def apart(function, *arguments, cores=None):
-    """What a function returns in a process of its own, which may be held to some cores, ints."""
+    """Calls a function in a separate process, pinned to the given cores (ints) if any; returns its result."""
     begin = () if cores is None else (os.sched_setaffinity, (0, cores))
     with multiprocessing.get_context("spawn").Pool(1, *begin) as pool:
         return pool.apply(function, arguments)
@@ -114,7 +113,7 @@ def one_core(function, *arguments):
 
 
 def real_time_factors(export, length=SECONDS):
-    """Seconds of computation for a second of sound, `length` s at once and 10 s frame by frame as a stream."""
+    """Returns the real-time factors: for `length` seconds at once, and for 10 s as a stream, frame by frame."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -128,7 +127,7 @@ def real_time_factors(export, length=SECONDS):
     state = tf.zeros([1, denoiser.card["stream"]["state"]])
     frames = np.split(x[:, : 10 * RATE // denoiser.frame * denoiser.frame], 10 * RATE // denoiser.frame, axis=1)
     for i, frame in enumerate(frames):
-        if i == 1:  # the first one traces
+        if i == 1:  # the first call traces
             start = time.perf_counter()
         state = stream(frame=tf.constant(frame), state=state)["state"]
     seconds = time.perf_counter() - start
@@ -136,7 +135,7 @@ def real_time_factors(export, length=SECONDS):
 
 
 def memory(export, seconds):
-    """Peak memory in bytes of a process that denoises a file of so many seconds."""
+    """Returns the peak memory in bytes of this process after it denoises a file of the given length in seconds."""
     from apps.audio_denoising import denoise
 
     rng = np.random.default_rng(0)
@@ -156,7 +155,7 @@ def speed(export):
 
 
 def rows(reports, figures):
-    """The rows of the table, from the reports by method and the figures of `speed`."""
+    """Returns the rows of the table, from the reports by method and the figures of `speed`."""
     made = []
     for method, report in reports.items():
         evaluated, seconds = report["evaluate"], report["train"]["train_seconds"]
@@ -205,7 +204,7 @@ def rows(reports, figures):
 
 
 def page(evaluated):
-    """The page of the default's figures by noise and by SNR, Markdown."""
+    """Returns a Markdown page with the default's figures by noise and by SNR."""
     lines = [
         "# Speech denoising by noise and by SNR",
         "",

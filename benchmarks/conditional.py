@@ -1,12 +1,12 @@
 """Completion of MNIST digits by a CVAE: `python -m benchmarks.conditional --data=<path of mnist.npz>`.
 
-One, two or three quadrants are seen: the lower left, the left half, all but the lower right (Sohn 2015, section 5.1);
-the others are predicted, as Bernoulli pixels. Pixels are drawn anew at every visit in training; each test image is
-binarised once. The conditional log-likelihood of the predicted pixels is estimated with 5,000 samples on all test
-images; no setting was chosen by it. Otherwise than in the paper, the prior's network gets no guess of a network that
-predicts the pixels at once, codes have 50 dimensions, and no validation stops the training.
+One, two or three quadrants are visible: the lower left, the left half, or all but the lower right (Sohn 2015, section
+5.1). The model predicts the others as Bernoulli pixels. Training images are binarised anew in every epoch, and each
+test image once. The conditional log-likelihood of the predicted pixels is estimated with 5,000 samples on all test
+images; it was not used to choose settings. Differences from the paper: the prior network does not receive the initial
+guess of a deterministic network, codes have 50 dimensions, and there is no early stopping.
 
-Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
 
 import functools
@@ -20,13 +20,13 @@ from keras_ae.evaluation import likelihood
 
 HIDDEN, LATENT, BATCH, SEED, RATE, MINUTES = (500, 500), 50, 100, 0, 1e-3, 10.0
 SAMPLES = 5_000
-MARKS = {"1": (63.91, 70.0), "2": (44.73, 48.0), "3": (20.95, 23.0)}  # the paper's, and what was asked of this project
+MARKS = {"1": (63.91, 70.0), "2": (44.73, 48.0), "3": (20.95, 23.0)}  # paper, and this project's requirement
 COMMAND = "python -m benchmarks.conditional --data=mnist.npz"
 SMOKE = {"SAMPLES": 2, "HIDDEN": (32,), "MARKS": {"3": MARKS["3"]}}
 
 
 def seen(quadrants):
-    """Which pixels of `(28, 28)` are seen, bool."""
+    """Returns the mask of visible pixels, bool `(28, 28)`."""
     mask = np.zeros((28, 28), bool)
     low, high = slice(14, 28), slice(0, 14)
     for place in ((low, high), (high, high), (high, low))[:quadrants]:
@@ -35,7 +35,7 @@ def seen(quadrants):
 
 
 def build(quadrants):
-    """An untrained CVAE of the pixels not seen, whose prior depends on the others."""
+    """Returns an untrained CVAE of the hidden pixels, whose prior depends on the visible ones."""
     given = int(seen(quadrants).sum())
     rest = 28 * 28 - given
     return ka.CVAE(
@@ -47,7 +47,7 @@ def build(quadrants):
 
 
 def parts(images, quadrants):
-    """Images `(B, 28, 28, 1)` as x `(B, rest)` and y `(B, given)`."""
+    """Splits images `(B, 28, 28, 1)` into x `(B, rest)` and y `(B, given)`."""
     mask = seen(quadrants).ravel()
     flat = keras.ops.reshape(images, (-1, mask.size))
     return keras.ops.take(flat, np.flatnonzero(~mask), axis=1), keras.ops.take(flat, np.flatnonzero(mask), axis=1)
@@ -58,7 +58,7 @@ def data(split, **arguments):
 
 
 def measure(name, folder):
-    """Trains the model of a number of quadrants, "1" to "3"; returns its conditional NLL."""
+    """Trains the model for "1", "2" or "3" visible quadrants; returns its conditional NLL."""
     quadrants = int(name)
     keras.utils.set_random_seed(SEED)
     model = build(quadrants)
@@ -70,7 +70,7 @@ def measure(name, folder):
 
 
 def rows(reports):
-    """The rows of the table, from reports by number of quadrants."""
+    """Returns the rows of the table, from reports by number of quadrants."""
     made = []
     for quadrants, report in reports.items():
         paper, required = MARKS[quadrants]

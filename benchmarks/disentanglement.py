@@ -1,11 +1,11 @@
-"""Disentanglement of drawn shapes, VAE beside beta-VAE: `python -m benchmarks.disentanglement`.
+"""Disentanglement of drawn shapes, VAE compared with beta-VAE: `python -m benchmarks.disentanglement`.
 
-The data are `ka.datasets.Shapes`: figures of three kinds, six sizes, 40 angles, 16 x 16 places, 32 x 32 pixels. Each
-model, of the same networks, trains on the same part of the pictures for the same time, for three seeds. Scores are
-those of `keras_ae.evaluation.disentanglement` on pictures of the other part, but for the FactorVAE and beta-VAE scores,
-which fix factors and so draw from all; the price is the reconstruction term.
+The data are `ka.datasets.Shapes`: three kinds of figures, six sizes, 40 angles, 16 x 16 positions, 32 x 32 pixels. All
+models have the same networks and train on the same images for the same time, with three seeds. The scores of
+`keras_ae.evaluation.disentanglement` are computed on held-out images. The FactorVAE and beta-VAE scores are exceptions:
+they fix factors, so they draw from all images. The reconstruction term shows the price of disentanglement.
 
-Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
 
 import keras
@@ -20,7 +20,7 @@ from keras_ae.evaluation import disentanglement
 LATENT, FILTERS, HIDDEN, BATCH, RATE, MINUTES = 10, (32, 32, 64), (128,), 64, 1e-3, 6.0
 SEEDS = (0, 1, 2)
 PICTURES, SCORED = 100_000, 10_000
-POINTS, VOTES = {}, {}  # of the beta-VAE and the FactorVAE score, where not their defaults
+POINTS, VOTES = {}, {}  # arguments of the beta-VAE and FactorVAE scores; empty for their defaults
 MODELS = {"vae": "VAE", "beta4": "beta-VAE, beta 4", "tc6": "beta-TC-VAE, beta 6"}
 METRICS = {
     "beta_vae": "beta-VAE score",
@@ -29,8 +29,8 @@ METRICS = {
     "dci": "DCI disentanglement",
     "sap": "SAP",
 }
-# Of all models and scores, the one by which disentanglement is judged, named before anything was measured. The gain
-# over the VAE is asked to be two of its standard errors; a tie is none.
+# The model and score by which disentanglement is judged, fixed before anything was measured. The gain over the VAE must
+# be at least two of its standard errors; a tie does not count.
 JUDGED, ABOVE = ("beta4", "mig"), 1e-3
 COMMAND = "python -m benchmarks.disentanglement"
 DOCS = results.DOCS
@@ -51,7 +51,7 @@ def build(name, seed):
 
 
 def trained(run, folder):
-    """The model of a run, "name seed", trained now or before; factors that it has not seen; the report of training."""
+    """Returns the trained model of a run named "name seed", the held-out factors, and the training report."""
     name, seed = run.split()[0], int(run.split()[1])
     keras.utils.set_random_seed(seed)
     shapes = ka.datasets.Shapes()
@@ -64,7 +64,7 @@ def trained(run, folder):
 
 
 def measure(run, folder):
-    """Trains the model of a run; returns its scores and terms on pictures that it has not seen."""
+    """Trains the model of a run; returns its scores and terms on held-out images."""
     model, factors, report = trained(run, folder)
     seed, shapes = int(run.split()[1]), ka.datasets.Shapes()
     x = shapes.images(factors)
@@ -86,7 +86,7 @@ def measure(run, folder):
 
 
 def draw(folder):
-    """Draws what each dimension of a code does, of the VAE and of the model that is judged."""
+    """Draws traversals of each latent dimension, for the VAE and the model that is judged."""
     for name in ("vae", JUDGED[0]):
         model, factors, _ = trained(f"{name} {SEEDS[0]}", folder / f"{name} {SEEDS[0]}")
         codes = model.encode(ka.datasets.Shapes().images(factors) / np.float32(255))
@@ -94,7 +94,7 @@ def draw(folder):
 
 
 def rows(reports):
-    """The rows of the table, from reports by run: means over the seeds, and of the differences from the VAE's."""
+    """Returns the rows of the table, from reports by run: means over seeds, and mean differences from the VAE."""
     made = []
     for name, claim in MODELS.items():
         found = [reports[f"{name} {seed}"] for seed in SEEDS]

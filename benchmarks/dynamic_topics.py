@@ -1,14 +1,14 @@
-"""Codes of dated postings beside LDA: `python -m benchmarks.dynamic_topics --data=<20_newsgroups.tar.xz or folder>`.
+"""Codes of dated postings against LDA: `python -m benchmarks.dynamic_topics --data=<20_newsgroups.tar.xz or folder>`.
 
-Both predict the words of postings that neither has seen, 2,000 words without the stop words, of those in most postings.
-Training part, validation slice of it and held-out part are the same for both; what has a choice is chosen on the slice.
+Both predict the words of held-out postings. The vocabulary is the 2,000 words, without stop words, that occur in the
+most postings. Both use the same training, validation and held-out parts; settings are chosen on the validation part.
 
-- Document completion: a random half of a posting's words gives its code, or its shares of topics; perplexity is that of
-  the other half. This one carries the claim.
-- Whole postings: the code has seen the words that it predicts.
+- Document completion: a random half of a posting's words determines its code or topic shares, and the perplexity is
+  that of the other half. The claim is about this figure.
+- Whole postings: the code is computed from the same words that it predicts.
 
-The posting before another is the latest earlier one of its thread, that is of the same subject without `Re:`. Copies of
-another posting are left out, as a copy would stand for its own past.
+The predecessor of a posting is the latest earlier posting of its thread, that is, with the same subject without `Re:`.
+Duplicate postings are left out, because a copy could become its own predecessor.
 """
 
 import collections
@@ -31,17 +31,17 @@ from keras_ae.evaluation import retrieval, topics
 
 WORDS = 2_000
 SIZES = (10, 50)
-AT_ONCE = (10,)  # sizes that are trained in one go besides, which takes twice the time
+AT_ONCE = (10,)  # sizes also trained at once, which takes twice the time
 VALIDATION = 0.1
 SEED = 0
-# Of 0.3, 3 and 20 the best on the validation slice in trials with 50 codes; 0 was as good: see NOTES.md.
+# The best of 0.3, 3 and 20 on the validation part in trials with 50 codes; 0 was as good: see NOTES.md.
 DYNAMICS_WEIGHT = 0.3
-WIDTHS = (500, 250)  # of the first stage's code, and between it and the code
+WIDTHS = (500, 250)  # of the first stage's code, and of the hidden layer between it and the final code
 DROPOUT = 0.7
 BATCH = 128
-# Epochs and Adam's first rate, which falls to 0 along a cosine.
+# Epochs, and Adam's initial learning rate, which decays to 0 along a cosine.
 STAGES = {"first": (15, 3e-3), "second": (15, 2e-3), "all": (20, 2e-3), "at once": (35, 2e-3)}
-LOOK_EVERY = 5  # epochs between two looks at the validation slice
+LOOK_EVERY = 5  # epochs between evaluations on the validation part
 LDA = {
     "batch": {"learning_method": "batch", "max_iter": 30, "n_jobs": -1},
     "online": {
@@ -53,12 +53,12 @@ LDA = {
         "topic_word_prior": 0.01,
     },
 }
-# Precision around the encoder's code where the code is that of lowest energy, from trials on the slice: see NOTES.md.
+# Precision around the encoder's code for codes of lowest energy, from trials on the validation part: see NOTES.md.
 ENCODING_WEIGHT = {10: 3.0, 50: 10.0}
 CLUSTERS, SHOWN, NAMED = 40, 6, 5
 BANDWIDTH_DAYS = 1.0
-WINDOW = (0.22, 0.8)  # quantiles of the dates: before and after, some groups have next to no postings
-LEAST_SHARE = 0.01  # of the topics shown
+WINDOW = (0.22, 0.8)  # quantiles of the dates; outside them, some groups have hardly any postings
+LEAST_SHARE = 0.01  # minimum mean share of a topic to be shown
 COMPLETION, WHOLE = "perplexity of one half from the other", "perplexity of whole postings"
 NEAR, ROUGHNESS = "precision at 100", "mean squared step, 1 for unrelated postings"
 PICTURE = "topics_drifting.png"
@@ -76,16 +76,16 @@ SMOKE = {
 }
 
 Part = collections.namedtuple("Part", "rows whole asked rest")
-Part.__doc__ = """Rows of the corpus `(N,)`; counts `(N, V)` of their words, and of a random half and the other half."""
+Part.__doc__ = """Row numbers in the corpus `(N,)`; counts `(N, V)` of all words, a random half, and the other half."""
 
 
 def thread(title):
-    """The subject that replies share."""
+    """Returns the subject line without reply and forward prefixes, which all postings of a thread share."""
     return " ".join(re.sub(r"^(\s*(re|fwd?)\s*(\[\d+\])?\s*:\s*)+", "", (title or "").lower()).split())
 
 
 def predecessors(documents, rows):
-    """For each of `rows`, the latest earlier document of its thread among them, or itself: `(len(rows),)` rows."""
+    """Returns for each of `rows` the latest earlier document of its thread among them, or itself: `(len(rows),)`."""
     before, latest = {row: row for row in rows}, {}
     for row in sorted((row for row in rows if documents[row].date), key=lambda row: documents[row].date):
         name = thread(documents[row].title)
@@ -95,7 +95,7 @@ def predecessors(documents, rows):
 
 
 def without_copies(documents):
-    """The documents, each body once, the first time that it comes."""
+    """Returns the documents without duplicates: the first one with each body."""
     bodies = {}
     for each in documents:
         bodies.setdefault(each.text.partition("\n")[2].strip() or each.id, each)
@@ -103,11 +103,11 @@ def without_copies(documents):
 
 
 def corpus(documents, rng):
-    """Counts `(N, V)`, the words, and the parts `train`, `validation` and `held_out`."""
+    """Returns counts `(N, V)`, the vocabulary, and the parts `train`, `validation` and `held_out`."""
     queries = np.array([text.is_query(each.id) for each in documents])
     analysis = {"stop_words": "english", "token_pattern": r"[a-z]{2,}"}
     texts = [each.text for each in documents]
-    # By postings that hold a word, not by its count: encoded files repeat theirs thousands of times.
+    # Select words by document frequency, not by count: encoded files repeat theirs thousands of times.
     often = CountVectorizer(binary=True, max_features=WORDS, **analysis)
     often.fit([each for each, query in zip(texts, queries, strict=True) if not query])
     counts = CountVectorizer(vocabulary=often.vocabulary_, **analysis).transform(texts).toarray()
@@ -126,7 +126,7 @@ def corpus(documents, rng):
 
 def first_stage():
     inputs = keras.Input((WORDS,))
-    # Long postings say more of what they are about, but not in proportion.
+    # Long postings say more about their topic, but not in proportion to their length.
     code = keras.layers.UnitNormalization()(keras.ops.log1p(inputs))
     code = keras.layers.Dense(WIDTHS[0])(keras.layers.Dropout(DROPOUT)(code))
     decoder = ka.networks.mlp_decoder(WIDTHS[0], (WORDS,), hidden=())
@@ -135,7 +135,7 @@ def first_stage():
 
 def second_stage(first, size, weight):
     encoder = ka.networks.mlp_encoder((WIDTHS[0],), size, hidden=WIDTHS[1:])
-    # Codes of unit variance: the dynamics cannot be evaded by small ones.
+    # Unit variance, so that small codes cannot make the dynamics term small.
     scaled = keras.Sequential([encoder, keras.layers.BatchNormalization(center=False, scale=False)])
     model = first.deepen(scaled, ka.networks.mlp_decoder(size, (WIDTHS[0],), hidden=WIDTHS[1:]))
     model.dynamics_weight = weight
@@ -143,7 +143,7 @@ def second_stage(first, size, weight):
 
 
 class _Best(keras.callbacks.Callback):
-    """Leaves the model with the weights of the epoch whose perplexity on the validation slice was lowest."""
+    """Restores the weights of the epoch with the lowest perplexity on the validation part."""
 
     def __init__(self, part):
         super().__init__()
@@ -161,13 +161,13 @@ class _Best(keras.callbacks.Callback):
 
 
 def fit(model, stage, x, before, validation):
-    """Trains a stage; returns the perplexity that it reached on the validation slice."""
+    """Trains a stage; returns its best perplexity on the validation part."""
     epochs, rate = STAGES[stage]
     keras.utils.set_random_seed(SEED)
     falling = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-len(x) // BATCH))
     model.compile(keras.optimizers.Adam(falling))
     best = _Best(validation)
-    # Without a weight on the walk, encoding the past would be time for nothing.
+    # Without a weight on the dynamics, encoding the past would waste time.
     past = before if model.dynamics_weight else None
     start = time.perf_counter()
     model.fit(x, past, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[best])
@@ -176,7 +176,7 @@ def fit(model, stage, x, before, validation):
 
 
 def recipes(size, x, before, validation, first_weights):
-    """Models of `size` by recipe: `{(recipe, weight): (model, validation perplexity, seconds)}`."""
+    """Trains models of `size` by each recipe: `{(recipe, weight): (model, validation perplexity, seconds)}`."""
     found = {}
     tries = [("stage by stage", 0.0), ("stage by stage", DYNAMICS_WEIGHT)]
     if size in AT_ONCE:
@@ -197,7 +197,7 @@ def recipes(size, x, before, validation, first_weights):
 
 
 def lowest_energy(model, part, counts, before):
-    """Perplexity of completion with codes by `infer`: without the past, and with the codes of the postings before."""
+    """Returns the completion perplexities with codes from `infer`: without predecessors, and with their codes."""
     code = model.encode(part.asked)
     past = np.where((before == part.rows)[:, None], code, model.encode(counts[before]))
     weight = ENCODING_WEIGHT[model.latent_dim]
@@ -205,7 +205,7 @@ def lowest_energy(model, part, counts, before):
 
 
 def predicted(model, x, z):
-    """Perplexity of the words x by the codes z, and its standard error."""
+    """Returns the perplexity of the words x given the codes z, and its standard error."""
     return topics.perplexity_of(topics.log_prob(model, x, z), x.sum(axis=1))
 
 
@@ -213,7 +213,7 @@ def predicted(model, x, z):
 
 
 def lda(size, parts):
-    """The LDA whose completion of the validation slice is best: its name, the model, and seconds of all fits."""
+    """Returns the LDA with the best completion of the validation part: its name, the model, and seconds of all fits."""
     start, found = time.perf_counter(), {}
     train, slice_ = sparse.csr_matrix(parts["train"].whole), parts["validation"]
     for name, settings in LDA.items():
@@ -227,7 +227,7 @@ def lda(size, parts):
 
 
 def lda_log_prob(model, asked, rest):
-    """log p of the words in `rest`, `(N,)`, by topic shares that are inferred from `asked`."""
+    """Returns log p `(N,)` of the words in `rest`, given topic shares inferred from `asked`."""
     shares = model.transform(sparse.csr_matrix(asked))
     return np.sum(rest * np.log(shares @ normalize(model.components_, norm="l1")), axis=1)
 
@@ -236,7 +236,7 @@ def lda_log_prob(model, asked, rest):
 
 
 def precision(codes, base, labels, base_labels):
-    """Precision at 100 by the cosine of codes, the mean over queries and its standard error."""
+    """Returns precision at 100 by cosine similarity of codes: the mean over queries and its standard error."""
     codes, base = normalize(codes), normalize(base)
     blocks = [slice(i, i + 500) for i in range(0, len(codes), 500)]
     found = [
@@ -246,11 +246,11 @@ def precision(codes, base, labels, base_labels):
 
 
 def smoothed(days, labels, groups, at, bandwidth):
-    """Share of each label at each time of `at`, `(T, labels)`, each group of postings counting alike.
+    """Returns the share of each label at each time in `at`, `(T, labels)`, with equal weight for each group.
 
         share_tk = mean_g sum_{i in g} w_ti [label_i = k] / sum_{i in g} w_ti,    w_ti = exp(-(at_t - days_i)^2 / 2 b^2)
 
-    Groups were collected over different days; without the mean over groups, that would be what drifts.
+    Groups were collected over different days. Without the mean over groups, the drift would only show that.
     """
     found = []
     for group in np.unique(groups):
@@ -262,7 +262,7 @@ def smoothed(days, labels, groups, at, bandwidth):
 
 
 def picture(model, documents, counts, words):
-    """Draws the topics, clusters of codes, whose shares of the postings changed most over the weeks."""
+    """Draws the topics (clusters of codes) whose shares of the postings changed most over the weeks."""
     dated = np.array([i for i, each in enumerate(documents) if each.date and counts[i].any()])
     days = np.array([documents[i].date.timestamp() for i in dated]) / 86_400
     start, end = np.quantile(days, WINDOW)
@@ -270,11 +270,11 @@ def picture(model, documents, counts, words):
     clusters = KMeans(CLUSTERS, n_init=3, random_state=SEED).fit_predict(codes)
     at = np.arange(start, end, 0.25)
     shares = smoothed(days, clusters, np.array([documents[i].label for i in dated]), at, BANDWIDTH_DAYS)
-    # The log of a share: from 2 to 4 % is as much of a change as from 10 to 20 %.
+    # Compare logs of shares: a change from 2 to 4 % counts as much as one from 10 to 20 %.
     change = np.ptp(np.log(shares + 1e-4), axis=0)
     shown = np.argsort(-np.where(shares.mean(axis=0) > LEAST_SHARE, change, 0))[:SHOWN]
     holds = counts[dated] > 0
-    # Words that more of these postings hold than of all.
+    # Words that are more frequent in these postings than overall.
     more = [holds[clusters == cluster].mean(axis=0) - holds.mean(axis=0) for cluster in shown]
     names = [", ".join(words[np.argsort(-each)[:NAMED]]) for each in more]
     times = (at * 86_400).astype("datetime64[s]")
@@ -286,9 +286,9 @@ def picture(model, documents, counts, words):
 
 
 def measure(size, documents, counts, parts, first_weights):
-    """The rows of one size, and the model that carries the claim."""
+    """Returns the rows of one size, and the model that the claim is about."""
     train, held_out = parts["train"], parts["held_out"]
-    before = predecessors(documents, range(len(documents)))[held_out.rows]  # of any part: the past is known
+    before = predecessors(documents, range(len(documents)))[held_out.rows]  # from any part, because the past is known
     found = recipes(size, train.whole, counts[predecessors(documents, train.rows)], parts["validation"], first_weights)
     recipe = min((r for r, weight in found if weight), key=lambda r: found[r, DYNAMICS_WEIGHT][1])
     model, _, seconds = found[recipe, DYNAMICS_WEIGHT]
@@ -346,7 +346,7 @@ def main(_):
     train, held_out = parts["train"], parts["held_out"]
     before = predecessors(documents, train.rows)
     _say(f"postings without a date, of {len(read)}", undated, start)
-    _say("copies, left out", len(read) - len(documents), start)
+    _say("duplicates left out", len(read) - len(documents), start)
     _say(f"postings that follow another, of {len(before)} in the training part", np.sum(before != train.rows), start)
     first = first_stage()
     fit(first, "first", train.whole, None, parts["validation"])

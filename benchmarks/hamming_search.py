@@ -1,7 +1,7 @@
-"""Time and memory of the search among a million codes: `python -m benchmarks.hamming_search [--index=<folder>]`.
+"""Time and memory of a search among a million codes: `python -m benchmarks.hamming_search [--index=<folder>]`.
 
-Through the index on disk, as `apps.semantic_hashing.search` uses it: a query is one code, its 100 nearest and the ids
-of these. One thread; the index is opened in a process of its own, whose memory is read before that and at the end.
+Uses the index on disk, as `apps.semantic_hashing.search` does. A query looks up the 100 nearest codes of one code, and
+their ids, on one thread. The index is opened in a separate process, whose memory is read before opening and at the end.
 """
 
 import functools
@@ -22,7 +22,7 @@ from apps.semantic_hashing import store
 from benchmarks import options, results
 
 _INDEX = flags.DEFINE_string(
-    "index", None, "An index of apps.semantic_hashing.index, whose documents are searched among the random codes."
+    "index", None, "An index made by apps.semantic_hashing.index, whose documents are searched among the random codes."
 )
 
 CODES, BITS, NEAREST, QUERIES, BATCH = 10**6, 64, 100, 250, 10**4
@@ -30,7 +30,7 @@ SMOKE = {"CODES": 1_000, "QUERIES": 20, "BATCH": 500}
 
 
 def fill(directory, bits, fingerprint, rng):
-    """Adds `CODES` random codes to an index, or begins one."""
+    """Adds `CODES` random codes to an index, which is created if it does not exist."""
 
     def batches():
         for start in range(0, CODES, BATCH):
@@ -46,7 +46,7 @@ def random(rng, n, bits):
 
 
 def measure(directory, queries):
-    """Searches the index; returns seconds to open it, seconds of each query, and growth of the memory in bytes."""
+    """Searches the index; returns the seconds to open it, the seconds per query, and the memory growth in bytes."""
     faiss.omp_set_num_threads(1)
     before, start = _resident(), time.perf_counter()
     index = store.Index(directory)
@@ -62,7 +62,7 @@ def measure(directory, queries):
 
 
 def rows(directory, bits, queries, data, command):
-    """The rows of one index."""
+    """Returns the rows of one index."""
     start = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         opened, seconds, memory = pool.apply(measure, (directory, queries))

@@ -25,9 +25,9 @@ from absl import flags
 
 from benchmarks import options, results
 
-_BEFORE = flags.DEFINE_string("before", None, "A checkout of earlier code, whose figures stand beside.")
-_AFTER = flags.DEFINE_string("after", None, "The checkout whose figures are written, this one by default.")
-_WALK = flags.DEFINE_bool("walk", False, "Prints what one batch goes through, in the order of first call.")
+_BEFORE = flags.DEFINE_string("before", None, "A checkout of earlier code, for comparison.")
+_AFTER = flags.DEFINE_string("after", None, "The checkout to measure; by default, this one.")
+_WALK = flags.DEFINE_bool("walk", False, "Print the functions that one batch goes through, in the order of first call.")
 
 HERE = pathlib.Path(__file__).parents[1]
 PROBE = pathlib.Path(__file__).with_name("house_probe.py")
@@ -43,7 +43,7 @@ def probe(checkout):
     )
     found = json.loads(done.stdout.splitlines()[-1])
     if pathlib.Path(found["package"]) != checkout / "keras_ae":
-        raise RuntimeError(f"Expected the keras_ae of {checkout}; {found['package']} was looked at.")
+        raise RuntimeError(f"Expected the keras_ae of {checkout}; {found['package']} was measured.")
     return found
 
 

@@ -1,7 +1,7 @@
-"""Processor time of imports and commands, each in a process of its own: `python -m benchmarks.import_time`.
+"""CPU time of imports and commands, each in its own process: `python -m benchmarks.import_time`.
 
-What counts is the difference from, or the ratio to, `import tensorflow` in the same round: machines differ, and so do
-moments of one machine. A round is one run of each in turn; the figures are medians over the rounds.
+Figures are relative to `import tensorflow` in the same round (differences or ratios), because machines differ, and one
+machine varies over time. A round runs each program once; the figures are medians over the rounds.
 """
 
 import json
@@ -22,8 +22,8 @@ ROUNDS = 3
 ROOT = pathlib.Path(__file__).parents[1]
 PYTHON = [sys.executable]
 COMMAND = [*PYTHON, str(ROOT / "keras_ae_command.py")]
-SECONDS = 2  # of the audio that is denoised
-DOCUMENTS = 10  # of the index that is searched
+SECONDS = 2  # of audio to denoise
+DOCUMENTS = 10  # in the index
 TENSORFLOW, PACKAGE, HELP = "import tensorflow", "import keras_ae", "keras-ae --help"
 DENOISE = f"keras-ae denoise, {SECONDS} s of audio"
 VERBS = {
@@ -40,20 +40,20 @@ VERBS = {
     f"keras-ae semantic_hashing train, {DOCUMENTS} documents, no time": [
         *("semantic_hashing", "train", "--data=documents.jsonl", "--max_minutes=0"),
     ],
-    # Not audio_denoising train, whose smallest run takes a minute: its first step.
+    # audio_denoising train is missing: even its smallest run takes a minute, for the first step.
     "keras-ae quickstart, no time": ["quickstart", "--max_minutes=0"],
 }
 SMOKE = {"ROUNDS": 2, "VERBS": {DENOISE: VERBS[DENOISE]}}
 
 
 def programs():
-    """`{name: command}` of all that is measured, the imports first."""
+    """Returns `{name: command}` of everything that is measured, imports first."""
     imports = {TENSORFLOW: [*PYTHON, "-c", TENSORFLOW], PACKAGE: [*PYTHON, "-c", PACKAGE]}
     return imports | {HELP: [*COMMAND, "--help"]} | {name: [*COMMAND, *verb] for name, verb in VERBS.items()}
 
 
 def write_inputs(folder):
-    """Writes the smallest inputs that the verbs take."""
+    """Writes the smallest inputs that the verbs accept."""
     from keras_ae.datasets import audio
 
     clean = 0.1 * np.sin(np.arange(SECONDS * 16_000) / 20)[:, None] * np.linspace(0, 1, SECONDS * 16_000)[:, None]
@@ -67,7 +67,7 @@ def write_inputs(folder):
 
 
 def processor_seconds(command, folder):
-    """Processor time of a program and its children, in seconds."""
+    """Returns the CPU time of a program and its child processes, in seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
@@ -76,16 +76,16 @@ def processor_seconds(command, folder):
 
 
 def rows(measured):
-    """The rows of the table.
+    """Returns the rows of the table.
 
     Args:
-        measured: `{name: list of seconds, one a round}`.
+        measured: `{name: list of seconds, one per round}`.
     """
     baseline = np.array(measured[TENSORFLOW])
     shared = {"better": "lower", "seeds": [], "command": "python -m benchmarks.import_time"}
 
     def row(claim, values, metric, **marks):
-        error = statistics.stdev(values) / len(values) ** 0.5 * 1.2533  # of a median, of normal values
+        error = statistics.stdev(values) / len(values) ** 0.5 * 1.2533  # standard error of the median of normal values
         own = {"claim": claim, "metric": metric, "ours": statistics.median(values), "standard_error": error}
         return results.row(data=f"{len(values)} rounds", seconds=sum(measured[claim]), **own, **marks, **shared)
 

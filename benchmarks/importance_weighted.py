@@ -1,12 +1,13 @@
 """VAE and IWAE of Burda 2016 on MNIST: `python -m benchmarks.importance_weighted --data=<path of mnist.npz>`.
 
-One stochastic layer: 784-200-200-50 and back, tanh; pixels drawn anew at every visit. Where the paper takes 3,280
-passes for each k, from random weights, both IWAEs go on from the trained VAE (as in the paper's table 2), for the
-minutes of `STAGES`: a pass with k = 50 draws fifty times as many samples as the VAE's. The more samples an image has,
-the smaller the batches: a step costs no more per sample, and there are more of them. Rates fall to 0 in a cosine.
-The likelihood is estimated with 5,000 samples on all test images, each binarised once; no setting was chosen by it.
+One stochastic layer: 784-200-200-50 and back, tanh; training images are binarised anew in every epoch. The paper trains
+for 3,280 passes for each k, from random weights. Here both IWAEs continue from the trained VAE (as in the paper's table
+2), for the minutes in `STAGES`, because a pass with k = 50 draws fifty times as many samples as one of the VAE. Models
+with more samples per image use smaller batches: a step costs no more per sample, and there are more steps. Learning
+rates decay to 0 along a cosine. The likelihood is estimated with 5,000 samples on all test images, each binarised once;
+it was not used to choose settings.
 
-Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
 
 import keras
@@ -18,13 +19,13 @@ from keras_ae.evaluation import latent, likelihood
 
 HIDDEN, LATENT, SEED = (200, 200), 50, 0
 SAMPLES = 5_000
-# How a model is trained with k samples, by k; minutes together at most the 60 that the project gives each model.
+# How a model is trained with k samples, by k. The stages of a model may take 60 minutes in total, as for all models.
 STAGES = {
     1: {"batch": 100, "rate": 2e-3, "minutes": 20.0},
     5: {"batch": 50, "rate": 1e-3, "minutes": 20.0},
     50: {"batch": 20, "rate": 5e-4, "minutes": 25.0},
 }
-# Samples k of the stages, figures of the paper's table 1, and what was asked of this project.
+# Samples k of the stages, the figures in the paper's table 1, and this project's requirements.
 MODELS = {
     "vae": {"claim": "VAE", "stages": (1,), "paper": 86.76, "required": 87.2, "units": 19},
     "iwae5": {"claim": "IWAE, k = 5", "stages": (1, 5), "paper": 85.54, "required": 86.4, "units": 22},
@@ -34,13 +35,13 @@ SMOKE = {"SAMPLES": 5, "HIDDEN": (16,), "LATENT": 3}
 
 
 def networks():
-    """An untrained encoder and decoder of the paper's size."""
+    """Returns an untrained encoder and decoder of the paper's size."""
     encoder = ka.networks.mlp_encoder((28, 28, 1), LATENT, HIDDEN, parameters=2, activation="tanh")
     return encoder, ka.networks.mlp_decoder(LATENT, (28, 28, 1), HIDDEN, activation="tanh")
 
 
 def build(k, encoder, decoder):
-    """A model with k importance samples, a VAE for one."""
+    """Returns a model with k importance samples, which is a VAE if k is 1."""
     if k == 1:
         return ka.VAE(encoder, decoder, seed=SEED)
     return ka.IWAE(encoder, decoder, importance_samples=k, seed=SEED)
@@ -51,18 +52,18 @@ def data(split, **arguments):
 
 
 def stage(k):
-    """Batch, rate and minutes of training with k samples; `--minutes` are those of each stage."""
+    """Returns batch size, rate and minutes of training with k samples; `--minutes` applies to each stage."""
     return STAGES[k] | {"minutes": options.minutes(STAGES[k]["minutes"])}
 
 
 def settings(name):
-    """What the outcome of a run depends on."""
+    """Returns the settings that the outcome of a run depends on."""
     stages = {str(k): stage(k) for k in MODELS[name]["stages"]}
     return {"hidden": HIDDEN, "latent": LATENT, "stages": stages, "samples": SAMPLES, "seed": SEED}
 
 
 def measure(name, folder):
-    """Trains one model in its stages, the first of them once for all; returns its NLL, active units and passes."""
+    """Trains one model in its stages, sharing the first; returns its NLL, active units and passes."""
     keras.utils.set_random_seed(SEED)
     encoder, decoder = networks()
     reports = {}
@@ -88,7 +89,7 @@ def measure(name, folder):
 
 
 def rows(reports):
-    """The rows of the table, from reports by name of the run."""
+    """Returns the rows of the table, from reports by name of the run."""
     made, below = [], None
     for name, report in reports.items():
         asked = MODELS[name]
@@ -102,7 +103,7 @@ def rows(reports):
         effective = {"metric": "effective samples of 5,000, mean", "ours": report["effective_sample_size"]}
         effective["better"] = "higher"
         units = {"metric": "active units", "better": "higher", "ours": report["active_units"], "paper": asked["units"]}
-        units["required"] = None if below is None else below + 1  # they rise with k
+        units["required"] = None if below is None else below + 1  # active units should increase with k
         below = report["active_units"]
         minutes = {"metric": "training, minutes of both cores", "better": "lower", "required": 60}
         minutes["ours"] = report["train_seconds"] / 60

@@ -1,10 +1,11 @@
-"""Pictures of latent spaces of MNIST: `python -m benchmarks.latent_spaces --data=<path of mnist.npz>`.
+"""Figures of latent spaces of MNIST: `python -m benchmarks.latent_spaces --data=<path of mnist.npz>`.
 
-An autoencoder and a VAE with two latent dimensions and the same networks: their codes side by side with the figures of
-`latent.irregularity`, the VAE's images over the plane, what each of its dimensions does, and the two terms of its bound
-over training. A CVAE with labels: one row a handwriting style, one column a digit. Pictures go to `docs`.
+An autoencoder and a VAE have two latent dimensions and the same networks. The figures show their codes side by side,
+the images that the VAE decodes from a grid over the plane, traversals of each of its dimensions, and the two terms of
+its bound during training. The table has the results of `latent.irregularity`. A CVAE with labels gives a grid with one
+handwriting style per row and one digit per column. Figures are written to `docs`.
 
-Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
 
 import keras
@@ -43,7 +44,7 @@ def build(name):
 
 
 def trained(name, folder):
-    """A model trained for its minutes in `folder`, now or before, and what `runs.train` says of it."""
+    """Returns a model trained in `folder`, now or earlier, and the report of `runs.train`."""
     keras.utils.set_random_seed(SEED)
     model = build(name)
     batches = ka.datasets.load(
@@ -53,7 +54,7 @@ def trained(name, folder):
 
 
 def measure(name, folder):
-    """What is known of a model's training, and the figures of its latent space."""
+    """Trains a model; returns the training report and the statistics of its latent space."""
     model, found = trained(name, folder)
     if name != "CVAE":
         x, y = digits("test")
@@ -62,7 +63,7 @@ def measure(name, folder):
 
 
 def draw(folder):
-    """Draws what the trained models show."""
+    """Draws the figures of the trained models."""
     x, y = digits("test")
     made = {name: trained(name, folder / name) for name in LATENT}
     models = {name: model for name, (model, _) in made.items()}
@@ -77,7 +78,7 @@ def draw(folder):
 
 
 def rows(reports):
-    """The rows of the table, from the reports of the autoencoder and the VAE."""
+    """Returns the rows of the table, from the reports of the autoencoder and the VAE."""
     made = []
     for name in ("autoencoder", "VAE"):
         report = reports[name]

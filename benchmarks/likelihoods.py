@@ -1,14 +1,14 @@
-"""Estimates of log p(x) beside exact values: `python -m benchmarks.likelihoods`.
+"""Estimates of log p(x) compared with exact values: `python -m benchmarks.likelihoods`.
 
-Four models whose likelihood is known. The first two train on the embedded digits, binarised once:
+The exact likelihood of four models is known. The first two train on the embedded digits, binarised once:
 
-  plane    VAE with two latent dimensions: the sum over a fine grid of the plane of codes;
-  bits     binary code of ten bits: the sum over all 1,024 codes;
-  signs    VAE whose decoder, that of `bits`, sees the signs of ten dimensions alone: the same sum;
+  plane    VAE with two latent dimensions: sum over a fine grid on the latent plane;
+  bits     binary code of ten bits: sum over all 1,024 codes;
+  signs    VAE with the decoder of `bits`, which sees only the signs of ten dimensions: the same sum;
   linear   linear decoder with Gaussian noise: p(x) = N(b, W W^T + I), on rows drawn from the model.
 
-The figure is how far the mean over rows of the estimate is from that of the exact log p(x). Its standard error counts
-the samples' noise alone; three of them are what is asked of it, 0.02 nats at the most.
+The figure is the distance between the means over rows of the estimated and the exact log p(x). Its standard error
+counts only the noise of the samples. The figure must not exceed three standard errors, nor 0.02 nats.
 """
 
 import itertools
@@ -24,10 +24,10 @@ from benchmarks import options, results
 from keras_ae.evaluation import likelihood
 
 ROWS, SAMPLES, CHAINS, TEMPERATURES = 200, 20_000, 64, 500
-ABSOLUTE = 0.02  # nats, of which no noise of the estimate excuses more
+ABSOLUTE = 0.02  # nats, the largest distance allowed, however noisy the estimate
 BITS = 10
 EPOCHS = 100
-AXIS = np.linspace(-8, 8, 640)  # cells of 1/40, which a posterior of the digits is several of wide
+AXIS = np.linspace(-8, 8, 640)  # cells of 1/40; a posterior of the digits is several cells wide
 COMMAND = "python -m benchmarks.likelihoods"
 SMOKE = {"ROWS": 10, "SAMPLES": 50, "CHAINS": 2, "TEMPERATURES": 3, "EPOCHS": 1, "AXIS": np.linspace(-8, 8, 40)}
 
@@ -37,14 +37,14 @@ def digits(split):
 
 
 def log_sum(model, z, log_p, x):
-    """log sum_c p(x|z_c) p(c) over given codes `(C, D)` with log weights `(C,)`, in float64, for binary rows x."""
+    """Returns log sum_c p(x|z_c) p(c) in float64 for binary rows x, over codes `(C, D)` with log weights `(C,)`."""
     logits = np.asarray(model.decoder.predict(z, batch_size=4096, verbose=0), "float64").reshape(len(z), -1)
     constant = log_p - np.logaddexp(0, logits).sum(axis=1)
     return np.concatenate([logsumexp(row[None] @ logits.T + constant, axis=1) for row in x.reshape(len(x), -1)])
 
 
 def plane(seed):
-    """A trained VAE with two latent dimensions, rows, and their exact log p(x)."""
+    """Returns a trained VAE with two latent dimensions, rows, and their exact log p(x)."""
     shape = (8, 8, 1)
     encoder = ka.networks.mlp_encoder(shape, 2, (64,), parameters=2)
     model = ka.VAE(encoder, ka.networks.mlp_decoder(2, shape, (64,)), seed=seed)
@@ -57,7 +57,7 @@ def plane(seed):
 
 
 def bits(seed):
-    """A trained model with a binary code, rows, and their exact log p(x)."""
+    """Returns a trained model with a binary code, rows, and their exact log p(x)."""
     shape = (8, 8, 1)
     encoder = ka.networks.mlp_encoder(shape, BITS, (64,))
     decoder = ka.networks.mlp_decoder(BITS, shape, (64,))
@@ -69,24 +69,24 @@ def bits(seed):
 
 
 def signs(seed):
-    """A VAE whose decoder sees the signs of its codes alone, rows, and their exact log p(x), that of `bits`."""
+    """Returns a VAE whose decoder sees only the signs of its codes, rows, and their exact log p(x), as in `bits`."""
     model, x, exact = bits(seed)
     z = keras.Input((BITS,))
     decoder = keras.Model(z, model.decoder(0.5 + 0.5 * keras.ops.sign(z)))
     row = keras.Input(model.event_shape)
-    mean = 0.7 * keras.ops.tanh(model.encoder(row))  # on the side of the likelier sign, and as wide as the prior
+    mean = 0.7 * keras.ops.tanh(model.encoder(row))  # a mean with the likelier sign; as wide as the prior
     encoder = keras.Model(row, keras.layers.Concatenate()([mean, keras.ops.full_like(mean, np.log(np.expm1(1.0)))]))
     return ka.VAE(encoder, decoder, seed=seed), x, exact
 
 
 def linear(seed):
-    """A linear-Gaussian model with a poor encoder, rows drawn from it, and their exact log p(x)."""
+    """Returns a linear-Gaussian model with a poor encoder, rows drawn from it, and their exact log p(x)."""
     rng, width, latent = np.random.default_rng(seed), 8, 3
     w, b = rng.normal(size=(latent, width)), rng.normal(size=width)
     encoder = ka.networks.mlp_encoder((width,), latent, (), parameters=2)
     covariance = np.linalg.inv(w @ w.T + np.eye(latent))
     kernel = np.concatenate([w.T @ covariance, np.zeros((width, latent))], axis=1)
-    deviation = 1.3 * np.sqrt(np.diag(covariance))  # as wide as the posterior and a little more, without its tilt
+    deviation = 1.3 * np.sqrt(np.diag(covariance))  # slightly wider than the posterior, and axis-aligned
     encoder.layers[-1].set_weights([kernel, np.concatenate([-b @ w.T @ covariance, np.log(np.expm1(deviation))])])
     decoder = ka.networks.mlp_decoder(latent, (width,), ())
     decoder.layers[1].set_weights([w, b])
@@ -110,7 +110,7 @@ def main(_):
         model, x, exact = build(options.SEED.value)
         for name, estimate in ways.items():
             if build is bits and name.startswith("annealing"):
-                continue  # nothing moves in small steps along bits
+                continue  # annealing moves in small steps, and bits cannot
             start = time.perf_counter()
             found = estimate(model, x)
             error = float(np.sqrt(np.sum(found.monte_carlo_error**2)) / ROWS)

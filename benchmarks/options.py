@@ -104,7 +104,7 @@ def smoke_test(main):
                 rows = [row for path in results.DIRECTORY.glob("*.json") for row in results.read(path.stem)]
         finally:
             _smoke_folder = None
-    print(f"smoke test: {len(rows)} rows in {time.perf_counter() - start:.0f} s, nothing kept", flush=True)
+    print(f"smoke test: {len(rows)} rows in {time.perf_counter() - start:.0f} s, nothing saved", flush=True)
     return rows
 
 

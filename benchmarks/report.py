@@ -112,7 +112,7 @@ def main(_):
         sys.exit(str(error))
     if _CHECK.value and stale:
         names = ", ".join(path.name for path, _ in stale)
-        sys.exit(f"{names}: not what benchmarks/results say. Run `python -m benchmarks.report`.")
+        sys.exit(f"{names}: out of date with benchmarks/results. Run `python -m benchmarks.report`.")
     for path, new in stale:
         files.write_text(path, new)
 

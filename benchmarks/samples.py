@@ -1,13 +1,13 @@
-"""Samples of a trained model by three densities of its codes: `python -m benchmarks.samples --data=<mnist.npz>`.
+"""Samples of a trained model from three densities of its codes: `python -m benchmarks.samples --data=<mnist.npz>`.
 
-An autoencoder has no prior: only a density fitted to its codes gives it samples. A VAE has one, which a fitted density
-may still improve on. Images are compared with test images in the features of a classifier that this program trains on
-50,000 training images, as it does the models: precision and recall (Kynkaanniemi 2019, k = 3) and the Frechet distance.
-The other 10,000 training images, against the test images, show what samples of the right distribution would score.
-Parzen windows around samples of the VAE's prior stand beside windows around real training images: see `parzen` for why
-more than those is no merit.
+An autoencoder has no prior, so it can only sample from a density fitted to its codes. A VAE has a prior, but a fitted
+density may still give better samples. Samples are compared with test images in the features of a classifier. Both the
+classifier and the models train on 50,000 training images. The scores are precision and recall (Kynkaanniemi 2019,
+k = 3) and the Frechet distance. The other 10,000 training images, compared with the test images, show what samples from
+the right distribution would score. Parzen windows around samples of the VAE's prior are compared with windows around
+real training images: see `parzen` for why exceeding those is no merit.
 
-Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
 
 import functools
@@ -21,10 +21,10 @@ from keras_ae import samplers
 from keras_ae.evaluation import likelihood, samples
 
 LATENT, FILTERS, HIDDEN, BATCH, RATE, MINUTES, SEED = 16, (32, 64), (256,), 128, 1e-3, 6.0, 0
-TRAIN, VALID = 50_000, 1_000  # the second for sigma of the Parzen windows, of those after the first
-SAMPLES, COVERED = 10_000, 5_000  # the second for precision and recall, which compare all pairs
+TRAIN, VALID = 50_000, 1_000  # VALID of the remaining images choose the sigma of the Parzen windows
+SAMPLES, COVERED = 10_000, 5_000  # COVERED for precision and recall, which compare all pairs
 EPOCHS, CLASSIFIER = 5, "classifier.keras"
-FLOW = {"epochs": 50}  # of the sampler's fit
+FLOW = {"epochs": 50}  # for the sampler's `fit`
 HELD_OUT = "held-out training images"
 MODELS = {"autoencoder": ka.Autoencoder, "VAE": ka.VAE}
 SAMPLERS = {
@@ -55,13 +55,13 @@ def build(name):
 
 
 def compared(real, fake):
-    """The scores of features `(N, D)` beside those of test images."""
+    """Returns the scores of features `(N, D)` against those of the test images."""
     precision, recall = samples.precision_recall(real[:COVERED], fake[:COVERED])
     return {"frechet": samples.frechet_distance(real, fake), "precision": precision, "recall": recall}
 
 
 def trained_features(x, y, folder):
-    """The classifier's features, those of one training for all models: distances in others do not compare."""
+    """Returns the classifier's features. It is trained once for all models, so that distances are comparable."""
 
     def make(own):
         keras.utils.set_random_seed(SEED)
@@ -74,7 +74,7 @@ def trained_features(x, y, folder):
 
 
 def measure(name, folder):
-    """Trains a model and fits the samplers; returns the scores of each, and of real images."""
+    """Trains a model and fits the samplers; returns the scores of each sampler and of real images."""
     keras.utils.set_random_seed(SEED)
     (x, y), (x_test, _) = digits("train"), digits("test")
     (x, held_out), y = np.split(x, [TRAIN]), y[:TRAIN]
@@ -97,14 +97,14 @@ def measure(name, folder):
 
 
 def rows(reports):
-    """The rows of the table, from reports by model."""
+    """Returns the rows of the table, from reports by model."""
     made = []
     for name, report in reports.items():
         shared = {"data": "MNIST, 10,000 test images", "seeds": [SEED], "seconds": report["train_seconds"]}
         shared |= {"command": COMMAND, "date": report["date"], "versions": report["versions"]}
         for way, scores in report["scores"].items():
             if way == HELD_OUT and name != "VAE":
-                continue  # the same for both
+                continue  # the same for both models
             claim = way if way == HELD_OUT else f"{name}, codes of the {way}"
             made += [
                 results.row(claim=claim, metric=metric, better=better, ours=scores[key], **shared)

@@ -1,12 +1,12 @@
-"""Documents found though they hold none of the query's words: `python -m benchmarks.search_without_words --data=...`.
+"""Documents found that contain none of the query's words: `python -m benchmarks.search_without_words --data=...`.
 
-The rule: a query is the subject line of a posting that is not in the database, without `Re:`, if the model knows three
-words of it or more. Its answer is the first document of the search, the nearest by code, of equally near ones the first
-of the database; nothing is left out of the ranking. An answer without a shared word holds none of the known words of
-the query; it is right if it is from the group of the query. The five shown are the first five right answers without a
-shared word by the SHA-1 of the query's id; the page says how many queries came before the fifth. The figures are the
-shares, over all queries, of answers without a shared word and of right ones among them, and, for comparison, of right
-ones among the other answers.
+Each query is the subject line, without `Re:`, of a posting that is not in the database. Only subject lines with at
+least three words that the model knows are used. The answer is the first document that the search returns, which is the
+nearest by code; ties go to the first in the database, and no document is left out of the ranking. An answer shares no
+word if it contains none of the query's known words. It is right if it is from the query's group. Queries are ordered by
+the SHA-1 of their ids, and the page shows the first five right answers that share no word; it also states how many
+queries this took. The figures are the share of answers without a shared word, the share of right ones among these, and,
+for comparison, the share of right ones among the other answers, over all queries.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _MODEL = flags.DEFINE_string("model", "saved_models/semantic_hashing", "Export f
 SHOWN = 5
 LEAST_WORDS = 3
 PAGE = "search_without_words.md"
-SMOKE = {}  # tiny data are enough
+SMOKE = {}  # a tiny data set is enough
 
 Answer = namedtuple("Answer", "query group distance title found_group shares_words")
 
@@ -39,7 +39,7 @@ def subject(title):
 
 
 def answers(encoder, database, asked):
-    """The `Answer` to each of the documents asked for whose subject line has enough known words, in the rule's order.
+    """Returns the `Answer` to each subject line in `asked` with enough known words, ordered by the hash of the id.
 
     Args:
         encoder: `served.Encoder`.
@@ -97,15 +97,15 @@ def main(_):
 
 
 def page(found):
-    """The page that shows the first right answers without a shared word, Markdown."""
+    """Returns a Markdown page with the first right answers without a shared word."""
     places = [i for i, each in enumerate(found) if is_right(each) and not each.shares_words][:SHOWN]
     apart = [each for each in found if not each.shares_words]
     lines = [
         "# Found without a shared word",
         "",
-        f"Of {len(found):,} subject lines as queries, {len(apart):,} have a first document that holds none of the",
-        f"words that the model knows of them; {sum(map(is_right, apart)):,} of these documents are from the query's",
-        f"group. Here are the first {len(places)} of them by a fixed rule; the last is number",
+        f"Of {len(found):,} subject lines used as queries, {len(apart):,} have a first result that contains none of",
+        f"the words that the model knows of them; {sum(map(is_right, apart)):,} of these results are from the query's",
+        f"group. The table shows the first {len(places)} of them by a fixed rule; the last is number",
         f"{places[-1] + 1 if places else 0} of the queries in its order. `benchmarks/search_without_words.py` has the",
         "rule, and writes this page.",
         "",
@@ -117,7 +117,7 @@ def page(found):
 
 
 def _nonzero(encoder, texts):
-    """Which words of the vocabulary each text holds, sparse `(N, V)` of ones."""
+    """Returns which words of the vocabulary each text contains, sparse `(N, V)` of ones."""
     blocks = (encoder.features(texts[i : i + 1024]) for i in range(0, len(texts), 1024))
     return sparse.vstack([sparse.csr_matrix(block > 0, dtype=np.int32) for block in blocks], format="csr")
 

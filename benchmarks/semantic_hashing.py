@@ -1,12 +1,12 @@
 """Semantic hashing on 20 Newsgroups: `python -m benchmarks.semantic_hashing --data=<20_newsgroups.tar.xz or folder>`.
 
-1. The choice of the default, without labels: each candidate trains on nine tenths of the database; its score is the
-   agreement with TF-IDF neighbours, `retrieval.neighbour_agreement`, of the tenth that was held out. The default has to
-   be the candidate that agrees best, or the program ends here. The published methods are measured in the same way.
-2. The figures: the commands of the app, `train` and `evaluate`, for each number of bits and seed.
-3. Encoding: documents a second through the SavedModel, from raw strings, in batches of 256.
+1. Choice of the default, without labels: each candidate trains on nine tenths of the database. Its score is the
+   agreement with TF-IDF neighbours (`retrieval.neighbour_agreement`) on the held-out tenth. The default must be the
+   candidate with the best agreement, otherwise the program stops. The published methods are measured the same way.
+2. Retrieval: runs the app's `train` and `evaluate` for each number of bits and seed.
+3. Encoding speed: documents per second through the SavedModel, from raw strings, in batches of 256.
 
-Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ from keras_ae import serving
 from keras_ae.datasets import text
 from keras_ae.evaluation import retrieval
 
-NEIGHBOURS = 10  # by TF-IDF, which codes are to agree with
-BITS = 32  # of the choice, of the published methods and of the export that is committed
+NEIGHBOURS = 10  # number of TF-IDF neighbours for the agreement
+BITS = 32  # for the choice, the published methods and the committed export
 SEEDS = {16: (0,), 32: (0, 1, 2), 64: (0, 1, 2), 128: (0,)}
 MARKS = {32: {"required": 0.62, "target": 0.66}, 64: {"required": 0.64, "target": 0.68}}
-# As the papers have them, on another split and selection of words of the same postings: see the README.
+# From the papers, which use another split and vocabulary of the same postings: see the README.
 PAPERS = {"vdsh": 0.4327, "nash": 0.5671, "bmsh": 0.6100}
 BESIDE = {
     "itq": "ITQ on LSA, {} bits",
@@ -40,7 +40,7 @@ BESIDE = {
     "lsa": "LSA, 128 dimensions, cosine",
     "tfidf": "TF-IDF, 10,000 terms, cosine",
 }
-# What each changes in the settings of record. Half of the epochs tell most of them apart.
+# Changes to the default settings. Half of the epochs are enough to distinguish most candidates.
 CANDIDATES = {
     "none of LSA's dimensions dropped": {"word_dropout": 0.0},
     "0.1 of LSA's dimensions dropped": {"word_dropout": 0.1},
@@ -63,7 +63,7 @@ LIMITS = (
 )
 REPORTS = {"train": "report.json", "evaluate": "evaluate/report.json"}
 SPEED_SECONDS = 10
-TRAIN_FLAGS = ()  # of the app, beside those that the table names
+TRAIN_FLAGS = ()  # additional flags of the app
 PUBLISHED = tuple(name for name in settings.METHODS if name != "semantic_hashing")
 SMOKE = {
     "NEIGHBOURS": 3,
@@ -76,16 +76,16 @@ SMOKE = {
 
 
 def held_out(document_id):
-    """Whether a document of the database plays the query while methods are compared: one in ten."""
+    """Whether a document of the database serves as a query in the comparison of methods: one in ten does."""
     return int(hashlib.sha1(document_id.encode()).hexdigest()[:8], 16) // 5 % 10 == 0
 
 
 def choose(chosen, documents, seed=0):
-    """Trains a model of settings `chosen` on nine tenths of the database.
+    """Trains a model with the settings `chosen` on nine tenths of the database.
 
     Returns:
-        `agreement` of the others, which the default is chosen by, and `p_at_100` of the queries among the whole
-        database, for the table: labels play no part in the choice.
+        dict with the `agreement` on the held-out tenth, by which the default is chosen, and `p_at_100` of the queries
+        in the whole database, for the table only: the choice does not use labels.
     """
     database = [each for each in documents if not text.is_query(each.id)]
     parts = [[each.text for each in database if held_out(each.id) == wanted] for wanted in (False, True)]
@@ -110,7 +110,7 @@ def choose(chosen, documents, seed=0):
 
 
 def check_choice(reports):
-    """Raises a `ValueError` if one of the candidates agrees better than the default after as many epochs."""
+    """Raises a `ValueError` if a candidate has better agreement than the default after the same number of epochs."""
     default = settings.of("semantic_hashing")
     for epochs in {settings.of("semantic_hashing", **changes)["epochs"] for changes in CANDIDATES.values()}:
         chosen = {name: settings.of("semantic_hashing", **changes) for name, changes in CANDIDATES.items()}
@@ -118,13 +118,13 @@ def check_choice(reports):
         best = max(equal, key=lambda name: reports[name]["agreement"])
         if chosen[best] | {"epochs": default["epochs"]} != default:
             raise ValueError(
-                f"The default is to be the candidate that agrees best after {epochs} epochs, {best!r}: change the "
-                "settings."
+                f"After {epochs} epochs, {best!r} has the best agreement, but is not the default. Make it the default "
+                "in the settings."
             )
 
 
 def precision_at_100(model, features, database, asked):
-    """Precision at 100 of each query, `(Q,)`."""
+    """Returns the precision at 100 of each query, `(Q,)`."""
     base, queries = (train.hashes(model, train.rows(features, [d.text for d in part])) for part in (database, asked))
     labels, wanted = (np.array([each.label for each in part]) for part in (database, asked))
     return np.concatenate(
@@ -142,7 +142,7 @@ def _error(values):
 
 
 def measure(bits, seed, folder):
-    """Runs `train` and `evaluate` as a user would; returns what they report."""
+    """Runs `train` and `evaluate` as a user would; returns their reports."""
     model = ["--seed", str(seed), "--data", options.data("postings")]
     command("train", *model, f"--bits={bits}", f"--export_dir={folder}/export", *TRAIN_FLAGS)
     command("evaluate", *model, f"--model={folder}/export", f"--output={folder}/evaluate")
@@ -154,7 +154,7 @@ def command(script, *arguments):
 
 
 def speed(folder, documents):
-    """Documents a second through the SavedModel, raw strings in batches of 256, for `SPEED_SECONDS`."""
+    """Measures documents per second through the SavedModel for `SPEED_SECONDS`: raw strings in batches of 256."""
     loaded = tf.saved_model.load(str(serving.newest(folder / "export")))
     encode = loaded.signatures["serving_default"]
     texts = [each.text for each in documents]
@@ -171,7 +171,7 @@ def speed(folder, documents):
 
 
 def choice_rows(reports):
-    """Two rows for each of the reports by claim: agreement, and precision at 100."""
+    """Returns two rows for each report by claim: agreement and precision at 100."""
     made = []
     for claim, report in reports.items():
         for metric, key, data in (
@@ -186,7 +186,7 @@ def choice_rows(reports):
 
 
 def figure_rows(figures):
-    """The rows of the app's reports by (bits, seed): our codes, what they stand beside, and the training time."""
+    """Returns rows from the reports by (bits, seed): our codes, the baselines, and the training time."""
     made = []
     for bits, seeds in SEEDS.items():
         reports = [figures[bits, seed] for seed in seeds]
@@ -194,13 +194,13 @@ def figure_rows(figures):
         documents = f"20 Newsgroups, {evaluated['documents']:,} documents, {evaluated['queries']:,} queries"
         shared |= {"data": documents, "metric": "precision at 100"}
         precision = np.array([report["evaluate"]["p_at_100"] for report in reports])
-        # Of several seeds the error is that of their mean; of one, that of the queries.
+        # With several seeds, the standard error is that of their mean; with one, that over queries.
         error = _error(precision) if len(seeds) > 1 else evaluated["p_at_100_standard_error"]
         seconds = sum(report["train"]["seconds"] + report["evaluate"]["seconds"] for report in reports)
         each = {"claim": f"semantic hashing, {bits} bits", "ours": precision.mean(), "standard_error": error}
         made.append(results.row(**each, **MARKS.get(bits, {}), **shared | {"seeds": seeds, "seconds": seconds}))
         for name, claim in BESIDE.items():
-            if "{}" in claim or bits == BITS:  # those without bits are the same each time
+            if "{}" in claim or bits == BITS:  # baselines without bits are always the same
                 found = evaluated["methods"][name]
                 each = {"claim": claim.format(bits), "ours": found["p_at_100"], "seeds": seeds[:1]}
                 each |= {"standard_error": found["p_at_100_standard_error"], "seconds": evaluated["seconds"]}

@@ -1,21 +1,21 @@
 """Digits from a few labels, M1, M2 and M1+M2 on MNIST: `python -m benchmarks.semi_supervised --data=<mnist.npz>`.
 
-The first 50,000 training images, of which 100, 600, 1,000 or 3,000 keep their labels, as many of each class. The last
-10,000 are for validation: `--trial` measures settings on them, on a draw of labels that the table has not. Errors are
-those of the 10,000 test images. With 100 labels the mean of five draws of labels, with more one draw. Pixels are drawn
-anew at every visit in training; what is classified are grey levels.
+Models train on the first 50,000 training images, of which 100, 600, 1,000 or 3,000 keep their labels, equally many of
+each class. The last 10,000 are for validation: `--trial` measures settings on them, with a draw of labels that is not
+in the table. Errors are those on the 10,000 test images: with 100 labels the mean of five draws of labels, with more
+labels one draw. Training images are binarised anew in every epoch; grey levels are classified.
 
-M1 trains once, without labels. On its features of the labelled images stand nearest neighbours and a support vector
-machine, whose settings a cross-validation among these images picks. On the features of all 50,000 labels spread from
-neighbour to neighbour, and a support vector machine learns 5,000 of them: so the other images take part, as in the
-paper's transductive SVM. M1+M2 stands on the same M1. M2's classifier trained on the labelled images alone shows what
-the others are worth.
+M1 trains once, without labels. Nearest neighbours and a support vector machine learn from its features of the labelled
+images; cross-validation on these images chooses their settings. Two more classifiers use the features of all 50,000
+images: label spreading over neighbours, and a support vector machine trained on 5,000 of the spread labels. Thus
+unlabelled images contribute, as in the paper's transductive SVM. M1+M2 is built on the same M1. M2's classifier trained
+only on the labelled images shows what the unlabelled ones contribute.
 
-Otherwise than in the paper, the style z of M2 and M1+M2 has 5 dimensions instead of 50; the classifier of M2 has
-convolutions and dropout; hidden layers are narrower, with other activations; batches are of 50 rows, 5 of them
-labelled; and training takes minutes instead of 3,000 passes. What each of these gave is in NOTES.md.
+Differences from the paper: the style z of M2 and M1+M2 has 5 dimensions instead of 50; the classifier of M2 has
+convolutions and dropout; hidden layers are narrower, with other activations; batches have 50 rows, 5 of them labelled;
+and training takes minutes instead of 3,000 passes. NOTES.md has the effect of each difference.
 
-Finished runs are kept in `--runs` and not repeated, so the same command goes on after a kill.
+Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
 
 import collections
@@ -39,23 +39,23 @@ import keras_ae as ka
 from benchmarks import options, results, runs
 
 _TRIAL = flags.DEFINE_bool(
-    "trial", False, "Runs the first of --only on a draw of its own and prints its validation error."
+    "trial", False, "Run the first model of --only on a separate draw, and print its validation error."
 )
 
 TRAIN = 50_000
 CLASSES = 10
 DRAWS = {100: (0, 1, 2, 3, 4), 600: (0,), 1_000: (0,), 3_000: (0,)}
 TRIAL_DRAW = 100
-STYLE = {"hidden": (300,), "activation": "relu", "latent": 5}  # of the encoders and decoders of M2 and M1+M2
-MIXED = {"batch": 50, "labelled": 5, "weight": 50.0}  # batches of theirs, and the weight of the classifier term
-CLASSIFIER = {"filters": (16, 32), "units": 128, "dropout": 0.7}  # of images
+STYLE = {"hidden": (300,), "activation": "relu", "latent": 5}  # encoders and decoders of M2 and M1+M2
+MIXED = {"batch": 50, "labelled": 5, "weight": 50.0}  # their batches, and the weight of the classification term
+CLASSIFIER = {"filters": (16, 32), "units": 128, "dropout": 0.7}  # on images
 SETTINGS = {
     "m1": {"hidden": (300, 300), "activation": "tanh", "latent": 50, "rate": 1e-3, "batch": 100, "minutes": 10.0},
     "m2": STYLE | MIXED | CLASSIFIER | {"rate": 2e-3, "minutes": 4.0},
     "m1m2": STYLE | MIXED | {"filters": (), "units": 500, "dropout": 0.0, "rate": 3e-3, "minutes": 6.0},
     "alone": CLASSIFIER | {"rate": 1e-3, "batch": 100, "steps": 1_500},
 }
-# Errors in percent: of the paper (M1 with a transductive SVM), and what was asked of this project with 100 labels.
+# Errors in percent: those of the paper (M1 with a transductive SVM), and the requirements with 100 labels.
 PAPER = {
     "M1": {100: 11.82, 600: 5.72, 1_000: 4.24, 3_000: 3.49},
     "M2": {100: 11.97, 600: 4.94, 1_000: 3.60, 3_000: 3.92},
@@ -67,7 +67,7 @@ SPREAD = LabelSpreading("knn", n_neighbors=10, alpha=0.9, max_iter=100)
 
 
 class SVMOfSpreadLabels(BaseEstimator):
-    """A support vector machine of some of all rows, each with the label that has spread to it."""
+    """A support vector machine that learns from a subset of all rows, with the labels spread to them."""
 
     def __init__(self, spreading=SPREAD, rows=5_000, seed=0):
         self.spreading, self.rows, self.seed = spreading, rows, seed
@@ -82,7 +82,7 @@ class SVMOfSpreadLabels(BaseEstimator):
         return self.svm_.predict(x)
 
 
-# On M1's features, and whether it sees those of all images or of the labelled ones alone.
+# Classifiers on M1's features, and whether they see the features of all images or only of the labelled ones.
 CLASSIFIERS = {
     "nearest neighbours": (
         GridSearchCV(KNeighborsClassifier(weights="distance"), {"n_neighbors": [1, 3, 5]}, cv=5),
@@ -101,27 +101,27 @@ SMOKE = {
 
 
 def digits():
-    """The images and labels by part: `{"train": (x, y), "valid": ..., "test": ...}`, x float32 in [0, 1]."""
+    """Returns the images and labels by part: `{"train": (x, y), "valid": ..., "test": ...}`, x float32 in [0, 1]."""
     load = functools.partial(ka.datasets.load, "mnist", data=options.data("mnist"), labels=True, shuffle=False)
     (x, y), test = (ka.datasets.arrays(load(split)) for split in ("train", "test"))
     return {"train": (x[:TRAIN], y[:TRAIN]), "valid": (x[TRAIN:], y[TRAIN:]), "test": test}
 
 
 def binarized(batches, seed):
-    """Batches of x, or of x and y, whose pixels are drawn anew at every visit."""
+    """Binarises batches of x, or of x and y, anew in every epoch."""
 
     def draw(seed, row):
         x, *y = row if isinstance(row, tuple) else (row,)
         x = tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, tf.float32)
         return (x, *y) if y else x
 
-    # A random operation inside `map` would begin anew, with the same numbers, at every epoch.
+    # A random operation inside `map` would restart with the same numbers in every epoch.
     seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
     return tf.data.Dataset.zip(seeds, batches).map(draw).prefetch(tf.data.AUTOTUNE)
 
 
 def build_m1():
-    """An untrained M1 of images."""
+    """Returns an untrained M1 for images."""
     shape = (28, 28, 1)
     latent, hidden, activation = (SETTINGS["m1"][key] for key in ("latent", "hidden", "activation"))
     return ka.M1(
@@ -132,7 +132,7 @@ def build_m1():
 
 
 def build_m2(chosen, shape, likelihood, seed):
-    """An untrained M2 of x of `shape`."""
+    """Returns an untrained M2 for x of `shape`."""
     latent, hidden, activation = (chosen[key] for key in ("latent", "hidden", "activation"))
     parameters, condition = 2 if likelihood == "gaussian_per_dimension" else 1, (CLASSES,)
     return ka.M2(
@@ -147,7 +147,7 @@ def build_m2(chosen, shape, likelihood, seed):
 
 
 def build_classifier(chosen, shape):
-    """Logits of x: a convolution and a maximum for each of `filters`, and a dense layer, behind dropout."""
+    """Returns a network of logits: convolution and max pooling per entry of `filters`, a dense layer; with dropout."""
     x = inputs = keras.Input(shape)
     for channels in chosen["filters"]:
         x = layers.Conv2D(channels, 5, padding="same", activation="relu")(x)
@@ -159,7 +159,7 @@ def build_classifier(chosen, shape):
 
 
 def settings(name):
-    """What the outcome of a run depends on: M1+M2 and the classifiers stand on M1."""
+    """Returns the settings that a run's outcome depends on: M1+M2 and the classifiers also depend on M1."""
     chosen = {key: dict(SETTINGS[key]) for key in {"m1": ("m1",), "m1m2": ("m1", "m1m2")}.get(name, (name,))}
     for each in chosen.values():
         if "minutes" in each:
@@ -168,7 +168,7 @@ def settings(name):
 
 
 def train_m1(parts, folder):
-    """M1 trained on all training images, without labels, now or before; and `runs.train`'s report."""
+    """Returns M1 trained on all training images without labels, now or earlier, and the report of `runs.train`."""
     keras.utils.set_random_seed(0)
     model, chosen = build_m1(), settings("m1")["m1"]
     batches = binarized(runs.batches(parts["train"][0], chosen["batch"], 0), 0)
@@ -176,7 +176,7 @@ def train_m1(parts, folder):
 
 
 def classify(parts, m1, count, draw, part="test"):
-    """Errors of the classifiers of M1's features, of which some rows keep their labels: `{claim: percent}`."""
+    """Returns errors of the classifiers on M1's features, with `count` labelled rows: `{claim: percent}`."""
     x, y = parts["train"]
     some = ka.datasets.keep_labels(y, count, draw)
     units = m1.units(x)
@@ -190,7 +190,7 @@ def classify(parts, m1, count, draw, part="test"):
 
 
 def train_alone(parts, count, draw, part="test"):
-    """Trains M2's classifier on the labelled images of a draw and no others; returns `{claim: percent}`."""
+    """Trains M2's classifier on only the labelled images of a draw; returns `{claim: percent}`."""
     keras.utils.set_random_seed(draw)
     chosen, (x, y) = SETTINGS["alone"], parts["train"]
     known = ka.datasets.keep_labels(y, count, draw) >= 0
@@ -220,16 +220,16 @@ def train_m2(parts, name, m1, count, draw, folder, part="test"):
 
 
 def measure(parts, name, m1, count, draw, folder, part="test"):
-    """Errors of one of the runs of `SETTINGS` on one draw of labels: `{"errors": {claim: percent}, ...}`.
+    """Returns errors of one run of `SETTINGS` with one draw of labels: `{"errors": {claim: percent}, ...}`.
 
     Args:
-        parts: as of `digits`.
-        name: str.
-        m1: trained M1, of which "m2" and "alone" make no use, and its report.
-        count: int, labels kept.
-        draw: int, seed of which.
-        folder: path, of the training.
-        part: str, on whose images.
+        parts: images and labels, as from `digits`.
+        name: str, a key of `SETTINGS`.
+        m1: trained M1 and its report; not used by "m2" and "alone".
+        count: int, number of labels to keep.
+        draw: int, seed of the draw of labels.
+        folder: path, training folder.
+        part: str, the part to measure errors on.
     """
     model, report = m1
     start = time.monotonic()
@@ -241,20 +241,20 @@ def measure(parts, name, m1, count, draw, folder, part="test"):
         errors, trained = train_m2(parts, name, model, count, draw, folder, part)
         found = {"errors": errors} | trained
     if name != "m2":
-        found["train_seconds"] += report["train_seconds"] / len(DRAWS[count])  # of M1, once for all draws
+        found["train_seconds"] += report["train_seconds"] / len(DRAWS[count])  # M1 trains once for all draws
     return found
 
 
 def percent(predicted, right):
-    """The share of wrong predictions, percent."""
+    """Returns the share of wrong predictions in percent."""
     return 100.0 * float(np.mean(predicted != right))
 
 
 def rows(reports):
-    """The rows of the table.
+    """Returns the rows of the table.
 
     Args:
-        reports: `{(claim, labels): list of dicts, one a draw}` with `error` in percent, `train_seconds`, `date` and
+        reports: `{(claim, labels): list of dicts, one per draw}` with `error` in percent, `train_seconds`, `date` and
             `versions`.
     """
     made = []

@@ -1,8 +1,8 @@
-"""What a shared forward pass saves an adversarial autoencoder: `python -m benchmarks.shared_pass`.
+"""Savings from a shared forward pass in an adversarial autoencoder: `python -m benchmarks.shared_pass`.
 
-Counts the floating-point operations of one training step, and times it, for two models of the same mathematics: one
-whose critic and encoder share the codes of a batch, and one whose objectives each compute their own. The least is
-counted by hand: a matrix product forward, and one backward for each gradient that some player needs.
+Counts the floating-point operations of a training step, and times it, for two mathematically equivalent models: in one,
+the critic and the encoder share the codes of a batch; in the other, each objective computes its own. The minimum is
+derived by hand: one matrix product forward, and one backward for each gradient that a player needs.
 """
 
 import itertools
@@ -21,7 +21,7 @@ SMOKE = {"SIZES": (20, 16, 4), "CRITIC": (4, 16, 1), "ROUNDS": 2}
 
 
 class Separate(ka.Autoencoder):
-    """An adversarial autoencoder whose objectives compute the codes of a batch by themselves."""
+    """An adversarial autoencoder whose objectives each compute the codes of a batch."""
 
     terms = ("discrimination", "reconstruction", "adversarial")
 
@@ -46,21 +46,21 @@ class Separate(ka.Autoencoder):
 
 
 class Shared(Separate):
-    """The same with one pass through the encoder a step."""
+    """The same model with one pass through the encoder per step."""
 
     def shared_pass(self, x, y, training):
         return self.posterior(x, training=training)
 
 
 def mlp(sizes):
-    """Dense layers of these widths, the first one being the input's."""
+    """Returns dense layers of the given widths, of which the first is the input width."""
     last = len(sizes) - 2
     hidden = [keras.layers.Dense(n, activation=None if i == last else "relu") for i, n in enumerate(sizes[1:])]
     return keras.Sequential([keras.Input((sizes[0],)), *hidden])
 
 
 def made(model_class):
-    """A compiled model."""
+    """Returns a compiled model."""
     keras.utils.set_random_seed(0)
     model = model_class(mlp(SIZES), mlp(SIZES[::-1]), mlp(CRITIC), seed=0)
     model.compile(keras.optimizers.SGD(1e-3))
@@ -68,7 +68,7 @@ def made(model_class):
 
 
 def operations(model):
-    """Floating-point operations of the matrix products of one training step."""
+    """Returns the floating-point operations in the matrix products of one training step."""
     step = tf.function(model.train_step, autograph=False)
     graph = step.get_concrete_function(tf.TensorSpec([BATCH, SIZES[0]], tf.float32)).graph
     products = [operation for operation in graph.get_operations() if operation.type == "MatMul"]
@@ -82,7 +82,7 @@ def _operations(product):
 
 
 def least():
-    """The same, of the products that the mathematics needs."""
+    """Returns the minimum number of these operations."""
 
     def products(sizes, first_input_gradient, weights=True):
         total = 0
@@ -91,7 +91,7 @@ def least():
             total += 2 * BATCH * n * m * (1 + backward)
         return total
 
-    critic = 2 * products(CRITIC, first_input_gradient=False)  # of drawn codes, and of those of the batch
+    critic = 2 * products(CRITIC, first_input_gradient=False)  # on drawn codes and on the codes of the batch
     adversarial = products(CRITIC, first_input_gradient=True, weights=False)
     networks = products(SIZES, first_input_gradient=False) + products(SIZES[::-1], first_input_gradient=True)
     return critic + adversarial + networks

@@ -403,7 +403,7 @@ class Worker:
         try:
             answer = self._connection.recv()
         except EOFError:
-            raise RuntimeError(f"{self.name} ended without a word; was it killed for its memory?") from None
+            raise RuntimeError(f"{self.name} ended without a result. Did it run out of memory?") from None
         if isinstance(answer, str):
             raise RuntimeError(f"{self.name} failed:\n{answer}")
         return answer

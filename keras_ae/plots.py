@@ -350,8 +350,8 @@ def drift(times, shares, names, title=None):
     times, shares = np.asarray(times), np.asarray(shares)
     if len(times) < 2 or len(names) == 0 or shares.shape != (len(times), len(names)):
         raise ValueError(
-            f"shares: expected one for each of two times or more and each name, {(len(times), len(names))}; received "
-            f"shape {shares.shape}."
+            f"shares: expected at least two times and one name, shape (times, names) = {(len(times), len(names))}; "
+            f"received shape {shares.shape}."
         )
     figure, axes = _figure(6.4, 0.85 * len(names) + 0.4, title, nrows=len(names), sharex=True, squeeze=False)
     for panel, share, name in zip(axes[:, 0], shares.T, names, strict=True):
@@ -373,7 +373,7 @@ def _figure(width, height, title, **subplots):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("keras_ae.plots draws with matplotlib: pip install 'keras_ae[apps]'.") from error
+        raise ImportError("keras_ae.plots needs matplotlib: pip install 'keras_ae[apps]'.") from error
     figure = Figure(figsize=(width, height + 0.3 * bool(title)), dpi=150, layout="constrained")
     axes = figure.subplots(**subplots)
     np.ravel(axes)[0].set_title(title or "", fontsize=10)
@@ -466,7 +466,7 @@ def _in_two_dimensions(z):
 def _principal_axes(codes):
     """Mean `(D,)`, first two principal axes `(2, D)`, and the standard deviations and variance ratios `(2,)`."""
     if codes.ndim != 2 or codes.shape[1] < 2 or len(codes) < 2:
-        raise ValueError(f"codes: expected at least two codes of two dimensions, (N, D); received {codes.shape}.")
+        raise ValueError(f"codes: expected (N, D), at least two codes with two dimensions; received {codes.shape}.")
     mean = codes.mean(axis=0)
     _, singular, axes = np.linalg.svd(codes - mean, full_matrices=False)
     # The sign of an axis is arbitrary. Make its largest component positive, so that figures are comparable.

@@ -39,7 +39,7 @@ class Sampler:
     def __init__(self, model: keras.Model) -> None:
         if getattr(model, "prior_network", None) is not None:
             raise ValueError(
-                f"model: the prior of this {type(model).__name__} depends on y, and a sampler knows one density for "
+                f"model: the prior of this {type(model).__name__} depends on y, but a sampler has one density for "
                 "all codes. Use model.sample(n, y)."
             )
         missing = [name for name in self.needs if not hasattr(model, name)]
@@ -67,7 +67,7 @@ class Sampler:
         """
         if y is not None and not getattr(self.model, "conditional", False):
             raise ValueError(
-                f"y: {type(self.model).__name__} is not conditional. Leave y out; a seed is given by name, seed=..."
+                f"y: {type(self.model).__name__} is not conditional. Leave y out, and pass a seed by name: seed=..."
             )
         return self.model.decode(self.sample_codes(n, seed), *(() if y is None else (y,)))
 
@@ -153,7 +153,7 @@ class FittedSampler(Sampler):
 
     def distribution(self) -> tfp.distributions.Distribution:
         if self._density is None:
-            raise ValueError(f"{type(self).__name__} was not fitted: call fit(x) first.")
+            raise ValueError(f"{type(self).__name__} is not fitted yet: call fit(x) first.")
         return self._density
 
     def _least_rows(self):

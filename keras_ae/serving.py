@@ -81,8 +81,8 @@ def _prepared(model, directory, endpoints, lookups, half, card):
     endpoints = model_endpoints(model) if endpoints is None else endpoints
     if not endpoints:
         raise ValueError(
-            f"endpoints: {type(model).__name__} has none of its own, as it has none of the methods that are served. "
-            "Give some."
+            f"endpoints: {type(model).__name__} has no default endpoints, because it has none of the methods that are "
+            "served. Pass some."
         )
     card = _card(model, endpoints, card or {})
     if half:
@@ -147,7 +147,7 @@ def load(directory):
     try:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(f"{str(path)!r} holds no SavedModel that can be read: {error}") from error
+        raise ValueError(f"{str(path)!r} has no readable SavedModel: {error}") from error
     return path, loaded, _read_card(path / CARD_FILE)
 
 

@@ -269,7 +269,7 @@ def test_weights_are_stored_once_and_nothing_of_the_optimizer(tmp_path):
     ],
     ids=["constants", "variables"],
 )
-@pytest.mark.filterwarnings("ignore:prior. training does not move the variables")  # it is not trained
+@pytest.mark.filterwarnings("ignore:prior. training does not update the variables")  # it is not trained
 def test_a_bare_distribution_as_prior_is_exported(tmp_path, prior):
     encoder = ka.networks.mlp_encoder(SHAPE, LATENT, (8,), parameters=2)
     model = ka.VAE(encoder, ka.networks.mlp_decoder(LATENT, SHAPE, (8,)), prior=prior())

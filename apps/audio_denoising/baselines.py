@@ -41,7 +41,7 @@ def spectral_gating(audio, rate):
     try:
         import noisereduce
     except ImportError as error:
-        raise ImportError("Spectral gating is noisereduce's: pip install 'keras_ae[audio]'.") from error
+        raise ImportError("Spectral gating needs noisereduce: pip install 'keras_ae[audio]'.") from error
     if not audio.any() or len(audio) < _GATING_WINDOW:
         return audio.copy()
     return noisereduce.reduce_noise(audio, rate).astype(audio.dtype, copy=False)

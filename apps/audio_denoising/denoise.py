@@ -1,16 +1,16 @@
-"""Takes noise out of recordings: a file, a folder, or a live stream on a pipe.
+"""Removes noise from recordings: a file, a folder, or a live stream on a pipe.
 
 keras-ae denoise --input=noisy.flac --output=clean.flac
 keras-ae denoise --input=recordings --output=cleaned
 arecord -f S16_LE -r 16000 -t raw | keras-ae denoise --input=- | aplay -f S16_LE -r 16000 -t raw
 
-Rate, channels, length and level of a recording stay. The model works on each channel by itself and at 16 kHz: what is
-above 8 kHz is left out. Files that exist are left alone without --force; of a folder, the report says which files were
-skipped, and why, and the exit code is 2 if a recording was among them. `report.json` is written to the same folder,
-unless another program's file of that name is there.
+The sample rate, channels, length and level of a recording are preserved. The model processes each channel separately
+at 16 kHz, so frequencies above 8 kHz are lost. Existing files are only replaced with --force. For a folder, the report
+lists the skipped files with reasons, and the exit code is 2 if any recording was skipped. `report.json` is written to
+the output folder, unless another program's file of that name is there.
 
-Of a pipe, input and output are samples of 16 bits, little-endian, channels interleaved, and as many; what comes out is
-late by no more than the delay that stderr is told first, where the report goes as well.
+On a pipe, input and output are 16-bit little-endian samples with interleaved channels, and equal in number. The first
+line on stderr states the maximum delay of the output; the report goes to stderr too.
 """
 
 import itertools
@@ -30,13 +30,13 @@ from ..progress import progress_bar
 from . import served
 
 OUTPUT = "runs/audio_denoising/denoise"
-# Of a file in one go.
+# Length of the blocks in which a file is read.
 _SECONDS = 10.0
-# Samples of a window of a model that does not stream, and of what it sees on either side: SEGAN's eleven layers see
-# 62,000, and both are multiples of their stride.
+# Samples in a window of a model that cannot stream, and in the margin on either side. The receptive field of SEGAN's
+# eleven layers is 62,000 samples, and both sizes are multiples of their stride.
 _WINDOW, _MARGIN = 2**18, 2**16
 _DEMONSTRATION_DB = 5.0
-# In a report of this app, and hardly in another file of that name.
+# Identifies a report of this app.
 _REPORT = '"real_time_factor"'
 
 
@@ -46,17 +46,17 @@ def define_flags():
         "input": flags.DEFINE_string(
             "input",
             None,
-            "A file, a folder of files, or - for raw samples on stdin. By default an embedded sentence with noise.",
+            "A file, a folder of files, or - for raw samples on stdin. By default, an embedded sentence with noise.",
         ),
         "output": flags.DEFINE_string(
             "output",
             None,
-            f"File to write (.wav, .flac or .ogg), or a folder, for files under the names that they have; by default "
-            f"{OUTPUT}. None for --input=-, which goes to stdout.",
+            f"File to write (.wav, .flac or .ogg), or a folder, where files keep their names; by default {OUTPUT}. Not "
+            "allowed with --input=-, which writes to stdout.",
         ),
-        "force": flags.DEFINE_bool("force", False, "Replaces files that exist, which are left alone otherwise."),
-        "rate": flags.DEFINE_integer("rate", 16_000, "Hz, of the raw samples of --input=-.", lower_bound=1),
-        "channels": flags.DEFINE_integer("channels", 1, "Channels of the raw samples of --input=-.", lower_bound=1),
+        "force": flags.DEFINE_bool("force", False, "Replace existing files; otherwise they are kept."),
+        "rate": flags.DEFINE_integer("rate", 16_000, "Sample rate of --input=-, in Hz.", lower_bound=1),
+        "channels": flags.DEFINE_integer("channels", 1, "Channels in the raw samples of --input=-.", lower_bound=1),
     }
 
 
@@ -68,7 +68,7 @@ def run(model, input, output, force, rate, channels):
     start = time.perf_counter()
     if input == "-":
         if output is not None:
-            raise common.UserError(f"--output: a pipe goes to stdout; received {output!r}. Leave it out.")
+            raise common.UserError(f"--output: expected none, as --input=- writes to stdout; received {output!r}.")
         with common.user_input():
             stream = {"rate": rate, "channels": channels, "delay_ms": pipe_delay(denoiser, rate)}
             print(json.dumps(stream), file=sys.stderr, flush=True)
@@ -106,50 +106,50 @@ def run(model, input, output, force, rate, channels):
     figures = {"files": len(done), "skipped": skipped, "seconds_of_audio": seconds, "model": denoiser.path}
     figures |= {"real_time_factor": took / seconds if seconds else None, "seconds": took, "output": output}
     if is_foreign and not force:
-        print(f"not written: {str(summary)!r}, which is no report of this program.", file=sys.stderr)
+        print(f"not written: {str(summary)!r} exists and was not written by this program.", file=sys.stderr)
         print(json.dumps(plain.json_values(figures)), flush=True)
     else:
         common.report(figures, summary.parent)
     if not done:
-        raise common.UserError(f"No file was written, {len(skipped)} were skipped.")
+        raise common.UserError(f"No file was written; {len(skipped)} were skipped.")
     if len(done) < len(jobs):
         raise common.SomeFailed(f"{len(jobs) - len(done)} of {len(jobs)} recordings were not denoised.")
 
 
 def not_read(input, output):
-    """Why each file below a folder is skipped that is not among `audio.files`: `{path: reason}`."""
+    """Returns `{path: reason}` for each file below a folder that is skipped because `audio.files` does not list it."""
     inside = _inside(input, output)
     others = set(pathlib.Path(input).rglob("*")) - set(audio.files(input))
     reasons = {}
     for path in sorted(path for path in others if not inside(path)):
         if path.is_symlink() and not path.exists():
-            reasons[str(path)] = "it is a link to nothing"
+            reasons[str(path)] = "it is a broken link"
         elif path.is_file():
             is_hidden = any(part.startswith(".") for part in path.relative_to(input).parts)
-            reasons[str(path)] = "it is hidden" if is_hidden else "it is no WAV, FLAC or OGG file by its name"
+            reasons[str(path)] = "it is hidden" if is_hidden else "its name does not end in a WAV, FLAC or OGG suffix"
     return reasons
 
 
 def _inside(input, output):
-    """Tells of a path whether it lies in an output folder within the input folder: what an earlier run has made."""
+    """Returns a function that tells whether a path is in an output folder inside the input, so from an earlier run."""
     input, output = pathlib.Path(input).resolve(), pathlib.Path(output).resolve()
     within = output != input and output.is_relative_to(input)
     return lambda path: within and path.resolve().is_relative_to(output)
 
 
 def check_new(path, force):
-    """Raises a `FileExistsError` if there is such a file and `force` does not allow to replace it."""
+    """Raises a `FileExistsError` if the file exists, unless `force` allows replacing it."""
     if path.exists() and not force:
-        raise FileExistsError(f"{str(path)!r} exists; --force replaces it.")
+        raise FileExistsError(f"{str(path)!r} exists. Replace it with --force.")
 
 
 def planned(input, output):
-    """Pairs of a file to read and one to write.
+    """Returns pairs (file to read, file to write).
 
     Raises:
-        FileNotFoundError: if there is no such input.
-        ValueError: if there is nothing to read, the format cannot be written, or a file would be written over what is
-            read, or twice.
+        FileNotFoundError: if the input does not exist.
+        ValueError: if there is nothing to read, the format cannot be written, an input would be overwritten, or two
+            inputs would be written to the same file.
     """
     if input is None:
         return [(output / "noisy.wav", output / "denoised.wav")]
@@ -164,17 +164,17 @@ def planned(input, output):
     elif audio.writable(output):
         jobs = [(input, output)]
     else:
-        raise ValueError(f"--output: expected a folder or a name in .wav, .flac or .ogg; received {str(output)!r}.")
-    # Some formats can be read, but not written.
+        raise ValueError(f"--output: expected a folder or a .wav, .flac or .ogg file; received {str(output)!r}.")
+    # Some formats can be read but not written.
     jobs = [
         (path, target if audio.writable(target) else target.with_name(f"{target.name}.wav")) for path, target in jobs
     ]
     read = {path.resolve() for path, _ in jobs}
     for path, target in jobs:
         if target.resolve() in read or (target.exists() and path.exists() and target.samefile(path)):
-            raise ValueError(f"--output: {str(target)!r} is the recording itself. Write beside it.")
+            raise ValueError(f"--output: {str(target)!r} is the recording itself. Choose another name or folder.")
     if len({target for _, target in jobs}) < len(jobs):
-        raise ValueError(f"--input: several files of {str(input)!r} would be written to one name.")
+        raise ValueError(f"--input: several files of {str(input)!r} would be written to one file. Rename them.")
     return jobs
 
 
@@ -188,14 +188,14 @@ def demonstration(path, force):
 
 
 def file(denoiser, path, target, progress):
-    """Denoises one file to another, in memory that does not grow with its length; returns its seconds."""
+    """Denoises one file to another and returns its length in seconds. Memory use does not depend on the length."""
     header = audio.header(path)
     seconds = header.frames / header.rate
     with progress_bar(total=seconds, unit=" s", disable=not progress) as bar:
 
         def counted(blocks):
             for block in blocks:
-                bar.update(min(len(block) / denoiser.rate, bar.total - bar.n))  # resampled, it may be a little longer
+                bar.update(min(len(block) / denoiser.rate, bar.total - bar.n))  # resampling may make it slightly longer
                 yield block
 
         noisy = audio.blocks(path, _SECONDS, rate=denoiser.rate, clip=False)
@@ -206,7 +206,7 @@ def file(denoiser, path, target, progress):
 
 
 def streamed(denoiser, blocks, channels):
-    """Clean blocks `(t, C)` of noisy ones, together as long as these: the stream's delay is taken out."""
+    """Yields clean blocks `(t, C)` of noisy ones, of the same total length: the stream's delay is removed."""
     stream, late, left = denoiser.stream(channels), denoiser.delay, 0
 
     def noisy():
@@ -214,7 +214,7 @@ def streamed(denoiser, blocks, channels):
         for block in blocks:
             left += len(block)
             yield block
-        # Silence behind the last block brings out what is still inside.
+        # Silence after the last block flushes the samples that are still in the stream.
         yield np.zeros((denoiser.delay + denoiser.frame, channels), "float32")
 
     for block in noisy():
@@ -227,7 +227,7 @@ def streamed(denoiser, blocks, channels):
 
 
 def windowed(denoiser, blocks):
-    """Clean blocks `(t, C)` of noisy ones, window by window with a margin, by a model that sees the future."""
+    """Yields clean blocks `(t, C)` of noisy ones from a non-causal model, window by window with a margin."""
     x, before = next(blocks), 0
     for block in itertools.chain(blocks, [None]):
         x = x if block is None else np.concatenate([x, block])
@@ -238,10 +238,10 @@ def windowed(denoiser, blocks):
 
 
 def pipe_delay(denoiser, rate):
-    """Milliseconds by which `pipe` is late at most: a whole frame, and the resampling on either side.
+    """Returns the maximum delay of `pipe` in milliseconds: frame, model delay, and resampling before and after.
 
     Raises:
-        ValueError: as `pipe`, but for the last sample.
+        ValueError: as in `pipe`, except for an incomplete last sample.
     """
     denoiser.check_streams()
     resampling = 2 * audio.prompt_delay(rate, denoiser.rate)
@@ -249,11 +249,13 @@ def pipe_delay(denoiser, rate):
 
 
 def pipe(denoiser, source, sink, rate, channels):
-    """Denoises raw samples from one binary stream to another as they come, as many; returns their seconds.
+    """Denoises raw samples from one binary stream to another as they arrive; returns their length in seconds.
+
+    Writes as many samples as it reads.
 
     Raises:
-        ValueError: if the model does not stream, the rate is none that audio has or has a ratio to the model's for
-            which a live stream has no time (`audio.prompt_delay`), or the last sample is cut in two.
+        ValueError: if the model cannot stream, the rate is invalid or its ratio to the model's rate is too slow to
+            resample live (`audio.prompt_delay`), or the last sample is incomplete.
     """
     pipe_delay(denoiser, rate)
     width, rest, frames, written = 2 * channels, b"", 0, 0
@@ -271,7 +273,7 @@ def pipe(denoiser, source, sink, rate, channels):
     noisy = audio.resample_blocks(blocks(), rate, denoiser.rate, prompt=True)
     clean = audio.resample_blocks(streamed(denoiser, noisy, channels), denoiser.rate, rate, prompt=True)
     for block in clean:
-        block = block[: frames - written]  # rounded twice, there may be a sample too many, or too few
+        block = block[: frames - written]  # rounding twice may give one sample too many or too few
         written += len(block)
         samples = np.clip(np.round(block * (1 << 15)), -(1 << 15), (1 << 15) - 1)
         sink.write(samples.astype("<i2").tobytes())
@@ -280,7 +282,8 @@ def pipe(denoiser, source, sink, rate, channels):
     sink.flush()
     if rest:
         raise ValueError(
-            f"--input=-: the last {len(rest)} bytes are no whole sample of {channels} channels of 16 bits."
+            f"--input=-: the last {len(rest)} bytes are not a whole sample of {channels} channels of 16 bits. Check "
+            "--channels."
         )
     return frames / rate
 

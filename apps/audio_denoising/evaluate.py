@@ -1,10 +1,10 @@
-"""Measures a denoising model on pairs of recordings, beside spectral gating and a Wiener filter.
+"""Evaluates a denoising model on pairs of recordings, and compares it with spectral gating and a Wiener filter.
 
 keras-ae audio_denoising evaluate
 keras-ae audio_denoising evaluate --clean_dir=clean_testset_wav --noisy_dir=noisy_testset_wav
 
-Recordings are compared at 16 kHz, the mean of their channels. A file `log_testset.txt` beside the folders, as
-VoiceBank-DEMAND has it, says which noise at which SNR each recording has; figures for each are then in the report.
+Recordings are averaged over channels and compared at 16 kHz. If a file `log_testset.txt` next to the folders lists the
+noise and SNR of each recording, as in VoiceBank-DEMAND, the report also has figures for each noise and SNR.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from ..progress import progress_bar
 from . import baselines, served
 
 RATE = 16_000
-# Each embedded sentence and noise that `train` keeps apart meet at each of these.
+# SNRs in dB at which each held-out embedded sentence is mixed with each held-out noise.
 EMBEDDED_DB = (2.5, 7.5, 12.5, 17.5)
-# The figure shows the first recording of this length.
+# The figure shows the first recording of at least this length.
 _SHOWN_SECONDS = 1.0
 
 
@@ -36,17 +36,17 @@ def define_flags():
     return {
         "model": common.define_model("that is measured"),
         "clean_dir": flags.DEFINE_string(
-            "clean_dir", None, "Clean recordings. By default the embedded ones that are not trained on, with noise."
+            "clean_dir", None, "Clean recordings. By default, the embedded ones that `train` holds out, with noise."
         ),
         "noisy_dir": flags.DEFINE_string("noisy_dir", None, "The same recordings with noise, under the same names."),
         "output": flags.DEFINE_string(
-            "output", "runs/audio_denoising/evaluate", "Folder of report.json and the figure, apart from the model."
+            "output", "runs/audio_denoising/evaluate", "Folder for report.json and the figure, separate from the model."
         ),
     }
 
 
 def run(model, clean_dir, noisy_dir, output):
-    """Measures, draws, prints and writes the report. Arguments: the flags."""
+    """Evaluates the model, draws the figure, and prints and writes the report. Arguments: the flags."""
     start = time.perf_counter()
     common.require("matplotlib", "noisereduce", "pesq", "pystoi", "soundfile", "soxr")
     folder = common.writable(output)
@@ -90,12 +90,12 @@ def run(model, clean_dir, noisy_dir, output):
 
 
 def recordings(clean_dir, noisy_dir):
-    """Triples of a name, a function that reads (clean, noisy) `(T,)` at 16 kHz, and labels `{"noise": , "snr": }`.
+    """Returns triples (name, function that reads (clean, noisy) `(T,)` at 16 kHz, labels `{"noise": ..., "snr": ...}`).
 
-    The function raises a `ValueError` if a file has no partner of its name, or cannot be read.
+    The function raises a `ValueError` if a file has no counterpart of the same name, or cannot be read.
 
     Raises:
-        ValueError: if a folder is missing, or no file has a partner.
+        ValueError: if a folder is missing, or no file has a counterpart.
     """
     if clean_dir is None or noisy_dir is None:
         raise ValueError("Expected --clean_dir and --noisy_dir together, or neither.")
@@ -104,11 +104,11 @@ def recordings(clean_dir, noisy_dir):
         {path.relative_to(each).as_posix(): path for path in audio.files(each)} for each in (clean_dir, noisy_dir)
     )
     if not clean.keys() & noisy.keys():
-        raise ValueError(f"No file of {clean_dir!r} has the name of one of {noisy_dir!r}.")
+        raise ValueError(f"--clean_dir and --noisy_dir: {clean_dir!r} and {noisy_dir!r} have no file names in common.")
 
     def load(name):
         if name not in clean or name not in noisy:
-            raise ValueError(f"{name!r} is in one of the two folders alone.")
+            raise ValueError(f"{name!r} is in only one of the two folders.")
         pair = mono(clean[name]), mono(noisy[name])
         if len(pair[0]) != len(pair[1]):
             raise ValueError(f"{name!r}: clean and noisy have {len(pair[0])} and {len(pair[1])} samples at {RATE} Hz.")
@@ -119,19 +119,19 @@ def recordings(clean_dir, noisy_dir):
 
 
 def logged(path):
-    """Noise and SNR by recording, of a log of lines `name noise ... snr`; empty where there is none."""
+    """Returns the noise and SNR by recording from a log with lines `name noise ... snr`; empty if there is no log."""
     if not path.exists():
         return {}
     found = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError):  # a heading, or a line of something else
+        with contextlib.suppress(ValueError):  # a heading or an unrelated line
             name, noise, *_, snr = line.split()
             found[pathlib.Path(name).stem] = {"noise": noise, "snr": float(snr)}
     return found
 
 
 def embedded():
-    """As `recordings`, of the embedded sentences and noises that training has not heard, each with each."""
+    """Like `recordings`, for every combination of held-out embedded sentence, held-out noise and SNR."""
     clean, noise = ([f for f in audio.files(each) if speech.is_validation(f.name)] for each in speech.embedded())
     return [
         (f"{a.stem}, {b.stem}, {snr} dB", functools.partial(mixed, a, b, snr), {"noise": b.stem, "snr": snr})
@@ -142,7 +142,7 @@ def embedded():
 
 
 def mixed(clean, noise, snr):
-    """(clean, noisy) `(T,)` of two files at an SNR in dB, as loud as they may be."""
+    """Mixes two files at an SNR in dB; returns (clean, noisy) `(T,)`, scaled down if the mixture would clip."""
     clean, noise = mono(clean), mono(noise)
     noisy = speech.mix(clean, np.resize(noise, clean.shape), snr)
     peak = max(1.0, np.abs(noisy).max())
@@ -150,18 +150,18 @@ def mixed(clean, noise, snr):
 
 
 def mono(path):
-    """The mean of a file's channels at 16 kHz, float32 `(T,)`."""
+    """Reads a file at 16 kHz and returns the mean of its channels, float32 `(T,)`."""
     return np.ascontiguousarray(audio.read(path, rate=RATE)[0].mean(axis=1))
 
 
 def averages(measured):
-    """Means and standard errors by method, over the recordings to which a measure gave a number under every one.
+    """Returns means and standard errors by method, over the recordings where a measure is defined for every method.
 
     Args:
-        measured: list of `{method: {measure: float}}`, one a recording.
+        measured: list of `{method: {measure: float}}`, one per recording.
 
     Returns:
-        `{method: {measure: mean, measure_standard_error: ...}}`; `undefined` counts the recordings that are left out.
+        `{method: {measure: mean, measure_standard_error: ...}}`; `undefined` counts the recordings left out.
     """
     found = {way: {"undefined": {}} for way in measured[0]}
     for name in next(iter(measured[0].values())):
@@ -177,7 +177,7 @@ def averages(measured):
 
 
 def grouped(found, label):
-    """`averages` of the noisy recordings and of the model's, by the values of a label."""
+    """Returns `averages` of the noisy recordings and of the model's output, by the values of a label."""
     groups = defaultdict(list)
     for each in found:
         if label in each:
@@ -186,7 +186,7 @@ def grouped(found, label):
 
 
 def table(methods):
-    """The figures as text, a row a method."""
+    """Formats the figures as text, one row per method."""
     names = [name for name in methods["noisy"] if f"{name}_standard_error" in methods["noisy"]]
     lines = ["".join([f"{'':16}", *(f"{name:>17}" for name in names)])]
     for way, figures in methods.items():

@@ -1,4 +1,4 @@
-"""The endpoints of an exported model, and the model as the scripts that use it see it: noisy speech in, clean out."""
+"""The endpoints of an exported model, and a wrapper for scripts that use it: noisy speech in, clean speech out."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,15 +9,15 @@ EXPORT_DIR = "runs/audio_denoising/export"
 
 
 def denoising(model):
-    """The function of `serving_default`: audio `(B, T)` and lengths `(B,)` to audio `(B, T)` and which rows are valid.
+    """Returns the function of `serving_default`: audio `(B, T)` and lengths `(B,)` to audio `(B, T)` and valid `(B,)`.
 
-    What lies beyond a row's length counts as silence, and is silence in the answer; a row with NaN, infinity or an
-    impossible length, or whose answer would not be finite, is answered with silence.
+    Samples beyond a row's length are treated as silence, and are silent in the output. A row is invalid, and its output
+    silent, if it has NaN, infinity or an impossible length, or if its output would not be finite.
     """
 
     def one(row):
         audio, length = row
-        # One sample at least: strided layers fail at none, and with them the whole batch.
+        # At least one sample: strided layers fail on an empty row, and the whole batch fails with them.
         clean = model.call(tf.pad(audio, [[0, 1]])[None, : tf.maximum(length, 1)])[0, :length]
         return tf.pad(clean, [[0, tf.size(audio) - length]])
 
@@ -29,7 +29,7 @@ def denoising(model):
         audio = tf.where(valid[:, None], audio, 0.0)
         if hasattr(model.generator, "process"):
             clean = model.call(audio)
-        else:  # it sees the future, and would see whether silence follows or nothing: row by row
+        else:  # not causal: padding would change a row's output, so process row by row
             lengths = tf.where(valid, length, 0)
             clean = tf.map_fn(one, (audio, lengths), fn_output_signature=tf.TensorSpec([None], tf.float32))
         valid &= serving.finite(clean)
@@ -39,19 +39,20 @@ def denoising(model):
 
 
 def streaming(model):
-    """The function of `stream`: a frame `(B, N)` and a state `(B, S)` to the frame `delay_samples` late, and a state.
+    """Returns the function of `stream`: frame `(B, N)` and state `(B, S)` to the delayed clean frame and the new state.
 
-    That of `stream_blocks`, too, where N may be any number of frames: fewer calls, where nobody waits for them. It
-    takes one row: a server that fills up rows of different lengths would leave them in states of silence.
+    The output lags by `delay_samples`. `stream_blocks` uses the same function, with any number of frames in N: this
+    needs fewer calls when latency does not matter. It takes one row: a server that pads rows of different lengths would
+    leave them in the state that follows silence.
 
-    A frame with NaN or infinity is answered as silence would be; a broken state begins anew, from zeros, and so does
-    one that is about to break.
+    A frame with NaN or infinity is processed as silence. A state that is not finite, or would become so, is reset to
+    zeros.
 
     Raises:
-        ValueError: if the model emphasises its input, for which a state has no place.
+        ValueError: if the model uses pre-emphasis, which the state does not cover.
     """
     if model.preemphasis:
-        raise ValueError(f"preemphasis: a model that streams has none; received {model.preemphasis}.")
+        raise ValueError(f"preemphasis: expected 0 for a streaming model; received {model.preemphasis}.")
     hop = model.generator.hop
 
     def stream(frame, state):
@@ -72,35 +73,35 @@ class Denoiser:
     """The newest SavedModel of an export folder.
 
     Args:
-        export_dir: path of the folder whose sub-folders are the versions; by default that of keras_ae's own model.
+        export_dir: path of the folder whose sub-folders are the versions; by default, the model shipped with keras_ae.
 
     Attributes:
-        path: of the version.
-        rate: int, Hz, of what goes in and comes out.
-        card: dict, the model's card.
-        frame: int, samples of a frame of a stream; None for a model that does not stream.
-        delay: int, samples by which a stream is late.
+        path: path of the version.
+        rate: int, sample rate of input and output in Hz.
+        card: dict, the model card.
+        frame: int, samples per frame of a stream; None if the model cannot stream.
+        delay: int, delay of a stream in samples.
 
     Raises:
-        ValueError: if the folder holds no version, or what it holds is no denoising model.
+        ValueError: if the folder has no version, or the version is not a denoising model.
 
     Example:
 
         denoiser = Denoiser()
-        clean = denoiser.denoise(noisy)    # (C, T) both, a row a channel
+        clean = denoiser.denoise(noisy)    # both (C, T), one row per channel
     """
 
     def __init__(self, export_dir=None):
         export_dir = export_dir or serving.pretrained("audio_denoising")
         if not serving.versions(export_dir):
             raise ValueError(
-                f"No export found under {str(export_dir)!r}: `keras-ae audio_denoising train` makes one, and without "
-                "--model the one of keras_ae itself is used."
+                f"No export found under {str(export_dir)!r}. Make one with `keras-ae audio_denoising train`, or omit "
+                "--model to use the model shipped with keras_ae."
             )
         self.path, self._model, self.card = serving.load(export_dir)
         self._denoise = self._model.signatures.get("serving_default")
         if self._denoise is None or set(self._denoise.structured_outputs) != {"audio", "valid"}:
-            raise ValueError(f"{str(self.path)!r} is no model of audio_denoising: it makes no audio.")
+            raise ValueError(f"{str(self.path)!r} is not an audio_denoising model: it has no audio output.")
         self._stream = self._model.signatures.get("stream_blocks")
         stream = self.card.get("stream", {})
         try:
@@ -110,22 +111,23 @@ class Denoiser:
             raise ValueError(f"{str(self.path / serving.CARD_FILE)!r} is damaged. Export the model again.") from error
 
     def denoise(self, audio):
-        """Clean speech of float32 rows `(C, T)`, `(C, T)`; at once, so T is bounded by memory."""
+        """Returns the clean speech `(C, T)` of float32 rows `(C, T)`, all at once, so memory limits T."""
         length = tf.fill([audio.shape[0]], audio.shape[1])
         return self._denoise(audio=tf.constant(audio), length=length)["audio"].numpy()
 
     def check_streams(self):
-        """Raises a `ValueError` unless the model goes on from a state."""
+        """Raises a `ValueError` unless the model can stream."""
         if self._stream is None:
             raise ValueError(
-                f"{str(self.path)!r} has no endpoint 'stream_blocks': it sees the future of what it cleans."
+                f"{str(self.path)!r} has no endpoint 'stream_blocks': the model is not causal, so it cannot stream. "
+                "Denoise files instead."
             )
 
     def stream(self, channels):
-        """A `Stream` of a number of channels.
+        """Returns a `Stream` with the given number of channels.
 
         Raises:
-            ValueError: if the model does not stream.
+            ValueError: if the model cannot stream.
         """
         self.check_streams()
         size = self._stream.structured_input_signature[1]["state"].shape[1]
@@ -133,7 +135,7 @@ class Denoiser:
 
 
 class Stream:
-    """Feeds a stream in pieces of any length: what comes out lags behind, by the delay and what fills no frame yet."""
+    """Feeds a stream in pieces of any length. The output lags by the delay and by any incomplete frame."""
 
     def __init__(self, function, channels, frame, state):
         self._function, self._frame = function, frame
@@ -141,7 +143,7 @@ class Stream:
         self._rest = np.zeros((channels, 0), "float32")
 
     def feed(self, audio):
-        """The clean samples that are ready after float32 rows `(C, t)`: `(C, k frame)`."""
+        """Takes float32 rows `(C, t)` and returns the clean samples that are ready, `(C, k * frame)`."""
         audio = np.concatenate([self._rest, audio], axis=1)
         whole = audio.shape[1] // self._frame * self._frame
         self._rest = audio[:, whole:]

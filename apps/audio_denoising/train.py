@@ -1,10 +1,10 @@
-"""Trains a model that takes noise out of speech, and exports it for TensorFlow Serving.
+"""Trains a model that removes noise from speech, and exports it for TensorFlow Serving.
 
 keras-ae audio_denoising train
 keras-ae audio_denoising train --clean_dir=clean --noise_dir=noise --max_minutes=90
 keras-ae audio_denoising train --clean_dir=clean_trainset_28spk_wav --noisy_dir=noisy_trainset_28spk_wav
 
-A hash of a file's name keeps one in ten out of training, for validation.
+One file in ten, chosen by a hash of its name, is held out for validation.
 """
 
 import contextlib
@@ -30,24 +30,24 @@ from . import served, settings
 def define_flags():
     return {
         "clean_dir": flags.DEFINE_string(
-            "clean_dir", None, "Folder of clean speech (WAV, FLAC, OGG, any rate). By default the embedded sentences."
+            "clean_dir", None, "Folder of clean speech (WAV, FLAC, OGG, any rate). By default, the embedded sentences."
         ),
         "noise_dir": flags.DEFINE_string(
             "noise_dir",
             None,
-            "Folder of noises, mixed with the speech anew at every epoch. By default the embedded ones.",
+            "Folder of noises, mixed with the speech anew in every epoch. By default, the embedded ones.",
         ),
         "noisy_dir": flags.DEFINE_string(
             "noisy_dir",
             None,
             "Instead of --noise_dir: noisy versions of the files of --clean_dir, under the same names, as in "
-            "VoiceBank-DEMAND; for mixtures that were recorded or made by others.",
+            "VoiceBank-DEMAND. For existing mixtures.",
         ),
         "method": flags.DEFINE_enum(
             "method",
             "causal",
             list(settings.METHODS),
-            "What is learned: the default, which streams, or SEGAN as published, narrower.",
+            "Model to train: the default, which can stream, or SEGAN as published, but narrower.",
         ),
         "max_minutes": common.define_max_minutes(),
         "export_dir": common.define_export_dir(served.EXPORT_DIR),
@@ -66,9 +66,9 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
     chosen = settings.of(method)
     if clean_dir is None:
         if noise_dir or noisy_dir:
-            raise common.UserError("--clean_dir: expected a folder of clean speech beside --noise_dir or --noisy_dir.")
+            raise common.UserError("--clean_dir: expected a folder of clean speech with --noise_dir or --noisy_dir.")
         clean_dir, noise_dir = speech.embedded()
-        chosen |= {"epochs": 2, "batches": 20}  # too little speech to learn more from
+        chosen |= {"epochs": 2, "batches": 20}  # more would not help with so little speech
     with common.user_input():
         done = common.epochs_done(_checkpoints(checkpoint_dir)) if checkpoint_dir else 0
         data, validation = windows(clean_dir, noise_dir, noisy_dir, chosen, seed, done)
@@ -83,7 +83,7 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
             checkpoint_dir=checkpoint_dir,
         )
     if not distribute.is_chief(strategy):
-        return  # of several workers one writes and prints
+        return  # only one of several workers writes and prints
     steps = int(model.optimizer.iterations.numpy())  # not int(iterations), which fails under a strategy
     figures = {"train_seconds": seconds, "steps": steps, **validated(model, validation)}
     with common.user_input():
@@ -99,7 +99,7 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
 
 @contextlib.contextmanager
 def _readable():
-    """Marks errors of reading the data, which TensorFlow passes on with a traceback in their text."""
+    """Raises a `UserError` for errors in reading the data, which TensorFlow wraps in a message with a traceback."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
@@ -110,13 +110,13 @@ def _readable():
 
 
 def windows(clean_dir, noise_dir, noisy_dir, chosen, seed, first_epoch=0):
-    """Data sets of (noisy, clean) windows for training, from its `first_epoch` on, and for validation.
+    """Returns datasets of (noisy, clean) windows: one for training, starting at `first_epoch`, and one for validation.
 
     Raises:
-        ValueError: if both of the last folders are given or neither is, or a folder has no files.
+        ValueError: unless exactly one of `noise_dir` and `noisy_dir` is given; if a folder has no files.
     """
     if (noise_dir is None) == (noisy_dir is None):
-        raise ValueError("Expected --noise_dir or --noisy_dir beside --clean_dir, and not both.")
+        raise ValueError("Expected exactly one of --noise_dir and --noisy_dir with --clean_dir.")
     size = {"window": chosen["window"], "batch_size": chosen["batch_size"], "rate": chosen["rate"], "seed": seed}
     if noisy_dir is not None:
         parts = [speech.pairs(clean_dir, noisy_dir, split) for split in speech.SPLITS]
@@ -130,7 +130,7 @@ def windows(clean_dir, noise_dir, noisy_dir, chosen, seed, first_epoch=0):
 
 
 def build(chosen, seed):
-    """An untrained model."""
+    """Returns an untrained model."""
     if chosen["generator"] == "spectral":
         names = ("frame", "hop", "units", "depth", "taps", "ahead", "floor")
         generator = ka.networks.SpectralGenerator(**{name: chosen[name] for name in names})
@@ -146,7 +146,7 @@ def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, ch
     """Builds and trains a model on (noisy, clean) windows.
 
     Returns:
-        the model, and the seconds of training.
+        the model, and the training time in seconds.
     """
     keras.utils.set_random_seed(seed)
     steps = chosen["epochs"] * int(data.cardinality())
@@ -162,7 +162,7 @@ def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, ch
         data,
         validation_data=validation,
         epochs=chosen["epochs"],
-        shuffle=False,  # mixtures are random already, and Keras would warn
+        shuffle=False,  # mixtures are already random, and Keras would warn
         budget=budget,
         checkpoint_dir=checkpoint_dir and _checkpoints(checkpoint_dir),
     )
@@ -174,10 +174,10 @@ def _checkpoints(checkpoint_dir):
 
 
 def validated(model, validation):
-    """Mean SI-SDR in dB of windows of files that training has not seen, before and after.
+    """Returns the mean SI-SDR in dB of the validation windows before and after denoising.
 
-    Those with speech and noise: without speech there is no ratio, and 120 dB without noise would hide the others. NaN
-    where there are none.
+    Only windows with both speech and noise count: without speech the ratio is undefined, and the 120 dB of windows
+    without noise would dominate the mean. NaN if there are no such windows.
     """
     noisy, clean = arrays(validation)
     both = np.abs(clean).max(axis=1) * np.abs(noisy - clean).max(axis=1) > 0
@@ -189,7 +189,7 @@ def validated(model, validation):
 
 
 def export(model, chosen, directory, card):
-    """Writes the model's endpoints; returns the version's path."""
+    """Exports the model with its endpoints; returns the path of the new version."""
     samples = int(settings.EXAMPLE_SECONDS * chosen["rate"])
     generator = model.generator
     endpoints = {

@@ -86,7 +86,7 @@ def likelihood(vae, x, num_samples, seed):
                 expected = (time.perf_counter() - start) * len(x) / len(done[0])
                 bar.write(f"The likelihood of {len(x)} images will take about {expected:.0f} s.", file=sys.stderr)
     except KeyboardInterrupt:
-        bar.write("Interrupted; going on with the images done so far.", file=sys.stderr)
+        bar.write("Interrupted; continuing with the images done so far.", file=sys.stderr)
     bar.close()
     nll = -np.concatenate([*done, []])
     many = len(nll) > 1

@@ -23,7 +23,7 @@ def run(dataset, data, kind, latent_dim, max_minutes, export_dir, seed, strategy
     most = min(len(images.images), images.images[0].size)
     if latent_dim > most:
         raise common.UserError(
-            f"--latent_dim: expected at most {most}, which PCA of these images has; got {latent_dim}."
+            f"--latent_dim: expected at most {most}, the limit of PCA for these images; received {latent_dim}."
         )
     model, train_seconds = train.train(
         kind,

@@ -43,11 +43,11 @@ def tfidf(database, queries):
     except ValueError as error:
         if "min_df" not in str(error):  # such as a database of stop words alone
             raise
-        logging.warning("No term is in %d documents: TF-IDF takes all terms.", _MIN_DOCUMENTS)
+        logging.warning("No term is in %d documents: TF-IDF uses all terms.", _MIN_DOCUMENTS)
         vectorizer = TfidfVectorizer(min_df=1, **options)
         features = vectorizer.fit_transform(database)
     if features.shape[1] < 2:
-        raise ValueError("TF-IDF: the database has one term, stop words aside; expected at least two.")
+        raise ValueError("TF-IDF: expected at least two terms in the database, besides stop words; received one.")
     return features, vectorizer.transform(queries)
 
 

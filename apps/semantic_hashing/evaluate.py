@@ -74,7 +74,7 @@ def run(model, data, database, queries, text_column, output, seed):
         print(f"Fitting TF-IDF, LSA and ITQ to {len(base.labels)} documents.", file=sys.stderr)
         features = baselines.tfidf(*(Texts(part) for part in parts.values()))
     if not base.valid.any():
-        raise common.UserError(f"The model knows no word of the {len(base.valid)} documents of the database.")
+        raise common.UserError(f"The model knows no word of the {len(base.valid)} documents in the database.")
     methods = compared(base, asked, features, encoder.bits, seed)
     n = len(base.valid)
     k = min(_AT, n)
@@ -121,7 +121,7 @@ def split(data, database, queries, text_column):
         database = Part(corpus, lambda document_id: not text.is_query(document_id))
         return [corpus], {"database": database, "queries": Part(corpus, text.is_query)}
     if os.path.realpath(database) == os.path.realpath(queries):
-        raise ValueError("--database and --queries are one corpus: each query would find itself. Pass it as --data.")
+        raise ValueError("--database and --queries are the same corpus: a query would find itself. Pass it as --data.")
     corpora = [text.Documents(source, text_column) for source in (database, queries)]
     return corpora, dict(zip(("database", "queries"), map(Part, corpora), strict=True))
 
@@ -138,7 +138,7 @@ def encode(encoder, documents, name):
             valid.append(batch_valid)
             bar.update(len(batch))
     if not labels:
-        raise ValueError(f"There are no {name}: the corpus is too small to be split. Pass --database and --queries.")
+        raise ValueError(f"There are no {name}: the corpus is too small to split. Pass --database and --queries.")
     return Encoded(labels, np.concatenate(codes), np.concatenate(valid))
 
 

@@ -57,7 +57,7 @@ def run(model, data, text_column, codes, index, append):
     start = time.perf_counter()
     common.require("faiss")
     if data and codes:
-        raise common.UserError("--data and --codes: expected one of them, as each is a corpus.")
+        raise common.UserError("--data and --codes: expected only one of them, as each is a corpus.")
     data = data or "docstrings"
     skipped = Counter()
     with common.user_input():
@@ -138,7 +138,7 @@ def _records(paths, encoder):
                 if not all(isinstance(record.get(key), str) for key in ("id", "text", "code", "fingerprint")):
                     raise ValueError(
                         f"--codes: line {number} of {path!r} was not written by keras-ae beam: expected an object with "
-                        "the strings id, text, code and fingerprint. For other .jsonl files there is --data."
+                        "the strings id, text, code and fingerprint. Pass other .jsonl files as --data."
                     )
                 try:
                     record["code"] = bytes.fromhex(record["code"])
@@ -148,8 +148,8 @@ def _records(paths, encoder):
                     raise ValueError(f"--codes: line {number} of {path!r} has no code of {encoder.bits} bits.")
                 if record["fingerprint"] != fingerprint:
                     raise ValueError(
-                        f"{path!r} was encoded by the model {record['fingerprint']}, --model is {fingerprint}. Queries "
-                        "and documents need the same."
+                        f"{path!r} was encoded by the model {record['fingerprint']}; --model is {fingerprint}. "
+                        "Queries and documents need the same model."
                     )
                 yield record
 

@@ -168,7 +168,7 @@ def run(model, index, query, top, rerank, json):
 
 def _lines():
     if sys.stdin.isatty():
-        print("One query a line; Ctrl-D ends.", file=sys.stderr)
+        print("One query per line; end with Ctrl-D.", file=sys.stderr)
     sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     return (text.rstrip("\r\n") for text in sys.stdin)
 

@@ -64,7 +64,7 @@ class Encoder:
         signature = self._model.signatures.get(name)
         if signature is None or not outputs <= set(signature.structured_outputs):
             raise ValueError(
-                f"{str(self.path)!r} is no semantic hashing model: expected the signature {name!r} with the outputs "
+                f"{str(self.path)!r} is not a semantic hashing model: expected the signature {name!r} with the outputs "
                 f"{sorted(outputs)}; it has {sorted(self._model.signatures)}."
             )
         return signature

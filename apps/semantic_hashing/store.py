@@ -146,7 +146,7 @@ class Index:
             return Entry(**json.loads(os.pread(lines, end - begin, begin)))
         except (OSError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(
-                f"The index in {str(self.directory)!r} is damaged: row {row} holds no document. Build it again."
+                f"The index in {str(self.directory)!r} is damaged: row {row} has no document. Build it again."
             ) from error
 
 
@@ -178,7 +178,7 @@ class Writer:
         lock = self.directory / ".lock"
         if not lock.exists() and not (self.directory / MANIFEST).exists() and any(self.directory.iterdir()):
             raise ValueError(
-                f"{str(self.directory)!r} holds files that are no index; expected an empty or a new folder."
+                f"{str(self.directory)!r} has files that are not an index; expected an empty or new folder."
             )
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(lock, "a"))
@@ -215,7 +215,7 @@ class Writer:
         try:
             new = list(self._write(map(_rows, batches)))
             if not new:
-                raise ValueError("There was no document to index; the index was left as it was.")
+                raise ValueError("There were no documents to index; the index is unchanged.")
             segments = self._compact(kept + new)
             documents = sum(segment.documents for segment in segments)
             manifest = {"format": FORMAT, "bits": self.bits, "fingerprint": self.fingerprint, "documents": documents}
@@ -337,8 +337,10 @@ def _read_manifest(directory):
                     raise TypeError(name)
             return manifest | {"segments": [Segment(**segment) for segment in manifest["segments"]]}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{str(path)!r} is no manifest of an index, or is damaged. Build the index again.") from error
-    raise ValueError(f"The index in {str(directory)!r} is of format {manifest['format']!r}, this program of {FORMAT}.")
+        raise ValueError(f"{str(path)!r} is not an index manifest, or is damaged. Build the index again.") from error
+    raise ValueError(
+        f"The index in {str(directory)!r} has format {manifest['format']!r}; expected {FORMAT}. Build it again."
+    )
 
 
 def _int64(descriptor, row, n):

@@ -71,7 +71,7 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
     """Reads data, trains and exports; prints and writes the report. The arguments are the flags."""
     start = time.perf_counter()
     if bits % 8:
-        raise common.UserError(f"--bits: expected a multiple of 8, codes being packed into bytes; got {bits}.")
+        raise common.UserError(f"--bits: expected a multiple of 8, as codes are packed into bytes; received {bits}.")
     strategy = common.strategy(strategy)
     folder = common.writable(pathlib.Path(export_dir)).parent
     chosen = settings.of(method)
@@ -118,7 +118,7 @@ def sample(documents, most, all_documents, seed):
         elif (place := draw.randrange(n)) < most:
             texts[place] = document.text
     if len(texts) < 2:
-        raise ValueError(f"--data: expected two documents or more to train on, found {len(texts)}.")
+        raise ValueError(f"--data: expected at least two documents to train on; found {len(texts)}.")
     return texts, n
 
 
@@ -150,8 +150,8 @@ def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_
     x = x[x.getnnz(axis=1) > 0]
     if min(x.shape) < 2:
         raise ValueError(
-            f"--data: expected two documents and two words that count or more, found {x.shape[0]} and {x.shape[1]}: "
-            "words of a single document and stop words do not count."
+            f"--data: expected at least two usable documents and words, found {x.shape[0]} and {x.shape[1]}: words in "
+            "only one document and stop words do not count."
         )
     keras.utils.set_random_seed(seed)
     near = datasets.nearest(x, min(chosen["neighbours"], x.shape[0] - 1)) if chosen["neighbours"] else None

@@ -229,8 +229,8 @@ def prompt_delay(own, rate):
         return 0.0
     if max(own, rate) // math.gcd(own, rate) > _PROMPT_RATIO:
         raise ValueError(
-            f"rate: {own} Hz to {rate} Hz takes too long for a live stream; expected a ratio of whole numbers up to "
-            f"{_PROMPT_RATIO}. Write a file instead."
+            f"rate: resampling {own} Hz to {rate} Hz is too slow for a live stream; expected a ratio of whole numbers "
+            f"up to {_PROMPT_RATIO}. Write a file instead."
         )
     return _PROMPT_DELAY
 
@@ -329,11 +329,14 @@ def write(path, audio, rate, subtype=None, frames=None):
     ):
         for piece in itertools.chain([first], pieces):
             if piece.shape[1] != first.shape[1]:
-                raise ValueError(f"`audio` has blocks of {first.shape[1]} and of {piece.shape[1]} channels.")
+                raise ValueError(
+                    f"`audio` must have the same number of channels in every block, received {first.shape[1]} and "
+                    f"{piece.shape[1]}."
+                )
             file.write(piece)
             if kind == "WAV" and os.path.getsize(beside) + piece.nbytes >= _WAV_BYTES:
                 raise ValueError(
-                    f"{os.fspath(path)!r} would be over 4 GB: say how many `frames` it has, or write FLAC."
+                    f"{os.fspath(path)!r} would exceed 4 GB, the WAV limit. Pass its number of `frames`, or write FLAC."
                 )
 
 
@@ -375,7 +378,7 @@ def check_rate(rate):
     """Returns `rate` as an int; raises a `ValueError` unless it is a whole number of Hz within `RATES`."""
     is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not is_number or not RATES[0] <= rate <= RATES[1] or rate != int(rate):
-        hint = " Round it: files hold whole numbers of Hz." if is_number and RATES[0] <= rate <= RATES[1] else ""
+        hint = " Round it: files store whole numbers of Hz." if is_number and RATES[0] <= rate <= RATES[1] else ""
         raise ValueError(f"`rate` must be an integer of {RATES[0]} to {RATES[1]} Hz, received {rate!r}.{hint}")
     return int(rate)
 
@@ -397,7 +400,7 @@ def _opened(path):
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path!r} does not exist.")
     if not os.path.isfile(path):
-        raise ValueError(f"{path!r} must be an audio file, it is none.")
+        raise ValueError(f"{path!r} must be an audio file; it is not a regular file.")
     # Pass a file descriptor, because soundfile cannot encode every file name.
     with open(path, "rb", buffering=0) as raw:
         size = os.fstat(raw.fileno()).st_size
@@ -410,7 +413,9 @@ def _opened(path):
         try:
             file = soundfile.SoundFile(raw.fileno(), closefd=False)
         except soundfile.LibsndfileError as error:
-            raise ValueError(f"{path!r} must be a WAV, FLAC or OGG file, it is none or damaged: {error}") from error
+            raise ValueError(
+                f"{path!r} must be a WAV, FLAC or OGG file; it is not one, or is damaged: {error}"
+            ) from error
         with file:
             _check_header(path, file, size)
             yield file
@@ -422,7 +427,7 @@ def _check_header(path, file, size):
     if file.frames < 1:
         raise ValueError(f"{path!r} has no samples.")
     if file.frames > size * _MAX_FRAMES_PER_BYTE:
-        raise ValueError(f"{path!r} cannot be: its header promises {file.frames} frames in a file of {size} bytes.")
+        raise ValueError(f"{path!r} is damaged: its header promises {file.frames} frames in a file of {size} bytes.")
     if not RATES[0] <= file.samplerate <= RATES[1]:
         raise ValueError(f"{path!r} must have a rate of {RATES[0]} to {RATES[1]} Hz, received {file.samplerate}.")
     if file.channels > _MAX_CHANNELS:
@@ -432,8 +437,8 @@ def _check_header(path, file, size):
 def _check_size(path, frames, channels):
     if frames * channels > MAX_SAMPLES:
         raise ValueError(
-            f"{os.fspath(path)!r}: {frames} frames of {channels} channels are more than the {MAX_SAMPLES} samples that "
-            "are held at once; read it by shorter `blocks`."
+            f"{os.fspath(path)!r}: {frames} frames of {channels} channels exceed the limit of {MAX_SAMPLES} samples in "
+            "memory. Read the file in shorter `blocks`."
         )
 
 
@@ -466,7 +471,7 @@ def _lacks(raw, size):
             held = size - raw.tell()
             if long_size is None and length >= _UNKNOWN_BYTES:
                 return None  # libsndfile reads to the end of the file
-            return f"its header promises {promised} bytes of samples, it has {held}" if promised > held else None
+            return f"its header promises {promised} bytes of samples, but it has {held}" if promised > held else None
         raw.seek(length + length % 2, os.SEEK_CUR)
     return None
 
@@ -478,11 +483,11 @@ def _decode(file, path, start, frames):
         x = file.read(frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ValueError(
-            f"{path!r} is damaged or cut short: of its {file.frames} frames, {frames} from {start} on cannot be read "
-            f"({error})"
+            f"{path!r} is damaged or cut short: {frames} of its {file.frames} frames, from frame {start}, cannot be "
+            f"read ({error})."
         ) from error
     if len(x) < frames:
-        raise ValueError(f"{path!r} is cut short: its header promises {file.frames} frames, it has {start + len(x)}.")
+        raise ValueError(f"{path!r} is cut short: its header promises {file.frames} frames; it has {start + len(x)}.")
     peak = max(x.max(), -x.min())  # NaN if any sample is.
     if not np.isfinite(peak):
         frame = start + int(np.argmin(np.isfinite(x).all(axis=1)))
@@ -499,8 +504,8 @@ def _seek(file, path, start):
         file.seek(start)
     except _library("soundfile").LibsndfileError as error:
         raise ValueError(
-            f"{os.fspath(path)!r} is damaged or cut short, or of a coding that is read from its beginning alone: no "
-            f"way to frame {start} ({error})"
+            f"{os.fspath(path)!r} cannot be read from frame {start} ({error}). It is damaged or cut short, or its "
+            "encoding can only be read from the beginning."
         ) from error
 
 
@@ -531,7 +536,7 @@ def _pieces(audio):
             of = "" if is_one else f" of {type(block).__name__}"
             raise ValueError(
                 "`audio` must be an array of floats (T,) or (T, channels), or an iterable of such arrays; received "
-                f"{type(audio).__name__}{of}. Make an array of it: np.asarray(audio, 'float32')."
+                f"{type(audio).__name__}{of}. Convert it: np.asarray(audio, 'float32')."
             )
         block = np.asarray(block)
         if block.dtype.kind != "f" or block.ndim not in (1, 2):

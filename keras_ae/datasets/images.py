@@ -185,7 +185,7 @@ def _check(name, split, data, binarize, batch_size, seed, size, full_scale):
     if not _is_integer(full_scale, 1) or full_scale > _FULL_SCALE:
         raise ValueError(f"`full_scale` must be an integer of 1 to {_FULL_SCALE}, received {full_scale!r}.")
     if name == "digits" and data is not None:
-        raise ValueError(f"`data` must be None for 'digits', which scikit-learn embeds, received {data!r}.")
+        raise ValueError(f"`data` must be None for 'digits', which scikit-learn includes; received {data!r}.")
     if name == "folder" and data is None:
         raise ValueError("`data` must be the folder with the images when `name` is 'folder', received None.")
     if data is not None and not tf.io.gfile.exists(data):
@@ -212,7 +212,7 @@ def _in_memory(name, split, data, labels):
     if name in _NPZ:
         return *_npz_or_tfds(name, split, data, labels), 255
     if not name.lower().endswith(".npz"):
-        raise ValueError(f"`name` must be a folder of images or an .npz file where it is a path; {name!r} is neither.")
+        raise ValueError(f"`name`: a path must be a folder of images or an .npz file; {name!r} is neither.")
     _check_split(name, split, _SPLITS)
     return *_read_npz(name, split, labels), 255
 
@@ -242,7 +242,7 @@ def _npz_or_tfds(name, split, data, labels):
         raise FileNotFoundError(
             f"{name!r} was not found: {where} can neither find nor download it ({error.__cause__!r}). Pass "
             f"as `data` the path of an .npz file with the keys x_train, y_train, x_test, y_test, or the "
-            f"folder that holds {name}.npz. Where there is a network, this makes one: (x, y), (u, v) = "
+            f"folder that holds {name}.npz. With network access, make one by (x, y), (u, v) = "
             f"keras.datasets.{name}.load_data(); numpy.savez_compressed('{name}.npz', x_train=x, "
             f"y_train=y, x_test=u, y_test=v)."
         ) from error
@@ -255,9 +255,9 @@ def _read_npz(path, split, labels):
     try:
         file = np.load(path, allow_pickle=False)
     except Exception as error:  # NumPy raises many exception types for corrupt files.
-        raise ValueError(f"`data` must be an .npz file of plain arrays, {path!r} is not: {error}") from error
+        raise ValueError(f"`data` must be an .npz file of plain arrays; {path!r} is not: {error}") from error
     if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(f"`data` must be an .npz file, {path!r} holds a single array.")
+        raise ValueError(f"`data` must be an .npz file; {path!r} is a single array.")
     with file:
         missing = [key for key in keys if key not in file.files]
         if missing:
@@ -268,13 +268,13 @@ def _read_npz(path, split, labels):
         unpacked = sum(info.file_size for info in file.zip.infolist() if Path(info.filename).stem in keys)
         if unpacked > _MAX_NPZ_BYTES:
             raise ValueError(
-                f"`data` must unpack to at most {_MAX_NPZ_BYTES} bytes, {path!r} has {unpacked}; keep so "
-                f"many images as files in a folder and pass `name='folder'`."
+                f"`data` must unpack to at most {_MAX_NPZ_BYTES} bytes; {path!r} has {unpacked}. Store the "
+                f"images as files in a folder instead, and pass `name='folder'`."
             )
         try:
             x, *y = (file[key] for key in keys)
         except Exception as error:  # As above; object arrays also fail here.
-            raise ValueError(f"{path!r} must hold plain arrays, {keys} could not be read: {error}") from error
+            raise ValueError(f"{path!r} must contain plain arrays; {keys} could not be read: {error}") from error
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or x.size == 0:
         raise ValueError(
             f"x_{split} of {path!r} must be uint8 (N, H, W) or (N, H, W, C) and not empty, received "
@@ -319,11 +319,11 @@ def _builder(name, data_dir):
     except ValueError as error:  # tfds.core.DatasetNotFoundError is one
         known = {"digits", "folder", *tfds.list_builders(with_community_datasets=False)}
         if name.partition("/")[0].partition(":")[0] in known:
-            raise ValueError(f"`name`: TFDS cannot make {name!r}: {error}") from error
+            raise ValueError(f"`name`: TFDS cannot build {name!r}: {error}") from error
         nearest = difflib.get_close_matches(os.path.basename(name), sorted(known), n=3, cutoff=0)
         # Drop TFDS's own message, which lists hundreds of names.
         raise ValueError(
-            f"`name`: there is no such folder, file or TFDS data set: {name!r}. The nearest names are "
+            f"`name`: no folder, file or TFDS data set is called {name!r}. The closest names are "
             f"{', '.join(map(repr, nearest))}."
         ) from None
 
@@ -338,8 +338,8 @@ def _prepared(builder):
     except Exception as error:  # Downloaders, archives and optional packages raise their own exception types.
         raise FileNotFoundError(
             f"{builder.name!r} is not prepared in {str(builder.data_dir)!r} and TFDS cannot download it "
-            f"({error!r}). Run tensorflow_datasets.load({builder.name!r}, data_dir=...) where there is a "
-            f"network, and pass that data_dir as `data`."
+            f"({error!r}). Run tensorflow_datasets.load({builder.name!r}, data_dir=...) with network access, "
+            f"and pass that data_dir as `data`."
         ) from error
     finally:
         downloader.MAX_RETRIES = retries
@@ -355,17 +355,17 @@ def _tfds_batches(name, data, options):
     # Check as much as possible before a download that may be many gigabytes.
     images = [k for k, f in getattr(features, "items", dict)() if isinstance(f, tfds.features.Image)]
     if "image" not in images and len(images) != 1:
-        raise ValueError(f"`name` must be a TFDS data set with an image, {name!r} has {features}.")
+        raise ValueError(f"`name` must be a TFDS data set with an image; {name!r} has {features}.")
     image_key = "image" if "image" in images else images[0]
     shape, dtype = features[image_key].shape, features[image_key].np_dtype
     if dtype != np.uint8 or shape[-1] is None:
         raise ValueError(
-            f"`name` must be a TFDS data set of uint8 images of known channels, {name!r} has {dtype} {shape}."
+            f"`name` must be a TFDS data set of uint8 images with known channels; {name!r} has {dtype} {shape}."
         )
     if size is None and None in shape:
-        raise ValueError(f"`size` must be (height, width): images of {name!r} differ in size. Received None.")
+        raise ValueError(f"`size` must be (height, width), as images of {name!r} differ in size; received None.")
     if labels and not ("label" in features and isinstance(features["label"], tfds.features.ClassLabel)):
-        raise ValueError(f"`labels` must be False for {name!r}, which has no class labels, but {features}.")
+        raise ValueError(f"`labels` must be False for {name!r}, which has {features} but no class labels.")
     _prepared(builder)
     if builder.info.splits and split.split("[")[0] not in builder.info.splits:
         _check_split(name, split, builder.info.splits)
@@ -473,8 +473,8 @@ def _splits(root, names):
         return split_of
     if len(set(split_of.values())) > 1:
         raise ValueError(
-            f"`data`: {root!r} has the folders {sorted(split_of)}, which look like splits, and images outside of them: "
-            f"{others[0]!r}. Move those away, or pass the path of one split."
+            f"`data`: {root!r} has the folders {sorted(split_of)}, which look like splits, and images outside them: "
+            f"{others[0]!r}. Move those images elsewhere, or pass the path of one split."
         )
     return {}
 
@@ -485,13 +485,13 @@ def _classes(root, names, depth):
     for name in names:
         if name.count("/") < depth:
             raise ValueError(
-                f"`labels` needs each image of {root!r} in the sub-folder of its class, {expected}; {name!r} is in "
-                "none."
+                f"`labels` needs each image of {root!r} in a sub-folder for its class, {expected}; {name!r} is not in "
+                "one."
             )
         if name.count("/") > depth:
             raise ValueError(
                 f"`labels` needs each image of {root!r} directly in the sub-folder of its class, {expected}; {name!r} "
-                "lies deeper. Pass the folder that holds the classes, or move the images up."
+                "is deeper. Pass the folder that contains the classes, or move the images up."
             )
     folders = {name.rpartition("/")[0] for name in names}
     classes = sorted({folder.split("/")[-1] for folder in folders})
@@ -514,7 +514,7 @@ def _image_names(root):
     suffixes, left_out = ", ".join(sorted(_SUFFIXES)), files.count_suffixes(others)
     if not names:
         has = f" It has {left_out}: convert them." if others else ""
-        raise ValueError(f"`data` must be a folder with images ({suffixes}), {root!r} has none.{has}")
+        raise ValueError(f"`data` must be a folder with images ({suffixes}); {root!r} has none.{has}")
     if others:
         warnings.warn(f"Left out of {root!r}: {left_out}. Only {suffixes} are read; convert the others.", stacklevel=4)
     return sorted(names)
@@ -541,12 +541,12 @@ def _scan(root, names, size, full_scale):
                     (width, height), mode = image.size, image.mode
                     is_deep, is_lying = _is_deep(image), _orientation(image) >= 5
         except Image.DecompressionBombError as error:
-            raise ValueError(f"Images must have at most {_MAX_PIXELS} pixels, {path!r}: {error}") from error
+            raise ValueError(f"Images must have at most {_MAX_PIXELS} pixels; {path!r}: {error}") from error
         except Exception:  # As in `row`.
             skipped.append(name)
             continue
         if width * height > _MAX_PIXELS:
-            raise ValueError(f"Images must have at most {_MAX_PIXELS} pixels, {path!r}: {height} x {width}.")
+            raise ValueError(f"Images must have at most {_MAX_PIXELS} pixels; {path!r} has {height} x {width}.")
         if mode not in _GREY | _COLOUR and not is_deep:
             skipped.append(name)
             continue
@@ -554,7 +554,7 @@ def _scan(root, names, size, full_scale):
             height, width = width, height
         if size is None and first is not None and (height, width) != first[1]:
             raise ValueError(
-                f"All images must have one size unless `size=(height, width)` is given: {path!r} has "
+                f"All images must have the same size unless `size=(height, width)` is given: {path!r} has "
                 f"{height} x {width}, {first[0]!r} has {first[1][0]} x {first[1][1]}."
             )
         first = first or (path, (height, width))
@@ -565,7 +565,7 @@ def _scan(root, names, size, full_scale):
     if skipped:
         _warn_skipped(root, skipped)
     if not readable:
-        raise ValueError(f"`data` must be a folder of images, none of the {len(names)} in {root!r} is readable.")
+        raise ValueError(f"`data` must be a folder of images; none of the {len(names)} in {root!r} is readable.")
     _check_full_scale(root, deep, full_scale)
     names[:] = readable
     return (*(size or first[1]), 3 if colour else 1)
@@ -586,13 +586,13 @@ def _check_full_scale(root, deep, full_scale):
         likely = next(scale for scale in _LIKELY_SCALES if peak <= scale)
         warnings.warn(
             f"The 16-bit images of {root!r} reach level {peak} of {_FULL_SCALE}, so x lies in [0, "
-            f"{peak / _FULL_SCALE:.2g}]. If they hold {likely.bit_length()} bits, pass full_scale={likely}.",
+            f"{peak / _FULL_SCALE:.2g}]. If they have {likely.bit_length()} bits, pass full_scale={likely}.",
             stacklevel=5,
         )
     elif peak > full_scale:
         warnings.warn(
-            f"The 16-bit images of {root!r} reach level {peak}, more than full_scale={full_scale}: such levels become "
-            "1.",
+            f"The 16-bit images of {root!r} reach level {peak}, above full_scale={full_scale}: higher levels are "
+            "clipped to 1.",
             stacklevel=5,
         )
 

@@ -63,7 +63,7 @@ def pairs(x, neighbours=None, batch_size=512, seed=0, *, first_epoch=0):
         neighbours = np.asarray(neighbours)
         if neighbours.ndim != 2 or len(neighbours) != n or neighbours.size == 0:
             raise ValueError(
-                f"neighbours: expected numbers of rows, ({n}, k), as of `nearest`; received {neighbours.shape}."
+                f"neighbours: expected row numbers of shape ({n}, k), as from `nearest`; received {neighbours.shape}."
             )
 
     def dense(rows):

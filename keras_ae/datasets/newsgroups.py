@@ -83,7 +83,7 @@ class TwentyNewsgroups(tfds.core.GeneratorBasedBuilder):
         paths = [dl_manager.manual_dir / name for name in _NAMES]
         path = next((path for path in paths if path.exists()), None)
         if path is None:
-            raise FileNotFoundError(f"{dl_manager.manual_dir} has none of {', '.join(_NAMES)}.")
+            raise FileNotFoundError(f"{dl_manager.manual_dir} has none of the files {', '.join(_NAMES)}.")
         return {
             "train": self._generate_examples(path, queries=False),
             "test": self._generate_examples(path, queries=True),
@@ -97,4 +97,4 @@ class TwentyNewsgroups(tfds.core.GeneratorBasedBuilder):
                 del row["date"]
                 yield document.id, row
         if documents.skipped:
-            logging.warning("Of %s, these were skipped or cut: %s", path, dict(documents.skipped))
+            logging.warning("Documents of %s that were skipped or truncated: %s", path, dict(documents.skipped))

@@ -88,7 +88,7 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_ep
     unknown = np.flatnonzero(y == UNKNOWN)
     validation.check_some_labels(y, len(x), num_classes)
     if len(unknown) == 0:
-        raise ValueError("y: all rows are labelled; expected -1 where a label is unknown. A classifier needs no more.")
+        raise ValueError("y: all rows are labelled; expected -1 for unknown ones. Train a classifier instead.")
     if labelled >= batch_size:
         raise ValueError(f"labelled: expected 1 to batch_size - 1 = {batch_size - 1}; received {labelled}.")
     # Keep one copy in memory and gather from it, because a batch has rows from anywhere.

@@ -94,7 +94,7 @@ class Shapes:
                 f"{factors.shape} {factors.dtype}."
             )
         if np.any(factors < 0) or np.any(factors >= self.factor_sizes):
-            raise ValueError(f"factors: expected levels from 0, below {self.factor_sizes}; some are outside.")
+            raise ValueError(f"factors: expected levels from 0 to below {self.factor_sizes}; some are out of range.")
         kind, size, angle, x, y = factors.T
         width = self._coverage.shape[-1]
         middle = (width + _SUBPIXELS - 1) // 2

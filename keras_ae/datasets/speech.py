@@ -117,10 +117,10 @@ def mix(speech, noise, snr):
     """
     speech, noise = np.asarray(speech, np.float32), np.asarray(noise, np.float32)
     if speech.shape != noise.shape or speech.ndim != 1:
-        raise ValueError(f"Expected speech and noise of one shape (T,), received {speech.shape} and {noise.shape}.")
+        raise ValueError(f"Expected speech and noise of equal shape (T,), received {speech.shape} and {noise.shape}.")
     s, n = _energy(speech), _energy(noise)
     if s == 0 or n == 0:
-        raise ValueError(f"Expected sound, received silence as {'speech' if s == 0 else 'noise'}.")
+        raise ValueError(f"{'speech' if s == 0 else 'noise'}: expected sound, received silence.")
     return speech + np.float32(math.sqrt(s / n * 10 ** (-snr / 10))) * noise
 
 
@@ -248,8 +248,8 @@ def pairs(clean_dir, noisy_dir, split=None):
         if names:
             some = ", ".join(sorted(names)[:5])
             raise ValueError(
-                f"Each file must have a partner of its name: {os.fspath(folder)!r} lacks the {lacking} part of "
-                f"{len(names)}, such as {some}."
+                f"Each file must have a counterpart of the same name: {os.fspath(folder)!r} lacks the {lacking} "
+                f"counterpart of {len(names)}, such as {some}."
             )
     found = [(clean[name], noisy[name]) for name in _of_split(clean, clean_dir, split)]
     for pair in found:
@@ -307,9 +307,9 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
                 return row(number)
             except ValueError as error:  # the file is damaged here
                 reason = str(error)
-                warnings.warn(f"Another window stands in for one that cannot be read: {reason}", stacklevel=2)
+                warnings.warn(f"Replaced a window that cannot be read: {reason}", stacklevel=2)
                 number = rng.integers(ends[-1])
-        raise ValueError(f"{_DRAWS} windows could not be read; the last: {reason}")
+        raise ValueError(f"{_DRAWS} windows could not be read; the last error: {reason}")
 
     def generate(epoch):
         order, rng = np.arange(ends[-1]), np.random.default_rng([seed, epoch])
@@ -345,8 +345,8 @@ def _of_split(names, folder, split):
         return sorted(names)
     if len(names) < 2:
         raise ValueError(
-            f"{os.fspath(folder)!r} has one file, and of each folder some are kept apart for validation: expected two "
-            "or more. Cut a long one into parts."
+            f"{os.fspath(folder)!r} has one file: expected at least two, because some are held out for validation. "
+            "Split a long one into parts."
         )
     ordered = sorted(names, key=_hash)
     held_out = [name for name in ordered if is_validation(name)] or ordered[:1]  # a small folder may have none
@@ -363,7 +363,7 @@ def _paired(pair):
     clean, noisy = (_clip(path) for path in pair)
     if clean[1:] != noisy[1:]:
         raise ValueError(
-            f"The files of a pair must have one length: {clean.path!r} has {clean.frames} frames at {clean.rate} Hz, "
+            f"The files of a pair must have equal length: {clean.path!r} has {clean.frames} frames at {clean.rate} Hz, "
             f"{noisy.path!r} {noisy.frames} at {noisy.rate} Hz."
         )
     return clean, noisy
@@ -379,7 +379,7 @@ def _clips(folder, split):
     if not found:
         raise ValueError(f"None of the {len(unreadable)} files of {os.fspath(folder)!r} can be read: {unreadable[0]}")
     if unreadable:
-        warnings.warn(f"{len(unreadable)} files are left out, such as: {unreadable[0]}", stacklevel=3)
+        warnings.warn(f"Skipped {len(unreadable)} files that cannot be read, such as: {unreadable[0]}", stacklevel=3)
     return found
 
 
@@ -420,14 +420,14 @@ def _rms(x):
 def _augmentation(augmentation):
     unknown = set(augmentation or ()) - set(AUGMENTATION)
     if unknown:
-        raise ValueError(f"`augmentation` must have keys of {sorted(AUGMENTATION)}, received {sorted(unknown)}.")
+        raise ValueError(f"`augmentation` must have keys among {sorted(AUGMENTATION)}, received {sorted(unknown)}.")
     chosen = _PLAIN | dict(augmentation or {})
     _check_range("augmentation['speed']", chosen["speed"])
     if not chosen["speed"][0] > 0:
         raise ValueError(f"augmentation['speed'] must be positive, received {chosen['speed']}.")
     for key in ("band", "second", "coloured", "clean", "noise", "offset", "clipping"):
         if not 0 <= chosen[key] <= 1:
-            raise ValueError(f"augmentation[{key!r}] must be a share of 0 to 1, received {chosen[key]}.")
+            raise ValueError(f"augmentation[{key!r}] must be a share from 0 to 1, received {chosen[key]}.")
     if chosen["clean"] + chosen["noise"] > 1:
         raise ValueError("augmentation: the shares 'clean' and 'noise' must sum to at most 1.")
     return chosen
@@ -435,7 +435,7 @@ def _augmentation(augmentation):
 
 def _check_range(name, pair):
     if len(pair) != 2 or not -math.inf < pair[0] <= pair[1] < math.inf:
-        raise ValueError(f"`{name}` must be (least, greatest), received {pair!r}.")
+        raise ValueError(f"`{name}` must be (minimum, maximum), received {pair!r}.")
 
 
 class _Mixer:
@@ -476,7 +476,7 @@ class _Mixer:
             if _rms(x) > floor:
                 return x
             reason = f"of {path!r}, which is silent there: below {20 * math.log10(floor):.0f} dBFS"
-        raise ValueError(f"{_DRAWS} crops could not be used; the last: {reason}.")
+        raise ValueError(f"{_DRAWS} crops could not be used; the last one: {reason}.")
 
     def _speech(self, rng, band):
         return self._recorded(rng, self.clean, band, loop=False)

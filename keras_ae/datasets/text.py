@@ -143,7 +143,7 @@ class Documents:
             yield document
         if not found:
             raise ValueError(
-                f"`source` must hold documents, {self.source!r} has none that can be used; skipped: {dict(skipped)}."
+                f"`source` must contain documents; {self.source!r} has none that can be used. Skipped: {dict(skipped)}."
             )
 
     def _read(self, skipped):
@@ -256,7 +256,7 @@ def _open_archive(path, file):
         # Stream mode ("r|*") would read only the first of several compressed streams.
         return tarfile.open(fileobj=file, tarinfo=_Member, encoding="utf-8", errors="surrogateescape")
     except Exception as error:  # As in `_tar`.
-        raise ValueError(f"`source` must be {_SOURCES}; {path!r} is none, or is damaged.") from error
+        raise ValueError(f"`source` must be {_SOURCES}; {path!r} is none of these, or is damaged.") from error
 
 
 def _next_member(archive):

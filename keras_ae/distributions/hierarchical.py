@@ -29,24 +29,24 @@ def compose(encoders, decoders):
         ValueError: if the lists differ in length, a network has no static shape, or sizes do not match.
     """
     if not all(isinstance(each, list | tuple) for each in (encoders, decoders)):
-        raise ValueError("encoder and decoder: expected two lists, or none; received one.")
+        raise ValueError("encoder and decoder: expected two lists or two models; received one list.")
     if not encoders or len(encoders) != len(decoders):
         raise ValueError(
             f"encoder and decoder: expected lists of equal length, received {len(encoders)} and {len(decoders)} models."
         )
     for network in (*encoders, *decoders):
         if validation.static_shape(network, "input_shape") is None:
-            raise ValueError(f"{network.name}: expected networks of known shapes. Give each a keras.Input.")
+            raise ValueError(f"{network.name}: expected a network with a known input shape. Give it a keras.Input.")
     sizes = [network.input_shape[-1] for network in decoders]
     wrong = [e.name for e, size in zip(encoders[1:], sizes, strict=False) if e.input_shape[-1] != size]
     if wrong:
-        raise ValueError(f"{', '.join(wrong)}: expected codes of the layer below, of sizes {sizes[:-1]}.")
+        raise ValueError(f"{', '.join(wrong)}: expected inputs of sizes {sizes[:-1]}, the codes of the layers below.")
     pairs = [*zip(encoders, sizes, strict=True), *zip(decoders[1:], sizes, strict=False)]
     for network, size in pairs:
         if network.output_shape[-1] != 2 * size:
             raise ValueError(
-                f"{network.name}: expected {2 * size} raw values, [mean | raw scale] of a layer of {size}; it gives "
-                f"{network.output_shape[-1]}."
+                f"{network.name}: expected {2 * size} raw values, [mean | raw scale] for a layer of size {size}; "
+                f"received {network.output_shape[-1]}."
             )
     z = keras.Input((sum(sizes),))
     decoder = keras.Model(z, decoders[0](z[:, : sizes[0]]), name="first_layer_decoder")

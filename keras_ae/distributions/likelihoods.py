@@ -51,14 +51,14 @@ class Likelihood(keras.layers.Layer):
         if self.levels:
             if len(shape) < 2 or shape[-1] != self.levels:
                 raise ValueError(
-                    f"decoder: the likelihood {self.name} expects outputs that end in an axis of {self.levels} levels; "
+                    f"decoder: the likelihood {self.name} expects outputs whose last axis has {self.levels} levels; "
                     f"received {shape}."
                 )
             return shape[:-1]
         if shape[-1] is not None and shape[-1] % self.parameters:
             raise ValueError(
-                f"decoder: the likelihood {self.name} expects {self.parameters} values for each of x in the last axis; "
-                f"received {shape}."
+                f"decoder: the likelihood {self.name} expects {self.parameters} values per value of x in the last "
+                f"axis; received {shape}."
             )
         return (*shape[:-1], None if shape[-1] is None else shape[-1] // self.parameters)
 
@@ -226,7 +226,7 @@ class Multinomial(Likelihood):
 
     def params_shape(self, shape):
         if len(shape) != 1:
-            raise ValueError(f"likelihood: multinomial is for rows of words, shape (V,); received x of shape {shape}.")
+            raise ValueError(f"likelihood: multinomial expects word counts of shape (V,); received x of shape {shape}.")
         return tuple(shape)
 
     def event_shape_for(self, params_shape):
@@ -287,15 +287,15 @@ class Custom(Likelihood):
             )
         if _is_point(distribution):
             raise ValueError(
-                "likelihood: p(x|z) is a point, and so gives x neither a probability nor a density. Choose a "
-                "distribution of some width, such as 'gaussian'."
+                "likelihood: p(x|z) is a point mass, so x has neither a probability nor a density. Choose a "
+                "distribution with a width, such as 'gaussian'."
             )
         missing = (params.shape.rank - 1 if event_rank is None else event_rank) - distribution.event_shape.rank
         if missing < 0:
             raise ValueError(
                 f"likelihood: expected the callable to return a distribution whose event is one x; received "
-                f"{distribution} for raw outputs of shape {params.shape}. Give tfd.Independent its "
-                "reinterpreted_batch_ndims, as raw outputs may have several leading axes."
+                f"{distribution} for raw outputs of shape {params.shape}. Pass reinterpreted_batch_ndims to "
+                "tfd.Independent, because raw outputs may have several leading axes."
             )
         return tfd.Independent(distribution, missing) if missing else distribution
 

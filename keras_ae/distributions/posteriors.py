@@ -49,8 +49,8 @@ class Posterior(keras.layers.Layer):
         latent_dim = next((d for d in range(1, width + 1) if self.parameters_for(d) >= width), None)
         if latent_dim is None or self.parameters_for(latent_dim) != width:
             raise ValueError(
-                f"encoder: no size of a code needs {width} raw values a row for the posterior {self.name}; a code of "
-                f"2 needs {self.parameters_for(2)}, of 10 {self.parameters_for(10)}."
+                f"encoder: no code size needs {width} raw values per row with the posterior {self.name}; a code of "
+                f"size 2 needs {self.parameters_for(2)}, one of size 10 needs {self.parameters_for(10)}."
             )
         return latent_dim
 
@@ -205,14 +205,16 @@ class InverseAutoregressive(Posterior):
 
     def parameters_for(self, latent_dim):
         if latent_dim != self.latent_dim:
-            raise ValueError(f"latent_dim: this posterior is for codes of {self.latent_dim}; received {latent_dim}.")
+            raise ValueError(
+                f"latent_dim: this posterior expects codes of size {self.latent_dim}, received {latent_dim}."
+            )
         return 2 * latent_dim + self.context
 
     def latent_dim_for(self, width):
         expected = self.parameters_for(self.latent_dim)
         if width != expected:
             raise ValueError(
-                f"encoder: the posterior {self.name} expects {expected} raw values a row, received {width}."
+                f"encoder: the posterior {self.name} expects {expected} raw values per row, received {width}."
             )
         return self.latent_dim
 
@@ -295,7 +297,7 @@ def get(posterior, code_shape):
         if posterior != "inverse_autoregressive":
             return NAMES[posterior]()
         if code_shape is None:
-            raise ValueError(f"posterior={posterior!r} needs the size of a code: give the decoder a keras.Input.")
+            raise ValueError(f"posterior={posterior!r} needs the code size: give the decoder a keras.Input.")
         return InverseAutoregressive(code_shape[-1])
     if isinstance(posterior, Posterior):
         if code_shape is not None:

@@ -29,7 +29,7 @@ class Prior(keras.layers.Layer):
         shape = tuple(latent_dim) if isinstance(latent_dim, list | tuple) else (latent_dim,)
         self.code_shape = tuple(validation.positive_int("latent_dim", size) for size in shape)
         if len(shape) > 1 and self.vectors_only:
-            raise ValueError(f"latent_dim: {type(self).__name__} is for codes that are vectors; received {shape}.")
+            raise ValueError(f"latent_dim: {type(self).__name__} expects codes that are vectors; received {shape}.")
         self.latent_dim = self.code_shape[0] if len(shape) == 1 else self.code_shape
         self.built = True
 
@@ -103,7 +103,7 @@ class _Planar(Prior):
 
     def __init__(self, latent_dim=2, **kwargs):
         if latent_dim != 2:
-            raise ValueError(f"{type(self).__name__} lies in the plane: expected latent_dim=2, received {latent_dim}.")
+            raise ValueError(f"{type(self).__name__} is two-dimensional: expected latent_dim=2, received {latent_dim}.")
         super().__init__(latent_dim, **kwargs)
 
     def _mixture(self, angles, means, scales):
@@ -265,9 +265,11 @@ class VampPrior(Prior):
         if self._posterior_of == posterior:
             return
         if self._posterior_of is not None:
-            raise ValueError("prior: this VampPrior belongs to another model already. Make one for each model.")
+            raise ValueError("prior: this VampPrior already belongs to another model. Make one for each model.")
         if event_shape and not validation.fits(self.event_shape, event_shape):
-            raise ValueError(f"prior: its input_shape is {self.event_shape}, the encoder's x has {event_shape}.")
+            raise ValueError(
+                f"prior: expected input_shape={event_shape}, as in the encoder; received {self.event_shape}."
+            )
         self._posterior_of, self._low, self._high = posterior, likelihood.low, likelihood.high
         if self._initial is not None:
             validation.check_array("initial", self._initial, self.event_shape, likelihood)
@@ -277,7 +279,7 @@ class VampPrior(Prior):
     def call(self):
         if self._posterior_of is None:
             raise ValueError(
-                "prior: a VampPrior is made of a model's posteriors: give it to a model first, VAE(prior=prior)."
+                "prior: a VampPrior is a mixture of a model's posteriors. Pass it to a model first: VAE(prior=prior)."
             )
         u = tf.convert_to_tensor(self.pseudo_inputs)
         if self._high is not None:
@@ -285,7 +287,7 @@ class VampPrior(Prior):
         q = self._posterior_of(u)
         if q.event_shape[-1] != self.latent_dim:
             raise ValueError(
-                f"prior: its latent_dim is {self.latent_dim}, the encoder's codes have {q.event_shape[-1]}."
+                f"prior: expected latent_dim={q.event_shape[-1]}, as in the encoder; received {self.latent_dim}."
             )
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.components)), q)
 
@@ -352,13 +354,13 @@ def get(prior, code_shape):
     if prior is None:
         prior = "normal"
     if isinstance(prior, str) and prior in NAMES and code_shape is None:
-        raise ValueError(f"prior={prior!r} needs the size of a code: give the encoder or the decoder a keras.Input.")
+        raise ValueError(f"prior={prior!r} needs the code size: give the encoder or the decoder a keras.Input.")
     if isinstance(prior, str) and prior in NAMES:
         return NAMES[prior](code_shape[0] if len(code_shape) == 1 else code_shape)
     if isinstance(prior, tfd.Distribution):
         if prior.trainable_variables:
             warnings.warn(
-                f"prior: training does not move the variables of {prior.name}, only those of Keras layers, such as "
+                f"prior: training does not update the variables of {prior.name}, only those of Keras layers, such as "
                 "keras_ae.priors.LearnedMixture.",
                 stacklevel=2,
             )
@@ -420,6 +422,6 @@ def check_covers_gaussians(prior):
     far = [prior.log_prob(tf.fill(prior.event_shape, edge)) for edge in (-100.0, 100.0)]
     if not np.isfinite(far).all():
         raise ValueError(
-            f"prior: {prior.name} has no mass outside its support: the KL of a Gaussian posterior to it is infinite. "
-            "Expected a prior with a density everywhere; match a bounded one by samples (MMD or a critic) instead."
+            f"prior: {prior.name} has no mass outside its support, so a Gaussian posterior's KL to it is infinite. "
+            "Expected a prior with a density everywhere; match a bounded one with samples (MMD or a critic) instead."
         )

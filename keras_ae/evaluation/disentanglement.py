@@ -91,7 +91,7 @@ def dci(z: ArrayLike, factors: ArrayLike, *, trees: int = 20, seed: int = 0) -> 
 
     z, factors = _check_codes(z, factors)
     if factors.shape[1] < 2:
-        raise ValueError("factors: one column. To see factors mixed in a latent, at least two are needed.")
+        raise ValueError("factors: expected at least two columns, to see whether a latent mixes factors; received one.")
     z, z_test, factors, factors_test = _split(z, factors, seed)
     importances, accuracy = [], []
     for v, v_test in zip(factors.T, factors_test.T, strict=True):
@@ -248,7 +248,7 @@ def beta_vae_score(
     fixed, z = _held_fixed(encode, data, rng, points + test_points, batch, 2)  # z (points, batch, 2, D)
     f = np.abs(z[:, :, 0] - z[:, :, 1]).mean(axis=1)
     if len(np.unique(fixed[:points])) < len(sizes):
-        raise ValueError(f"points: {points} are too few to hold each of {len(sizes)} factors fixed; take more.")
+        raise ValueError(f"points: expected enough to fix each of the {len(sizes)} factors once; received {points}.")
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(f[:points], fixed[:points])
     return _unit(classifier.score(f[points:], fixed[points:]))
 
@@ -311,10 +311,10 @@ def _check_codes(z: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
     if factors.ndim != 2 or factors.shape[1] == 0 or factors.dtype.kind not in "iub":
         raise ValueError(
             f"factors: expected whole numbers (N, K), a column for each factor; received {factors.shape} "
-            f"{factors.dtype}. Give continuous factors as levels."
+            f"{factors.dtype}. Convert continuous factors to levels."
         )
     if z.ndim != 2 or len(z) != len(factors):
-        raise ValueError(f"z: expected codes (N, D) of the N = {len(factors)} rows of factors; received {z.shape}.")
+        raise ValueError(f"z: expected codes (N, D) for the N = {len(factors)} rows of factors; received {z.shape}.")
     z = _check_z("z", z)
     factors = np.stack([np.unique(v, return_inverse=True)[1] for v in factors.T], axis=1)
     _check_levels(factors.max(axis=0) + 1)
@@ -323,7 +323,7 @@ def _check_codes(z: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _check_z(name: str, z: np.ndarray) -> np.ndarray:
     if z.ndim != 2 or z.shape[1] < 2:
-        raise ValueError(f"{name}: expected codes (N, D) of two or more latents to compare; received {z.shape}.")
+        raise ValueError(f"{name}: expected codes (N, D) with at least two latents to compare; received {z.shape}.")
     validation.check_array(name, z, (None,), None)
     return z.astype("float64")
 
@@ -333,11 +333,11 @@ def _check_sizes(data, train, test, batch):
     sizes = tuple(data.factor_sizes)
     _check_levels(sizes)
     if len(sizes) < 2:
-        raise ValueError("data: one factor. To tell which factor is held fixed, at least two are needed.")
+        raise ValueError("data: expected at least two factors, to tell which one is fixed; received one.")
     if min(train, test) < 1 or batch < 2:
         raise ValueError(
-            f"Expected at least one draw to learn from, one to test with, and a batch of 2; received {train}, {test} "
-            f"and {batch}."
+            f"Expected at least one draw for training, one for testing, and a batch of 2; received {train}, {test} and "
+            f"{batch}."
         )
     return sizes
 
@@ -345,6 +345,6 @@ def _check_sizes(data, train, test, batch):
 def _check_levels(sizes):
     if min(sizes) < 2:
         raise ValueError(
-            f"Factor {int(np.argmin(sizes))} has one level, so there is nothing to know about it: expected two or "
-            f"more levels of each, received {tuple(int(size) for size in sizes)}. Leave such factors out."
+            f"Factor {int(np.argmin(sizes))} has one level, so it carries no information: expected at least two "
+            f"levels for each, received {tuple(int(size) for size in sizes)}. Leave such factors out."
         )

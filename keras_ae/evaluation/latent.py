@@ -44,7 +44,7 @@ def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: 
     """
     means = np.asarray(model.encode(x), dtype="float64")  # (N, latent_dim)
     if len(means) < 2:
-        raise ValueError(f"active_units: expected at least two rows, to see the codes vary; received {len(means)}.")
+        raise ValueError(f"active_units: expected at least two rows, to measure how codes vary; received {len(means)}.")
     return int(np.sum(means.var(axis=0) > threshold))
 
 
@@ -97,7 +97,7 @@ def aggregate_posterior_distance(
         m_p, s_p = p.mean(axis=0), _covariance(p)
     c = 2 * np.trace(s_p)
     if c == 0:
-        raise ValueError("prior: all samples are the same point, expected samples of a distribution that varies.")
+        raise ValueError("prior: expected samples that differ; all are equal.")
     m = len(p)
     # Remove k(a, a) = 1 from the sums over pairs within one sample.
     mmd = (
@@ -148,7 +148,7 @@ def irregularity(z: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> Irregular
     if labels.shape != z.shape[:1]:
         raise ValueError(f"labels: expected shape {z.shape[:1]}, one for each code; received {labels.shape}.")
     if not np.ptp(z, axis=0).any():
-        raise ValueError("z: all codes are one point, which has no spread to compare with.")
+        raise ValueError("z: expected codes that differ; all are equal.")
     mean, spread = z.mean(axis=0), np.sqrt(z.var(axis=0).mean())
     areas = []
     for label in np.unique(labels):

@@ -21,10 +21,10 @@ tfd = tfp.distributions
 # a factor of exp(-0.13) to exp(0.07) per temperature, so 50 temperatures can shrink it 600-fold or grow it 30-fold.
 _ACCEPTANCE, _ADAPTATION = 0.65, 0.2
 _FAULTS = {
-    1: "x: a Bernoulli likelihood is a probability of 0 and 1 only; received other values, over which it sums to no "
-    "whole. Binarise x, or train with likelihood='continuous_bernoulli'.",
-    2: "x: this likelihood is a probability of whole numbers only; received other values. Give levels, or counts, "
-    "such as those of words, or compare models by model.log_prob on the same data.",
+    1: "x: a Bernoulli likelihood is a probability of 0 and 1 only; received other values, over which it does not "
+    "sum to 1. Binarise x, or train with likelihood='continuous_bernoulli'.",
+    2: "x: this likelihood is a probability of whole numbers only; received other values. Give levels or counts, "
+    "such as word counts, or compare models by model.log_prob on the same data.",
 }
 _WHOLE = (
     *(tfd.Categorical, tfd.Multinomial, tfd.DirichletMultinomial, tfd.Binomial, tfd.BetaBinomial),
@@ -199,7 +199,7 @@ def annealed_importance_sampling(
     _check_probability(model, x, y)
     if _have_whole_codes(model, x, y).all():
         raise ValueError(
-            f"{type(model).__name__} has discrete codes, along which nothing moves in small steps: expected a prior "
+            f"{type(model).__name__} has discrete codes, which annealing cannot move in small steps: expected a prior "
             "with a density. Use negative_log_likelihood."
         )
     total, squares, acceptance = _anneal(
@@ -447,8 +447,8 @@ def _estimate(total, squares, num_samples, acceptance=None):
     total, squares = np.asarray(total, "float64"), np.asarray(squares, "float64")
     if np.isnan(total).any():
         raise ValueError(
-            f"x: the model gives {np.isnan(total).sum()} of {len(total)} rows no number as their likelihood. Check "
-            "its weights, and that x is what its likelihood is a distribution of."
+            f"x: the log-likelihood of {np.isnan(total).sum()} of {len(total)} rows is NaN. Check the model's weights, "
+            "and that the values of x are possible under its likelihood."
         )
     with np.errstate(invalid="ignore"):  # -inf - -inf, where every weight was 0
         effective = np.nan_to_num(np.exp(2 * total - squares), nan=0.0)
@@ -459,7 +459,7 @@ def _estimate(total, squares, num_samples, acceptance=None):
 def _check_model(model):
     if not (hasattr(model, "log_prob") and hasattr(model, "conditional_prior")):
         raise ValueError(
-            f"{type(model).__name__} has no p(z), and so gives x no probability: expected a model with a prior and a "
+            f"{type(model).__name__} has no p(z), so it defines no p(x): expected a model with a prior and a "
             "posterior that is a distribution, such as keras_ae.VAE."
         )
 

@@ -168,14 +168,14 @@ def _found(distances, relevant, retrieved):
         )
     if k.ndim != 1 or k.dtype.kind not in "iu" or not np.all((k >= 1) & (k <= distances.shape[1])):
         raise ValueError(
-            f"Expected whole numbers of documents from 1 to N = {distances.shape[1]}; received {retrieved!r}."
+            f"Expected whole numbers of retrieved documents from 1 to N = {distances.shape[1]}; received {retrieved!r}."
         )
     found = np.empty((len(distances), len(k)))
     # Looping over queries keeps each sort in the CPU cache; all queries at once would take several times the memory.
     for i, (row, right) in enumerate(zip(distances, relevant, strict=True)):
         nearest, nearest_right = np.sort(row), np.sort(row[right])
         if nearest[-1] != nearest[-1]:  # NaN, which sorts last
-            raise ValueError("distances hold NaN: expected numbers.")
+            raise ValueError("distances contain NaN: expected numbers.")
         v = nearest[k - 1]
         before, upto = (np.searchsorted(nearest, v, side) for side in ("left", "right"))
         right_before, right_upto = (np.searchsorted(nearest_right, v, side) for side in ("left", "right"))

@@ -48,7 +48,7 @@ def precision_recall(real_features: ArrayLike, fake_features: ArrayLike, k: int 
     real, fake = _features(real_features, fake_features)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k < min(len(real), len(fake)):
         raise ValueError(
-            f"k: expected a whole number from 1 to less than the rows, {len(real)} real and {len(fake)} fake; "
+            f"k: expected a whole number from 1 to below the number of rows, {len(real)} real and {len(fake)} fake; "
             f"received {k!r}."
         )
     return _covered(fake, real, k), _covered(real, fake, k)
@@ -203,7 +203,7 @@ def _features(real, fake):
     real, fake = np.asarray(real), np.asarray(fake)
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1] or 0 in (real.size, fake.size):
         raise ValueError(
-            f"Expected real features (N, D) and fake features (M, D) with rows; received {real.shape} and {fake.shape}."
+            f"Expected real features (N, D) and fake features (M, D), nonempty; received {real.shape} and {fake.shape}."
         )
     for name, rows in (("real_features", real), ("fake_features", fake)):
         if rows.dtype.kind not in "fiub" or not np.isfinite(rows).all():

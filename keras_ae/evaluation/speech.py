@@ -65,7 +65,7 @@ def measures(clean: ArrayLike, processed: ArrayLike, rate: int) -> dict[str, flo
     Example: `measures(clean, noisy, 16_000)["si_sdr"]`
     """
     if rate != RATE:
-        raise ValueError(f"rate: expected {RATE} Hz, received {rate}. Resample both signals, as by soxr.resample.")
+        raise ValueError(f"rate: expected {RATE} Hz, received {rate}. Resample both signals, e.g. with soxr.resample.")
     clean, processed = _pair(clean, processed)
     wideband, ssnr = pesq_wb(clean, processed), segmental_snr(clean, processed)
     csig, cbak, covl = composite_of(wideband, llr(clean, processed), wss(clean, processed), ssnr)
@@ -334,7 +334,7 @@ def check_signal(name: str, signal: ArrayLike) -> np.ndarray:
     if signal.ndim != 1 or signal.dtype.kind != "f" or len(signal) == 0:
         raise ValueError(f"{name}: expected floats (T,), T > 0; received {signal.dtype} of shape {signal.shape}.")
     if not np.isfinite(signal).all():
-        raise ValueError(f"{name} holds NaN or infinity: expected finite numbers.")
+        raise ValueError(f"{name} contains NaN or infinity: expected finite numbers.")
     return signal
 
 
@@ -359,7 +359,7 @@ def _library(name):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        message = f"keras_ae.evaluation.speech measures with {name}: pip install 'keras_ae[audio]'."
+        message = f"keras_ae.evaluation.speech needs {name}: pip install 'keras_ae[audio]'."
         raise ImportError(message) from error
 
 

@@ -40,7 +40,7 @@ def log_prob(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *, b
     for start in range(0, len(x), batch_size):
         p = model.likelihood(z[start : start + batch_size])
         if not isinstance(p, tfd.Multinomial):
-            raise ValueError(f"model: expected the likelihood multinomial, p(x|z) is a {type(p).__name__}.")
+            raise ValueError(f"model: expected the likelihood multinomial; p(x|z) is a {type(p).__name__}.")
         parts.append(p.log_prob(np.asarray(x[start : start + batch_size], "float32")))
     return np.concatenate(parts)
 
@@ -95,7 +95,7 @@ def roughness(z: ArrayLike, before: ArrayLike) -> float:
     """
     z, before = np.asarray(z, "float64"), np.asarray(before, "float64")
     if z.shape != before.shape or z.ndim != 2:
-        raise ValueError(f"z and before: expected one shape (N, D), received {z.shape} and {before.shape}.")
+        raise ValueError(f"z and before: expected the same shape (N, D), received {z.shape} and {before.shape}.")
     variance = z.var(axis=0).sum()
     if variance == 0:
         raise ValueError("z: expected codes that differ; all are equal.")

@@ -84,7 +84,7 @@ class MADE(keras.layers.Layer):
 
     def call(self, z: tf.Tensor, h: tf.Tensor | None = None) -> tf.Tensor:
         if (h is None) != (self.context == 0):
-            raise ValueError(f"context: expected {self.context or 'no'} values a row; received {h}.")
+            raise ValueError(f"context: expected {self.context or 'no'} values per row; received {h}.")
         out = z
         for i, (mask, kernel, bias) in enumerate(zip(self.masks, self.kernels, self.biases, strict=True)):
             out = tf.tensordot(out, kernel * mask, axes=1) + bias

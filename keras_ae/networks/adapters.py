@@ -36,12 +36,12 @@ def from_mean_log_var(encoder):
     if not isinstance(encoder, keras.Model) or not outputs:
         raise ValueError(
             "encoder: expected a functional Keras model with the outputs [mean, log_var]; received "
-            f"{type(encoder).__name__}. Make one of it: keras.Model(x, encoder(x)) for x = keras.Input(...)."
+            f"{type(encoder).__name__}. Convert it: keras.Model(x, encoder(x)) with x = keras.Input(...)."
         )
     shapes = [tuple(output.shape) for output in outputs[:2]]
     if len(outputs) < 2 or shapes[0] != shapes[1]:
         raise ValueError(
-            f"encoder: expected the outputs [mean, log_var], two of one shape; received {len(outputs)} of the shapes "
+            f"encoder: expected the outputs [mean, log_var], two of the same shape; received {len(outputs)} of shapes "
             f"{[tuple(output.shape) for output in outputs]}."
         )
     inputs = encoder.inputs if len(encoder.inputs) > 1 else encoder.inputs[0]

@@ -332,7 +332,7 @@ def _sizes(name, sizes, count=None):
         found = (sizes,) * (count or 1) if is_one else tuple(sizes)
         found = tuple(validation.positive_int(name, size) for size in found)
     except (TypeError, ValueError):
-        raise ValueError(f"{name}: expected positive whole numbers, or one of them; received {sizes!r}.") from None
+        raise ValueError(f"{name}: expected a positive whole number, or several; received {sizes!r}.") from None
     if count is not None and len(found) != count:
         raise ValueError(f"{name}: expected one number, or {count}, one for each axis; received {sizes!r}.")
     return found
@@ -343,14 +343,14 @@ def _activation(activation):
         return keras.activations.get(activation)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"activation: expected a function, or the name of one of Keras's such as 'relu'; received {activation!r}."
+            f"activation: expected a function, or the name of a Keras one such as 'relu'; received {activation!r}."
         ) from error
 
 
 def _check_map(places, reached, shape, filters):
     if tuple(places) != tuple(reached):
         raise ValueError(
-            f"latent_dim: {len(filters)} stages of stride 2 lead from {tuple(shape)} to a code of "
+            f"latent_dim: {len(filters)} stages of stride 2 reduce {tuple(shape)} to a code of "
             f"({', '.join(map(str, reached))}, C); received {tuple(places)} before the channels. Change it, or the "
             "number of `filters`."
         )

@@ -189,7 +189,7 @@ class SpectralGenerator(keras.Model):
         frame, hop, units, depth, taps, memory = (validation.positive_int(*each) for each in sizes.items())
         if frame % hop or frame % 2 or frame == hop:
             raise ValueError(
-                f"frame and hop: expected an even frame of two or more whole hops; received {frame} and {hop}."
+                f"frame and hop: expected an even frame of at least two whole hops; received {frame} and {hop}."
             )
         if not 0 <= ahead < taps:
             raise ValueError(f"ahead: expected 0 to taps - 1 = {taps - 1}; received {ahead}.")

@@ -55,8 +55,8 @@ def check_scope(strategy, variables):
     for variable in variables:
         if not strategy.extended.variable_created_in_scope(variable.value):
             raise ValueError(
-                f"{variable.path} was not made in the scope of {type(strategy).__name__}. Make the networks, the model "
-                "and its compile() in one `with strategy.scope():` block."
+                f"{variable.path} was not created in the scope of {type(strategy).__name__}. Create the networks, the "
+                "model and its compile() in one `with strategy.scope():` block."
             )
 
 
@@ -129,7 +129,7 @@ def _check_tf_config(text):
     size = len(cluster[task["type"]])
     if task["index"] not in range(size):
         raise _tf_config_error(
-            f"a task index of 0 to {size - 1}, as the cluster has {size} of type {task['type']}", task["index"]
+            f"a task index from 0 to {size - 1}, as the cluster has {size} of type {task['type']}", task["index"]
         )
 
 
@@ -139,7 +139,7 @@ def _is_address(address):
 
 def _tf_config_error(expected, received):
     return ValueError(
-        f"TF_CONFIG: expected {expected}; received {received!r}. The strategy multi_worker needs in every process the "
+        f"TF_CONFIG: expected {expected}; received {received!r}. In every process, the strategy multi_worker needs the "
         f"whole cluster and that process's own task, for example TF_CONFIG={_EXAMPLE!r}."
     )
 

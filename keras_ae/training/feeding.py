@@ -102,12 +102,12 @@ def split(x, y, sample_weight, share, role):
         ValueError: if x is not an array, or one part would be empty.
     """
     if rows_of.is_source(x):
-        raise ValueError("validation_split: expected x to be an array; give validation_data beside a data set.")
+        raise ValueError("validation_split: expected x to be an array; with a data set, pass validation_data.")
     columns = standard_rows(x, y, sample_weight, role)
     count = columns[0].shape[0]
     edge = int(count * (1.0 - share))
     if not 0 < edge < count:
-        raise ValueError(f"validation_split: {share} of {count} rows leaves no row on one side.")
+        raise ValueError(f"validation_split: {share} of {count} rows leaves none for training or for validation.")
     parts = (slice(None, edge), slice(edge, None))
     return [tuple(None if column is None else column[part] for column in columns) for part in parts]
 
@@ -124,7 +124,7 @@ def unpack(data):
     if sample_weight.shape.rank == 2 and sample_weight.shape[1] == 1:
         return x, y, sample_weight[:, 0]
     raise ValueError(
-        f"sample_weight: expected one number a row, shape (B,); received batches of shape {sample_weight.shape}."
+        f"sample_weight: expected one number per row, shape (B,); received batches of shape {sample_weight.shape}."
     )
 
 
@@ -333,8 +333,8 @@ def _columns(batch):
     """Returns a batch as `(x, y, sample_weight)`, with None for absent parts."""
     if isinstance(batch, dict):
         raise ValueError(
-            f"x: expected batches of rows, received dicts with the keys {', '.join(map(repr, batch))}. Say which ones "
-            "hold rows and targets: data.map(lambda batch: (batch['image'], batch['label']))."
+            f"x: expected batches of rows, received dicts with the keys {', '.join(map(repr, batch))}. Select "
+            "rows and targets: data.map(lambda batch: (batch['image'], batch['label']))."
         )
     batch = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
     if not 1 <= len(batch) <= 3:

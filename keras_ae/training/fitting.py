@@ -102,7 +102,7 @@ def _warn_of_end(model, epoch, done, steps):
         return
     wanted = f" of {steps}" if steps else ""
     warnings.warn(
-        f"x ended after {done}{wanted} steps in epoch {epoch + 1}. A generator runs once: give an endless one and "
+        f"x ended after {done}{wanted} steps in epoch {epoch + 1}. A generator runs once: pass an endless one and "
         "steps_per_epoch, or a data set that repeats.",
         stacklevel=4,
     )
@@ -117,8 +117,8 @@ def _run(model, iterator, arrays, limit):
         if not (model.jit_compile and model.may_lose_xla and "XLA" in str(error)):
             raise
         warnings.warn(
-            "XLA cannot compile this model: the epoch starts again without XLA. compile(jit_compile=False) saves the "
-            "attempt.",
+            "XLA cannot compile this model: restarting the epoch without XLA. Use compile(jit_compile=False) to skip "
+            "the attempt.",
             stacklevel=5,
         )
         model.jit_compile, model.train_function, model.test_function = False, None, None
@@ -161,7 +161,7 @@ def places_for(model, feed, steps, callbacks, hooks):
     if wanted == "auto":
         wanted = loop.steps_that_fit(feed.batch, steps)
     if wanted > 1 and any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
-        _log.warning("A callback acts on every batch, so each step is a call of its own, which is slower.")
+        _log.warning("A callback acts on every batch, so steps run one per call, which is slower.")
         return 1
     return 1 if model.looks_at_batches else wanted
 
@@ -208,17 +208,17 @@ def check_finite(model, logs):
     causes = [
         "a learning rate that is too high (lower it, or give the optimizer clipnorm=1.0)",
         "inputs far outside [-1, 1]",
-        "rows with NaN, or with values or labels out of range: of a data set the first batch alone is checked",
+        "rows with NaN, or with values or labels out of range (only the first batch of a data set is checked)",
     ]
     if broken == ["loss"]:  # the terms are finite, so rows are invalid: see `Role.row_mask`
         causes = causes[::-1]
-    state = "The weights are those of the step before"
+    state = "The weights are those of the previous step"
     if not all(np.isfinite(v).all() for v in model.trainable_variables):
-        state = "The weights are spoilt: load an earlier checkpoint before training again"
+        state = "Some weights are NaN or infinite: load an earlier checkpoint before training again"
     applied = model._distribute_strategy is not None  # replicas cannot agree to skip a step
     failed = int(model.optimizer._iterations.numpy()) + (not applied)
     raise FloatingPointError(
         f"Training stopped at step {failed} of {type(model).__name__}: "
-        f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, the likeliest first: "
+        f"{', '.join(terms or broken)} became NaN or infinite. {state}. Usual causes, most likely first: "
         f"{'; '.join(causes)}."
     )

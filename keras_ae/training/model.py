@@ -86,7 +86,7 @@ class ObjectiveModel(keras.Model):
 
     def objectives(self):
         """Returns `{name: Objective}` in update order; the last one owns `loss` and `self.optimizer`."""
-        raise NotImplementedError(f"{type(self).__name__} must say who minimises what: override objectives().")
+        raise NotImplementedError(f"{type(self).__name__} must define its objectives: override objectives().")
 
     def shared_pass(self, x, y, training):
         """Hook: runs computation that several objectives share, once per step.
@@ -223,7 +223,7 @@ class ObjectiveModel(keras.Model):
             if getattr(instance, "inner_optimizer", instance).ema_overwrite_frequency:
                 raise ValueError(
                     f"ema_overwrite_frequency: the optimizer of {name!r} would overwrite the weights that it trains. "
-                    "Leave it out: everything but fit uses the averages already."
+                    "Leave it out: everything except fit already uses the averages."
                 )
             made[name] = instance
         return made
@@ -265,7 +265,7 @@ class ObjectiveModel(keras.Model):
         found = average(self.optimizers[objective]) if self.compiled and objective in self.optimizers else []
         if not found:
             raise ValueError(
-                f"averages: the optimizer of {objective!r} has none. Compile with use_ema=True, and train a step."
+                f"averages: the optimizer of {objective!r} has none. Compile with use_ema=True, and train it first."
             )
         return {variable.path: tf.convert_to_tensor(mean) for variable, mean in found}
 
@@ -358,7 +358,7 @@ class ObjectiveModel(keras.Model):
             term, counts = with_counts(terms[name])
             term = tf.cast(term, tf.float32)
             if term.shape.rank > 1:
-                raise ValueError(f"The term {name} has shape {term.shape}: expected one value a row, or a scalar.")
+                raise ValueError(f"The term {name} has shape {term.shape}: expected one value per row, or a scalar.")
             if not term.shape.rank or (counts is None and weight is None):
                 sums.append([tf.reduce_mean(term) * rows, rows])
                 continue
@@ -379,7 +379,7 @@ class ObjectiveModel(keras.Model):
 
     def prediction(self, x, y):
         """Hook: returns what metrics compare, `(truth, prediction, row weights or None)`."""
-        raise ValueError(f"metrics: {type(self).__name__} predicts nothing that a metric could compare.")
+        raise ValueError(f"metrics: {type(self).__name__} makes no predictions to compare. Leave metrics out.")
 
     def _record(self, summary):
         """Adds the summary of one or more steps to the logs, and returns the logs."""

@@ -26,7 +26,7 @@ def check(name, objective):
     """Raises a `ValueError` unless the objective has networks and a positive integer number of steps."""
     if not objective.networks:
         raise ValueError(
-            f"objectives: {name!r} has no networks, so nothing would be trained. List the Keras layers that it moves."
+            f"objectives: {name!r} has no networks, so nothing would be trained. List the Keras layers that it trains."
         )
     wrong = [each for each in objective.networks if not isinstance(each, keras.layers.Layer)]
     if wrong:

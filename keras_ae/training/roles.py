@@ -31,7 +31,7 @@ class Role:
     def check(self, model, x, y, training=False):
         """Raises a `ValueError` if y is invalid for x and the model, in `fit` (`training`) or `evaluate`."""
         if y is not None:
-            raise ValueError(f"y: {type(model).__name__} has no use for y. Leave it out.")
+            raise ValueError(f"y: {type(model).__name__} does not use y. Leave it out.")
 
     def row_mask(self, model, x, y):
         """Returns the mask of rows that a step can learn from: bool `(B,)`, or one bool for all rows.
@@ -161,7 +161,7 @@ class Condition(Role):
         numbers = {name: number for number, name in enumerate(self.classes)}
         wrong = next((name for name in names if name not in numbers), None)
         if wrong is not None:
-            raise ValueError(f"y: {wrong!r} is none of the classes {', '.join(self.classes)}.")
+            raise ValueError(f"y: {wrong!r} is not one of the classes {', '.join(self.classes)}.")
         return np.array([numbers[name] for name in names])
 
     def check(self, model, x, y, training=False):
@@ -180,7 +180,7 @@ class Condition(Role):
         validation.check_array("y", y, model.condition_shape, None)
         if y.dtype == "uint8" and np.max(y) > 1:
             raise ValueError(
-                f"y: received uint8 up to {np.max(y)}, which the networks would see as it is. Divide pixels by 255; "
+                f"y: received uint8 up to {np.max(y)}, which the networks would get unscaled. Divide pixels by 255; "
                 "give other numbers as floats."
             )
 
@@ -227,7 +227,7 @@ class PartialLabel(Condition):
         return finite(x) & self.valid(y)
 
 
-_NO_NAMES = "y: received names of classes, which this model does not know. Give the constructor classes=[...]."
+_NO_NAMES = "y: received class names, which this model does not know. Pass classes=[...] to the constructor."
 
 
 def finite(rows):

@@ -54,7 +54,7 @@ def replacing(filepath, suffix, overwrite):
     if not path.name.endswith(suffix):
         raise ValueError(f"filepath: expected a path that ends in {suffix}; received {str(filepath)!r}.")
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"filepath: there is no folder {str(path.parent)!r} to save {path.name} in. Make it.")
+        raise FileNotFoundError(f"filepath: there is no folder {str(path.parent)!r} to save {path.name} in. Create it.")
     if not overwrite and os.path.exists(path):
         raise FileExistsError(f"{filepath} exists: expected a new path, or overwrite=True.")
     with files.replacing(path) as beside:
@@ -85,7 +85,7 @@ def serialize(optimizer):
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if getattr(inner, _EXCLUDED[0], None):
         raise ValueError(
-            "exclude_from_weight_decay(var_list=...) cannot be saved, as a file has no names for variables. Use "
+            "exclude_from_weight_decay(var_list=...) cannot be saved, as a file cannot name these variables. Use "
             "exclude_from_weight_decay(var_names=[...])."
         )
     pattern = getattr(inner, _EXCLUDED[1], None)

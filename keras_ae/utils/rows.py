@@ -97,7 +97,7 @@ def _of_pandas(name, table):
     wrong = [key for key, array in arrays.items() if array.dtype.kind not in "fiub"]
     if wrong:
         raise ValueError(
-            f"{name}: expected columns of numbers; received others: {', '.join(wrong)}. Drop them, or encode them as "
+            f"{name}: expected numeric columns; received others: {', '.join(wrong)}. Drop them, or encode them as "
             "numbers (pandas.get_dummies)."
         )
     return np.column_stack(list(arrays.values())) if arrays else np.zeros((len(table), 0))
@@ -123,5 +123,5 @@ def _which_key(name, data):
     keys = ", ".join(map(repr, data))
     first = next(iter(data), "image")
     return (
-        f"{name}: expected rows, received a dict with the keys {keys}. Say which one holds the rows: {name}[{first!r}]."
+        f"{name}: expected rows, received a dict with the keys {keys}. Select the one with the rows: {name}[{first!r}]."
     )

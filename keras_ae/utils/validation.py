@@ -44,9 +44,9 @@ def check_array(
         raise ValueError(f"{name}: expected rows of shape {tuple(shape)}, received {have}.{hint}")
     low, high = _extremes(array)
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError(f"{name} holds NaN or infinity: expected finite numbers. Drop or repair those rows.")
+        raise ValueError(f"{name} contains NaN or infinity: expected finite numbers. Drop or repair those rows.")
     if max(-low, high) > np.finfo("float32").max:
-        raise ValueError(f"{name}: values up to {max(-low, high):.3g} do not fit float32, in which models compute.")
+        raise ValueError(f"{name}: values up to {max(-low, high):.3g} exceed the range of float32, which models use.")
     if likelihood is None or likelihood.low is None:
         return
     lower, upper = likelihood.low, np.inf if likelihood.high is None else likelihood.high
@@ -106,8 +106,8 @@ def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: int, un
             f"{name}: expected integer labels, shape (B,); received {dtype} of shape {tuple(labels.shape)}."
         )
     if np.ma.is_masked(labels):
-        hint = "" if unknown is None else f" Call filled({unknown}) on them: where a label is unknown it is {unknown}."
-        raise ValueError(f"{name}: expected a label for each row; received masked ones.{hint}")
+        hint = "" if unknown is None else f" Call filled({unknown}) on them, as {unknown} means unknown."
+        raise ValueError(f"{name}: expected a label for each row; received masked labels.{hint}")
     values = np.asarray(labels)
     wrong = values[(values >= num_classes) | ((values < 0) & (values != unknown))]
     if len(wrong):
@@ -135,8 +135,8 @@ def check_some_labels(y: np.ndarray | tf.Tensor | None, rows: int, num_classes: 
     if not counts.any():
         which = "all rows" if isinstance(y, np.ndarray) else "all rows of the first batch"
         raise ValueError(
-            f"y: {which} are unlabelled (-1): nothing says what the classes are. Label some, and let each batch hold "
-            "some of them, as keras_ae.datasets.semi_supervised does."
+            f"y: {which} are unlabelled (-1), so classes cannot be learned. Label some, and include some of them in "
+            "each batch, as keras_ae.datasets.semi_supervised does."
         )
     if not counts.all() and isinstance(y, np.ndarray):
         missing = ", ".join(map(str, np.flatnonzero(counts == 0)))
@@ -153,16 +153,16 @@ def refuse(options: Iterable[str], others: Set[str], model: str, reason: str) ->
 def check_width(name: str, shape: Sequence[int | None] | None, width: int, what: str) -> None:
     """Raises a `ValueError` unless `shape`, a network's output shape, ends in `width`; None passes."""
     if shape is not None and shape[-1] != width:
-        raise ValueError(f"{name}: expected {width} {what}; it gives {shape[-1]}.")
+        raise ValueError(f"{name}: expected {width} {what}; received {shape[-1]}.")
 
 
 def check_weights(sample_weight: Any, rows: int) -> np.ndarray | tf.Tensor:
     """Returns the weights as `(rows,)`; raises a `ValueError` unless there is one finite number per row."""
     shape = tuple(sample_weight.shape)
     if shape not in ((rows,), (rows, 1)):
-        raise ValueError(f"sample_weight: expected one number a row, shape ({rows},); received shape {shape}.")
+        raise ValueError(f"sample_weight: expected one number per row, shape ({rows},); received shape {shape}.")
     if not np.isfinite(np.asarray(sample_weight)).all():
-        raise ValueError("sample_weight holds NaN or infinity: expected finite numbers.")
+        raise ValueError("sample_weight contains NaN or infinity: expected finite numbers.")
     return sample_weight[:, 0] if len(shape) == 2 else sample_weight
 
 
@@ -173,14 +173,14 @@ def check_network(name: str, network: Any) -> None:
     outputs = getattr(network, "outputs", None)
     if isinstance(outputs, list) and len(outputs) != 1:
         raise ValueError(
-            f"{name}: expected a network of one output; {network.name} has {len(outputs)}. An encoder that returns "
-            "[mean, log_var] fits by keras_ae.networks.from_mean_log_var(encoder)."
+            f"{name}: expected a network with one output; {network.name} has {len(outputs)}. Convert an encoder that "
+            "returns [mean, log_var] with keras_ae.networks.from_mean_log_var(encoder)."
         )
     inputs = getattr(network, "inputs", None)
     if isinstance(inputs, list) and len(inputs) > 2:
         raise ValueError(
-            f"{name}: expected a network of one input, or of two where there is a condition; {network.name} has "
-            f"{len(inputs)}. Concatenate them inside of the network."
+            f"{name}: expected a network with one input, or two if there is a condition; {network.name} has "
+            f"{len(inputs)}. Concatenate them inside the network."
         )
 
 

@@ -123,8 +123,8 @@ def test_data_that_cannot_be_drawn_from_are_an_error_of_the_user(tmp_path, monke
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        (("clean", None, None), "not both"),
-        (("clean", "noise", "noisy"), "not both"),
+        (("clean", None, None), "exactly one of --noise_dir and --noisy_dir"),
+        (("clean", "noise", "noisy"), "exactly one of --noise_dir and --noisy_dir"),
         (("nowhere", "noise", None), "nowhere"),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     broken = {"text.wav", "empty.flac", "nan.wav", "cut.wav"}
     assert report["files"] == 2
-    others = {"notes.txt": "by its name", "._good.wav": "hidden", "gone.wav": "a link to nothing"}
+    others = {"notes.txt": "its name does not end in", "._good.wav": "hidden", "gone.wav": "a broken link"}
     reasons = {pathlib.Path(path).name: reason for path, reason in report["skipped"].items()}
     assert reasons.keys() == {*broken, *others} and all(others[name] in reasons[name] for name in others)
     written = sorted(each.relative_to(tmp_path / "out").as_posix() for each in (tmp_path / "out").rglob("*.wav"))
@@ -296,15 +296,15 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     assert audio.header(tmp_path / "out" / "deep" / "one.wav").frames == 1
     # Nothing is overwritten unasked.
     before = (tmp_path / "out" / "good.wav").stat().st_mtime_ns
-    with pytest.raises(common.UserError, match="No file was written, 9 were skipped"):
+    with pytest.raises(common.UserError, match="No file was written; 9 were skipped"):
         run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
     skipped = json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"]
-    assert len(skipped) == 9 and sum("exists; --force" in reason for reason in skipped.values()) == 2
+    assert len(skipped) == 9 and sum("exists. Replace it with --force" in reason for reason in skipped.values()) == 2
     assert (tmp_path / "out" / "good.wav").stat().st_mtime_ns == before
     # Nor is a report that is somebody else's.
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "report.json").write_text("precious")
-    with pytest.raises(common.UserError, match=r"report.json' exists; --force"):
+    with pytest.raises(common.UserError, match=r"report.json' exists\. Replace it with --force"):
         run_denoise(path, input=str(folder), output=str(tmp_path / "other"))
     assert (tmp_path / "other" / "report.json").read_text() == "precious"
 
@@ -324,7 +324,7 @@ def test_a_single_bad_file_is_an_error(export, tmp_path):
     (tmp_path / "text.wav").write_text("not audio")
     audio.write(tmp_path / "good.wav", tone(0.1, 16_000), 16_000)
     for flags, message in (
-        ({"input": str(tmp_path / "text.wav"), "output": str(tmp_path / "out.wav")}, "none or damaged"),
+        ({"input": str(tmp_path / "text.wav"), "output": str(tmp_path / "out.wav")}, "it is not one, or is damaged"),
         ({"input": str(tmp_path / "nowhere.wav"), "output": str(tmp_path / "out.wav")}, "does not exist"),
         ({"input": str(tmp_path / "good.wav"), "output": str(tmp_path / "good.wav")}, "the recording itself"),
         ({"input": str(tmp_path / "good.wav"), "output": str(tmp_path / "text.wav")}, "--force"),
@@ -381,7 +381,7 @@ def test_no_stream_answers_what_it_cannot(export, rng):
     whole = served.Denoiser(path)._denoise(audio=tf.fill([1, 4 * size], 3e38), length=[4 * size])
     assert not whole["valid"].numpy().any() and not whole["audio"].numpy().any()
     emphasised = ka.SpeechDenoiser(model.generator, preemphasis=0.95)
-    with pytest.raises(ValueError, match="a model that streams has none"):
+    with pytest.raises(ValueError, match="expected 0 for a streaming model"):
         served.streaming(emphasised)
 
 
@@ -406,12 +406,12 @@ def test_no_file_is_lost_to_another(export, tmp_path, capsys):
     assert report == json.loads((tmp_path / "single" / "report.json").read_text())
     run_denoise(path, input=str(folder / "a.wav"), output=str(tmp_path / "a.wav"))
     shown = capsys.readouterr()
-    assert "report.json', which is no report of this program" in shown.err
+    assert "report.json' exists and was not written by this program" in shown.err
     assert json.loads(shown.out.splitlines()[-1])["files"] == 1
     assert (tmp_path / "report.json").read_text() == "precious"
     (tmp_path / "link.wav").symlink_to(folder / "a.wav")
     for flags, message in (
-        ({"output": str(folder / "a.mp3")}, "expected a folder or a name in .wav, .flac or .ogg"),
+        ({"output": str(folder / "a.mp3")}, "expected a folder or a .wav, .flac or .ogg file"),
         ({"output": str(tmp_path / "link.wav"), "force": True}, "the recording itself"),
         ({"output": str(folder), "force": True}, "the recording itself"),
     ):
@@ -419,7 +419,7 @@ def test_no_file_is_lost_to_another(export, tmp_path, capsys):
             run_denoise(path, input=str(folder / "a.wav"), **flags)
     assert (folder / "a.wav").read_bytes() == whole
     (folder / "a.oga.wav").write_bytes(whole)
-    with pytest.raises(common.UserError, match="one name"):
+    with pytest.raises(common.UserError, match="written to one file"):
         run_denoise(path, input=str(folder), output=str(tmp_path / "twice"))
 
 
@@ -465,7 +465,7 @@ def test_a_pipe_gives_what_a_file_gives(export):
     made = np.frombuffer(sink.getvalue(), "<i2").reshape(-1, 2) / 32768
     expected = model.denoise(np.ascontiguousarray(samples.T / np.float32(32768))).T
     np.testing.assert_allclose(made, expected, atol=1e-4)
-    with pytest.raises(ValueError, match="no whole sample"):
+    with pytest.raises(ValueError, match="not a whole sample"):
         denoise.pipe(denoiser, io.BufferedReader(_Trickle(b"\0" * 7)), io.BytesIO(), 16_000, 1)
 
 

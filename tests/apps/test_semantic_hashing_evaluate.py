@@ -73,7 +73,7 @@ def test_small_corpora_have_as_much_as_there_is():
     assert [part.shape for part in dense] == [(2, 2), (1, 2)]
     codes, asked, bits = baselines.itq(*dense, 32, seed=0)
     assert bits == 2 and codes.shape == (2, 1) and asked.shape == (1, 1)
-    with pytest.raises(ValueError, match="one term"):
+    with pytest.raises(ValueError, match="at least two terms in the database"):
         baselines.tfidf(["apple apple", "the apple"], ["pear"])
 
 
@@ -276,7 +276,7 @@ def test_what_users_get_wrong_is_one_line(model, tmp_path, rng):
         ({"data": few}, "no queries"),
         ({"data": "/nowhere/corpus.jsonl"}, "/nowhere/corpus.jsonl"),
         ({"database": unknown, "queries": few}, "no word of the 9 documents"),
-        ({"database": few, "queries": few}, "each query would find itself"),
+        ({"database": few, "queries": few}, "a query would find itself"),
         ({"model": str(tmp_path / "none")}, "No export"),
         ({"output": "/dev/null/made"}, "/dev/null"),
     ]

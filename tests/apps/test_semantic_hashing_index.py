@@ -250,7 +250,7 @@ def test_one_process_writes_at_a_time(tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="no index"), store.Writer(tmp_path, BITS, FINGERPRINT):
+    with pytest.raises(ValueError, match="not an index"), store.Writer(tmp_path, BITS, FINGERPRINT):
         pass
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
@@ -272,7 +272,7 @@ def test_damage_within_a_file_is_found_when_it_is_read(tmp_path, rng):
     segment = tmp_path / _segments(tmp_path)[0]["name"]
     lines = segment / "documents.jsonl"
     lines.write_bytes(b"#" * lines.stat().st_size)
-    with pytest.raises(ValueError, match="row 3 holds no document"):
+    with pytest.raises(ValueError, match="row 3 has no document"):
         store.Index(tmp_path).entry(3)
     os.truncate(segment / "keys.npy", 0)
     with pytest.raises(ValueError, match=r"keys.npy' is damaged"):
@@ -592,10 +592,10 @@ def test_something_else_than_a_hashing_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="No export found"):
         served.Encoder(tmp_path)
     (tmp_path / "1").mkdir()
-    with pytest.raises(ValueError, match="no SavedModel"):
+    with pytest.raises(ValueError, match="no readable SavedModel"):
         served.Encoder(tmp_path)
     module = tf.Module()
     module.f = tf.function(lambda x: {"z": x}, input_signature=[tf.TensorSpec([None])])
     tf.saved_model.save(module, str(tmp_path / "2"), {"serving_default": module.f})
-    with pytest.raises(ValueError, match=r"no semantic hashing model.*serving_default"):
+    with pytest.raises(ValueError, match=r"not a semantic hashing model.*serving_default"):
         served.Encoder(tmp_path)

@@ -173,7 +173,10 @@ def test_one_document_is_not_enough(tmp_path):
 
 @pytest.mark.parametrize(
     ("texts", "message"),
-    [(["orbit moon", "1 2 3", "4 5 6"], "two documents and two words"), (["the of and"] * 5, "No word is in")],
+    [
+        (["orbit moon", "1 2 3", "4 5 6"], "at least two usable documents and words"),
+        (["the of and"] * 5, "No word is in"),
+    ],
 )
 def test_documents_without_words_are_too_few(tmp_path, texts, message):
     (tmp_path / "some.jsonl").write_text("".join(json.dumps({"text": each}) + "\n" for each in texts))

@@ -29,9 +29,9 @@ def test_the_choice_ends_where_a_candidate_agrees_better_than_the_default():
     agreement = {name: {"agreement": 0.5} for name in benchmark.CANDIDATES} | {own[0]: {"agreement": 0.6}}
     half = agreement | {"30 epochs": {"agreement": 0.55}}
     benchmark.check_choice(half)
-    with pytest.raises(ValueError, match="after 30 epochs, '30 epochs, temperature"):
+    with pytest.raises(ValueError, match="After 30 epochs, '30 epochs, temperature"):
         benchmark.check_choice(half | {"30 epochs, temperature 0.15": {"agreement": 0.56}})
-    with pytest.raises(ValueError, match="after 60 epochs"):
+    with pytest.raises(ValueError, match="After 60 epochs"):
         benchmark.check_choice(half | {"0.3 of LSA's dimensions dropped": {"agreement": 0.7}})
 
 
@@ -154,5 +154,5 @@ def test_answers_are_the_first_documents_of_the_search():
     assert found["abc"][1:] == ("near", 0, "def", "near", False)
     assert found["xyz"][1:] == ("far", 2, "abz", "far", True)
     shown = search_without_words.page(list(found.values()))
-    assert "Of 2 subject lines as queries, 1 have" in shown and "| abc | near | 1 | 0 | def |" in shown
+    assert "Of 2 subject lines used as queries, 1 have" in shown and "| abc | near | 1 | 0 | def |" in shown
     assert "xyz" not in shown

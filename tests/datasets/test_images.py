@@ -368,7 +368,7 @@ def test_folder_errors(tmp_path):
     empty = "test" if images._hash("0000.png") % 10 else "train"
     with pytest.raises(ValueError, match=f"'{empty}' is empty: none of the 1 images"):
         load(root, empty)
-    with pytest.raises(ValueError, match=r"'0000\.png' is in none"):
+    with pytest.raises(ValueError, match=r"'0000\.png' is not in one"):
         load(root, labels=True)
     with pytest.raises(ValueError, match="folder of images"):
         load("folder", data=tmp_path / "0000.png")
@@ -403,7 +403,7 @@ def test_validation_folders_have_three_names(tmp_path, name):
         assert len(arrays(load(tmp_path, split))) == 3
     with pytest.raises(ValueError, match=r"must be one of \('train', 'validation'\), received 'test'"):
         load(tmp_path, "test")
-    with pytest.raises(ValueError, match=r"<split>/<class>/<image>; 'train/0000.png' is in none"):
+    with pytest.raises(ValueError, match=r"<split>/<class>/<image>; 'train/0000.png' is not in one"):
         load(tmp_path, labels=True)
 
 
@@ -418,11 +418,11 @@ def test_layouts_that_are_not_clear_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\['test', 'train'\], which look like splits.*'more'"):
         load(root)
     root = write_images(tmp_path / "b", 4, (6, 5), classes=("train/x/deeper", "test/y"))
-    with pytest.raises(ValueError, match=r"<split>/<class>/<image>; 'train/x/deeper/0000.png' lies deeper"):
+    with pytest.raises(ValueError, match=r"<split>/<class>/<image>; 'train/x/deeper/0000.png' is deeper"):
         load(root, labels=True)
     assert len(arrays(load(root))) == 2
     root = write_images(tmp_path / "c", 4, (6, 5), classes=("images/x", "images/y"))
-    with pytest.raises(ValueError, match=r"<class>/<image>; 'images/x/0000.png' lies deeper"):
+    with pytest.raises(ValueError, match=r"<class>/<image>; 'images/x/0000.png' is deeper"):
         load(root, labels=True)
 
 
@@ -471,14 +471,14 @@ def test_16_bit_files_of_fewer_bits_are_told_of_and_scaled(tmp_path, kind, peak,
     save_deep(tmp_path / kind, levels, kind)
     split = "train" if images._hash(kind) % 10 else "test"
     bits = scale.bit_length()
-    with pytest.warns(UserWarning, match=rf"reach level {peak} of 65535.*hold {bits} bits, pass full_scale={scale}"):
+    with pytest.warns(UserWarning, match=rf"reach level {peak} of 65535.*have {bits} bits, pass full_scale={scale}"):
         (x,) = arrays(load(tmp_path, split))
     np.testing.assert_allclose(x[..., 0], levels / 65535, atol=0.6 / 255)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (x,) = arrays(load(tmp_path, split, full_scale=scale))
     np.testing.assert_allclose(x[..., 0], levels / scale, atol=0.6 / 255)
-    with pytest.warns(UserWarning, match="more than full_scale=255"):
+    with pytest.warns(UserWarning, match="above full_scale=255"):
         (x,) = arrays(load(tmp_path, split, full_scale=255))
     assert x.max() == 1
 
@@ -623,12 +623,15 @@ def test_tfds_without_usable_images_raises_before_downloading(no_network, tmp_pa
         ({"name": "folder"}, "`data` must be the folder"),
         ({"name": "mnist", "data": "/no/such/file.npz"}, "existing path, received '/no/such/file.npz'"),
         ({"name": "mnist", "split": "valid"}, "`split` of 'mnist'"),
-        ({"name": "fashion_mnisd"}, r"no such folder, file or TFDS data set: 'fashion_mnisd'.*are 'fashion_mnist', "),
-        ({"name": "digit"}, "no such folder, file or TFDS data set: 'digit'.*are 'digits', "),
-        ({"name": "/no/such/folder"}, "no such folder, file or TFDS data set: '/no/such/folder'"),
-        ({"name": "no/such.npz"}, "no such folder, file or TFDS data set: 'no/such.npz'"),
-        ({"name": "mnist:7.7.7/nothing"}, "`name`: TFDS cannot make 'mnist:7.7.7/nothing'"),
-        ({"name": __file__}, "folder of images or an .npz file where it is a path.*neither"),
+        (
+            {"name": "fashion_mnisd"},
+            r"no folder, file or TFDS data set is called 'fashion_mnisd'.*are 'fashion_mnist', ",
+        ),
+        ({"name": "digit"}, "no folder, file or TFDS data set is called 'digit'.*are 'digits', "),
+        ({"name": "/no/such/folder"}, "no folder, file or TFDS data set is called '/no/such/folder'"),
+        ({"name": "no/such.npz"}, "no folder, file or TFDS data set is called 'no/such.npz'"),
+        ({"name": "mnist:7.7.7/nothing"}, "`name`: TFDS cannot build 'mnist:7.7.7/nothing'"),
+        ({"name": __file__}, "a path must be a folder of images or an .npz file.*neither"),
     ],
 )
 def test_wrong_arguments_raise(arguments, match):

@@ -83,9 +83,9 @@ def test_mix_has_the_ratio_asked_for(asked):
 def test_mix_of_silence_raises():
     s = noise_like(0, 100)
     for pair, message in (
-        ((s, 0 * s), "silence as noise"),
-        ((0 * s, s), "silence as speech"),
-        ((s, s[:50]), "one shape"),
+        ((s, 0 * s), "noise: expected sound, received silence"),
+        ((0 * s, s), "speech: expected sound, received silence"),
+        ((s, s[:50]), "equal shape"),
     ):
         with pytest.raises(ValueError, match=message):
             speech.mix(*pair, 5)
@@ -252,13 +252,13 @@ def test_all_augmentations_stay_in_range(folders):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"augmentation": {"reverb": 1}}, "must have keys of .*received .'reverb'"),
-        ({"augmentation": {"clean": 2}}, "share of 0 to 1"),
+        ({"augmentation": {"reverb": 1}}, "must have keys among .*received .'reverb'"),
+        ({"augmentation": {"clean": 2}}, "share from 0 to 1"),
         ({"augmentation": {"clean": 0.6, "noise": 0.6}}, "at most 1"),
         ({"augmentation": {"speed": (0, 1)}}, "must be positive"),
-        ({"augmentation": {"speed": (1.2, 1)}}, r"\(least, greatest\)"),
-        ({"snr": (5, 0)}, r"`snr` must be \(least, greatest\)"),
-        ({"level": (0, float("nan"))}, r"`level` must be \(least, greatest\)"),
+        ({"augmentation": {"speed": (1.2, 1)}}, r"\(minimum, maximum\)"),
+        ({"snr": (5, 0)}, r"`snr` must be \(minimum, maximum\)"),
+        ({"level": (0, float("nan"))}, r"`level` must be \(minimum, maximum\)"),
         ({"split": "test"}, "`split` must be one of"),
         ({"rate": 0}, "`rate` must be an integer of 8000 to 192000 Hz"),
         ({"window": 0}, "window: expected a whole number"),
@@ -302,7 +302,7 @@ def test_small_folders_have_both_splits(tmp_path):
             first, second = (speech.pairs(folder, folder, split) for split in speech.SPLITS)
             assert first and second and len(set(first) | set(second)) == len(first) + len(second) == count
     alone = write(tmp_path / "alone", {"x.wav": 0.1 * np.ones(RATE)})
-    with pytest.raises(ValueError, match=r"has one file, .* expected two or more"):
+    with pytest.raises(ValueError, match=r"has one file: expected at least two"):
         speech.pairs(alone, alone, "train")
     assert len(speech.pairs(alone, alone)) == 1
 
@@ -312,7 +312,7 @@ def test_a_pair_that_is_damaged_is_replaced(tmp_path):
     pairs = speech.pairs(folder, folder)
     content = (folder / "b.flac").read_bytes()
     (folder / "b.flac").write_bytes(content[: len(content) // 2])
-    with pytest.warns(UserWarning, match="Another window stands in"):
+    with pytest.warns(UserWarning, match="Replaced a window that cannot be read"):
         noisy, _ = arrays(speech.windows(pairs, RATE, 8, shuffle=False))
     assert noisy.shape == (6, RATE) and (np.abs(noisy).max(axis=1) > 0).all()
 
@@ -352,7 +352,7 @@ def test_damaged_files_are_left_out_and_named(folders, tmp_path):
     shutil.copytree(folders[0], path.parent, dirs_exist_ok=True)
     whole = next(each for each in path.parent.iterdir() if each.suffix == ".wav" and each.name != "y.wav")
     path.with_name("z.flac").write_bytes(b"fLaC")
-    with pytest.warns(UserWarning, match="2 files are left out"):
+    with pytest.warns(UserWarning, match="Skipped 2 files that cannot be read"):
         noisy, _ = draw((path.parent, folders[1]))
     assert np.isfinite(noisy).all() and whole.exists()
 

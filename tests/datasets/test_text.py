@@ -578,10 +578,10 @@ def test_sources_that_are_none(tmp_path):
             (tmp_path / name).touch()
         with pytest.raises(ValueError, match=name):
             Documents(tmp_path / name)
-    with pytest.raises(ValueError, match=r"must hold documents, .*a\.tar' has none .*\{\}"):
+    with pytest.raises(ValueError, match=r"must contain documents; .*a\.tar' has none .*\{\}"):
         Documents(write_tar(tmp_path / "a.tar", []))
     (tmp_path / "folder" / "image").write_bytes(b"\0")
-    with pytest.raises(ValueError, match=r"folder' has none that can be used; skipped: \{'binary': 1\}"):
+    with pytest.raises(ValueError, match=r"folder' has none that can be used\. Skipped: \{'binary': 1\}"):
         Documents(tmp_path / "folder")
 
 

@@ -265,9 +265,9 @@ def test_get_and_its_refusals():
     assert posteriors.get("inverse_autoregressive", 3).latent_dim == 3
     layer = posteriors.InverseAutoregressive(3)
     assert posteriors.get(layer, 3) is layer
-    with pytest.raises(ValueError, match="codes of 3; received 4"):
+    with pytest.raises(ValueError, match="codes of size 3, received 4"):
         posteriors.get(layer, 4)
-    with pytest.raises(ValueError, match="size of a code"):
+    with pytest.raises(ValueError, match="needs the code size"):
         posteriors.get("inverse_autoregressive", None)
     with pytest.raises(ValueError, match=r"'banana'.*full_covariance"):
         posteriors.get("banana", 3)

@@ -124,7 +124,7 @@ def test_refusals():
         )
     priors.check_covers_gaussians(tfd.MultivariateNormalDiag(tf.zeros(2), tf.fill([2], 1e10)))
     priors.check_covers_gaussians(WithoutSamples(tf.float32, tfd.FULLY_REPARAMETERIZED, True, True))
-    with pytest.warns(UserWarning, match="does not move the variables"):
+    with pytest.warns(UserWarning, match="does not update the variables"):
         priors.get(tfd.MultivariateNormalDiag(tf.Variable(tf.zeros(2)), tf.ones(2)), 2)
 
 
@@ -203,13 +203,13 @@ def test_vamp_prior_refuses():
         priors.VampPrior(2, (5,), components=3, initial=np.full((3, 5), np.nan))
     with pytest.raises(ValueError, match=r"initial.*\[0.0, 1.0\]"):
         vamp_model(components=3, initial=np.full((3, 5), 7.0))
-    with pytest.raises(ValueError, match="give it to a model first"):
+    with pytest.raises(ValueError, match="Pass it to a model first"):
         priors.VampPrior(2, (5,)).call()
     vae = vamp_model(components=3)
     with pytest.raises(ValueError, match="belongs to another model"):
         vae._prior.bind(lambda x: None, likelihoods.Bernoulli(), (5,))
-    with pytest.raises(ValueError, match=r"input_shape is \(4,\), the encoder's x has \(5,\)"):
+    with pytest.raises(ValueError, match=r"expected input_shape=\(5,\), as in the encoder; received \(4,\)"):
         ka.VAE(vae.encoder, vae.decoder, prior=priors.VampPrior(2, (4,)))
     bent = ka.networks.mlp_encoder((5,), ka.posteriors.InverseAutoregressive(2).parameters_for(2))
-    with pytest.raises(ValueError, match=r"inverse_autoregressive.* does not give"):
+    with pytest.raises(ValueError, match=r"inverse_autoregressive.* cannot compute"):
         ka.VAE(bent, vae.decoder, prior=priors.VampPrior(2, (5,)), posterior="inverse_autoregressive")

@@ -271,7 +271,7 @@ def test_pictures_go_to_the_encoder_as_they_are_drawn():
         (np.ones(10), _FACTORS[:10], "N = 10 rows"),
         (np.full((10, 3), np.nan), _FACTORS[:10], "NaN or infinity"),
         (np.full((10, 3), np.inf), _FACTORS[:10], "NaN or infinity"),
-        (np.ones((10, 1)), _FACTORS[:10], "two or more latents"),
+        (np.ones((10, 1)), _FACTORS[:10], "at least two latents"),
         (np.ones((10, 3)), np.array([[0, 4]] * 9 + [[1, 4]]), "Factor 1 has one level"),
         (np.ones((10, 3)), _FACTORS[:10] / 2, "whole numbers"),
         (np.ones((10, 3)), _FACTORS[:10, 0], "whole numbers"),
@@ -300,7 +300,7 @@ def test_what_a_single_factor_cannot_show_is_refused():
         (_standardised, (3,), {}, "at least two"),
         (_standardised, _SIZES, {"batch": 1}, "a batch of 2"),
         (lambda x: np.full((len(x), 2), np.nan), _SIZES, {}, "NaN or infinity"),
-        (lambda x: np.ones((len(x), 1)), _SIZES, {}, "two or more latents"),
+        (lambda x: np.ones((len(x), 1)), _SIZES, {}, "at least two latents"),
         (lambda x: np.ones((3, 2)), _SIZES, {}, "one code for each"),
     ],
 )
@@ -311,5 +311,5 @@ def test_encoders_and_data_that_do_not_suit_are_refused(score, encode, sizes, ar
 
 
 def test_too_few_points_are_refused():
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(ValueError, match="points: expected enough to fix each of the"):
         beta_vae_score(_standardised, _Rows(), points=3, batch=2)

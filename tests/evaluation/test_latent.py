@@ -136,11 +136,11 @@ def test_priors_are_samples_or_distributions(rng):
     [
         (np.zeros((1, 3)), None, "z: expected at least two rows"),
         (np.zeros(5), None, "z: expected at least two rows"),
-        (np.full((5, 2), np.nan), None, "z holds NaN"),
+        (np.full((5, 2), np.nan), None, "z contains NaN"),
         (np.zeros((5, 2)), np.zeros((5, 3)), "z has 2 latents"),
-        (np.zeros((5, 2)), np.full((5, 2), np.inf), "prior holds NaN or infinity"),
+        (np.zeros((5, 2)), np.full((5, 2), np.inf), "prior contains NaN or infinity"),
         (np.zeros((5, 2)), np.zeros((1, 2)), "prior: expected at least two rows"),
-        (np.zeros((5, 2)), np.ones((5, 2)), "same point"),
+        (np.zeros((5, 2)), np.ones((5, 2)), "prior: expected samples that differ"),
     ],
 )
 def test_codes_without_a_distance_are_refused(z, prior, message):

@@ -310,7 +310,7 @@ def test_a_likelihood_without_a_density_is_refused(rng):
 def test_an_estimate_that_is_no_number_is_refused(rng):
     model = ka.VAE(ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_decoder(K, (D,)), seed=0)
     model.decoder.set_weights([np.full_like(w, np.nan) for w in model.decoder.get_weights()])
-    with pytest.raises(ValueError, match="gives 4 of 4 rows no number"):
+    with pytest.raises(ValueError, match="log-likelihood of 4 of 4 rows is NaN"):
         negative_log_likelihood(model, rng.integers(2, size=(4, D)).astype("float32"), num_samples=3)
 
 
@@ -349,7 +349,7 @@ def test_refusals_of_likelihoods(rng):
         custom = ka.VAE(model.encoder, model.decoder, lambda raw: tfd.Bernoulli(raw, dtype=tf.float32))
         with pytest.raises(ValueError, match="Bernoulli"):
             function(custom, x * 2)
-        with pytest.raises(ValueError, match="x holds NaN"):
+        with pytest.raises(ValueError, match="x contains NaN"):
             function(model, x * np.nan)
         with pytest.raises(ValueError, match=r"x: expected rows of shape \(6,\)"):
             function(model, x[:, :5])
@@ -410,8 +410,8 @@ def test_refusals_of_parzen(rng):
         ("sigmas: expected one or more", (x, x, x, [np.nan])),
         (r"x_valid: expected rows of shape \(3,\), received \(2,\)", (x, x[:, :2], x, None)),
         (r"x_test: expected rows of shape \(3,\), received \(2,\)", (x, x, x[:, :2], None)),
-        ("samples holds NaN", (x * np.nan, x, x, None)),
-        ("x_test holds NaN", (x, x, x * np.inf, None)),
+        ("samples contains NaN", (x * np.nan, x, x, None)),
+        ("x_test contains NaN", (x, x, x * np.inf, None)),
         ("samples is empty", (x[:0], x, x, None)),
         ("x_test: expected two rows", (x, x, x[:1], None)),
         ("samples: expected rows", (x[0], x, x, None)),

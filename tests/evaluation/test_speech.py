@@ -260,8 +260,8 @@ def test_what_is_no_pair_of_signals_is_refused(measure):
     gap[7] = np.nan
     for clean, processed, message in (
         (good, good[:-1], "clean has 16000 samples, processed 15999"),
-        (gap, good, "clean holds NaN"),
-        (good, gap, "processed holds NaN"),
+        (gap, good, "clean contains NaN"),
+        (good, gap, "processed contains NaN"),
         (good[:, None], good, r"clean: expected floats \(T,\).* received float64 of shape \(16000, 1\)"),
         (good, (32767 * good).astype("int16"), "received int16"),
         (good[:0], good[:0], "T > 0"),

@@ -66,7 +66,7 @@ def test_refusals(rng):
         topics.perplexity(model("gaussian"), x)
     with pytest.raises(ValueError, match="each of the 3 rows"):
         topics.perplexity(model(), x, np.zeros((2, D), "float32"))
-    with pytest.raises(ValueError, match="one shape"):
+    with pytest.raises(ValueError, match="the same shape"):
         topics.roughness(np.zeros((3, 2)), np.zeros((2, 2)))
     with pytest.raises(ValueError, match="differ"):
         topics.roughness(np.ones((3, 2)), np.zeros((3, 2)))

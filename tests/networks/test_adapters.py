@@ -85,7 +85,7 @@ def test_half_precision_keeps_small_scales():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: ka.networks.mlp_encoder((6,), 2, parameters=2), r"two of one shape; received 1"),
+        (lambda: ka.networks.mlp_encoder((6,), 2, parameters=2), r"two of the same shape; received 1"),
         (lambda: keras.Sequential(), "functional Keras model.*Sequential"),
         (lambda: keras.layers.Dense(2), "functional Keras model.*Dense"),
         (lambda: "encoder", "functional Keras model.*str"),

@@ -69,7 +69,7 @@ class LatentModel(ObjectiveModel):
         layers = any(isinstance(each, list | tuple) for each in (encoder, decoder))
         if layers:
             if prior is not None or posterior is not None:
-                raise ValueError("prior and posterior: lists of encoders and decoders make their own; leave both out.")
+                raise ValueError("prior and posterior: lists of encoders and decoders have their own. Leave both out.")
             encoder, decoder, posterior, prior = hierarchical.compose(encoder, decoder)
         super().__init__(seed=seed, **kwargs)
         if y_role is not None:
@@ -92,8 +92,8 @@ class LatentModel(ObjectiveModel):
     def _bind_prior(self):
         if self._posterior.knows_own_samples_only:
             raise ValueError(
-                f"prior: {type(self._prior).__name__} asks for the posteriors' density at codes of other rows, which "
-                f"{self._posterior.name} does not give. Expected a Gaussian posterior."
+                f"prior: {type(self._prior).__name__} needs the posteriors' density at codes of other rows, which "
+                f"{self._posterior.name} cannot compute. Expected a Gaussian posterior."
             )
         self._prior.bind(self.posterior, self._likelihood, self.event_shape)
 
@@ -316,8 +316,8 @@ class LatentModel(ObjectiveModel):
         steps = validation.positive_int("steps", steps)
         if len(ends[0]) != len(ends[1]) or steps < 2:
             raise ValueError(
-                f"x1, x2 and steps: expected rows of equal number, and 2 steps or more; received {len(ends[0])} and "
-                f"{len(ends[1])} rows, {steps} steps."
+                f"x1, x2 and steps: expected equally many rows, and at least 2 steps; received {len(ends[0])} and "
+                f"{len(ends[1])} rows, and {steps} steps."
             )
         return self._decoded(between(*ends, steps, spherical), y)
 
@@ -339,7 +339,7 @@ class LatentModel(ObjectiveModel):
         """
         if self.latent_dim is None or not 0 <= dimension < self.latent_dim:
             raise ValueError(
-                f"dimension: expected one of 0 to {(self.latent_dim or 1) - 1}, of a code that is a vector; received "
+                f"dimension: expected 0 to {(self.latent_dim or 1) - 1}, a dimension of a vector code; received "
                 f"{dimension}."
             )
         z = np.repeat((self.encode(x) if y is None else self.encode(x, y))[:, None], steps, axis=1)
@@ -482,8 +482,8 @@ class LatentModel(ObjectiveModel):
         params, code = self._encoder_output(), self._decoder_shape()
         if params and code and self._posterior.code_shape_for(params) != code:
             raise ValueError(
-                f"encoder: with a decoder of {_shape(code)}-dimensional codes, {type(self).__name__} expects one that "
-                f"gives {_shape(self._posterior.params_shape_for(code))} parameters a row (posterior "
+                f"encoder: with a decoder of {_shape(code)}-dimensional codes, {type(self).__name__} expects "
+                f"{_shape(self._posterior.params_shape_for(code))} parameters per row (posterior "
                 f"{self._posterior.name}); received {_shape(params)}."
             )
         if self.target_shape and self.event_shape:
@@ -513,12 +513,12 @@ class LatentModel(ObjectiveModel):
         shapes = {name: validation.input_shapes(network) for name, network in networks.items()}
         if shapes and all(each is not None and len(each) == 1 for each in shapes.values()):
             raise ValueError(
-                f"{' and '.join(shapes)}: expected a network of two inputs, the second one the condition. Give "
-                "condition_shape to the networks of keras_ae.networks."
+                f"{' and '.join(shapes)}: expected a network with two inputs, the second for the condition. Pass "
+                "condition_shape to the functions of keras_ae.networks."
             )
         found |= {name: each[1] for name, each in shapes.items() if each and len(each) == 2}
         if len(set(found.values())) > 1:
-            raise ValueError(f"networks: expected conditions of one shape; received {found}.")
+            raise ValueError(f"networks: expected conditions of the same shape; received {found}.")
 
     def check_x(self, x, name="x"):
         validation.check_array(name, x, self.event_shape, self._likelihood, slack=True)

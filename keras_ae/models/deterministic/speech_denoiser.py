@@ -133,8 +133,7 @@ class SpeechDenoiser(ObjectiveModel):
         validation.check_waveforms(name, x)
         if x.shape[1] % self.multiple:
             raise ValueError(
-                f"{name}: the generator trains on windows of a multiple of {self.multiple} samples, received "
-                f"{x.shape[1]}."
+                f"{name}: expected training windows of a multiple of {self.multiple} samples, received {x.shape[1]}."
             )
 
     def check_inputs(self, x):

@@ -80,8 +80,8 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
         super().__init__(encoder, decoder, likelihood, prior, beta, num_samples, seed=seed, **kwargs)
         if contrast_weight < 0 or temperature <= 0:
             raise ValueError(
-                f"contrast_weight and temperature: expected 0 or more, and more than 0; received {contrast_weight} and "
-                f"{temperature}."
+                f"contrast_weight and temperature: expected a weight of 0 or more and a temperature above 0; received "
+                f"{contrast_weight} and {temperature}."
             )
         if relaxation not in relaxed_bits.RELAXATIONS:
             raise ValueError(

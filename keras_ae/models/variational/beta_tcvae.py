@@ -42,7 +42,7 @@ class BetaTCVAE(VAE):
     def __init__(self, encoder, decoder, rows, likelihood="bernoulli", prior=None, beta=6.0, *, seed=None, **kwargs):
         given = kwargs | ({"lists of networks": None} if isinstance(encoder, list | tuple) else {})
         others = {"posterior", "num_samples", "free_bits", "lists of networks"}
-        validation.refuse(given, others, "BetaTCVAE", "its parts are those of one diagonal Gaussian and one sample")
+        validation.refuse(given, others, "BetaTCVAE", "its terms are defined for a diagonal Gaussian and one sample")
         super().__init__(encoder, decoder, likelihood, prior, beta=beta, seed=seed, **kwargs)
         self.rows = validation.positive_int("rows", rows)
 

@@ -53,7 +53,7 @@ class BetaVAE(VAE):
         seed=None,
         **kwargs,
     ):
-        validation.refuse(kwargs, {"free_bits"}, "BetaVAE", "its KL has a weight, or a capacity, already")
+        validation.refuse(kwargs, {"free_bits"}, "BetaVAE", "its KL already has a weight or a capacity")
         options = {"num_samples": num_samples, "posterior": posterior}
         super().__init__(encoder, decoder, likelihood, prior, beta, **options, seed=seed, **kwargs)
         self._capacity = None
@@ -83,5 +83,5 @@ class BetaVAE(VAE):
     @capacity.setter
     def capacity(self, value):
         if self._capacity is None:
-            raise ValueError("capacity: this model has none. Give one to the constructor, such as capacity=0.0.")
+            raise ValueError("capacity: this model has none. Pass one to the constructor, such as capacity=0.0.")
         self._capacity.assign(validation.non_negative("capacity", value))

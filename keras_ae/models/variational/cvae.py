@@ -71,13 +71,13 @@ class CVAE(VAE):
     ):
         if isinstance(encoder, list | tuple) or hasattr(prior, "bind"):
             raise ValueError(
-                "encoder and prior: layers of networks, and priors that ask the encoder, take no condition."
+                "encoder and prior: lists of networks and priors that use the encoder cannot be conditional."
             )
         options = {"beta": beta, "num_samples": num_samples, "free_bits": free_bits, "posterior": posterior}
         options["y_role"] = type(self.y_role)(num_classes, classes)
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
         if prior is not None and prior_network is not None:
-            raise ValueError("prior and prior_network: expected one of them at most; received both.")
+            raise ValueError("prior and prior_network: expected at most one of them; received both.")
         self.prior_network = prior_network
         self._check_conditions(prior_network=validation.static_shape(prior_network, "input_shape"))
         if prior_network is not None and self.latent_dim:

@@ -53,28 +53,28 @@ class M1M2(LatentModel):
 
     def __init__(self, m1, m2, units=None, **kwargs):
         if not isinstance(m1, VAE) or m1.conditional:
-            raise ValueError(f"m1: expected an M1 or a VAE of x alone; received {type(m1).__name__}.")
+            raise ValueError(f"m1: expected an M1 or an unconditional VAE; received {type(m1).__name__}.")
         if not isinstance(m2, M2):
-            raise ValueError(f"m2: expected an M2, which sums out labels; received {type(m2).__name__}.")
-        validation.refuse(kwargs, {"seed"}, "M1M2", "M2's seed decides")
+            raise ValueError(f"m2: expected an M2, which sums over labels; received {type(m2).__name__}.")
+        validation.refuse(kwargs, {"seed"}, "M1M2", "it uses M2's seed")
         role = roles.PartialLabel(m2.num_classes, m2.y_role.classes)
         super().__init__(m1.encoder, m1.decoder, m1._likelihood, m1._posterior, y_role=role, **kwargs)
         self.m1, self.m2, self._prior = m1, m2, m2._prior
         self.units = list(range(m1.latent_dim)) if units is None else np.asarray(units).tolist()
         if len(set(self.units)) < len(self.units) or any(not _is_unit(unit, m1.latent_dim) for unit in self.units):
             raise ValueError(
-                f"units: expected different ones of 0 to {m1.latent_dim - 1}, dimensions of M1's code; received "
+                f"units: expected distinct dimensions of M1's code, from 0 to {m1.latent_dim - 1}; received "
                 f"{self.units}."
             )
         if m2.event_shape != (len(self.units),):
             raise ValueError(
-                f"m2: expected a model of {len(self.units)} units of M1's code, received one of rows of shape "
+                f"m2: expected a model for {len(self.units)} units of M1's code; received one for rows of shape "
                 f"{m2.event_shape}."
             )
         if m2._likelihood.low is not None or m2._likelihood.levels:
             raise ValueError(
-                f"m2: expected a likelihood of any numbers, as codes are, such as 'gaussian_per_dimension'; received "
-                f"{m2._likelihood.name}."
+                f"m2: expected a likelihood of real numbers, such as 'gaussian_per_dimension', for M1's codes; "
+                f"received {m2._likelihood.name}."
             )
         self.terms = m2.terms
 

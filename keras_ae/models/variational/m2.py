@@ -81,7 +81,7 @@ class M2(CVAE):
         seed=None,
         **kwargs,
     ):
-        validation.refuse(kwargs, {"beta", "free_bits", "prior_network"}, "M2", "y is summed out of the plain bound")
+        validation.refuse(kwargs, {"beta", "free_bits", "prior_network"}, "M2", "it sums over y in the plain bound")
         options = {
             "num_classes": validation.positive_int("num_classes", num_classes),
             "num_samples": num_samples,
@@ -126,7 +126,7 @@ class M2(CVAE):
         return tf.nn.log_softmax(tf.cast(logits, tf.float32))
 
     def _check_classifier_width(self, shape):
-        validation.check_width("classifier", shape, self.num_classes, "logits, one a class")
+        validation.check_width("classifier", shape, self.num_classes, "logits, one per class")
 
     @in_batches
     def predict_proba(self, x):

@@ -92,7 +92,7 @@ def test_a_code_may_be_a_map_of_channels(tmp_path):
     np.testing.assert_allclose(served.signatures["encode"](x=IMAGES)["z"], z, atol=1e-5)
     with pytest.raises(ValueError, match=r"z: expected rows of shape \(4, 4, 2\)"):
         model.decode(z[:, 0])
-    with pytest.raises(ValueError, match="a code that is a vector"):
+    with pytest.raises(ValueError, match="a dimension of a vector code"):
         model.traverse(IMAGES, 0)
 
 
@@ -154,7 +154,7 @@ def test_a_condition_may_enter_one_network_only():
     np.testing.assert_array_equal(model.encode(X, y), model.encode(X, (y + 1) % 3))
     z = model.encode(X, y)
     assert np.abs(model.decode(z, y) - model.decode(z, (y + 1) % 3)).max() > 1e-3
-    with pytest.raises(ValueError, match="second one the condition"):
+    with pytest.raises(ValueError, match="the second for the condition"):
         ka.CVAE(encoder, ka.networks.mlp_decoder(Z, (D,)), num_classes=3)
 
 
@@ -234,7 +234,7 @@ def test_networks_of_several_outputs_or_inputs_are_refused_with_what_to_do():
     inputs = keras.Input((D,))
     h = keras.layers.Dense(4)(inputs)
     mean, log_var = keras.layers.Dense(Z)(h), keras.layers.Dense(Z)(h)
-    with pytest.raises(ValueError, match=r"has 2\. An encoder that returns.*from_mean_log_var"):
+    with pytest.raises(ValueError, match=r"has 2\. Convert an encoder that returns.*from_mean_log_var"):
         ka.VAE(keras.Model(inputs, [mean, log_var]), dense(D, Z))
     three = [keras.Input((D,)) for _ in range(3)]
     many = keras.Model(three, keras.layers.Dense(Z)(keras.layers.Concatenate()(three)))

@@ -189,26 +189,26 @@ def test_codes_of_one_dimension_under_their_own_prior(rng, tmp_path):
 
 def test_refusals(rng):
     model, _ = linear(rng)
-    with pytest.raises(ValueError, match="one of them at most"):
+    with pytest.raises(ValueError, match="at most one of them"):
         ka.CVAE(model.encoder, model.decoder, prior="mixture", prior_network=model.prior_network)
     plain = ka.networks.mlp_encoder((D,), K, parameters=2), ka.networks.mlp_decoder(K, (D,))
     narrow = ka.networks.mlp_decoder(K, (D,), condition_shape=(C - 1,))
     for message, networks, arguments in (
-        ("encoder and decoder: expected a network of two inputs", plain, {}),
-        ("expected conditions of one shape", (model.encoder, narrow), {}),
-        ("expected conditions of one shape", (model.encoder, model.decoder), {"num_classes": C + 1}),
+        ("encoder and decoder: expected a network with two inputs", plain, {}),
+        ("expected conditions of the same shape", (model.encoder, narrow), {}),
+        ("expected conditions of the same shape", (model.encoder, model.decoder), {"num_classes": C + 1}),
         (
             "prior_network: expected 4 raw",
             (model.encoder, model.decoder),
             {"prior_network": ka.networks.mlp_encoder((C,), K)},
         ),
         (
-            "expected conditions of one shape",
+            "expected conditions of the same shape",
             (model.encoder, model.decoder),
             {"prior_network": ka.networks.mlp_encoder((C + 1,), K, parameters=2)},
         ),
-        ("take no condition", ([model.encoder], [model.decoder]), {}),
-        ("take no condition", (model.encoder, model.decoder), {"prior": ka.priors.VampPrior(K, (D,))}),
+        ("cannot be conditional", ([model.encoder], [model.decoder]), {}),
+        ("cannot be conditional", (model.encoder, model.decoder), {"prior": ka.priors.VampPrior(K, (D,))}),
     ):
         with pytest.raises(ValueError, match=message):
             ka.CVAE(*networks, **arguments)
@@ -241,5 +241,5 @@ def test_a_prior_network_works_in_training_mode_and_is_checked_once_it_is_built(
     assert np.abs(kl[1] - kl[0]).max() > 0.1
     for width in (1, 2 * K + 2):
         late = ka.CVAE(model.encoder, model.decoder, prior_network=keras.Sequential([keras.layers.Dense(width)]))
-        with pytest.raises(ValueError, match=f"prior_network: expected {2 * K} raw values.* it gives {width}"):
+        with pytest.raises(ValueError, match=f"prior_network: expected {2 * K} raw values.* received {width}"):
             late.conditional_prior(y)

@@ -166,17 +166,17 @@ def test_refusals(rng):
     with pytest.raises(ValueError, match="equal length, received 2 and 1"):
         ka.IWAE([encoder, encoder], [decoder])
     for networks in ((encoder, [decoder]), ([encoder], decoder)):
-        with pytest.raises(ValueError, match="two lists, or none"):
+        with pytest.raises(ValueError, match="two lists or two models"):
             ka.IWAE(*networks)
     with pytest.raises(ValueError, match=r"decoder: expected 4 raw values"):
         ka.IWAE([encoder, ka.networks.mlp_encoder((K,), 3, parameters=2)], [decoder, ka.networks.mlp_decoder(3, (K,))])
     upper = ka.networks.mlp_encoder((K + 1,), 3, parameters=2, name="upper")
-    with pytest.raises(ValueError, match=r"upper: expected codes of the layer below, of sizes \[2\]"):
+    with pytest.raises(ValueError, match=r"upper: expected inputs of sizes \[2\], the codes of the layers below"):
         ka.IWAE([encoder, upper], [decoder, ka.networks.mlp_decoder(3, (2 * K,))])
     late = keras.Sequential([keras.layers.Dense(2 * K)], name="late")
-    with pytest.raises(ValueError, match="late: expected networks of known shapes"):
+    with pytest.raises(ValueError, match="late: expected a network with a known input shape"):
         ka.IWAE([late], [decoder])
-    with pytest.raises(ValueError, match="leave both out"):
+    with pytest.raises(ValueError, match="Leave both out"):
         ka.IWAE([encoder], [decoder], prior="mixture")
 
 

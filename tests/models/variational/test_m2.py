@@ -170,16 +170,16 @@ def test_labels_that_do_not_suit(rng):
             m2(**{option: 1.0})
     with pytest.raises(ValueError, match="classification_weight"):
         m2(classification_weight=-1.0)
-    with pytest.raises(ValueError, match=r"expected a model of 2 units .* received one of rows of shape \(6,\)"):
+    with pytest.raises(ValueError, match=r"expected a model for 2 units .* received one for rows of shape \(6,\)"):
         ka.M1M2(ka.M1(*_m1()), model)
-    with pytest.raises(ValueError, match="m2: expected a likelihood of any numbers"):
+    with pytest.raises(ValueError, match="m2: expected a likelihood of real numbers"):
         ka.M1M2(ka.M1(*_m1()), m2((2,)))
     for units in ([0, 7], [0, 0], [0.5, 1], np.array([True, False])):
-        with pytest.raises(ValueError, match="units: expected different ones of 0 to 1"):
+        with pytest.raises(ValueError, match="units: expected distinct dimensions of M1's code, from 0 to 1"):
             ka.M1M2(ka.M1(*_m1()), m2((2,), "gaussian"), units)
-    with pytest.raises(ValueError, match="m1: expected an M1 or a VAE of x alone; received M2"):
+    with pytest.raises(ValueError, match="m1: expected an M1 or an unconditional VAE; received M2"):
         ka.M1M2(model, m2((2,), "gaussian"))
-    with pytest.raises(ValueError, match="m2: expected an M2, which sums out labels; received M1"):
+    with pytest.raises(ValueError, match="m2: expected an M2, which sums over labels; received M1"):
         ka.M1M2(ka.M1(*_m1()), ka.M1(*_m1()))
     with pytest.raises(ValueError, match="masked"):
         model.fit(x, np.ma.array(np.arange(8) % 3, mask=True), verbose=0)
@@ -246,7 +246,7 @@ def test_a_classifier_of_another_width_is_refused_once_it_is_built(rng, width):
     x = rng.integers(2, size=(8, D)).astype("float32")
     model = ka.M2(Joined(2 * Z), Joined(D), keras.Sequential([keras.layers.Dense(width)]), K, seed=0)
     model.compile("adam", jit_compile=False)
-    with pytest.raises(ValueError, match=f"classifier: expected 3 logits, one a class; it gives {width}"):
+    with pytest.raises(ValueError, match=f"classifier: expected 3 logits, one per class; received {width}"):
         model.fit(x, np.arange(8) % K, verbose=0)
 
 

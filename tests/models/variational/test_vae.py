@@ -187,7 +187,7 @@ def test_refusals():
             ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder, posterior=posterior)
     with pytest.raises(ValueError, match="free_bits: expected a diagonal Gaussian posterior; received full_covariance"):
         ka.VAE(ka.networks.mlp_encoder((6,), 5), decoder, posterior="full_covariance", free_bits=0.1)
-    with pytest.raises(ValueError, match=r"gives 4 parameters.*received 2"):
+    with pytest.raises(ValueError, match=r"expects 4 parameters.*received 2"):
         ka.VAE(ka.networks.mlp_encoder((6,), 2), decoder)
     other = ka.VAE(encoder, ka.networks.mlp_decoder(2, (7,)))
     other.compile("adam", jit_compile=False)
