@@ -1,4 +1,4 @@
-# `make demo` and `make test` do everything from a clean clone; PYTHON names the interpreter (3.11 to 3.13).
+# `make demo` and `make test` work from a clean clone. PYTHON is the interpreter to use (3.11 to 3.13).
 PYTHON ?= python3
 BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -11,7 +11,7 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest
 
-# Which lines of keras_ae and apps the tests run.
+# Shows which lines of keras_ae and apps the tests run.
 coverage: .venv/installed
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
@@ -22,7 +22,7 @@ lint: .venv/installed typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The pages in build/docs; strict: a dead link or a tutorial that fails is an error.
+# Builds the pages into build/docs. With --strict, a dead link or a failing tutorial is an error.
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: .venv/docs
 	$(BIN)/python -m mkdocs build --strict
@@ -31,7 +31,7 @@ docs: .venv/docs
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
-# The stamp is newer than setup.py once everything in it is installed, so a second run installs nothing.
+# The stamp file is newer than setup.py once everything is installed, so a second run installs nothing.
 .venv/installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel

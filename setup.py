@@ -4,14 +4,14 @@ import pathlib
 
 from setuptools import find_packages, setup
 
-# The lower bounds are what was tested together; the upper ones are the next, untested, minor versions.
+# The lower bounds are the versions tested together; the upper bounds are the next, untested, minor versions.
 REQUIRED = [
     "tensorflow>=2.21,<2.22",
     "keras>=3.15,<3.16",
     "tensorflow-probability>=0.25,<0.26",
-    "tf-keras>=2.21,<2.22",  # TensorFlow Probability imports it; keras_ae does not
+    "tf-keras>=2.21,<2.22",  # imported by TensorFlow Probability, not by keras_ae
     "tensorflow-datasets>=4.9.10,<5",
-    "importlib-resources>=6",  # tensorflow-datasets imports it without declaring it
+    "importlib-resources>=6",  # imported by tensorflow-datasets, which does not declare it
     "absl-py>=2.1,<3",
     "scikit-learn>=1.6,<2",
     "scipy>=1.14,<2",
@@ -22,7 +22,7 @@ EXTRAS = {
     "audio": [
         "soundfile>=0.13,<1",
         "soxr>=1.0,<2",
-        "pesq>=0.0.4,<0.1",  # compiled at installation: needs a C compiler
+        "pesq>=0.0.4,<0.1",  # compiled during installation, so it needs a C compiler
         "pystoi>=0.4.1,<0.5",
         "noisereduce>=3.0.3,<4",
     ],
@@ -38,7 +38,7 @@ EXTRAS = {
         "ruff>=0.14,<1",
         "tensorboard>=2.19,<3",
     ],
-    # markdown-exec runs the tutorials, which draw figures.
+    # markdown-exec runs the tutorials, which plot figures.
     "docs": [
         "mkdocs>=1.6,<2",
         "mkdocs-material>=9.8,<10",
@@ -50,7 +50,7 @@ EXTRAS = {
 }
 
 ROOT = pathlib.Path(__file__).parent
-# In the wheel the apps and the models are parts of the package; in a clone they lie beside it.
+# In the wheel, the apps and the models are inside the package; in a clone, they are next to it.
 APPS = ["keras_ae.apps", *(f"keras_ae.apps.{name}" for name in find_packages("apps"))]
 MODELS = "keras_ae.pretrained"
 

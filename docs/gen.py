@@ -1,24 +1,31 @@
-"""What MkDocs cannot know by itself: result tables, the API reference, pages from elsewhere, and a check of the site.
+"""Generates what MkDocs cannot: result tables, charts, the API reference and pages from outside docs/. Checks the site.
 
-MkDocs calls the `on_...` functions as hooks. In a page,
+MkDocs calls the `on_...` functions as hooks. Four macros work in every page:
 
     <!-- results: importance_weighted ^IWAE -->
 
-becomes the table of those rows of `benchmarks/results/importance_weighted.json` whose claim the regular expression
-finds, and
+inserts a table of the rows of `benchmarks/results/importance_weighted.json` whose claim matches the regular expression.
+
+    <!-- chart: iwae Negative log-likelihood against k -->
+
+inserts the chart `iwae` of `charts.py`, drawn from the results, with the rest of the line as its alt text.
 
     <!-- api: VAE -->
 
-the reference of `keras_ae.VAE` with what it inherits. In a tutorial, whose code markdown-exec runs,
+inserts the reference of `keras_ae.VAE`, including inherited methods.
 
     <!-- figure: digits scatter Codes of the test images -->
 
-shows the Matplotlib figure `scatter` of the session `digits`, with this text for those who do not see it.
+inserts the Matplotlib figure `scatter` of the tutorial session `digits`, whose code markdown-exec runs. The rest of the
+line is the alt text.
 
 `python docs/gen.py` rewrites the README's table of models.
 """
 
 import ast
+import base64
+import html
+import io
 import pathlib
 import re
 import shutil
@@ -26,13 +33,15 @@ import sys
 from html.parser import HTMLParser
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # `mkdocs` starts without it, `python -m mkdocs` with it
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # for `benchmarks` and `charts`
+
+import charts  # noqa: E402
 
 from benchmarks import report, results  # noqa: E402
 
-MACRO = re.compile(r"^<!-- (results|api|figure): (.+?) -->$", re.MULTILINE)
+MACRO = re.compile(r"^<!-- (results|chart|api|figure): (.+?) -->$", re.MULTILINE)
 
-# What a model's page shows, in this order, of its own methods and of those it inherits.
+# The methods that a model's page documents, own or inherited, in this order.
 METHODS = (
     *("fit", "compile", "evaluate", "encode", "decode", "reconstruct", "sample", "log_prob", "score", "predict_proba"),
     *("interpolate", "traverse", "averages"),
@@ -41,16 +50,25 @@ METHODS = (
     *("objectives", "loss_terms", "discriminate", "generate", "save", "export"),
 )
 
-# The README's table: a model, its page and paper, and one result by its file, claim and metric, with a remark.
+# Rows of the README's table: model, page, paper, then the result file, a regular expression for the claim, the start of
+# the metric, and a note.
 SPEECH = "PESQ, wide"
 GAP = "mutual information gap"
 FAMILY = (
-    ("Autoencoder", "autoencoder", "Hinton 2006", "samples", "^autoencoder, codes of the flow", "Frechet", "by a flow"),
-    ("VAE", "vae", "Kingma 2014", "importance_weighted", "^VAE", "NLL", ""),
+    (
+        "Autoencoder",
+        "autoencoder",
+        "Hinton 2006",
+        "samples",
+        "^autoencoder, codes of the flow",
+        "Frechet",
+        "codes from a flow",
+    ),
+    ("VAE", "vae", "Kingma 2014, measured by Burda 2016", "importance_weighted", "^VAE", "NLL", ""),
     ("BetaVAE", "beta_vae", "Higgins 2017", "disentanglement", "^beta-VAE, beta 4$", GAP, ""),
     ("BetaTCVAE", "beta_tcvae", "Chen 2018", "disentanglement", "^beta-TC-VAE, beta 6$", GAP, ""),
     ("IWAE", "iwae", "Burda 2016", "importance_weighted", "^IWAE, k = 50", "NLL", "k = 50"),
-    ("CVAE", "cvae", "Sohn 2015", "conditional", "^CVAE, 2 of 4", "conditional NLL", "half of a digit seen"),
+    ("CVAE", "cvae", "Sohn 2015", "conditional", "^CVAE, 2 of 4", "conditional NLL", "half of each digit given"),
     ("M1", "m1", "Kingma 2014", "semi_supervised", "^M1, SVM of labels spread .*, 100", "error", "100 labels"),
     ("M2", "m2", "Kingma 2014", "semi_supervised", "^M2, 100 labels", "error", "100 labels"),
     ("M1M2", "m1m2", "Kingma 2014", "semi_supervised", r"^M1\+M2, 100 labels", "error", "100 labels"),
@@ -66,6 +84,10 @@ FAMILY = (
     ("SpeechDenoiser", "speech", "Braun 2021", "audio_denoising", "^the default, causal$", SPEECH, ""),
     ("SEGAN", "speech", "Pascual 2017", "audio_denoising", "^SEGAN, a quarter of the paper's width$", SPEECH, "small"),
 )
+
+
+# Published figures that are stored in another row: SemanticHashing extends NASH, the method of its paper.
+PUBLISHED = {"SemanticHashing": ("semantic_hashing", "^nash, 32", "precision")}
 
 
 # Hooks of MkDocs
@@ -87,7 +109,7 @@ def on_config(config):
 
 
 def on_pre_build(config):
-    """Makes the empty folder that tutorials write their files to."""
+    """Creates the empty folder that tutorials write to."""
     folder = ROOT / "build/tutorials"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -109,38 +131,38 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, **_):
-    """Puts tables and references where a page asks for them."""
-    made = {"results": table_of, "api": api_of, "figure": figure_of}
+    """Replaces the macros of a page."""
+    made = {"results": table_of, "chart": chart_of, "api": api_of, "figure": figure_of}
     return MACRO.sub(lambda match: made[match[1]](*match[2].split()), markdown)
 
 
 def on_post_build(config):
-    """Fails where a built page loads a script, a style, a font or an image from elsewhere."""
+    """Raises an error if a built page loads a script, a style, a font or an image from another host."""
     found = foreign_assets(pathlib.Path(config.site_dir))
     if found:
         from mkdocs.exceptions import PluginError
 
-        raise PluginError("These pages load from elsewhere:\n" + "\n".join(found))
+        raise PluginError("These pages load files from other hosts:\n" + "\n".join(found))
 
 
-# Tables
+# Tables and figures
 
 
 def table_of(name, *claims):
-    """The table of a result file's rows whose claim the regular expression `claims`, given in words, finds.
+    """Returns the table of the rows whose claim matches the regular expression `claims`, given as separate words.
 
     Raises:
-        ValueError: if there is no such row.
+        ValueError: if no row matches.
     """
     claims = " ".join(claims)
     rows = [row for row in results.read(name) if re.search(claims, row["claim"])]
     if not rows:
-        raise ValueError(f"benchmarks/results/{name}.json has no claim that {claims!r} finds.")
+        raise ValueError(f"benchmarks/results/{name}.json has no claim that matches {claims!r}.")
     return without_empty_columns(report.table(rows))
 
 
 def without_empty_columns(table):
-    """The Markdown table with the columns left out that no row fills."""
+    """Returns the Markdown table without the columns that are empty in every row."""
     lines = table.split("\n")
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
     kept = [column for column in zip(*rows, strict=True) if any(cell.strip() for cell in column[2:])]
@@ -148,8 +170,22 @@ def without_empty_columns(table):
     return "\n".join([*made, *lines[len(rows) :]])
 
 
+def chart_of(name, *alt):
+    """Returns the chart `name` as HTML, with the image inside the page.
+
+    Raises:
+        ValueError: if there is no such chart.
+    """
+    if name not in charts.CHARTS:
+        raise ValueError(f"docs/charts.py has no chart {name!r}; it has {', '.join(charts.CHARTS)}.")
+    png = io.BytesIO()
+    charts.CHARTS[name]().savefig(png, format="png", dpi=150)
+    data = base64.b64encode(png.getvalue()).decode()
+    return f'<p><img alt="{html.escape(" ".join(alt))}" src="data:image/png;base64,{data}"></p>'
+
+
 def figure_of(session, name, *alt):
-    """A block for markdown-exec that puts the figure `name` of a tutorial's session into the page."""
+    """Returns a block for markdown-exec that shows the figure `name` of a tutorial's session."""
     return f"""```python exec="on" html="on" session="{session}"
 import base64, io
 
@@ -160,31 +196,32 @@ print('<img alt="{" ".join(alt)}" src="data:image/png;base64,' + base64.b64encod
 
 
 def family():
-    """The README's table: each model, its paper, and one result beside the paper's."""
-    lines = ["| model | paper | measured | paper's | ours |", "|---|---|---|---:|---:|"]
+    """Returns the README's table: each model, its paper, and one result with the published one."""
+    lines = ["| model | paper | measured | published | ours |", "|---|---|---|---:|---:|"]
     for name, page, source, *result, note in FAMILY:
         if name in exported():
             cells = _cells(*result)
             what = ", ".join(each for each in (cells["data"].split(",")[0], note, cells["metric"]) if each)
-            row = (f"[`{name}`](docs/models/{page}.md)", source, what, cells["paper"], cells["ours ± s.e."])
+            published = cells["paper"] or (_cells(*PUBLISHED[name])["paper"] if name in PUBLISHED else "-")
+            row = (f"[`{name}`](docs/models/{page}.md)", source, what, published, cells["ours ± s.e."])
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
 def render_readme(text):
-    """Returns the README with the table between its markers made anew."""
+    """Returns the README with a new table between its markers."""
     before, _, rest = text.partition("<!-- family -->\n")
     _, marker, after = rest.partition("<!-- end: family -->")
     if not marker:
-        raise ValueError("README.md: expected `<!-- family -->` and, further down, `<!-- end: family -->`.")
+        raise ValueError("README.md: expected `<!-- family -->` followed by `<!-- end: family -->`.")
     return f"{before}<!-- family -->\n\n{family()}\n\n{marker}{after}"
 
 
 def _cells(file, claims, metric):
-    """The cells, by column, of the one row of a result file that the claim and the beginning of the metric find."""
+    """Returns `{column: cell}` of the only row that the claim and the start of the metric match."""
     rows = [r for r in results.read(file) if re.search(claims, r["claim"]) and r["metric"].startswith(metric)]
     if len(rows) != 1:
-        raise ValueError(f"benchmarks/results/{file}.json: {claims!r}, {metric!r} find {len(rows)} rows, not one.")
+        raise ValueError(f"benchmarks/results/{file}.json: {claims!r} and {metric!r} match {len(rows)} rows, not one.")
     lines = report.table(rows).split("\n")
     header, _, row = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[:3])
     return dict(zip(header, row, strict=True))
@@ -199,7 +236,7 @@ _MODULE_OPTIONS = (
 
 
 def public_modules():
-    """Names of the package's modules that define something for users, in order."""
+    """Returns the names of the modules that define something public, in order."""
     names = []
     for path in sorted((ROOT / "keras_ae").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -213,25 +250,25 @@ def public_modules():
 
 
 def exported():
-    """`keras_ae.__all__`, read without importing the package."""
+    """Returns `keras_ae.__all__` without importing the package."""
     tree = ast.parse((ROOT / "keras_ae/__init__.py").read_text(encoding="utf-8"))
     assigned = {_name(node): node.value for node in tree.body if isinstance(node, ast.Assign)}
     return ast.literal_eval(assigned["__all__"])
 
 
 def api_of(*names):
-    """References of those of the classes `names` that the package has, with what they inherit."""
+    """Returns the references of those classes in `names` that the package exports, with inherited methods."""
     members = "".join(f"\n        - {method}" for method in METHODS)
     options = f"    options:\n      inherited_members: true\n      show_source: true\n      members:{members}\n"
     return "\n\n".join(f"::: keras_ae.{name}\n{options}" for name in names if name in exported())
 
 
 def reference_index():
-    """A page that says where the names of `import keras_ae as ka` are documented."""
-    lines = ["# API reference\n", "`import keras_ae as ka` gives these names:\n"]
+    """Returns the page that lists the names of `import keras_ae as ka` and all modules."""
+    lines = ["# API reference\n", "Names in `import keras_ae as ka`:\n"]
     names = ", ".join(f"`ka.{name}`" for name in exported())
     pages = "\n".join(f"- [{name}]({name}.md): {_summary(name)}" for name in public_modules())
-    return "\n".join([*lines, names + ".\n", "The modules:\n", pages, ""])
+    return "\n".join([*lines, names + ".\n", "Modules:\n", pages, ""])
 
 
 def _summary(module):
@@ -252,7 +289,7 @@ def _with_notes(section):
 
 
 class _Assets(HTMLParser):
-    """Collects what a page makes a browser load."""
+    """Collects the URLs that a browser loads for a page."""
 
     def __init__(self):
         super().__init__()
@@ -269,7 +306,7 @@ class _Assets(HTMLParser):
 
 
 def foreign_assets(folder):
-    """What the pages and styles below `folder` load from other hosts: `["page: URL"]`."""
+    """Returns what the pages and style sheets in `folder` load from other hosts: `["page: URL"]`."""
     found = []
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".html":

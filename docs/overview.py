@@ -1,4 +1,4 @@
-"""Makes docs/overview.png, the README's picture, from the benchmarks' figures: `python docs/overview.py`."""
+"""Composes docs/overview.png, the picture in the README, from the figures of the benchmarks."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 DOCS = pathlib.Path(__file__).parent
 
-# File, what to show of it (left, top, right, bottom), where its picture goes (left, top, width, height), caption.
+# File, crop box (left, top, right, bottom), position on the page (left, top, width, height), caption.
 PANELS = (
     ("latent_grid.png", (90, 20, 996, 926), (20, 44, 360, 360), "A plane of codes, decoded"),
     ("styles.png", (6, 6, 818, 654), (400, 44, 450, 360), "Eight handwriting styles, ten digits"),
@@ -27,7 +27,7 @@ def main():
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
         page.paste(picture, (left, top))
         draw.text((left, top - 28), caption, "black", font)
-    # A palette halves the file; the figures have few colours.
+    # The figures have few colours, so a palette halves the file.
     page.quantize(128, dither=Image.Dither.NONE).save(DOCS / "overview.png", optimize=True)
 
 
