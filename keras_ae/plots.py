@@ -6,9 +6,14 @@ named results, `{name: result}`, also accept a single unnamed result.
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:  # matplotlib is optional
+    from matplotlib.figure import Figure
 
 # Size of one small image, in inches.
 _TILE = 0.55
@@ -16,7 +21,7 @@ _TILE = 0.55
 _LEGEND_AT_MOST = 20
 
 
-def image_grid(images, columns=None, title=None):
+def image_grid(images: ArrayLike, columns: int | None = None, title: str | None = None) -> "Figure":
     """Plots images in a grid, row by row.
 
     Args:
@@ -34,7 +39,7 @@ def image_grid(images, columns=None, title=None):
     return figure
 
 
-def reconstructions(x, others, title=None):
+def reconstructions(x: ArrayLike, others: ArrayLike | Mapping[str, ArrayLike], title: str | None = None) -> "Figure":
     """Plots images in a row, with their reconstructions in labelled rows below.
 
     Args:
@@ -62,7 +67,7 @@ def reconstructions(x, others, title=None):
     return figure
 
 
-def latent_scatter(z, labels=None, title=None):
+def latent_scatter(z: ArrayLike, labels: ArrayLike | None = None, title: str | None = None) -> "Figure":
     """Scatter plot of codes, coloured by label; more than two dimensions are projected onto two principal axes.
 
     Args:
@@ -106,7 +111,9 @@ def _legend(axes):
         handle.set(alpha=1.0, sizes=[40])
 
 
-def latent_grid(decode, codes=None, size=15, title=None):
+def latent_grid(
+    decode: Callable[[np.ndarray], ArrayLike], codes: ArrayLike | None = None, size: int = 15, title: str | None = None
+) -> "Figure":
     """Plots decoded images over a plane of the latent space.
 
     Without `codes`, the latent space must be two-dimensional with a standard normal prior, and the grid is at the
@@ -151,7 +158,14 @@ def latent_grid(decode, codes=None, size=15, title=None):
     return figure
 
 
-def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
+def traversals(
+    decode: Callable[[np.ndarray], ArrayLike],
+    codes: ArrayLike,
+    units: Sequence[int] | np.ndarray | None = None,
+    span: float = 3.0,
+    steps: int = 9,
+    title: str | None = None,
+) -> "Figure":
     """Plots latent traversals: each row varies one latent unit from -span to span, with the others fixed.
 
         z = m + (u_k - m_k) e_k,    u_k = -span ... span,    m the mean of the codes
@@ -191,7 +205,7 @@ def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
     return figure
 
 
-def latent_spaces(codes, labels, title=None):
+def latent_spaces(codes: ArrayLike | Mapping[str, ArrayLike], labels: ArrayLike, title: str | None = None) -> "Figure":
     """Plots two-dimensional codes of several models side by side, with a standard normal prior for comparison.
 
     The circle contains 95 % of a standard normal prior, and the cross marks its centre. Each panel shows the values of
@@ -229,7 +243,7 @@ def latent_spaces(codes, labels, title=None):
     return figure
 
 
-def decomposition(history, terms=None, title=None):
+def decomposition(history: Any, terms: Sequence[str] | None = None, title: str | None = None) -> "Figure":
     """Plots the loss terms and their sum, the negative ELBO, over epochs; validation curves are dashed.
 
     Args:
@@ -265,7 +279,7 @@ def decomposition(history, terms=None, title=None):
     return figure
 
 
-def spectrograms(waveforms, rate, title=None):
+def spectrograms(waveforms: ArrayLike | Mapping[str, Any], rate: int, title: str | None = None) -> "Figure":
     """Plots spectrograms of waveforms, one below another, in decibels relative to the loudest point of all.
 
     Args:
@@ -296,7 +310,11 @@ def spectrograms(waveforms, rate, title=None):
     return figure
 
 
-def retrieval(curves, ones, title=None):
+def retrieval(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]] | tuple[ArrayLike, ArrayLike],
+    ones: ArrayLike,
+    title: str | None = None,
+) -> "Figure":
     """Plots precision-recall curves of several rankings and, below, the fraction of ones in each bit of a code.
 
     The recall axis is logarithmic because the first few documents, which users look at, are a small fraction of the
@@ -331,7 +349,7 @@ def retrieval(curves, ones, title=None):
     return figure
 
 
-def drift(times, shares, names, title=None):
+def drift(times: ArrayLike, shares: ArrayLike, names: Sequence[str], title: str | None = None) -> "Figure":
     """Plots topic shares over time, one named panel per topic, each with its own scale starting at 0.
 
     This plot is our own way to show topic drift, not a standard measure.
@@ -386,7 +404,7 @@ def _colours(count):
     return colormaps["tab10" if count <= 10 else "tab20"].colors[:count]
 
 
-def _named(name, results, default):
+def _named(name: str, results: Any, default: str) -> Mapping[str, Any]:
     """Returns a dict `{name: result}` unchanged, and wraps a single array in one."""
     if hasattr(results, "__array__"):
         return {default: results}
@@ -396,7 +414,7 @@ def _named(name, results, default):
     return results
 
 
-def _curves(curves):
+def _curves(curves: Any) -> Mapping[str, Any]:
     if isinstance(curves, Mapping) or not len(curves):
         return curves
     if len(curves) != 2 or np.ndim(curves[0]) != 1 or np.shape(curves[0]) != np.shape(curves[1]):
@@ -407,7 +425,7 @@ def _curves(curves):
     return {"ranking": curves}
 
 
-def _drawn(decode, z):
+def _drawn(decode: Any, z: np.ndarray) -> np.ndarray:
     if not callable(decode):
         raise ValueError(
             "decode: expected a function from codes to images, such as the method `decode` of a model; received "
@@ -416,7 +434,7 @@ def _drawn(decode, z):
     return _checked("decode", decode(z))
 
 
-def _checked(name, images):
+def _checked(name: str, images: Any) -> np.ndarray:
     if isinstance(images, Mapping):
         raise ValueError(f"{name}: expected one array of images (N, H, W, C); received a dict.")
     images = np.asarray(images)

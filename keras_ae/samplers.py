@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from keras_ae.distributions import sampling
 from keras_ae.distributions.flows import Density, Flow
+from keras_ae.typing import Distribution, Rows
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -49,7 +50,7 @@ class Sampler:
             )
         self.model = model
 
-    def distribution(self) -> tfp.distributions.Distribution:
+    def distribution(self) -> Distribution:
         """Returns the density of codes, a tfd with event shape `(latent_dim,)`.
 
         Raises:
@@ -110,7 +111,7 @@ class PriorSampler(Sampler):
         """Does nothing, since the prior needs no fit; returns the sampler."""
         return self
 
-    def distribution(self) -> tfp.distributions.Distribution:
+    def distribution(self) -> Distribution:
         return self.model.prior
 
 
@@ -119,7 +120,7 @@ class FittedSampler(Sampler):
 
     _density = None
 
-    def fit(self, x: ArrayLike | tf.data.Dataset, y: ArrayLike | None = None, **kwargs: Any) -> Self:
+    def fit(self, x: Rows, y: ArrayLike | None = None, **kwargs: Any) -> Self:
         """Fits the density to the codes of x; returns the sampler.
 
         Args:
@@ -151,7 +152,7 @@ class FittedSampler(Sampler):
         vars(self).pop("_compiled_methods", None)  # the compiled graphs contain the previous fit
         return self
 
-    def distribution(self) -> tfp.distributions.Distribution:
+    def distribution(self) -> Distribution:
         if self._density is None:
             raise ValueError(f"{type(self).__name__} was not fitted: call fit(x) first.")
         return self._density

@@ -9,10 +9,13 @@ import pathlib
 import struct
 import warnings
 from collections import namedtuple
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import signal
 
+from keras_ae.typing import FilePath
 from keras_ae.utils import files as whole_files
 from keras_ae.utils import validation
 
@@ -54,7 +57,7 @@ class Header(namedtuple("Header", "rate channels frames")):
     __slots__ = ()
 
 
-def header(path):
+def header(path: FilePath) -> Header:
     """Reads the header of an audio file and checks it against the file size, without decoding.
 
     Raises:
@@ -69,7 +72,9 @@ def header(path):
         return Header(file.samplerate, file.channels, file.frames)
 
 
-def read(path, rate=None, *, start=0, frames=None):
+def read(
+    path: FilePath, rate: int | None = None, *, start: int = 0, frames: int | None = None
+) -> tuple[np.ndarray, int]:
     """Reads an audio file, or part of it.
 
     Args:
@@ -111,7 +116,7 @@ def read(path, rate=None, *, start=0, frames=None):
     return np.clip(x, -1, 1, out=x), rate or own
 
 
-def blocks(path, seconds=10.0, rate=None, clip=True):
+def blocks(path: FilePath, seconds: float = 10.0, rate: int | None = None, clip: bool = True) -> Iterator[np.ndarray]:
     """Reads an audio file in blocks, in memory that does not grow with its length.
 
     The concatenated blocks equal the result of `read`; resampling is continuous across block boundaries.
@@ -147,7 +152,7 @@ def blocks(path, seconds=10.0, rate=None, clip=True):
     return (np.clip(block, -1, 1) for block in made) if clip else made
 
 
-def resample(x, own, rate):
+def resample(x: np.ndarray, own: float, rate: float) -> np.ndarray:
     """Resamples with soxr at high quality and without delay.
 
     Args:
@@ -164,7 +169,9 @@ def resample(x, own, rate):
     return y if len(y) else x[:1]
 
 
-def resample_blocks(blocks, own, rate, frames=None, prompt=False):
+def resample_blocks(
+    blocks: Iterable[np.ndarray], own: int, rate: int, frames: int | None = None, prompt: bool = False
+) -> Iterator[np.ndarray]:
     """Resamples a signal that arrives in blocks, like `resample` for the whole signal.
 
     Args:
@@ -210,7 +217,7 @@ def resample_blocks(blocks, own, rate, frames=None, prompt=False):
         yield np.zeros((missing, first.shape[1]), "float32")
 
 
-def prompt_delay(own, rate):
+def prompt_delay(own: int, rate: int) -> float:
     """Maximum delay of `resample_blocks(prompt=True)`, in seconds.
 
     Args:
@@ -264,7 +271,7 @@ class _Polyphase:
         return y.astype("float32")
 
 
-def subtype(path, target):
+def subtype(path: FilePath, target: FilePath) -> str | None:
     """Sample encoding (subtype) of an audio file, such as `"PCM_24"`, or the finest one that the target format allows.
 
     None if the finest encoding is the default of the format.
@@ -278,12 +285,18 @@ def subtype(path, target):
     return "PCM_24" if kind == "FLAC" and found in _FINER_THAN_24_BITS else None
 
 
-def writable(path):
+def writable(path: FilePath) -> bool:
     """Whether `write` supports the format of a file name."""
     return pathlib.Path(path).suffix.lower() in _WRITTEN
 
 
-def write(path, audio, rate, subtype=None, frames=None):
+def write(
+    path: FilePath,
+    audio: ArrayLike | Iterable[ArrayLike],
+    rate: float,
+    subtype: str | None = None,
+    frames: int | None = None,
+) -> None:
     """Writes an audio file atomically, creating its folder if necessary.
 
     Args:
@@ -337,7 +350,7 @@ def write(path, audio, rate, subtype=None, frames=None):
                 )
 
 
-def files(folder):
+def files(folder: FilePath) -> list[pathlib.Path]:
     """Sorted paths of the audio files below a folder, recognised by suffix; hidden files are skipped.
 
     Unsupported audio formats are skipped with a warning that counts them.
@@ -371,7 +384,7 @@ def files(folder):
     return found
 
 
-def check_rate(rate):
+def check_rate(rate: float) -> int:
     """Returns `rate` as an int; raises a `ValueError` unless it is a whole number of Hz within `RATES`."""
     is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not is_number or not RATES[0] <= rate <= RATES[1] or rate != int(rate):

@@ -1,10 +1,15 @@
 """Data sets with numbered epochs, so that equal seeds give identical runs."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 
-def numbered(make, batches, first_epoch=0, is_random=True):
+def numbered(
+    make: Callable[[tf.Tensor], tf.data.Dataset], batches: int | None, first_epoch: int = 0, is_random: bool = True
+) -> tf.data.Dataset:
     """A data set whose epochs are `make(first_epoch)`, `make(first_epoch + 1)`, and so on.
 
     An epoch counts once its second batch has been requested. Inspecting the first batch with `next(iter(data))` or
@@ -61,14 +66,14 @@ def _counted(make, batches, first_epoch):
     return tf.data.Dataset.from_tensors(0).map(begin).flat_map(batches_of).enumerate().map(counting)
 
 
-def whole_number(name, value):
+def whole_number(name: str, value: Any) -> int:
     """Returns `value` as an int; raises a `ValueError` unless it is a whole number, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"{name}: expected a whole number, 0 or more; received {value!r}.")
     return int(value)
 
 
-def seed_of(key, epoch):
+def seed_of(key: int, epoch: tf.Tensor) -> tf.Tensor:
     """Seed `(2,)` of an epoch for TensorFlow's stateless random ops, hashed from the key and the epoch number."""
     key = tf.stack([tf.constant(key, tf.int64), tf.constant(0, tf.int64)])
     return tf.random.fold_in(key, tf.cast(epoch, tf.int64), alg="philox")

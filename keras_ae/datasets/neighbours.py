@@ -2,12 +2,14 @@
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_ae.datasets import epochs
+from keras_ae.typing import Matrix
 from keras_ae.utils import validation
 
 
-def nearest(x, k):
+def nearest(x: Matrix, k: int) -> np.ndarray:
     """Finds the k nearest neighbours of each row by cosine similarity: `(N, k)` ints, nearest first.
 
         similarity_ij = x_i . x_j / (|x_i| |x_j|)
@@ -30,7 +32,9 @@ def nearest(x, k):
     return found[~own].reshape(len(found), k)
 
 
-def pairs(x, neighbours=None, batch_size=512, seed=0, *, first_epoch=0):
+def pairs(
+    x: Matrix, neighbours: ArrayLike | None = None, batch_size: int = 512, seed: int = 0, *, first_epoch: int = 0
+) -> tf.data.Dataset:
     """Batches of rows x_i or, given `neighbours`, of pairs (x_i, x_j) with a random neighbour j, redrawn every epoch.
 
     Args:

@@ -1,9 +1,11 @@
 """Data sets with labelled and unlabelled rows, for semi-supervised learning."""
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_ae.datasets import epochs
 from keras_ae.utils import validation
@@ -11,7 +13,7 @@ from keras_ae.utils import validation
 UNKNOWN = -1
 
 
-def keep_labels(y, count, seed=0):
+def keep_labels(y: ArrayLike, count: int, seed: int = 0) -> np.ndarray:
     """Hides all but `count` labels, keeping equally many per class: int64 `(N,)`, -1 where hidden.
 
     Args:
@@ -28,7 +30,8 @@ def keep_labels(y, count, seed=0):
     See also: `semi_supervised`, which takes the result.
     """
     y = _unmasked(y)
-    validation.check_labels("y", y, math.inf, UNKNOWN)
+    any_number: Any = math.inf
+    validation.check_labels("y", y, any_number, UNKNOWN)
     count = validation.positive_int("count", count)
     classes = np.unique(y[y != UNKNOWN])
     if len(classes) == 0:
@@ -45,7 +48,9 @@ def keep_labels(y, count, seed=0):
     return kept
 
 
-def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_epoch=0):
+def semi_supervised(
+    x: ArrayLike, y: ArrayLike, batch_size: int, labelled: int, num_classes: int, seed: int = 0, *, first_epoch: int = 0
+) -> tf.data.Dataset:
     """Batches with a fixed number of labelled rows each.
 
     With few labels and uniform shuffling, most batches would have no labelled rows. Each epoch visits every unlabelled
@@ -114,5 +119,5 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_ep
     return epochs.numbered(make, steps, first_epoch)
 
 
-def _unmasked(y):
+def _unmasked(y: Any) -> np.ndarray:
     return y.astype("int64").filled(UNKNOWN) if np.ma.is_masked(y) else np.asarray(y)

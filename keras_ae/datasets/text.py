@@ -20,7 +20,11 @@ import sysconfig
 import tarfile
 import warnings
 from collections import Counter, namedtuple
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
+
+from keras_ae.typing import FilePath
 
 MAX_BYTES = 2**20
 """Maximum length of a document: bytes of a file, or characters of a field in a JSONL or CSV file."""
@@ -119,13 +123,13 @@ class Documents:
     ('__future__', 'Record of phased-in incompatible language changes.')
     """
 
-    def __init__(self, source, text_column="text"):
+    def __init__(self, source: FilePath, text_column: str = "text") -> None:
         self.source = os.fsdecode(source)
         self.text_column = text_column
         # Read one document to fail early: most errors occur before the first one.
         with contextlib.closing(iter(self)) as documents:
             next(documents)
-        self.skipped = Counter()
+        self.skipped: Counter[str] = Counter()
 
     def __iter__(self):
         self.skipped = Counter()
@@ -163,7 +167,7 @@ class Documents:
         return _files(_tar(self.source, skipped), skipped)
 
 
-def is_query(document_id):
+def is_query(document_id: str) -> bool:
     """Whether a document is a query, as about one in five is, or belongs to the database.
 
         int(sha1(document_id)[:8 hex digits], 16) % 5 == 0
@@ -342,7 +346,7 @@ def _records(records, path, text_column, skipped):
             yield found
 
 
-def of_record(record, default_id, text_column="text"):
+def of_record(record: Mapping[str, Any], default_id: str, text_column: str = "text") -> tuple[Document, bool] | None:
     """Converts an object of a JSONL file or a record of a CSV file to a document, in the same way as `Documents`.
 
     Args:
@@ -377,7 +381,7 @@ def _jsonl(path, skipped):
                 yield f"{name}:{number}", record
 
 
-def json_object(line):
+def json_object(line: bytes) -> dict[str, Any] | None:
     """Parses a line of a JSONL file, bytes, in the same way as `Documents`; None if it is not an object."""
     try:
         record = json.loads(_line(line))
@@ -474,7 +478,7 @@ def _definitions(node, name):
 # Strings.
 
 
-def decode(data, final=True):
+def decode(data: bytes, final: bool = True) -> str:
     """Decodes bytes as UTF-8, or else as Latin-1; unless `final`, they may end within a character."""
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(data, final)

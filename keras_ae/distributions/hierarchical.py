@@ -7,17 +7,21 @@ the decoder receives. The KL is a Monte Carlo estimate. Networks between two lay
 in training: no dropout, and batch normalisation uses its moving averages.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae.distributions import posteriors, priors, sampling
+from keras_ae.typing import Distribution, Network
 from keras_ae.utils import validation
 
 tfd = tfp.distributions
 
 
-def compose(encoders, decoders):
+def compose(encoders: Any, decoders: Any) -> tuple[Network, Network, posteriors.Posterior, priors.Prior]:
     """Converts lists of networks to the arguments of a single-layer model: `(encoder, decoder, posterior, prior)`.
 
     Args:
@@ -56,17 +60,17 @@ def compose(encoders, decoders):
 class BottomUpPosterior(posteriors.Posterior):
     """q(h_1|x) q(h_2|h_1) ... q(h_T|h_T-1), a posterior over z = [h_1 | ... | h_T]."""
 
-    def __init__(self, sizes, encoders, **kwargs):
+    def __init__(self, sizes: Sequence[int], encoders: Sequence[Network], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sizes, self.encoders = sizes, encoders
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return 2 * self.sizes[0]
 
-    def latent_dim_for(self, width):
+    def latent_dim_for(self, width: int) -> int:
         return sum(self.sizes)
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         first = posteriors.DiagonalGaussian().call(params)
         return Chain(first, self.encoders, self.sizes)
 
@@ -78,11 +82,11 @@ BottomUpPosterior.__name__ = "Upward"
 class TopDownPrior(priors.Prior):
     """p(h_T) p(h_T-1|h_T) ... p(h_1|h_2), a prior over z = [h_1 | ... | h_T]; h_T is standard normal."""
 
-    def __init__(self, sizes, decoders, **kwargs):
+    def __init__(self, sizes: Sequence[int], decoders: Sequence[Network], **kwargs: Any) -> None:
         super().__init__(sum(sizes), **kwargs)
         self.sizes, self.decoders = sizes, decoders
 
-    def call(self):
+    def call(self) -> Distribution:
         last = priors.Normal(self.sizes[-1]).call()
         return Chain(last, self.decoders[::-1], self.sizes[::-1], reverse=True)
 
@@ -90,7 +94,7 @@ class TopDownPrior(priors.Prior):
 TopDownPrior.__name__ = "Downward"
 
 
-class Chain(tfd.Distribution):
+class Chain(tfp.distributions.Distribution):
     """A chain of diagonal Gaussians, p(a_1) p(a_2|a_1) ..., over `[a_1 | a_2 | ...]`, reversed with `reverse`.
 
     Args:
@@ -100,7 +104,13 @@ class Chain(tfd.Distribution):
         reverse: bool.
     """
 
-    def __init__(self, first, networks, sizes, reverse=False):
+    def __init__(
+        self,
+        first: Distribution,
+        networks: Sequence[Network],
+        sizes: Sequence[int],
+        reverse: bool = False,
+    ) -> None:
         self._first, self._networks, self._sizes, self._reverse = first, networks, sizes, reverse
         super().__init__(
             dtype=first.dtype,

@@ -4,10 +4,14 @@ Each likelihood is a Keras layer from params `(..., H, W, parameters * C)` (or a
 `tfp.distributions` object whose event is one x. Log densities are in nats and sum over the event.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.typing import Distribution, Shape
 from keras_ae.utils.xla import softplus
 
 tfd = tfp.distributions
@@ -27,21 +31,21 @@ class Likelihood(keras.layers.Layer):
     """
 
     parameters = 1
-    levels = None
-    low = None
-    high = None
+    levels: int | None = None
+    low: float | None = None
+    high: float | None = None
     dtype_of_x = "float32"
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
         self.built = True  # any weights are created in the constructor
 
-    def params_shape(self, shape):
+    def params_shape(self, shape: Sequence[int]) -> Shape | None:
         """Shape of the decoder's output for x of `shape`, both without the batch axis."""
         shape = tuple(shape)
         return (*shape, self.levels) if self.levels else (*shape[:-1], shape[-1] * self.parameters)
 
-    def event_shape_for(self, params_shape):
+    def event_shape_for(self, params_shape: Sequence[int | None]) -> Shape | None:
         """Shape of x for a decoder's output shape, the inverse of `params_shape`; None if unknown.
 
         Raises:
@@ -62,11 +66,11 @@ class Likelihood(keras.layers.Layer):
             )
         return (*shape[:-1], None if shape[-1] is None else shape[-1] // self.parameters)
 
-    def preprocess(self, x):
+    def preprocess(self, x: tf.Tensor) -> tf.Tensor:
         """Preprocesses x for the encoder: float32."""
         return tf.cast(x, tf.float32)
 
-    def valid(self, x):
+    def valid(self, x: tf.Tensor) -> tf.Tensor:
         """Row mask of x, True where finite and in range: bool `(B,)`."""
         x = tf.cast(x, tf.float32)
         good = tf.math.is_finite(x)
@@ -77,12 +81,16 @@ class Likelihood(keras.layers.Layer):
         return tf.reduce_all(good, axis=tf.range(1, tf.rank(x)))
 
 
-def finite_rows(x):
+LikelihoodLike: TypeAlias = str | Likelihood | Callable[[tf.Tensor], Distribution]
+"""What `get` takes: one of `NAMES`, a layer, or a function from params to a distribution."""
+
+
+def finite_rows(x: tf.Tensor) -> tf.Tensor:
     """Row mask of x, True where all values are finite: bool `(B,)`."""
     return tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float32)), axis=tf.range(1, tf.rank(x)))
 
 
-class _FastBernoulli(tfd.Bernoulli):
+class _FastBernoulli(tfp.distributions.Bernoulli):
     # TFP computes log p and log(1 - p) separately: two softplus, two masked products. As in TFP, x may be fractional.
     def _log_prob(self, x):
         return _log_bernoulli(tf.convert_to_tensor(x), tf.convert_to_tensor(self.logits))
@@ -117,7 +125,7 @@ class Bernoulli(Likelihood):
 
     low, high = 0.0, 1.0
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(_FastBernoulli(logits=params, dtype=tf.float32), event_rank)
 
 
@@ -132,7 +140,7 @@ class ContinuousBernoulli(Likelihood):
 
     low, high = 0.0, 1.0
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(tfd.ContinuousBernoulli(logits=params), event_rank)
 
 
@@ -145,7 +153,7 @@ class Gaussian(Likelihood):
     See also: `GaussianLearnedScale` and `GaussianPerDimension`, which learn the scale.
     """
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(tfd.Normal(params, 1.0), event_rank)
 
 
@@ -153,11 +161,11 @@ class Gaussian(Likelihood):
 class GaussianLearnedScale(Likelihood):
     """Normal with one learned scale for all values of x: `log p(x|z) = sum_i log N(x_i; m_i, s)`."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.raw_scale = self.add_weight(shape=(), initializer="zeros", name="raw_scale")
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(tfd.Normal(params, positive(self.raw_scale)), event_rank)
 
 
@@ -170,7 +178,7 @@ class GaussianPerDimension(Likelihood):
 
     parameters = 2
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         mean, raw_scale = tf.split(params, 2, axis=-1)
         return _independent(tfd.Normal(mean, positive(raw_scale)), event_rank)
 
@@ -179,7 +187,7 @@ class GaussianPerDimension(Likelihood):
 class Laplace(Likelihood):
     """Laplace with the params as location and scale 1: absolute error, `log p = -sum_i |x_i - m_i| - D log 2`."""
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(tfd.Laplace(params, 1.0), event_rank)
 
 
@@ -196,14 +204,14 @@ class Categorical(Likelihood):
     low, high = 0, 255
     dtype_of_x = "uint8"
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(_Levels(logits=params), event_rank)
 
-    def preprocess(self, x):
+    def preprocess(self, x: tf.Tensor) -> tf.Tensor:
         return tf.cast(x, tf.float32) / (self.levels - 1)
 
 
-class _Levels(tfd.Categorical):
+class _Levels(tfp.distributions.Categorical):
     # A categorical variable has no mean, but brightness levels do.
     def _mean(self):
         levels = tf.linspace(0.0, 1.0, self.logits.shape[-1])
@@ -224,25 +232,25 @@ class Multinomial(Likelihood):
 
     low = 0.0
 
-    def params_shape(self, shape):
+    def params_shape(self, shape: Sequence[int | None]) -> Shape | None:
         if len(shape) != 1:
             raise ValueError(f"likelihood: multinomial is for rows of words, shape (V,); received x of shape {shape}.")
         return tuple(shape)
 
-    def event_shape_for(self, params_shape):
+    def event_shape_for(self, params_shape: Sequence[int | None]) -> Shape | None:
         return self.params_shape(params_shape)
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _Words(1.0, logits=params)
 
 
-class _Words(tfd.Multinomial):
+class _Words(tfp.distributions.Multinomial):
     # TFP adds the multinomial coefficient and requires integer counts that sum to the total.
     def _log_prob(self, x):
         return tf.reduce_sum(x * tf.nn.log_softmax(self.logits), axis=-1)
 
 
-def positive(params):
+def positive(params: tf.Tensor) -> tf.Tensor:
     """Maps params to positive scales: `softplus(params) + 1e-6`."""
     return tf.nn.softplus(params) + SCALE_FLOOR
 
@@ -269,17 +277,17 @@ NAMES = {
 class Custom(Likelihood):
     """A user's callable from params to a distribution; x is not checked."""
 
-    def __init__(self, function, **kwargs):
+    def __init__(self, function: Callable[[tf.Tensor], Distribution], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.function = function
 
-    def params_shape(self, shape):
+    def params_shape(self, shape: Sequence[int]) -> Shape | None:
         return None
 
-    def event_shape_for(self, params_shape):
+    def event_shape_for(self, params_shape: Sequence[int | None]) -> Shape | None:
         return None  # only known from the distribution
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         distribution = self.function(params)
         if not isinstance(distribution, tfd.Distribution):
             raise ValueError(
@@ -304,7 +312,7 @@ def _is_point(distribution):
     return all(isinstance(each, POINTS) for each in parts(distribution))
 
 
-def parts(distribution):
+def parts(distribution: Distribution) -> list[Distribution]:
     """The components of a mixture or wrapper, recursively; transformed or quantized distributions are not split."""
     if isinstance(distribution, tfd.QuantizedDistribution | tfd.TransformedDistribution):
         return [distribution]
@@ -316,7 +324,7 @@ def parts(distribution):
     return [distribution]
 
 
-def get(likelihood):
+def get(likelihood: LikelihoodLike) -> Likelihood:
     """The `Likelihood` layer for a name, a layer, or a callable `params -> tfd distribution`.
 
     Raises:

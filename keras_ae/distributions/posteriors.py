@@ -5,6 +5,8 @@ Each posterior is a Keras layer from params `(B, parameters_for(latent_dim))` to
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ import tensorflow_probability as tfp
 
 from keras_ae.distributions.likelihoods import positive
 from keras_ae.layers.made import MADE
+from keras_ae.typing import Activation, Distribution, Size
 from keras_ae.utils import validation
 
 tfb = tfp.bijectors
@@ -32,15 +35,15 @@ class Posterior(keras.layers.Layer):
     knows_own_samples_only = False
     vectors_only = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
         self.built = True  # any weights are created in the constructor
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         """int, width of the encoder's output for a code of `latent_dim` dimensions."""
         raise NotImplementedError
 
-    def latent_dim_for(self, width):
+    def latent_dim_for(self, width: int) -> int:
         """int, size of the code for an encoder output of `width`: the inverse of `parameters_for`.
 
         Raises:
@@ -54,7 +57,7 @@ class Posterior(keras.layers.Layer):
             )
         return latent_dim
 
-    def code_shape_for(self, shape):
+    def code_shape_for(self, shape: tuple[Any, ...]) -> tuple[int, ...]:
         """Shape of a code for params of `shape`, both without the batch axis.
 
         Raises:
@@ -67,12 +70,16 @@ class Posterior(keras.layers.Layer):
             )
         return (*shape[:-1], self.latent_dim_for(shape[-1]))
 
-    def params_shape_for(self, code_shape):
+    def params_shape_for(self, code_shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of the params for codes of `code_shape`: the inverse of `code_shape_for`."""
         return (*code_shape[:-1], self.parameters_for(code_shape[-1]))
 
     def _latent_dim(self, params):
         return self.code_shape_for(tuple(params.shape[1:]))[-1]
+
+
+PosteriorLike: TypeAlias = str | Posterior
+"""What `get` takes: one of `NAMES`, or a layer."""
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -81,10 +88,10 @@ class Deterministic(Posterior):
 
     has_density = False
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return latent_dim
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         rank = params.shape.rank - 1
         return tfd.VectorDeterministic(params) if rank == 1 else tfd.Independent(tfd.Deterministic(params), rank)
 
@@ -96,10 +103,10 @@ class IndependentBernoulli(Posterior):
     Samples are not differentiable; those of `relaxed_bits.RELAXATIONS` are.
     """
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return latent_dim
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), params.shape.rank - 1)
 
 
@@ -114,10 +121,10 @@ class DiagonalGaussian(Posterior):
     Source: Kingma & Welling 2014, equation 9.
     """
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return 2 * latent_dim
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         latent_dim = self._latent_dim(params)
         return _diagonal(params, latent_dim)
 
@@ -136,14 +143,14 @@ class FullCovariance(Posterior):
 
     vectors_only = True
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return latent_dim * (latent_dim + 3) // 2
 
-    def latent_dim_for(self, width):
+    def latent_dim_for(self, width: int) -> int:
         latent_dim = (math.isqrt(9 + 8 * width) - 3) // 2  # solves D (D + 3) / 2 = width without a search
         return latent_dim if self.parameters_for(latent_dim) == width > 0 else super().latent_dim_for(width)
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         latent_dim = self._latent_dim(params)
         triangle = tfp.math.fill_triangular(params[:, latent_dim:])
         # Not tfb.FillScaleTriL: XLA cannot compile the gradient of the op it uses to set the diagonal.
@@ -194,7 +201,15 @@ class InverseAutoregressive(Posterior):
     knows_own_samples_only = True
     vectors_only = True
 
-    def __init__(self, latent_dim, context=32, steps=2, hidden=(64, 64), activation="relu", **kwargs):
+    def __init__(
+        self,
+        latent_dim: int,
+        context: int = 32,
+        steps: int = 2,
+        hidden: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         steps = validation.positive_int("steps", steps)
         self.latent_dim, self.context, self.hidden, self.activation = latent_dim, context, tuple(hidden), activation
@@ -203,12 +218,12 @@ class InverseAutoregressive(Posterior):
             for i in range(steps)
         ]
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         if latent_dim != self.latent_dim:
             raise ValueError(f"latent_dim: this posterior is for codes of {self.latent_dim}; received {latent_dim}.")
         return 2 * latent_dim + self.context
 
-    def latent_dim_for(self, width):
+    def latent_dim_for(self, width: int) -> int:
         expected = self.parameters_for(self.latent_dim)
         if width != expected:
             raise ValueError(
@@ -216,7 +231,7 @@ class InverseAutoregressive(Posterior):
             )
         return self.latent_dim
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         latent_dim = self._latent_dim(params)
         h = params[:, 2 * latent_dim :] if self.context else None
         steps = [
@@ -225,7 +240,7 @@ class InverseAutoregressive(Posterior):
         ]
         return _Bent(_diagonal(params[:, : 2 * latent_dim], latent_dim), tfb.Chain(steps[::-1]), name="iaf")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "latent_dim": self.latent_dim,
             "context": self.context,
@@ -235,7 +250,7 @@ class InverseAutoregressive(Posterior):
         }
 
 
-class _Bent(tfd.TransformedDistribution):
+class _Bent(tfp.distributions.TransformedDistribution):
     # TFP only implements the mean for affine bijectors.
     def _mean(self):
         return self.bijector.forward(self.distribution.mean())
@@ -266,7 +281,7 @@ NAMES = {
 }
 
 
-def check_has_density(posterior, default):
+def check_has_density(posterior: Posterior, default: str) -> None:
     """Raises a `ValueError` unless q(z|x) is of the same kind as the model's default prior: bits or continuous.
 
     A point has no density, and the probability of bits is not comparable to a density over real codes, so importance
@@ -277,13 +292,13 @@ def check_has_density(posterior, default):
         raise ValueError(f"posterior: expected {expected}; received {posterior.name}.")
 
 
-def check_is_diagonal(posterior, option):
+def check_is_diagonal(posterior: Posterior, option: str) -> None:
     """Raises a `ValueError` unless q(z|x) is a diagonal Gaussian, as the model's `option` requires."""
     if not isinstance(posterior, DiagonalGaussian):
         raise ValueError(f"{option}: expected a diagonal Gaussian posterior; received {posterior.name}.")
 
 
-def get(posterior, code_shape):
+def get(posterior: PosteriorLike, code_shape: Size | None) -> Posterior:
     """The `Posterior` layer for a name or a layer; `code_shape` is None if not yet known.
 
     Raises:

@@ -1,13 +1,17 @@
 """p(z): Keras layers that return a `tfp.distributions` object over codes, event `(latent_dim,)`, when called."""
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 
-from keras_ae.distributions.likelihoods import parts, positive
+from keras_ae.distributions.likelihoods import Likelihood, parts, positive
+from keras_ae.typing import Distribution, Shape, Size
 from keras_ae.utils import validation
 
 tfd = tfp.distributions
@@ -24,7 +28,7 @@ class Prior(keras.layers.Layer):
 
     vectors_only = True
 
-    def __init__(self, latent_dim, **kwargs):
+    def __init__(self, latent_dim: Size, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)
         shape = tuple(latent_dim) if isinstance(latent_dim, list | tuple) else (latent_dim,)
         self.code_shape = tuple(validation.positive_int("latent_dim", size) for size in shape)
@@ -33,8 +37,15 @@ class Prior(keras.layers.Layer):
         self.latent_dim = self.code_shape[0] if len(shape) == 1 else self.code_shape
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"latent_dim": self.latent_dim}
+
+
+PriorSource: TypeAlias = keras.layers.Layer | Callable[[], Distribution]
+"""A layer or a function that returns the current distribution over codes."""
+
+PriorLike: TypeAlias = str | Distribution | PriorSource
+"""What `get` takes: one of `NAMES`, a distribution, or a layer or function that returns one."""
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -43,7 +54,7 @@ class Normal(Prior):
 
     vectors_only = False
 
-    def call(self):
+    def call(self) -> Distribution:
         zeros, ones = tf.zeros(self.code_shape), tf.ones(self.code_shape)
         if len(self.code_shape) == 1:
             return tfd.MultivariateNormalDiag(zeros, ones)
@@ -56,7 +67,7 @@ class UniformBernoulli(Prior):
 
     vectors_only = False
 
-    def call(self):
+    def call(self) -> Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=tf.zeros(self.code_shape), dtype=tf.float32), len(self.code_shape))
 
 
@@ -70,7 +81,7 @@ class BernoulliMixture(Prior):
     estimate. See also: `LearnedMixture`, for Gaussian codes.
     """
 
-    def __init__(self, latent_dim, components=20, **kwargs):
+    def __init__(self, latent_dim: int, components: int = 20, **kwargs: Any) -> None:
         super().__init__(latent_dim, **kwargs)
         self.components = validation.positive_int("components", components)
         self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits")
@@ -78,12 +89,12 @@ class BernoulliMixture(Prior):
         spread = keras.initializers.RandomNormal(stddev=0.5)
         self.bit_logits = self.add_weight(shape=(self.components, latent_dim), initializer=spread, name="bit_logits")
 
-    def call(self):
+    def call(self) -> Distribution:
         bits = tfd.Bernoulli(logits=tf.convert_to_tensor(self.bit_logits), dtype=tf.float32)
         weights = tfd.Categorical(logits=tf.convert_to_tensor(self.logits))
         return tfd.MixtureSameFamily(weights, tfd.Independent(bits, 1))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"components": self.components}
 
 
@@ -93,7 +104,7 @@ class Uniform(Prior):
 
     vectors_only = False
 
-    def call(self):
+    def call(self) -> Distribution:
         edge = tf.ones(self.code_shape)
         return tfd.Independent(tfd.Uniform(-edge, edge), len(self.code_shape))
 
@@ -101,7 +112,7 @@ class Uniform(Prior):
 class _Planar(Prior):
     """An equally weighted mixture of planar Gaussians, with means `(K, 2)` and scales `(K, 2)` along rotated axes."""
 
-    def __init__(self, latent_dim=2, **kwargs):
+    def __init__(self, latent_dim: int = 2, **kwargs: Any) -> None:
         if latent_dim != 2:
             raise ValueError(f"{type(self).__name__} lies in the plane: expected latent_dim=2, received {latent_dim}.")
         super().__init__(latent_dim, **kwargs)
@@ -133,7 +144,7 @@ class Ring(_Planar):
     radius = 4.0
     scales = (1.0, 0.25)
 
-    def call(self):
+    def call(self) -> Distribution:
         angles = 2 * np.pi * np.arange(self.components) / self.components
         means = self.radius * np.stack([np.cos(angles), np.sin(angles)], -1)
         return self._mixture(angles, means, np.tile(self.scales, (self.components, 1)))
@@ -156,7 +167,7 @@ class SwissRoll(_Planar):
     turns = 2
     width = 0.1
 
-    def call(self):
+    def call(self) -> Distribution:
         fine = np.linspace(0.1, 1.0, 20_000)
         phase = 2 * np.pi * self.turns * fine
         curve = self.radius * fine[:, None] * np.stack([np.cos(phase), np.sin(phase)], -1)
@@ -190,7 +201,7 @@ class LearnedMixture(Prior):
     are the model's own posteriors.
     """
 
-    def __init__(self, latent_dim, components=10, **kwargs):
+    def __init__(self, latent_dim: int, components: int = 10, **kwargs: Any) -> None:
         super().__init__(latent_dim, **kwargs)
         self.components = validation.positive_int("components", components)
         shape = (self.components, latent_dim)
@@ -201,11 +212,11 @@ class LearnedMixture(Prior):
             shape=shape, initializer=keras.initializers.Constant(0.5413), name="raw_scales"
         )
 
-    def call(self):
+    def call(self) -> Distribution:
         components = tfd.MultivariateNormalDiag(tf.convert_to_tensor(self.means), positive(self.raw_scales))
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.convert_to_tensor(self.logits)), components)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"components": self.components}
 
 
@@ -240,7 +251,14 @@ class VampPrior(Prior):
     Source: Tomczak & Welling 2018, section 3. See also: `LearnedMixture`, with free components.
     """
 
-    def __init__(self, latent_dim, input_shape, components=50, initial=None, **kwargs):
+    def __init__(
+        self,
+        latent_dim: int,
+        input_shape: Sequence[int],
+        components: int = 50,
+        initial: ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(latent_dim, **kwargs)
         self.components = validation.positive_int("components", components)
         self.event_shape = tuple(validation.positive_int("input_shape", size) for size in input_shape)
@@ -250,7 +268,10 @@ class VampPrior(Prior):
             if initial.shape != shape:
                 raise ValueError(f"initial: expected shape {shape}, received {initial.shape}.")
             validation.check_array("initial", initial, self.event_shape, None)
-        self._initial, self._low, self._high, self._posterior_of = initial, None, None, None
+        self._initial = initial
+        self._low: Any = None  # the range of x once a model binds the prior; None where unbounded
+        self._high: Any = None
+        self._posterior_of: Callable[..., Distribution] | None = None
         self.pseudo_inputs = self.add_weight(
             shape=shape,
             initializer=keras.initializers.RandomUniform(0.0, 1.0),
@@ -260,7 +281,12 @@ class VampPrior(Prior):
         if initial is not None:
             self.pseudo_inputs.assign(initial)
 
-    def bind(self, posterior, likelihood, event_shape):
+    def bind(
+        self,
+        posterior: Callable[..., Distribution],
+        likelihood: Likelihood,
+        event_shape: Shape | None,
+    ) -> None:
         """Binds the model's function from x to q(z|x), its likelihood, for the range of x, and x's shape or None."""
         if self._posterior_of == posterior:
             return
@@ -274,7 +300,7 @@ class VampPrior(Prior):
             if self._high is not None:
                 self.pseudo_inputs.assign((self._initial - self._low) / (self._high - self._low))
 
-    def call(self):
+    def call(self) -> Distribution:
         if self._posterior_of is None:
             raise ValueError(
                 "prior: a VampPrior is made of a model's posteriors: give it to a model first, VAE(prior=prior)."
@@ -295,7 +321,7 @@ class VampPrior(Prior):
             return values
         return tf.maximum(values, self._low) if self._high is None else tf.clip_by_value(values, 0.0, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"input_shape": self.event_shape, "components": self.components}
 
 
@@ -318,7 +344,7 @@ class NormalWeights(keras.regularizers.Regularizer):
     Source: Kingma & Welling 2014, equation 8, and appendix F for a prior over weights.
     """
 
-    def __init__(self, rows, scale=1.0):
+    def __init__(self, rows: int, scale: float = 1.0) -> None:
         self.rows, self.scale = validation.positive_int("rows", rows), validation.non_negative("scale", scale)
         if not self.scale:
             raise ValueError("scale: expected a number above 0, received 0.")
@@ -326,7 +352,7 @@ class NormalWeights(keras.regularizers.Regularizer):
     def __call__(self, w):
         return keras.ops.sum(w**2) / (2 * self.scale**2 * self.rows)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"rows": self.rows, "scale": self.scale}
 
 
@@ -340,7 +366,7 @@ NAMES = {
 }
 
 
-def get(prior, code_shape):
+def get(prior: PriorLike | None, code_shape: Size | None) -> PriorSource:
     """The prior as `distribution` takes it, a layer or a function, for None (the standard normal), a name or a tfd.
 
     `code_shape` is a tuple, an int for vectors, or None if the networks are not built yet; names then raise an error.
@@ -351,9 +377,11 @@ def get(prior, code_shape):
     code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if prior is None:
         prior = "normal"
-    if isinstance(prior, str) and prior in NAMES and code_shape is None:
-        raise ValueError(f"prior={prior!r} needs the size of a code: give the encoder or the decoder a keras.Input.")
     if isinstance(prior, str) and prior in NAMES:
+        if code_shape is None:
+            raise ValueError(
+                f"prior={prior!r} needs the size of a code: give the encoder or the decoder a keras.Input."
+            )
         return NAMES[prior](code_shape[0] if len(code_shape) == 1 else code_shape)
     if isinstance(prior, tfd.Distribution):
         if prior.trainable_variables:
@@ -375,7 +403,7 @@ def get(prior, code_shape):
     )
 
 
-def distribution(prior):
+def distribution(prior: PriorSource) -> Distribution:
     """The current distribution of a prior, as returned by `get`."""
     return prior.call() if isinstance(prior, keras.layers.Layer) else prior()
 
@@ -390,7 +418,7 @@ def _check_event(prior, code_shape):
         raise ValueError(f"prior: expected one float32 distribution, without a batch axis; received {prior}.")
 
 
-def check_covers_bits(prior):
+def check_covers_bits(prior: Distribution) -> None:
     """Raises a `ValueError` unless `prior` is a distribution over bits: samples are 0 or 1, and both can occur."""
     ends = [prior.log_prob(tf.fill(prior.event_shape, tf.cast(bit, prior.dtype))) for bit in (0, 1)]
     bits = np.isin(prior.sample(8, seed=0), (0.0, 1.0)).all()
@@ -413,7 +441,7 @@ def _gives_whole_numbers(prior):
 _ELSEWHERE = (tfd.VonMises, tfd.VonMisesFisher, tfd.SphericalUniform, tfd.PowerSpherical, tfd.Dirichlet)
 
 
-def check_covers_gaussians(prior):
+def check_covers_gaussians(prior: Distribution) -> None:
     """Raises a `ValueError` if `prior` has no density on R^D: a Gaussian posterior's KL is undefined or infinite."""
     if any(isinstance(each, _ELSEWHERE) for each in parts(prior)) or _gives_whole_numbers(prior):
         raise ValueError(f"prior: expected a density over all real codes; received {prior}.")

@@ -1,11 +1,16 @@
 """Binary codes: differentiable samples of bits, and packing bits into bytes."""
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
+from keras_ae.typing import Rows
 from keras_ae.utils.batching import in_batches
 
 
-def straight_through(logits, n, seed):
+def straight_through(logits: tf.Tensor, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Bits z ~ Bernoulli(sigmoid(l)), `(n, *l.shape)`, whose gradient is that of sigmoid(l) (Bengio 2013, section 3).
 
     Values are exactly 0 or 1, so the decoder receives the same kind of input in training and inference.
@@ -15,7 +20,7 @@ def straight_through(logits, n, seed):
     return z + (p - tf.stop_gradient(p))
 
 
-def logistic(logits, n, seed, temperature=2 / 3):
+def logistic(logits: tf.Tensor, n: int | tf.Tensor, seed: tf.Tensor, temperature: float = 2 / 3) -> tf.Tensor:
     """Binary concrete samples, `z = sigmoid((l + log u - log(1 - u)) / temperature)` with u uniform on (0, 1).
 
     Values lie between 0 and 1, closer to 0 or 1 at lower temperatures (Maddison 2017, equation 3; 2/3 as in its
@@ -25,7 +30,7 @@ def logistic(logits, n, seed, temperature=2 / 3):
     return tf.sigmoid((logits + tf.math.log(u) - tf.math.log1p(-u)) / temperature)
 
 
-def noisy(logits, n, seed, scale=4.0):
+def noisy(logits: tf.Tensor, n: int | tf.Tensor, seed: tf.Tensor, scale: float = 4.0) -> tf.Tensor:
     """`z = sigmoid(l + scale e)`, e standard normal: logits grow to overcome the noise, until codes are binary.
 
     Salakhutdinov & Hinton 2009 fix one e for each training document. Here e is redrawn at every step, so the model
@@ -35,10 +40,14 @@ def noisy(logits, n, seed, scale=4.0):
     return tf.sigmoid(logits + scale * tf.random.stateless_normal(shape, seed, alg="philox"))
 
 
-RELAXATIONS = {"straight_through": straight_through, "logistic": logistic, "noisy": noisy}
+RELAXATIONS: dict[str, Callable[..., tf.Tensor]] = {
+    "straight_through": straight_through,
+    "logistic": logistic,
+    "noisy": noisy,
+}
 
 
-def pack(bits):
+def pack(bits: tf.Tensor) -> tf.Tensor:
     """Packs bits `(B, D)` into bytes, uint8 `(B, ceil(D / 8))`, most significant bit first, as `numpy.packbits`."""
     bits = tf.cast(bits, tf.uint8)
     bits = tf.pad(bits, [[0, 0], [0, -bits.shape[-1] % 8]])
@@ -49,8 +58,10 @@ def pack(bits):
 class Hashing:
     """Mixin for models with binary codes: `hash` thresholds their `probabilities`."""
 
+    probabilities: Callable[..., Any]
+
     @in_batches
-    def hash(self, x):
+    def hash(self, x: Rows) -> np.ndarray:
         """Codes of x, `(B, ceil(bits / 8))` uint8: the more probable value of each bit, most significant bit first."""
         return pack(self.probabilities(x) > 0.5)
 

@@ -3,12 +3,13 @@
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.typing import Distribution
 from keras_ae.utils import xla
 
 tfd = tfp.distributions
 
 
-def draw(distribution, n, seed):
+def draw(distribution: Distribution, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Draws `n` samples, `(n, *batch, *event)`, determined by the int32 seed `(2,)`.
 
     Diagonal Gaussians are reparameterised here, `m + s e`, with an explicit algorithm for e: XLA's default for TFP's
@@ -26,14 +27,14 @@ def draw(distribution, n, seed):
     )
 
 
-def is_diagonal(distribution):
+def is_diagonal(distribution: Distribution) -> bool:
     """Whether a distribution is a Gaussian with independent dimensions."""
     return isinstance(distribution, tfd.MultivariateNormalDiag) or (
         isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Normal)
     )
 
 
-def draw_rows(distribution, seeds):
+def draw_rows(distribution: Distribution, seeds: tf.Tensor) -> tf.Tensor:
     """Draws one sample for each int64 seed `(B,)`, independent of the other rows: `(B, *event)`.
 
     A distribution with batch `(B,)` has one member per seed and must be a diagonal Gaussian, as conditional priors are.

@@ -4,21 +4,18 @@ import typing
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from keras_ae.evaluation.samples import frechet_of_moments
+from keras_ae.typing import Distribution, Rows
 from keras_ae.utils import validation
-
-if typing.TYPE_CHECKING:  # takes seconds to import
-    import tensorflow_probability as tfp
 
 # Number of codes whose distances to all others are in memory at once.
 _ROWS = 1 << 10
 
 
-def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: float = 1e-2) -> int:
+def active_units(model: keras.Model, x: Rows, threshold: float = 1e-2) -> int:
     """Counts the latent dimensions that carry information about x.
 
         A_j = Var_x(E_q[z_j | x]),    active units = #{j: A_j > threshold}
@@ -49,7 +46,7 @@ def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: 
 
 
 def aggregate_posterior_distance(
-    z: ArrayLike, prior: "ArrayLike | tfp.distributions.Distribution | None" = None, *, seed: int = 0
+    z: ArrayLike, prior: ArrayLike | Distribution | None = None, *, seed: int = 0
 ) -> dict[str, float]:
     """Distance between the aggregate posterior and the prior, by two measures that need only samples.
 

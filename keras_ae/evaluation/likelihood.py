@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 
 from keras_ae.distributions import importance, likelihoods, sampling
+from keras_ae.typing import Rows
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -88,7 +89,7 @@ class LogLikelihood:
 
 def negative_log_likelihood(
     model: keras.Model,
-    x: ArrayLike | tf.data.Dataset,
+    x: Rows,
     num_samples: int = 5000,
     seed: int = 0,
     *,
@@ -136,7 +137,7 @@ def negative_log_likelihood(
 
 def annealed_importance_sampling(
     model: keras.Model,
-    x: ArrayLike | tf.data.Dataset,
+    x: Rows,
     num_chains: int = 16,
     num_temperatures: int = 1000,
     num_leapfrog_steps: int = 10,

@@ -4,11 +4,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae.distributions.sampling import is_diagonal
+from keras_ae.typing import Distribution
 
 tfd = tfp.distributions
 
 
-def kl(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution, z: tf.Tensor) -> tf.Tensor:
+def kl(q: Distribution, p: Distribution, z: tf.Tensor) -> tf.Tensor:
     """Kullback-Leibler divergence, in closed form if TFP has one, else estimated by Monte Carlo.
 
         KL(q||p) = E_q[log q(z) - log p(z)]  ~  1/L sum_l log q(z_l) - log p(z_l),    z_l ~ q
@@ -30,7 +31,7 @@ def kl(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution, z: 
         return tf.reduce_mean(q.log_prob(z) - p.log_prob(z), axis=0)
 
 
-def kl_per_dimension(q: tfp.distributions.Distribution, p: tfp.distributions.Distribution) -> tf.Tensor:
+def kl_per_dimension(q: Distribution, p: Distribution) -> tf.Tensor:
     """KL between two diagonal Gaussians for each latent dimension, `(B, D)`; its sum over D is `kl(q, p)`.
 
         KL_j = log(p_j.s / q_j.s) + (q_j.s^2 + (q_j.m - p_j.m)^2) / (2 p_j.s^2) - 1/2

@@ -1,5 +1,8 @@
 """Adapters for networks whose conventions differ from those of this package."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -7,7 +10,7 @@ import tensorflow as tf
 _LEAST, _TINY = 1e-6, 1e-12
 
 
-def from_mean_log_var(encoder):
+def from_mean_log_var(encoder: keras.Model) -> keras.Model:
     """Converts an encoder that returns a list of mean and log variance to one that returns `[mean | raw scale]`.
 
         s = exp(log_var / 2),    raw = softplus^-1(s - 1e-6),    so that softplus(raw) + 1e-6 = s
@@ -54,11 +57,11 @@ def from_mean_log_var(encoder):
 class MeanAndRawScale(keras.layers.Layer):
     """The layer of `from_mean_log_var`: `[mean, log_var]`, `(B, ..., D)` each, to `[mean | raw scale]`."""
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         mean, log_var = inputs
         y = tf.maximum(tf.exp(log_var / 2) - _LEAST, _TINY)
         # softplus^-1(y) = log(exp(y) - 1) overflows for large y and loses all precision for small y.
         return tf.concat([mean, y + tf.math.log(-tf.math.expm1(-y))], axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
         return (*input_shape[0][:-1], 2 * input_shape[0][-1])

@@ -22,11 +22,13 @@ of an encoder, and before those of a decoder.
 """
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
+from keras_ae.typing import Activation, Size
 from keras_ae.utils import validation
 
 # Every stage of a convolutional network halves or doubles the size.
@@ -36,15 +38,15 @@ _LEVELS = 256
 
 
 def mlp_encoder(
-    input_shape,
-    latent_dim,
-    hidden=(512,),
-    parameters=1,
-    activation="relu",
-    condition_shape=None,
-    kernel_regularizer=None,
-    name="encoder",
-):
+    input_shape: Size,
+    latent_dim: Size,
+    hidden: Size = (512,),
+    parameters: int = 1,
+    activation: Activation = "relu",
+    condition_shape: Size | None = None,
+    kernel_regularizer: keras.regularizers.Regularizer | None = None,
+    name: str = "encoder",
+) -> keras.Model:
     """MLP encoder, such as `mlp_encoder((28, 28, 1), 32, parameters=2)`.
 
     It has dense layers `hidden` and output `(B, parameters * latent_dim)`. Pass
@@ -59,16 +61,16 @@ def mlp_encoder(
 
 
 def mlp_decoder(
-    latent_dim,
-    output_shape,
-    hidden=(512,),
-    parameters=1,
-    activation="relu",
-    condition_shape=None,
-    kernel_regularizer=None,
-    levels=None,
-    name="decoder",
-):
+    latent_dim: Size,
+    output_shape: Size,
+    hidden: Size = (512,),
+    parameters: int = 1,
+    activation: Activation = "relu",
+    condition_shape: Size | None = None,
+    kernel_regularizer: keras.regularizers.Regularizer | None = None,
+    levels: int | None = None,
+    name: str = "decoder",
+) -> keras.Model:
     """MLP decoder: dense layers `hidden`, then raw outputs of `output_shape`, with `parameters` times the last axis."""
     shape, levels = _output_shape(output_shape, parameters, levels)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
@@ -80,16 +82,16 @@ def mlp_decoder(
 
 
 def conv_encoder(
-    input_shape,
-    latent_dim,
-    filters=(32, 64),
-    hidden=(),
-    parameters=1,
-    kernel_size=3,
-    activation="relu",
-    condition_shape=None,
-    name="encoder",
-):
+    input_shape: Size,
+    latent_dim: Size,
+    filters: Size = (32, 64),
+    hidden: Size = (),
+    parameters: int = 1,
+    kernel_size: Size = 3,
+    activation: Activation = "relu",
+    condition_shape: Size | None = None,
+    name: str = "encoder",
+) -> keras.Model:
     """Convolutional encoder: stride-2 convolutions, dense layers `hidden`, then output `(B, parameters * latent_dim)`.
 
     Each of `filters` is the number of channels of one convolution. With a spatial `latent_dim`, the dense layers are
@@ -106,17 +108,17 @@ def conv_encoder(
 
 
 def conv_decoder(
-    latent_dim,
-    output_shape,
-    filters=(64, 32),
-    hidden=(),
-    parameters=1,
-    kernel_size=3,
-    activation="relu",
-    condition_shape=None,
-    levels=None,
-    name="decoder",
-):
+    latent_dim: Size,
+    output_shape: Size,
+    filters: Size = (64, 32),
+    hidden: Size = (),
+    parameters: int = 1,
+    kernel_size: Size = 3,
+    activation: Activation = "relu",
+    condition_shape: Size | None = None,
+    levels: int | None = None,
+    name: str = "decoder",
+) -> keras.Model:
     """Mirror image of `conv_encoder`: one stride-2 transposed convolution per element of `filters`, then a crop.
 
     Example: `ka.networks.conv_decoder(8, (1000, 3), filters=(64, 64, 32))    # series`
@@ -132,15 +134,15 @@ def conv_decoder(
 
 
 def residual_encoder(
-    input_shape,
-    latent_dim,
-    filters=(32, 64),
-    hidden=(),
-    parameters=1,
-    activation="relu",
-    condition_shape=None,
-    name="encoder",
-):
+    input_shape: Size,
+    latent_dim: Size,
+    filters: Size = (32, 64),
+    hidden: Size = (),
+    parameters: int = 1,
+    activation: Activation = "relu",
+    condition_shape: Size | None = None,
+    name: str = "encoder",
+) -> keras.Model:
     """Residual encoder: one pre-activation block (He 2016) per element of `filters`, each of which halves the size."""
     shape, filters, hidden = _with_channels("input_shape", input_shape), _stages(filters), _sizes("hidden", hidden)
     activation = _activation(activation)
@@ -156,16 +158,16 @@ def residual_encoder(
 
 
 def residual_decoder(
-    latent_dim,
-    output_shape,
-    filters=(64, 32),
-    hidden=(),
-    parameters=1,
-    activation="relu",
-    condition_shape=None,
-    levels=None,
-    name="decoder",
-):
+    latent_dim: Size,
+    output_shape: Size,
+    filters: Size = (64, 32),
+    hidden: Size = (),
+    parameters: int = 1,
+    activation: Activation = "relu",
+    condition_shape: Size | None = None,
+    levels: int | None = None,
+    name: str = "decoder",
+) -> keras.Model:
     """Mirror image of `residual_encoder`: each of `filters` adds a block that doubles the size, followed by a crop."""
     shape, levels = _output_shape(output_shape, parameters, levels)
     shape, filters, hidden = _with_channels("output_shape", shape), _stages(filters), _sizes("hidden", hidden)
@@ -286,7 +288,7 @@ def _raw_channels(shape, parameters, levels):
     return shape[-1] * (levels or parameters)
 
 
-def _output_shape(output_shape, parameters, levels):
+def _output_shape(output_shape: Size, parameters: int, levels: int | None) -> tuple[tuple[int, ...], int | None]:
     """Shape of x, and its number of levels or None."""
     shape = _shape("output_shape", output_shape)
     parameters = validation.positive_int("parameters", parameters)
@@ -304,28 +306,28 @@ def _output_shape(output_shape, parameters, levels):
     return shape, levels
 
 
-def _with_channels(name, shape):
+def _with_channels(name: str, shape: Size) -> tuple[int, ...]:
     shape = _shape(name, shape)
     if not 2 <= len(shape) <= 4:
         raise ValueError(f"{name}: expected (T, C), (H, W, C) or (D, H, W, C), channels last; received {shape}.")
     return shape
 
 
-def _shape(name, shape):
+def _shape(name: str, shape: Size) -> tuple[int, ...]:
     shape = _sizes(name, shape)
     if not shape:
         raise ValueError(f"{name}: expected at least one axis, received ().")
     return shape
 
 
-def _stages(filters):
+def _stages(filters: Any) -> tuple[int, ...]:
     filters = _sizes("filters", filters)
     if not filters:
         raise ValueError("filters: expected one stage or more, received none.")
     return filters
 
 
-def _sizes(name, sizes, count=None):
+def _sizes(name: str, sizes: Any, count: int | None = None) -> tuple[int, ...]:
     """Converts an int or a sequence of ints to a tuple of positive ints, of length `count` if given."""
     try:
         is_one = np.ndim(sizes) == 0 and not isinstance(sizes, str)

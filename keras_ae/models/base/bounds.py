@@ -1,9 +1,11 @@
 """Checks shared by models that maximise a lower bound on log p(x)."""
 
+import keras
+
 from keras_ae.distributions import posteriors, priors
 
 
-def check(model, prior):
+def check(model: keras.Model, prior: priors.PriorLike | None) -> None:
     """Raises a `ValueError` if the model's bound cannot be finite; `prior` is the one passed by the user, or None.
 
     q(z|x) must have a density of the same kind as the prior's (over bits or over real numbers), and the prior's support
