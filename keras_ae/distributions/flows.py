@@ -99,7 +99,8 @@ class Density(ObjectiveModel):
         model.fit(z, epochs=50)    # z (N, 2)
         model.predict(z)           # (N,) nats: log p(z)
 
-    See also: `samplers.FlowSampler`, which fits one to a model's codes; `priors`, trained together with a model.
+    Source: Papamakarios 2017, who train flows in this way. See also: `samplers.FlowSampler`, which fits one to a
+    model's codes; `priors`, trained together with a model.
     """
 
     terms: tuple[str, ...] = ("nll",)

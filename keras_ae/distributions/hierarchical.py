@@ -49,7 +49,7 @@ def compose(encoders: Any, decoders: Any) -> tuple[Network, Network, posteriors.
     for network, size in pairs:
         if network.output_shape[-1] != 2 * size:
             raise ValueError(
-                f"{network.name}: expected {2 * size} raw values, [mean | raw scale] of a layer of {size}; it gives "
+                f"{network.name}: expected {2 * size} params, [mean | raw scale] of a layer of {size}; it gives "
                 f"{network.output_shape[-1]}."
             )
     z = keras.Input((sum(sizes),))

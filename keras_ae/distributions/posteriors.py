@@ -25,10 +25,22 @@ tfd = tfp.distributions
 class Posterior(keras.layers.Layer):
     """Base class of posteriors: defines the width of the encoder's output and creates the distribution.
 
+        q = posterior.call(encoder(x)),    z ~ q(z|x)
+
+    Subclasses define `parameters_for` and `call(params)`, which returns a tfd.
+
     Attributes:
         has_density: bool; False if q is a point.
         knows_own_samples_only: bool, whether the density is fast, for any sample shape, only at q's own samples.
         vectors_only: bool, whether codes must be vectors; if not, codes have any shape with channels last.
+
+    Example:
+
+        posterior = get("diagonal", None)
+        posterior.parameters_for(8)          # 16
+        posterior.code_shape_for((16,))      # (8,)
+
+    Source: Kingma & Welling 2014, section 2. See also: `priors.Prior`, p(z); `likelihoods.Likelihood`, p(x|z).
     """
 
     has_density = True
@@ -52,7 +64,7 @@ class Posterior(keras.layers.Layer):
         latent_dim = next((d for d in range(1, width + 1) if self.parameters_for(d) >= width), None)
         if latent_dim is None or self.parameters_for(latent_dim) != width:
             raise ValueError(
-                f"encoder: no size of a code needs {width} raw values a row for the posterior {self.name}; a code of "
+                f"encoder: no size of a code needs {width} params a row for the posterior {self.name}; a code of "
                 f"2 needs {self.parameters_for(2)}, of 10 {self.parameters_for(10)}."
             )
         return latent_dim
@@ -84,7 +96,16 @@ PosteriorLike: TypeAlias = str | Posterior
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Deterministic(Posterior):
-    """No noise: `z = params`. Params width: D."""
+    """No noise: the code is the encoder's output.
+
+        z = params
+
+    Params width: D.
+
+    Example: `Deterministic().call(tf.constant(z)).mean()    # z itself, (64, 2)`
+
+    Source: Hinton & Salakhutdinov, Science 2006. See also: `DiagonalGaussian`, with noise, and so with a density.
+    """
 
     has_density = False
 
@@ -98,9 +119,16 @@ class Deterministic(Posterior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class IndependentBernoulli(Posterior):
-    """Independent bits: `q(z|x) = prod_j Bernoulli(z_j; sigmoid(params_j))`, z float32 0 or 1. Params width: D.
+    """Independent bits, float32 0 or 1.
 
-    Samples are not differentiable; those of `relaxed_bits.RELAXATIONS` are.
+        q(z|x) = prod_j Bernoulli(z_j; p_j),    p = sigmoid(params)
+
+    Params width: D. Samples are not differentiable; those of `relaxed_bits.RELAXATIONS` are.
+
+    Example: `IndependentBernoulli().call(tf.zeros([4, 8])).sample(3, seed=0)    # (3, 4, 8) bits`
+
+    Source: Shen 2018 (NASH), section 3. See also: `priors.UniformBernoulli` and `priors.BernoulliMixture`, priors of
+    bits.
     """
 
     def parameters_for(self, latent_dim: int) -> int:
@@ -116,9 +144,15 @@ class DiagonalGaussian(Posterior):
 
         q(z|x) = N(z; m, diag(s)^2),    [m | r] = params,    s = softplus(r) + 1e-6
 
-    Params width: 2 D. See also: `FullCovariance`, with correlations; `InverseAutoregressive`, which is not Gaussian.
+    Params width: 2 D.
 
-    Source: Kingma & Welling 2014, equation 9.
+    Example:
+
+        q = DiagonalGaussian().call(tf.zeros([4, 16]))
+        q.sample(5, seed=0)    # (5, 4, 8)
+
+    Source: Kingma & Welling 2014, equation 9. See also: `FullCovariance`, with correlations; `InverseAutoregressive`,
+    which is not Gaussian.
     """
 
     def parameters_for(self, latent_dim: int) -> int:
@@ -138,7 +172,13 @@ class FullCovariance(Posterior):
     Params width: D + D (D + 1) / 2, the triangle in the order of `tfp.math.fill_triangular`. The exact posterior of a
     linear decoder with Gaussian noise has this form, so its bound can be tight.
 
-    Source: Kingma & Welling 2019, section 2.5.1. See also: `DiagonalGaussian`.
+    Example:
+
+        posterior = FullCovariance()
+        q = posterior.call(tf.zeros([4, posterior.parameters_for(8)]))    # 44 params a row
+        q.sample(5, seed=0)                                               # (5, 4, 8)
+
+    Source: Kingma & Welling 2019, section 2.5.1. See also: `DiagonalGaussian`, without correlations.
     """
 
     vectors_only = True
@@ -226,9 +266,7 @@ class InverseAutoregressive(Posterior):
     def latent_dim_for(self, width: int) -> int:
         expected = self.parameters_for(self.latent_dim)
         if width != expected:
-            raise ValueError(
-                f"encoder: the posterior {self.name} expects {expected} raw values a row, received {width}."
-            )
+            raise ValueError(f"encoder: the posterior {self.name} expects {expected} params a row, received {width}.")
         return self.latent_dim
 
     def call(self, params: tf.Tensor) -> Distribution:
@@ -304,6 +342,10 @@ def get(posterior: PosteriorLike, code_shape: Size | None) -> Posterior:
     Raises:
         ValueError: for an unknown name, an object that is neither, a layer for codes of another size, or
             "inverse_autoregressive" without a code size.
+
+    Example: `get("inverse_autoregressive", (8,))    # an InverseAutoregressive layer`
+
+    See also: `NAMES`; `priors.get`, p(z); `likelihoods.get`, p(x|z).
     """
     code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if isinstance(posterior, str) and posterior in NAMES:

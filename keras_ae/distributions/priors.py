@@ -20,10 +20,23 @@ tfd = tfp.distributions
 class Prior(keras.layers.Layer):
     """Base class of priors; `prior.call()` returns the distribution. (Keras cannot call a layer without inputs.)
 
+        p = prior.call(),    z ~ p(z)
+
+    Args:
+        latent_dim: int, D, or ints, the shape of a code.
+
     Attributes:
         code_shape: shape of a code.
         latent_dim: int if codes are vectors, else `code_shape`.
         vectors_only: bool, whether codes must be vectors.
+
+    Raises:
+        ValueError: if a size is not a positive integer, or codes are not vectors but have to be.
+
+    Example: `get("normal", 8).call().sample(16)    # (16, 8)`
+
+    Source: Kingma & Welling 2014, section 2. See also: `posteriors.Posterior`, q(z|x); `likelihoods.Likelihood`,
+    p(x|z).
     """
 
     vectors_only = True
@@ -50,7 +63,18 @@ PriorLike: TypeAlias = str | Distribution | PriorSource
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Normal(Prior):
-    """The standard normal, `p(z) = N(z; 0, I)`."""
+    """The standard normal.
+
+        p(z) = N(z; 0, I)
+
+    Args:
+        latent_dim: int, D, or ints, the shape of a code.
+
+    Example: `Normal(8).call().log_prob(tf.zeros([4, 8]))    # (4,), -4 log(2 pi)`
+
+    Source: Kingma & Welling 2014, section 3. See also: `LearnedMixture` and `VampPrior`, which training fits to the
+    codes.
+    """
 
     vectors_only = False
 
@@ -63,7 +87,17 @@ class Normal(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class UniformBernoulli(Prior):
-    """Independent bits, each 1 with probability 1/2: `p(z) = 2^-D` for z in {0, 1}^D."""
+    """Independent bits, each 1 with probability 1/2.
+
+        p(z) = 2^-D,    z in {0, 1}^D
+
+    Args:
+        latent_dim: int, D, or ints, the shape of a code.
+
+    Example: `UniformBernoulli(8).call().log_prob(tf.ones([4, 8]))    # (4,), -8 log 2`
+
+    Source: Shen 2018 (NASH). See also: `BernoulliMixture`, whose probabilities training fits to the codes.
+    """
 
     vectors_only = False
 
@@ -77,8 +111,18 @@ class BernoulliMixture(Prior):
 
         p(z) = sum_k w_k prod_j Bernoulli(z_j; p_kj),    w = softmax(logits),    p_kj = sigmoid(bit_logits_kj)
 
-    Codes cluster around the components, as documents do around subjects (Dong 2019, BMSH). The KL is a Monte Carlo
-    estimate. See also: `LearnedMixture`, for Gaussian codes.
+    Codes cluster around the components, as documents do around subjects. The KL is a Monte Carlo estimate.
+
+    Args:
+        latent_dim: int, D.
+        components: int, K.
+
+    Raises:
+        ValueError: if a size is not a positive integer.
+
+    Example: `BernoulliMixture(8, components=4).call().sample(16)    # (16, 8) bits`
+
+    Source: Dong 2019 (BMSH). See also: `UniformBernoulli`, without weights; `LearnedMixture`, for Gaussian codes.
     """
 
     def __init__(self, latent_dim: int, components: int = 20, **kwargs: Any) -> None:
@@ -100,7 +144,17 @@ class BernoulliMixture(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Uniform(Prior):
-    """Uniform on the cube [-1, 1]^D, for models that match samples; a Gaussian posterior has infinite KL to it."""
+    """Uniform on the cube [-1, 1]^D, for models that match samples; a Gaussian posterior has infinite KL to it.
+
+        p(z) = 2^-D,    z in [-1, 1]^D
+
+    Args:
+        latent_dim: int, D, or ints, the shape of a code.
+
+    Example: `Uniform(8).call().sample(16)    # (16, 8) in [-1, 1]`
+
+    Source: Radford 2016 (DCGAN), whose codes are uniform. See also: `Normal`, with a density everywhere.
+    """
 
     vectors_only = False
 
@@ -129,15 +183,16 @@ class _Planar(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Ring(_Planar):
-    """Ten Gaussians on a circle of radius 4, elongated along the radius (Makhzani 2015, figure 4, read off the plot).
+    """Ten Gaussians on a circle of radius 4, elongated along the radius. Two-dimensional codes only.
 
         p(z) = 1/10 sum_k N(z; 4 u_k, diag(1, 0.25)^2 in the axes of u_k),    u_k at angle 2 pi k / 10
 
-    Two-dimensional codes only.
+    Raises:
+        ValueError: if `latent_dim` is not 2.
 
     Example: `vae = ka.VAE(encoder, decoder, prior="ring")`
 
-    See also: `SwissRoll`.
+    Source: Makhzani 2015, figure 4, read off the plot. See also: `SwissRoll`, a single spiral.
     """
 
     components = 10
@@ -152,14 +207,18 @@ class Ring(_Planar):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class SwissRoll(_Planar):
-    """A spiral of nearly two turns, uniform along its length, with normal noise across it (Makhzani 2015, figure 4).
+    """A spiral of nearly two turns, uniform along its length, with normal noise across it. Two-dimensional codes only.
 
-    The density is a mixture of 200 evenly spaced Gaussians along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, t from 0.1 to
-    1. Their scales are half the spacing along the spiral and 0.1 across it. Two-dimensional codes only.
+        p(z) = 1/200 sum_k N(z; z(t_k), C_k),    z(t) = 5 t (cos 4 pi t, sin 4 pi t),    t from 0.1 to 1
+
+    The t_k are evenly spaced along the spiral. The scales of C_k are half that spacing along it and 0.1 across it.
+
+    Raises:
+        ValueError: if `latent_dim` is not 2.
 
     Example: `vae = ka.VAE(encoder, decoder, prior="swiss_roll")`
 
-    See also: `Ring`.
+    Source: Makhzani 2015, figure 4. See also: `Ring`, ten separate clusters.
     """
 
     components = 200
@@ -339,9 +398,13 @@ class NormalWeights(keras.regularizers.Regularizer):
         rows: int, number of training rows (N).
         scale: float, the prior's standard deviation.
 
+    Raises:
+        ValueError: if `rows` is not a positive integer, or `scale` not a positive number.
+
     Example: `ka.networks.mlp_encoder((28, 28, 1), 32, parameters=2, kernel_regularizer=NormalWeights(60_000))`
 
-    Source: Kingma & Welling 2014, equation 8, and appendix F for a prior over weights.
+    Source: Kingma & Welling 2014, equation 8, and appendix F for a prior over weights. See also:
+    `keras.regularizers.L2`, the same function, whose factor is not a prior's scale.
     """
 
     def __init__(self, rows: int, scale: float = 1.0) -> None:
@@ -373,6 +436,10 @@ def get(prior: PriorLike | None, code_shape: Size | None) -> PriorSource:
 
     Raises:
         ValueError: for an unknown name, an object that is none of these, or an event shape other than the codes'.
+
+    Example: `distribution(get("mixture", 8)).sample(16)    # (16, 8)`
+
+    See also: `NAMES`; `distribution`; `posteriors.get`, q(z|x).
     """
     code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if prior is None:
@@ -404,7 +471,10 @@ def get(prior: PriorLike | None, code_shape: Size | None) -> PriorSource:
 
 
 def distribution(prior: PriorSource) -> Distribution:
-    """The current distribution of a prior, as returned by `get`."""
+    """The current distribution of a prior, as returned by `get`.
+
+    Example: `distribution(get(None, 8))    # the standard normal of 8 dimensions`
+    """
     return prior.call() if isinstance(prior, keras.layers.Layer) else prior()
 
 

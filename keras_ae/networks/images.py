@@ -1,7 +1,7 @@
 """Encoders and decoders for images, series, volumes and tables; you can use any Keras model with the right shapes.
 
-An encoder maps x to raw params `(B, parameters * latent_dim)`; `parameters` is 1 for a point estimate and 2 for
-`[mean | raw scale]`. A decoder maps codes `(B, latent_dim)` to raw outputs with x's shape, with `parameters` times the
+An encoder maps x to params `(B, parameters * latent_dim)`; `parameters` is 1 for a point estimate and 2 for
+`[mean | raw scale]`. A decoder maps codes `(B, latent_dim)` to params with x's shape, with `parameters` times the
 last axis. The rank of the convolutions follows from the shape: series `(T, C)`, images `(H, W, C)`, or volumes
 `(D, H, W, C)`, of any size.
 
@@ -52,7 +52,7 @@ def mlp_encoder(
     It has dense layers `hidden` and output `(B, parameters * latent_dim)`. Pass
     `kernel_regularizer=priors.NormalWeights(rows)` to put a prior on the weights.
     """
-    shape, code = _shape("input_shape", input_shape), _raw_code(latent_dim, parameters)
+    shape, code = _shape("input_shape", input_shape), _params_of_code(latent_dim, parameters)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
     x = keras.Input(shape)
     inputs, x = _with_condition(x, _flat(x), condition_shape)
@@ -71,14 +71,14 @@ def mlp_decoder(
     levels: int | None = None,
     name: str = "decoder",
 ) -> keras.Model:
-    """MLP decoder: dense layers `hidden`, then raw outputs of `output_shape`, with `parameters` times the last axis."""
+    """MLP decoder: dense layers `hidden`, then params of `output_shape`, with `parameters` times the last axis."""
     shape, levels = _output_shape(output_shape, parameters, levels)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
-    raw = _raw_shape(shape, parameters, levels)
-    z = keras.Input(_raw_code(latent_dim, 1))
+    params = _params_shape(shape, parameters, levels)
+    z = keras.Input(_params_of_code(latent_dim, 1))
     inputs, x = _with_condition(z, _flat(z), condition_shape)
-    x = _dense_head(x, hidden, activation, math.prod(raw), kernel_regularizer)
-    return keras.Model(inputs, layers.Reshape(raw)(x), name=name)
+    x = _dense_head(x, hidden, activation, math.prod(params), kernel_regularizer)
+    return keras.Model(inputs, layers.Reshape(params)(x), name=name)
 
 
 def conv_encoder(
@@ -129,8 +129,8 @@ def conv_decoder(
     inputs, x = _seed_image(latent_dim, shape, filters, hidden, activation, condition_shape)
     for channels in filters[1:]:
         x = _conv_transpose(x, channels, kernel_size, activation)
-    x = _conv_transpose(x, _raw_channels(shape, parameters, levels), kernel_size)
-    return keras.Model(inputs, _cropped(x, _raw_shape(shape, parameters, levels), len(shape) - 1), name=name)
+    x = _conv_transpose(x, _params_channels(shape, parameters, levels), kernel_size)
+    return keras.Model(inputs, _cropped(x, _params_shape(shape, parameters, levels), len(shape) - 1), name=name)
 
 
 def residual_encoder(
@@ -177,8 +177,8 @@ def residual_decoder(
         y = _conv_transpose(_activated(x, activation), channels, 3)
         y = _conv(_activated(y, activation), channels, 3)
         x = layers.Add()([_conv(_doubled(x), channels, 1), y])
-    x = _conv(_activated(x, activation), _raw_channels(shape, parameters, levels), 3)
-    return keras.Model(inputs, _cropped(x, _raw_shape(shape, parameters, levels), len(shape) - 1), name=name)
+    x = _conv(_activated(x, activation), _params_channels(shape, parameters, levels), 3)
+    return keras.Model(inputs, _cropped(x, _params_shape(shape, parameters, levels), len(shape) - 1), name=name)
 
 
 # Parts of networks.
@@ -186,7 +186,7 @@ def residual_decoder(
 
 def _encoder(inputs, x, latent_dim, filters, hidden, parameters, activation, condition_shape, name):
     """Adds the layers after the convolutions, whose output is x."""
-    code = _raw_code(latent_dim, parameters)
+    code = _params_of_code(latent_dim, parameters)
     if len(code) == 1:
         inputs, x = _with_condition(inputs, _flat(x), condition_shape)
     else:
@@ -197,7 +197,7 @@ def _encoder(inputs, x, latent_dim, filters, hidden, parameters, activation, con
 
 def _seed_image(latent_dim, output_shape, filters, hidden, activation, condition_shape):
     """The inputs of a decoder, and the smallest feature map, which len(filters) doublings enlarge to the output."""
-    code = _raw_code(latent_dim, 1)
+    code = _params_of_code(latent_dim, 1)
     smallest = tuple(math.ceil(size / _STRIDE ** len(filters)) for size in output_shape[:-1])
     z = keras.Input(code)
     inputs, x = _with_condition(z, z, condition_shape)
@@ -260,31 +260,31 @@ def _doubled(x):
     return _of_rank(x, None, layers.UpSampling2D, layers.UpSampling3D)(_STRIDE, **_CHANNELS)(x)
 
 
-def _cropped(x, raw, rank):
-    """Crops x to the first `rank` sizes of `raw`, and reshapes it to `raw`."""
-    beyond = tuple((0, have - want) for have, want in zip(x.shape[1:-1], raw[:rank], strict=True))
+def _cropped(x, params, rank):
+    """Crops x to the first `rank` sizes of `params`, and reshapes it to `params`."""
+    beyond = tuple((0, have - want) for have, want in zip(x.shape[1:-1], params[:rank], strict=True))
     if any(after for _, after in beyond):
         if rank == 1:
             x = layers.Cropping1D(beyond[0])(x)  # has no data_format
         else:
             x = _of_rank(x, None, layers.Cropping2D, layers.Cropping3D)(beyond, **_CHANNELS)(x)
-    return layers.Reshape(raw)(x) if len(raw) > len(x.shape) - 1 else x
+    return layers.Reshape(params)(x) if len(params) > len(x.shape) - 1 else x
 
 
 # Arguments.
 
 
-def _raw_code(latent_dim, parameters):
-    """Shape of the raw params of a code."""
+def _params_of_code(latent_dim, parameters):
+    """Shape of the params of a code."""
     code = _shape("latent_dim", latent_dim)
     return (*code[:-1], code[-1] * validation.positive_int("parameters", parameters))
 
 
-def _raw_shape(shape, parameters, levels):
+def _params_shape(shape, parameters, levels):
     return (*shape, levels) if levels else (*shape[:-1], shape[-1] * parameters)
 
 
-def _raw_channels(shape, parameters, levels):
+def _params_channels(shape, parameters, levels):
     return shape[-1] * (levels or parameters)
 
 

@@ -120,4 +120,4 @@ class CVAE(VAE):
         return posteriors.DiagonalGaussian().call(tf.cast(params, tf.float32))
 
     def _check_prior_width(self, shape):
-        validation.check_width("prior_network", shape, 2 * self.latent_dim, "raw values, [mean | raw scale]")
+        validation.check_width("prior_network", shape, 2 * self.latent_dim, "params, [mean | raw scale]")
