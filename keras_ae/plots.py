@@ -29,7 +29,12 @@ def image_grid(images: ArrayLike, columns: int | None = None, title: str | None 
         columns: int; by default the grid is roughly square.
         title: str or None.
 
+    Raises:
+        ValueError: if `images` are not `(N, H, W, C)` with one or three channels.
+
     Example: `image_grid(vae.sample(64), columns=8).savefig("samples.png")`
+
+    See also: `reconstructions`, with labelled rows.
     """
     images = _checked("images", images)
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
@@ -47,7 +52,12 @@ def reconstructions(x: ArrayLike, others: ArrayLike | Mapping[str, ArrayLike], t
         others: `{name: images with x's shape}`, or one array of images.
         title: str or None.
 
+    Raises:
+        ValueError: if images differ in shape, or are not `(N, H, W, C)` with one or three channels.
+
     Example: `reconstructions(x, {"VAE": vae.reconstruct(x), "PCA": pca_images})`
+
+    See also: `image_grid`, without labels.
     """
     x = _checked("x", x)
     rows = {"original": x} | {
@@ -75,7 +85,12 @@ def latent_scatter(z: ArrayLike, labels: ArrayLike | None = None, title: str | N
         labels: `(N,)` integers, or None.
         title: str or None.
 
+    Raises:
+        ValueError: if z is not `(N, D)` with two rows or more, or `labels` are not `(N,)`.
+
     Example: `latent_scatter(vae.encode(x), labels)`
+
+    See also: `latent_spaces`, of several models.
     """
     z = np.asarray(z)
     if z.ndim != 2 or len(z) < 2:
@@ -131,7 +146,12 @@ def latent_grid(
         size: int, images per side.
         title: str or None.
 
+    Raises:
+        ValueError: if `decode` is not a function to images, or `codes` are not `(N, D)`, both 2 or more.
+
     Example: `latent_grid(vae.decode)` for two dimensions, `latent_grid(vae.decode, vae.encode(x))` for more.
+
+    Source: Kingma & Welling 2014, figure 4. See also: `traversals`, one dimension at a time.
     """
     normal = statistics.NormalDist()
     quantiles = np.array([normal.inv_cdf((i + 0.5) / size) for i in range(size)])
@@ -179,7 +199,12 @@ def traversals(
         steps: int, images per row.
         title: str or None.
 
+    Raises:
+        ValueError: if `codes` are not `(N, D)`, a unit does not exist, or `decode` is not a function to images.
+
     Example: `traversals(vae.decode, vae.encode(x))`
+
+    Source: Higgins 2017, for the figure. See also: `latent_grid`, two dimensions at a time.
     """
     codes = np.asarray(codes, dtype="float32")
     if codes.ndim != 2 or len(codes) == 0:
@@ -216,7 +241,12 @@ def latent_spaces(codes: ArrayLike | Mapping[str, ArrayLike], labels: ArrayLike,
         labels: `(N,)` ints or names.
         title: str or None.
 
+    Raises:
+        ValueError: if codes are not `(N, 2)` with a label each, or as in `evaluation.latent.irregularity`.
+
     Example: `latent_spaces({"autoencoder": autoencoder.encode(x), "VAE": vae.encode(x)}, y)`
+
+    See also: `latent_scatter`, of a single model and any number of dimensions.
     """
     from keras_ae.evaluation.latent import irregularity
 
@@ -255,6 +285,8 @@ def decomposition(history: Any, terms: Sequence[str] | None = None, title: str |
         ValueError: if a term is not in the history.
 
     Example: `decomposition(vae.fit(x, validation_data=x_test, epochs=20).history)`
+
+    See also: `ka.callbacks.Annealing`, which changes the weights of terms.
     """
     history = getattr(history, "history", history)
     if not isinstance(history, Mapping):
@@ -287,7 +319,12 @@ def spectrograms(waveforms: ArrayLike | Mapping[str, Any], rate: int, title: str
         rate: int, Hz.
         title: str or None.
 
+    Raises:
+        ValueError: if there is no waveform, or one is not `(T,)` with two samples or more.
+
     Example: `spectrograms({"noisy": noisy, "denoised": denoised}, 16_000)`
+
+    See also: `layers.stft.stft`, the spectra as tensors.
     """
     waveforms = _named("waveforms", waveforms, "waveform")
     figure, panels = _figure(8.0, 1.8 * len(waveforms), title, nrows=len(waveforms), sharex=True, squeeze=False)
@@ -326,7 +363,12 @@ def retrieval(
         ones: `(bits,)` in [0, 1], as returned by `keras_ae.evaluation.retrieval.bit_balance`.
         title: str or None.
 
+    Raises:
+        ValueError: if `ones` is not `(bits,)`, or `curves` are neither a dict nor one pair of arrays.
+
     Example: `retrieval({"LSA": (recall, precision)}, bit_balance(codes)).savefig("retrieval.png")`
+
+    See also: `evaluation.retrieval`, which computes both.
     """
     ones = np.asarray(ones)
     if ones.ndim != 1 or len(ones) == 0:
@@ -364,6 +406,8 @@ def drift(times: ArrayLike, shares: ArrayLike, names: Sequence[str], title: str 
         ValueError: if the shapes do not match.
 
     Example: `drift(days, shares, [", ".join(words) for words in top_words]).savefig("drift.png")`
+
+    See also: `evaluation.topics.roughness`, a single number.
     """
     times, shares = np.asarray(times), np.asarray(shares)
     if len(times) < 2 or len(names) == 0 or shares.shape != (len(times), len(names)):

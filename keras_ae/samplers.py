@@ -33,6 +33,8 @@ class Sampler:
 
     Raises:
         ValueError: if the model lacks a required method, or its prior depends on y.
+
+    See also: `PriorSampler`, `MixtureSampler` and `FlowSampler`.
     """
 
     needs = ("encode", "decode")
@@ -102,7 +104,7 @@ class PriorSampler(Sampler):
 
     Example: `PriorSampler(vae).sample(16, seed=0)    # (16, 28, 28, 1)`
 
-    See also: `MixtureSampler` and `FlowSampler`, for codes that do not follow the prior.
+    Source: Kingma & Welling 2014. See also: `MixtureSampler` and `FlowSampler`, for codes that do not follow the prior.
     """
 
     needs = ("prior", "decode")
@@ -116,7 +118,14 @@ class PriorSampler(Sampler):
 
 
 class FittedSampler(Sampler):
-    """Base class for samplers fitted to codes; subclasses implement `_fitted(codes)`, which returns a tfd."""
+    """Base class for samplers fitted to codes; subclasses implement `_fitted(codes)`, which returns a tfd.
+
+    Raises:
+        ValueError: if the model has no `encode` or `decode`, or its prior depends on y.
+
+    Source: Ghosh 2020, section 4. See also: `MixtureSampler` and `FlowSampler`, which define the density;
+    `PriorSampler`, which needs no fit.
+    """
 
     _density = None
 
@@ -218,7 +227,8 @@ class FlowSampler(FittedSampler):
 
     Example: `FlowSampler(autoencoder).fit(x_train, epochs=50).sample(16, seed=0)    # (16, 28, 28, 1)`
 
-    See also: `MixtureSampler`, which needs no training loop.
+    Source: Ghosh 2020, section 4, for a density fitted after training; Papamakarios 2017, for the flow. See also:
+    `MixtureSampler`, which needs no training loop.
     """
 
     def __init__(self, model: keras.Model, *, seed: int | None = None, **kwargs: Any) -> None:

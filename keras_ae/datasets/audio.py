@@ -52,7 +52,12 @@ _WRITE_FRAMES = 2**14
 
 
 class Header(namedtuple("Header", "rate channels frames")):
-    """Header of an audio file: sampling rate in Hz, channels, and frames (samples per channel); ints."""
+    """Header of an audio file: sampling rate in Hz, channels, and frames (samples per channel); ints.
+
+    Example: `audio.Header(16_000, 1, 48_000)`
+
+    See also: `header`, which reads it.
+    """
 
     __slots__ = ()
 
@@ -67,6 +72,10 @@ def header(path: FilePath) -> Header:
 
     Returns:
         `Header`.
+
+    Example: `audio.header("speech.flac").rate    # 16000`
+
+    See also: `read`, which decodes the file.
     """
     with _opened(path) as file:
         return Header(file.samplerate, file.channels, file.frames)
@@ -95,6 +104,8 @@ def read(
     Example:
 
         x, rate = audio.read("speech.flac", rate=16000)    # (48000, 1), 16000
+
+    See also: `blocks`, for long files; `header`, without decoding.
     """
     with _opened(path) as file:
         frames = file.frames - start if frames is None else frames
@@ -137,6 +148,8 @@ def blocks(path: FilePath, seconds: float = 10.0, rate: int | None = None, clip:
     Example:
 
         audio.write("quieter.wav", (x / 2 for x in audio.blocks("hours.wav")), audio.header("hours.wav").rate)
+
+    See also: `read`, the whole file at once; `resample_blocks`, for blocks from elsewhere.
     """
     own = header(path)
     if rate is not None:
@@ -164,6 +177,8 @@ def resample(x: np.ndarray, own: float, rate: float) -> np.ndarray:
         float32 with `round(T * rate / own)` samples, but at least 1; peaks may exceed those of x.
 
     Example: `audio.resample(x, 48000, 16000)`
+
+    See also: `resample_blocks`, for a signal that arrives in blocks.
     """
     y = _library("soxr").resample(x, own, rate)
     return y if len(y) else x[:1]
@@ -188,6 +203,10 @@ def resample_blocks(
 
     Raises:
         ValueError: as in `prompt_delay`, if `prompt` is True.
+
+    Example: `sum(len(y) for y in audio.resample_blocks([x, x], 16_000, 8_000))    # as many samples as one x`
+
+    See also: `resample`, for a whole signal; `blocks`, for a file.
     """
     blocks = iter(blocks)
     first = next(blocks, None)
@@ -229,6 +248,8 @@ def prompt_delay(own: int, rate: int) -> float:
             to 16,000 Hz: the filter would be slower than real time.
 
     Example: `audio.prompt_delay(48_000, 16_000)    # 0.004`
+
+    See also: `resample_blocks`, which has this delay.
     """
     check_rate(own)
     check_rate(rate)
@@ -275,6 +296,13 @@ def subtype(path: FilePath, target: FilePath) -> str | None:
     """Sample encoding (subtype) of an audio file, such as `"PCM_24"`, or the finest one that the target format allows.
 
     None if the finest encoding is the default of the format.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `header`.
+
+    Example: `audio.subtype("speech.flac", "denoised.wav")    # "PCM_16"`
+
+    See also: `write`, which takes it.
     """
     soundfile = _library("soundfile")
     with _opened(path) as file:
@@ -286,7 +314,10 @@ def subtype(path: FilePath, target: FilePath) -> str | None:
 
 
 def writable(path: FilePath) -> bool:
-    """Whether `write` supports the format of a file name."""
+    """Whether `write` supports the format of a file name.
+
+    Example: `audio.writable("speech.mp3")    # False`
+    """
     return pathlib.Path(path).suffix.lower() in _WRITTEN
 
 
@@ -316,6 +347,8 @@ def write(
     Example:
 
         audio.write("tone.wav", np.sin(2 * np.pi * 440 / 16000 * np.arange(16000)), 16000)
+
+    See also: `read` and `blocks`, which read such files; `subtype`, the encoding of a file.
     """
     soundfile = _library("soundfile")
     path = pathlib.Path(path)
@@ -360,6 +393,10 @@ def files(folder: FilePath) -> list[pathlib.Path]:
 
     Returns:
         list of `pathlib.Path`.
+
+    Example: `audio.files("clean")    # [PosixPath('clean/p226_001.wav'), ...]`
+
+    See also: `speech.pairs`, for two folders of files with equal names.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -385,7 +422,13 @@ def files(folder: FilePath) -> list[pathlib.Path]:
 
 
 def check_rate(rate: float) -> int:
-    """Returns `rate` as an int; raises a `ValueError` unless it is a whole number of Hz within `RATES`."""
+    """Returns `rate` as an int.
+
+    Raises:
+        ValueError: unless it is a whole number of Hz within `RATES`.
+
+    Example: `audio.check_rate(16_000.0)    # 16000`
+    """
     is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not is_number or not RATES[0] <= rate <= RATES[1] or rate != int(rate):
         hint = " Round it: files hold whole numbers of Hz." if is_number and RATES[0] <= rate <= RATES[1] else ""

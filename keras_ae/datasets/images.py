@@ -110,6 +110,8 @@ def load(
     >>> x = next(iter(load("digits", batch_size=32, binarize="static")))
     >>> x.shape
     TensorShape([32, 8, 8, 1])
+
+    See also: `arrays`, which collects the batches; `semi_supervised`, for rows of which few are labelled.
     """
     name, data = os.fspath(name), None if data is None else os.fspath(data)
     size = (size, size) if _is_integer(size, 1) else size
@@ -151,6 +153,8 @@ def arrays(dataset: tf.data.Dataset) -> np.ndarray | tuple[np.ndarray, ...]:
     >>> x, y = arrays(load("digits", "test", labels=True))
     >>> x.shape, y.shape
     ((297, 8, 8, 1), (297,))
+
+    See also: `load`, which reads images in batches.
     """
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("Expected `dataset` to be finite, received an infinite one; use `dataset.take(n)`.")

@@ -20,6 +20,10 @@ def nearest(x: Matrix, k: int) -> np.ndarray:
 
     Raises:
         ValueError: if k is out of range.
+
+    Example: `nearest(np.array([[1, 0], [1, 1], [0, 1], [0, 2]]), 1)[:, 0]    # [1, 0, 3, 2]`
+
+    Source: Salton & Buckley 1988, for the cosine of weighted words. See also: `pairs`, which takes the result.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -57,6 +61,8 @@ def pairs(
         x = np.random.default_rng(0).random((1000, 50), "float32")
         batches = ka.datasets.pairs(x, ka.datasets.nearest(x, 10), batch_size=100)
         rows, others = next(iter(batches))    # (100, 50) each
+
+    Source: Hansen 2020 (PairRec), for neighbours as targets. See also: `nearest`; `speech.pairs`, of files.
     """
     n = x.shape[0]
     if n == 0:

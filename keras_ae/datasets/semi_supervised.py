@@ -27,7 +27,8 @@ def keep_labels(y: ArrayLike, count: int, seed: int = 0) -> np.ndarray:
 
     Example: `keep_labels(y_train, 100, seed=0)`    # 10 of each digit
 
-    See also: `semi_supervised`, which takes the result.
+    Source: Kingma 2014, for labels balanced over the classes. See also: `semi_supervised`, which takes the
+    result.
     """
     y = _unmasked(y)
     any_number: Any = math.inf
@@ -79,6 +80,8 @@ def semi_supervised(
         x, y = ka.datasets.arrays(ka.datasets.load("digits", labels=True))
         some = ka.datasets.keep_labels(y, 100)
         batches = ka.datasets.semi_supervised(x, some, batch_size=200, labelled=100, num_classes=10)
+
+    See also: `keep_labels`, which hides labels; `M2` and `M1M2`, which train on these batches.
     """
     x, y = np.asarray(x), _unmasked(y)
     batch_size, labelled = (

@@ -49,7 +49,8 @@ class Shapes:
         same = shapes.images(factors)    # equals x
         first = shapes.images(shapes.rows(range(1_000)))    # in the order of their numbers
 
-    Source: Matthey 2017, dSprites, for the factors; the shapes are our own.
+    Source: Matthey 2017, dSprites, for the factors; the shapes are our own. See also: `evaluation.disentanglement`,
+    whose scores take it.
     """
 
     def __init__(self, size: int = 32, *, sizes: int = 6, angles: int = 40, positions: int = 16) -> None:

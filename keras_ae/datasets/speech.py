@@ -71,6 +71,8 @@ def is_validation(name: str) -> bool:
     >>> from keras_ae.datasets.speech import is_validation
     >>> is_validation("p226_001.wav"), is_validation("p226_002.wav")
     (True, False)
+
+    See also: `mixtures` and `pairs`, whose `split` uses it.
     """
     return _hash(name) % 10 == 0
 
@@ -92,6 +94,8 @@ def embedded() -> tuple[pathlib.Path, pathlib.Path]:
     >>> noisy, clean = next(iter(speech.mixtures(*speech.embedded(), window=16384, batch_size=4)))
     >>> noisy.shape, clean.shape
     (TensorShape([4, 16384]), TensorShape([4, 16384]))
+
+    See also: `mixtures`, which takes the folders.
     """
     folder = pathlib.Path(__file__).with_name("speech_sample")
     return folder / "clean", folder / "noise"
@@ -118,6 +122,8 @@ def mix(speech: ArrayLike, noise: ArrayLike, snr: float) -> np.ndarray:
     Example:
 
         noisy = speech.mix(s, n, snr=5.0)
+
+    See also: `mixtures`, which mixes whole batches.
     """
     speech, noise = np.asarray(speech, np.float32), np.asarray(noise, np.float32)
     if speech.shape != noise.shape or speech.ndim != 1:
@@ -204,6 +210,8 @@ def mixtures(
         noisy_clean = speech.mixtures("clean", "noise", window=16384, batch_size=64, split="train")
         held_out = speech.mixtures("clean", "noise", window=16384, batch_size=64, split="validation")
         model.fit(noisy_clean, validation_data=held_out, epochs=100)
+
+    See also: `pairs` and `windows`, for speech that is noisy already.
     """
     window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
     rate, seed = audio.check_rate(rate), epochs.whole_number("seed", seed)
@@ -245,6 +253,8 @@ def pairs(
     Example:
 
         test = speech.pairs("clean_testset_wav", "noisy_testset_wav")
+
+    See also: `windows`, which takes the result; `datasets.pairs`, of rows.
     """
     clean, noisy = _named(clean_dir), _named(noisy_dir)
     for lacking, folder, names in (
@@ -301,6 +311,8 @@ def windows(
 
         train = speech.pairs("clean_trainset_28spk_wav", "noisy_trainset_28spk_wav", split="train")
         model.fit(speech.windows(train, window=16384, batch_size=64, hop=8192))
+
+    See also: `mixtures`, which mixes on the fly.
     """
     window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
     hop = validation.positive_int("hop", window if hop is None else hop)

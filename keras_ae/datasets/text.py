@@ -57,7 +57,12 @@ _EXTENSIONS = {
 
 
 class Document(namedtuple("Document", "id label title text date")):
-    """A document: `id` and `text`, str; `label` and `title`, str or None; `date`, a datetime in UTC or None."""
+    """A document: `id` and `text`, str; `label` and `title`, str or None; `date`, a datetime in UTC or None.
+
+    Example: `Document("news:1", "sci.space", "Orbit", "The shuttle reached its orbit.", None)`
+
+    See also: `Documents`, which reads them.
+    """
 
     __slots__ = ()
 
@@ -121,6 +126,8 @@ class Documents:
     >>> document = next(iter(Documents("docstrings")))
     >>> document.id, document.text.split("\\n")[0]
     ('__future__', 'Record of phased-in incompatible language changes.')
+
+    See also: `newsgroups.TwentyNewsgroups`, as a TFDS data set; `layers.TfIdf`, which turns texts into rows.
     """
 
     def __init__(self, source: FilePath, text_column: str = "text") -> None:
@@ -185,6 +192,8 @@ def is_query(document_id: str) -> bool:
     >>> from keras_ae.datasets.text import is_query
     >>> is_query("20_newsgroups/sci.space/59497"), is_query("20_newsgroups/sci.space/59848")
     (False, True)
+
+    See also: `speech.is_validation`, for audio files.
     """
     digest = hashlib.sha1(document_id.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
     return int(digest[:8], 16) % 5 == 0
@@ -356,6 +365,10 @@ def of_record(record: Mapping[str, Any], default_id: str, text_column: str = "te
 
     Returns:
         a `Document`, and whether its text was truncated; None if `text_column` is missing or not a string.
+
+    Example: `document, cut = of_record({"text": "The shuttle reached its orbit."}, default_id="news:1")`
+
+    See also: `json_object`, for a line that is not parsed yet.
     """
     text = record.get(text_column)
     if not isinstance(text, str):
@@ -382,7 +395,12 @@ def _jsonl(path, skipped):
 
 
 def json_object(line: bytes) -> dict[str, Any] | None:
-    """Parses a line of a JSONL file, bytes, in the same way as `Documents`; None if it is not an object."""
+    """Parses a line of a JSONL file, bytes, in the same way as `Documents`; None if it is not an object.
+
+    Example: `json_object(b'{"text": "orbit"}')    # {"text": "orbit"}`
+
+    See also: `of_record`, which takes the result.
+    """
     try:
         record = json.loads(_line(line))
     except (ValueError, RecursionError):
@@ -479,7 +497,10 @@ def _definitions(node, name):
 
 
 def decode(data: bytes, final: bool = True) -> str:
-    """Decodes bytes as UTF-8, or else as Latin-1; unless `final`, they may end within a character."""
+    """Decodes bytes as UTF-8, or else as Latin-1; unless `final`, they may end within a character.
+
+    Example: `decode("café".encode("latin-1"))    # "café"`
+    """
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(data, final)
     except UnicodeDecodeError:

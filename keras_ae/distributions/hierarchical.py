@@ -24,6 +24,8 @@ tfd = tfp.distributions
 def compose(encoders: Any, decoders: Any) -> tuple[Network, Network, posteriors.Posterior, priors.Prior]:
     """Converts lists of networks to the arguments of a single-layer model: `(encoder, decoder, posterior, prior)`.
 
+        q(z|x) = q(h_1|x) prod_t q(h_t+1|h_t),    p(z) = p(h_T) prod_t p(h_t|h_t+1),    z = [h_1 | ... | h_T]
+
     Args:
         encoders: Keras models, from x to `[mean | raw scale]` of h_1, from h_1 to that of h_2, and so on.
         decoders: Keras models in the opposite direction, listed in the same order: from h_1 to the likelihood's params,
@@ -31,6 +33,15 @@ def compose(encoders: Any, decoders: Any) -> tuple[Network, Network, posteriors.
 
     Raises:
         ValueError: if the lists differ in length, a network has no static shape, or sizes do not match.
+
+    Example:
+
+        mlp_encoder, mlp_decoder = ka.networks.mlp_encoder, ka.networks.mlp_decoder
+        encoders = [mlp_encoder((28, 28, 1), 8, parameters=2), mlp_encoder((8,), 4, parameters=2)]
+        decoders = [mlp_decoder(8, (28, 28, 1)), mlp_decoder(4, (8,), parameters=2)]
+        vae = ka.VAE(encoders, decoders)    # calls it; a code is [h_1 | h_2], (12,)
+
+    Source: Burda 2016, section 2, for several layers. See also: `VAE` and `IWAE`, which take such lists.
     """
     if not all(isinstance(each, list | tuple) for each in (encoders, decoders)):
         raise ValueError("encoder and decoder: expected two lists, or none; received one.")
@@ -58,7 +69,10 @@ def compose(encoders: Any, decoders: Any) -> tuple[Network, Network, posteriors.
 
 
 class BottomUpPosterior(posteriors.Posterior):
-    """q(h_1|x) q(h_2|h_1) ... q(h_T|h_T-1), a posterior over z = [h_1 | ... | h_T]."""
+    """q(h_1|x) q(h_2|h_1) ... q(h_T|h_T-1), a posterior over z = [h_1 | ... | h_T].
+
+    See also: `TopDownPrior`, in the opposite direction; `compose`, which makes both.
+    """
 
     def __init__(self, sizes: Sequence[int], encoders: Sequence[Network], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -80,7 +94,10 @@ BottomUpPosterior.__name__ = "Upward"
 
 
 class TopDownPrior(priors.Prior):
-    """p(h_T) p(h_T-1|h_T) ... p(h_1|h_2), a prior over z = [h_1 | ... | h_T]; h_T is standard normal."""
+    """p(h_T) p(h_T-1|h_T) ... p(h_1|h_2), a prior over z = [h_1 | ... | h_T]; h_T is standard normal.
+
+    See also: `BottomUpPosterior`, in the opposite direction; `compose`, which makes both.
+    """
 
     def __init__(self, sizes: Sequence[int], decoders: Sequence[Network], **kwargs: Any) -> None:
         super().__init__(sum(sizes), **kwargs)

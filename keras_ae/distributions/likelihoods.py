@@ -319,7 +319,7 @@ class Multinomial(Likelihood):
         p = Multinomial().call(tf.zeros([2, 1000]))
         p.log_prob(tf.one_hot([3, 5], 1000))    # (2,), -log 1000
 
-    Source: Miao 2016 (NVDM); Liang 2018, for weights. See also: `evaluation.topics.perplexity`.
+    Source: Miao 2016 (NVDM); Liang 2018. See also: `evaluation.topics.perplexity`.
     """
 
     low = 0.0

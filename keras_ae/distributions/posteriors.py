@@ -320,10 +320,17 @@ NAMES = {
 
 
 def check_has_density(posterior: Posterior, default: str) -> None:
-    """Raises a `ValueError` unless q(z|x) is of the same kind as the model's default prior: bits or continuous.
+    """Checks that q(z|x) is of the same kind as the model's default prior: bits or continuous.
 
     A point has no density, and the probability of bits is not comparable to a density over real codes, so importance
     weights would not estimate p(x).
+
+    Raises:
+        ValueError: if it is not.
+
+    Example: `check_has_density(DiagonalGaussian(), "diagonal")`
+
+    See also: `check_is_diagonal`, stricter.
     """
     if isinstance(posterior, Deterministic) or isinstance(posterior, IndependentBernoulli) != (default == "bernoulli"):
         expected = "bits" if default == "bernoulli" else "a density over continuous codes, such as 'diagonal'"
@@ -331,7 +338,15 @@ def check_has_density(posterior: Posterior, default: str) -> None:
 
 
 def check_is_diagonal(posterior: Posterior, option: str) -> None:
-    """Raises a `ValueError` unless q(z|x) is a diagonal Gaussian, as the model's `option` requires."""
+    """Checks that q(z|x) is a diagonal Gaussian, as the model's `option` requires.
+
+    Raises:
+        ValueError: if it is not.
+
+    Example: `check_is_diagonal(DiagonalGaussian(), "free_bits")`
+
+    See also: `check_has_density`; `sampling.is_diagonal`, for distributions.
+    """
     if not isinstance(posterior, DiagonalGaussian):
         raise ValueError(f"{option}: expected a diagonal Gaussian posterior; received {posterior.name}.")
 

@@ -489,7 +489,15 @@ def _check_event(prior, code_shape):
 
 
 def check_covers_bits(prior: Distribution) -> None:
-    """Raises a `ValueError` unless `prior` is a distribution over bits: samples are 0 or 1, and both can occur."""
+    """Checks that `prior` is a distribution over bits: samples are 0 or 1, and both can occur.
+
+    Raises:
+        ValueError: if it is not.
+
+    Example: `check_covers_bits(UniformBernoulli(8).call())`
+
+    See also: `check_covers_gaussians`, for codes of real numbers.
+    """
     ends = [prior.log_prob(tf.fill(prior.event_shape, tf.cast(bit, prior.dtype))) for bit in (0, 1)]
     bits = np.isin(prior.sample(8, seed=0), (0.0, 1.0)).all()
     if prior.dtype != tf.float32 or not bits or not np.isfinite(ends).all():
@@ -512,7 +520,15 @@ _ELSEWHERE = (tfd.VonMises, tfd.VonMisesFisher, tfd.SphericalUniform, tfd.PowerS
 
 
 def check_covers_gaussians(prior: Distribution) -> None:
-    """Raises a `ValueError` if `prior` has no density on R^D: a Gaussian posterior's KL is undefined or infinite."""
+    """Checks that `prior` has a density on R^D; otherwise a Gaussian posterior's KL is undefined or infinite.
+
+    Raises:
+        ValueError: if it has none.
+
+    Example: `check_covers_gaussians(Normal(8).call())`
+
+    See also: `check_covers_bits`, for codes of bits.
+    """
     if any(isinstance(each, _ELSEWHERE) for each in parts(prior)) or _gives_whole_numbers(prior):
         raise ValueError(f"prior: expected a density over all real codes; received {prior}.")
     far = [prior.log_prob(tf.fill(prior.event_shape, edge)) for edge in (-100.0, 100.0)]

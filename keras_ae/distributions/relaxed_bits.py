@@ -91,7 +91,7 @@ class Hashing:
 
         code_j = [p_j > 1/2]
 
-    See also: `SemanticHashing` and `VDSH`, which use it.
+    See also: `SemanticHashing` and `VDSH`, which use it and have an example.
     """
 
     probabilities: Callable[..., Any]

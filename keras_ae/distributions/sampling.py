@@ -34,7 +34,12 @@ def draw(distribution: Distribution, n: int | tf.Tensor, seed: tf.Tensor) -> tf.
 
 
 def is_diagonal(distribution: Distribution) -> bool:
-    """Whether a distribution is a Gaussian with independent dimensions."""
+    """Whether a distribution is a Gaussian with independent dimensions.
+
+    Example: `is_diagonal(tfd.MultivariateNormalDiag(tf.zeros(8)))    # True`
+
+    See also: `posteriors.check_is_diagonal`, for layers.
+    """
     return isinstance(distribution, tfd.MultivariateNormalDiag) or (
         isinstance(distribution, tfd.Independent) and isinstance(distribution.distribution, tfd.Normal)
     )

@@ -77,7 +77,8 @@ def aggregate_posterior_distance(
 
     Example: `aggregate_posterior_distance(vae.posterior(x).sample(), vae.prior)`
 
-    Source: Gretton 2012, equation 3; Tolstikhin 2018, section 4, for the kernel; Dowson and Landau 1982.
+    Source: Gretton 2012, equation 3; Tolstikhin 2018, section 4, for the kernel; Dowson and Landau 1982. See also:
+    `irregularity`, without a prior; `samples.frechet_distance`, for samples of x.
     """
     z = _check_points("z", z)
     n, d = z.shape
@@ -106,7 +107,12 @@ def aggregate_posterior_distance(
 
 
 class Irregularity(typing.NamedTuple):
-    """Result of `irregularity`: `off_centre`, 0 or more; `uneven_areas`, 1 or more; `gaps`, a fraction."""
+    """Result of `irregularity`: `off_centre`, 0 or more; `uneven_areas`, 1 or more; `gaps`, a fraction.
+
+    Example: `off_centre, uneven_areas, gaps = Irregularity(0.1, 1.5, 0.02)`
+
+    See also: `irregularity`, which computes it.
+    """
 
     off_centre: float
     uneven_areas: float
@@ -138,6 +144,8 @@ def irregularity(z: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> Irregular
             codes.
 
     Example: `irregularity(autoencoder.encode(x), y)`
+
+    See also: `plots.latent_spaces`, which shows these numbers; `aggregate_posterior_distance`, the distance to a prior.
     """
     from scipy.spatial import KDTree
 

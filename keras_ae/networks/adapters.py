@@ -34,6 +34,9 @@ def from_mean_log_var(encoder: keras.Model) -> keras.Model:
         h = keras.layers.Dense(256, activation="relu")(x)
         encoder = keras.Model(x, [keras.layers.Dense(32)(h), keras.layers.Dense(32)(h)])
         vae = ka.VAE(ka.networks.from_mean_log_var(encoder), ka.networks.mlp_decoder(32, (784,)))
+
+    Source: Chollet 2020, the VAE example of keras.io, for the outputs. See also: `mlp_encoder`, whose networks need no
+    adapter.
     """
     outputs = getattr(encoder, "outputs", None)
     if not isinstance(encoder, keras.Model) or not outputs:
@@ -55,7 +58,14 @@ def from_mean_log_var(encoder: keras.Model) -> keras.Model:
 
 @keras.saving.register_keras_serializable("keras_ae")
 class MeanAndRawScale(keras.layers.Layer):
-    """The layer of `from_mean_log_var`: `[mean, log_var]`, `(B, ..., D)` each, to `[mean | raw scale]`."""
+    """The layer of `from_mean_log_var`: `[mean, log_var]`, `(B, ..., D)` each, to `[mean | raw scale]`.
+
+        s = exp(log_var / 2),    raw = softplus^-1(s - 1e-6)
+
+    Example: `MeanAndRawScale()([tf.zeros([4, 8]), tf.zeros([4, 8])])    # (4, 16), of scale 1`
+
+    See also: `from_mean_log_var`, which adds it to an encoder.
+    """
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         mean, log_var = inputs

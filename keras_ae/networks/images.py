@@ -47,10 +47,18 @@ def mlp_encoder(
     kernel_regularizer: keras.regularizers.Regularizer | None = None,
     name: str = "encoder",
 ) -> keras.Model:
-    """MLP encoder, such as `mlp_encoder((28, 28, 1), 32, parameters=2)`.
+    """MLP encoder: dense layers `hidden`, then params `(B, parameters * latent_dim)`.
 
-    It has dense layers `hidden` and output `(B, parameters * latent_dim)`. Pass
-    `kernel_regularizer=priors.NormalWeights(rows)` to put a prior on the weights.
+        h_0 = x,    h_k = activation(W_k h_k-1 + b_k),    params = W h_K + b
+
+    Args as in the module; `kernel_regularizer=priors.NormalWeights(rows)` puts a prior on the weights.
+
+    Raises:
+        ValueError: if an argument is invalid; the message names it.
+
+    Example: `ka.networks.mlp_encoder((28, 28, 1), 32, parameters=2)    # (B, 28, 28, 1) to (B, 64)`
+
+    Source: Kingma & Welling 2014, appendix C. See also: `conv_encoder` and `residual_encoder`, for data with a layout.
     """
     shape, code = _shape("input_shape", input_shape), _params_of_code(latent_dim, parameters)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
@@ -71,7 +79,19 @@ def mlp_decoder(
     levels: int | None = None,
     name: str = "decoder",
 ) -> keras.Model:
-    """MLP decoder: dense layers `hidden`, then params of `output_shape`, with `parameters` times the last axis."""
+    """MLP decoder: dense layers `hidden`, then params of `output_shape`, with `parameters` times the last axis.
+
+        h_0 = z,    h_k = activation(W_k h_k-1 + b_k),    params = W h_K + b
+
+    Args as in the module; `kernel_regularizer` as in `mlp_encoder`.
+
+    Raises:
+        ValueError: if an argument is invalid; the message names it.
+
+    Example: `ka.networks.mlp_decoder(32, (28, 28, 1))    # (B, 32) to (B, 28, 28, 1)`
+
+    Source: Kingma & Welling 2014, appendix C. See also: `conv_decoder` and `residual_decoder`, for data with a layout.
+    """
     shape, levels = _output_shape(output_shape, parameters, levels)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
     params = _params_shape(shape, parameters, levels)
@@ -92,12 +112,19 @@ def conv_encoder(
     condition_shape: Size | None = None,
     name: str = "encoder",
 ) -> keras.Model:
-    """Convolutional encoder: stride-2 convolutions, dense layers `hidden`, then output `(B, parameters * latent_dim)`.
+    """Convolutional encoder: stride-2 convolutions, dense layers `hidden`, then params `(B, parameters * latent_dim)`.
+
+        h_0 = x,    h_k = activation(conv_k(h_k-1)), of half the size,    params = dense(h_K)
 
     Each of `filters` is the number of channels of one convolution. With a spatial `latent_dim`, the dense layers are
-    applied at each position.
+    applied at each position. Other args as in the module.
+
+    Raises:
+        ValueError: if an argument is invalid, or a spatial `latent_dim` is not the size that the stages lead to.
 
     Example: `ka.networks.conv_encoder((1000, 3), latent_dim=8, filters=(32, 64, 64), parameters=2)    # series`
+
+    Source: Radford 2016 (DCGAN), for strides instead of pooling. See also: `residual_encoder`, deeper; `mlp_encoder`.
     """
     shape, filters, hidden = _with_channels("input_shape", input_shape), _stages(filters), _sizes("hidden", hidden)
     kernel_size, activation = _sizes("kernel_size", kernel_size, len(shape) - 1), _activation(activation)
@@ -121,7 +148,16 @@ def conv_decoder(
 ) -> keras.Model:
     """Mirror image of `conv_encoder`: one stride-2 transposed convolution per element of `filters`, then a crop.
 
+        h_0 = dense(z),    h_k = activation(conv_transpose_k(h_k-1)), of twice the size,    params = crop(h_K)
+
+    The last stage has as many channels as the params and no activation. Args as in the module.
+
+    Raises:
+        ValueError: as in `conv_encoder`.
+
     Example: `ka.networks.conv_decoder(8, (1000, 3), filters=(64, 64, 32))    # series`
+
+    Source: Radford 2016 (DCGAN). See also: `residual_decoder`, deeper; `mlp_decoder`.
     """
     shape, levels = _output_shape(output_shape, parameters, levels)
     shape, filters, hidden = _with_channels("output_shape", shape), _stages(filters), _sizes("hidden", hidden)
@@ -143,7 +179,19 @@ def residual_encoder(
     condition_shape: Size | None = None,
     name: str = "encoder",
 ) -> keras.Model:
-    """Residual encoder: one pre-activation block (He 2016) per element of `filters`, each of which halves the size."""
+    """Residual encoder: one pre-activation block per element of `filters`, each of which halves the size.
+
+        h_k = conv_1x1(pool(h_k-1)) + conv(a(conv(a(h_k-1)), stride 2)),    a = activation,    params = dense(a(h_K))
+
+    Args as in the module.
+
+    Raises:
+        ValueError: as in `conv_encoder`.
+
+    Example: `ka.networks.residual_encoder((28, 28, 1), latent_dim=8, parameters=2)    # (B, 28, 28, 1) to (B, 16)`
+
+    Source: He 2016 (identity mappings), for the order in a block. See also: `conv_encoder`, one convolution per stage.
+    """
     shape, filters, hidden = _with_channels("input_shape", input_shape), _stages(filters), _sizes("hidden", hidden)
     activation = _activation(activation)
     inputs = keras.Input(shape)
@@ -168,7 +216,20 @@ def residual_decoder(
     levels: int | None = None,
     name: str = "decoder",
 ) -> keras.Model:
-    """Mirror image of `residual_encoder`: each of `filters` adds a block that doubles the size, followed by a crop."""
+    """Mirror image of `residual_encoder`: each of `filters` adds a block that doubles the size, followed by a crop.
+
+        h_k = conv_1x1(double(h_k-1)) + conv(a(conv_transpose(a(h_k-1)))),    a = activation
+        params = crop(conv(a(h_K)))
+
+    Args as in the module.
+
+    Raises:
+        ValueError: as in `conv_encoder`.
+
+    Example: `ka.networks.residual_decoder(8, (28, 28, 1))    # (B, 8) to (B, 28, 28, 1)`
+
+    Source: He 2016 (identity mappings). See also: `conv_decoder`, one convolution per stage.
+    """
     shape, levels = _output_shape(output_shape, parameters, levels)
     shape, filters, hidden = _with_channels("output_shape", shape), _stages(filters), _sizes("hidden", hidden)
     activation = _activation(activation)

@@ -51,6 +51,27 @@ class LatentModel(ObjectiveModel):
 
     Raises:
         ValueError: if the networks, posterior, likelihood and prior are incompatible.
+
+    Example:
+
+        class LeastSquares(ka.LatentModel):
+            terms = ("error",)
+
+            def objectives(self):
+                return {"autoencoder": ka.Objective(self.loss_terms, self.networks)}
+
+            def loss_terms(self, x, y, training):
+                z = self.posterior(x, training=training).mean()
+                made = self.likelihood(z, training=training).mean()
+                return {"error": tf.reduce_sum((x - made) ** 2, axis=(1, 2, 3))}
+
+        model = LeastSquares(ka.networks.mlp_encoder((28, 28, 1), 32), ka.networks.mlp_decoder(32, (28, 28, 1)))
+        model.compile("adam")
+        model.fit(x_train, epochs=5)
+        z = model.encode(x_test)    # (B, 32)
+
+    Source: Kingma & Welling 2014, section 2, for the names of the distributions. See also: `ObjectiveModel`, without
+    networks of its own; `Autoencoder` and `VAE`, which have objectives.
     """
 
     default_posterior = "deterministic"
@@ -586,8 +607,12 @@ class LatentModel(ObjectiveModel):
 def between(z1: np.ndarray, z2: np.ndarray, steps: int, spherical: bool = False) -> np.ndarray:
     """Interpolates codes from z1 to z2 `(B, ...)`: `(B, steps, ...)` float32.
 
-    z(t) = (1 - t) z1 + t z2
-    z(t) = (sin((1 - t) a) z1 + sin(t a) z2) / sin(a),    a = angle between z1 and z2, if spherical
+        z(t) = (1 - t) z1 + t z2
+        z(t) = (sin((1 - t) a) z1 + sin(t a) z2) / sin(a),    a = angle between z1 and z2, if spherical
+
+    Example: `between(np.zeros((4, 2)), np.ones((4, 2)), steps=9)    # (4, 9, 2)`
+
+    Source: White 2016, section 2.1, for the arc. See also: `LatentModel.interpolate`, which decodes the result.
     """
     ones = (1,) * (z1.ndim - 1)
     t = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *ones)

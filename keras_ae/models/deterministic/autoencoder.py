@@ -54,5 +54,8 @@ class Autoencoder(LatentModel):
 
 
 def target(x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
-    """The reconstruction target: y if given, else x; float32."""
+    """The reconstruction target: y if given, else x; float32.
+
+    Example: `target(x, None)    # x`
+    """
     return tf.cast(x if y is None else y, tf.float32)

@@ -49,7 +49,8 @@ class SpeechDenoiser(ObjectiveModel):
         model.fit(noisy, clean, batch_size=16, epochs=80)
         model.denoise(noisy)    # (B, T)
 
-    See also: `SEGAN`, which adds a critic; `Autoencoder`, which has a code.
+    Source: Pascual 2017, for l1; Braun & Tashev 2021, for spectral. See also: `SEGAN`, which adds a critic;
+    `Autoencoder`, which has a code.
     """
 
     terms: tuple[str, ...] = ("l1",)

@@ -39,8 +39,8 @@ class VAE(LatentModel):
             the width of the encoder's output.
         seed: int or None, seeds all randomness in training.
 
-    Lists of encoders and decoders define several stochastic layers, see `keras_ae.hierarchy`; these have their own
-    prior and posterior.
+    Lists of encoders and decoders define several stochastic layers, see `keras_ae.distributions.hierarchical`; these
+    have their own prior and posterior.
 
     Raises:
         ValueError: if the network shapes do not match, or an argument is unknown or out of range.
