@@ -6,9 +6,14 @@ named results, `{name: result}`, also accept a single unnamed result.
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:  # matplotlib is optional
+    from matplotlib.figure import Figure
 
 # Size of one small image, in inches.
 _TILE = 0.55
@@ -16,7 +21,7 @@ _TILE = 0.55
 _LEGEND_AT_MOST = 20
 
 
-def image_grid(images, columns=None, title=None):
+def image_grid(images: ArrayLike, columns: int | None = None, title: str | None = None) -> "Figure":
     """Plots images in a grid, row by row.
 
     Args:
@@ -24,7 +29,12 @@ def image_grid(images, columns=None, title=None):
         columns: int; by default the grid is roughly square.
         title: str or None.
 
+    Raises:
+        ValueError: if `images` are not `(N, H, W, C)` with one or three channels.
+
     Example: `image_grid(vae.sample(64), columns=8).savefig("samples.png")`
+
+    See also: `reconstructions`, with labelled rows.
     """
     images = _checked("images", images)
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
@@ -34,7 +44,7 @@ def image_grid(images, columns=None, title=None):
     return figure
 
 
-def reconstructions(x, others, title=None):
+def reconstructions(x: ArrayLike, others: ArrayLike | Mapping[str, ArrayLike], title: str | None = None) -> "Figure":
     """Plots images in a row, with their reconstructions in labelled rows below.
 
     Args:
@@ -42,7 +52,12 @@ def reconstructions(x, others, title=None):
         others: `{name: images with x's shape}`, or one array of images.
         title: str or None.
 
+    Raises:
+        ValueError: if images differ in shape, or are not `(N, H, W, C)` with one or three channels.
+
     Example: `reconstructions(x, {"VAE": vae.reconstruct(x), "PCA": pca_images})`
+
+    See also: `image_grid`, without labels.
     """
     x = _checked("x", x)
     rows = {"original": x} | {
@@ -62,7 +77,7 @@ def reconstructions(x, others, title=None):
     return figure
 
 
-def latent_scatter(z, labels=None, title=None):
+def latent_scatter(z: ArrayLike, labels: ArrayLike | None = None, title: str | None = None) -> "Figure":
     """Scatter plot of codes, coloured by label; more than two dimensions are projected onto two principal axes.
 
     Args:
@@ -70,7 +85,12 @@ def latent_scatter(z, labels=None, title=None):
         labels: `(N,)` integers, or None.
         title: str or None.
 
+    Raises:
+        ValueError: if z is not `(N, D)` with two rows or more, or `labels` are not `(N,)`.
+
     Example: `latent_scatter(vae.encode(x), labels)`
+
+    See also: `latent_spaces`, of several models.
     """
     z = np.asarray(z)
     if z.ndim != 2 or len(z) < 2:
@@ -106,7 +126,9 @@ def _legend(axes):
         handle.set(alpha=1.0, sizes=[40])
 
 
-def latent_grid(decode, codes=None, size=15, title=None):
+def latent_grid(
+    decode: Callable[[np.ndarray], ArrayLike], codes: ArrayLike | None = None, size: int = 15, title: str | None = None
+) -> "Figure":
     """Plots decoded images over a plane of the latent space.
 
     Without `codes`, the latent space must be two-dimensional with a standard normal prior, and the grid is at the
@@ -124,7 +146,12 @@ def latent_grid(decode, codes=None, size=15, title=None):
         size: int, images per side.
         title: str or None.
 
+    Raises:
+        ValueError: if `decode` is not a function to images, or `codes` are not `(N, D)`, both 2 or more.
+
     Example: `latent_grid(vae.decode)` for two dimensions, `latent_grid(vae.decode, vae.encode(x))` for more.
+
+    Source: Kingma & Welling 2014, figure 4. See also: `traversals`, one dimension at a time.
     """
     normal = statistics.NormalDist()
     quantiles = np.array([normal.inv_cdf((i + 0.5) / size) for i in range(size)])
@@ -151,7 +178,14 @@ def latent_grid(decode, codes=None, size=15, title=None):
     return figure
 
 
-def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
+def traversals(
+    decode: Callable[[np.ndarray], ArrayLike],
+    codes: ArrayLike,
+    units: Sequence[int] | np.ndarray | None = None,
+    span: float = 3.0,
+    steps: int = 9,
+    title: str | None = None,
+) -> "Figure":
     """Plots latent traversals: each row varies one latent unit from -span to span, with the others fixed.
 
         z = m + (u_k - m_k) e_k,    u_k = -span ... span,    m the mean of the codes
@@ -165,7 +199,12 @@ def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
         steps: int, images per row.
         title: str or None.
 
+    Raises:
+        ValueError: if `codes` are not `(N, D)`, a unit does not exist, or `decode` is not a function to images.
+
     Example: `traversals(vae.decode, vae.encode(x))`
+
+    Source: Higgins 2017, for the figure. See also: `latent_grid`, two dimensions at a time.
     """
     codes = np.asarray(codes, dtype="float32")
     if codes.ndim != 2 or len(codes) == 0:
@@ -191,7 +230,7 @@ def traversals(decode, codes, units=None, span=3.0, steps=9, title=None):
     return figure
 
 
-def latent_spaces(codes, labels, title=None):
+def latent_spaces(codes: ArrayLike | Mapping[str, ArrayLike], labels: ArrayLike, title: str | None = None) -> "Figure":
     """Plots two-dimensional codes of several models side by side, with a standard normal prior for comparison.
 
     The circle contains 95 % of a standard normal prior, and the cross marks its centre. Each panel shows the values of
@@ -202,7 +241,12 @@ def latent_spaces(codes, labels, title=None):
         labels: `(N,)` ints or names.
         title: str or None.
 
+    Raises:
+        ValueError: if codes are not `(N, 2)` with a label each, or as in `evaluation.latent.irregularity`.
+
     Example: `latent_spaces({"autoencoder": autoencoder.encode(x), "VAE": vae.encode(x)}, y)`
+
+    See also: `latent_scatter`, of a single model and any number of dimensions.
     """
     from keras_ae.evaluation.latent import irregularity
 
@@ -229,7 +273,7 @@ def latent_spaces(codes, labels, title=None):
     return figure
 
 
-def decomposition(history, terms=None, title=None):
+def decomposition(history: Any, terms: Sequence[str] | None = None, title: str | None = None) -> "Figure":
     """Plots the loss terms and their sum, the negative ELBO, over epochs; validation curves are dashed.
 
     Args:
@@ -241,6 +285,8 @@ def decomposition(history, terms=None, title=None):
         ValueError: if a term is not in the history.
 
     Example: `decomposition(vae.fit(x, validation_data=x_test, epochs=20).history)`
+
+    See also: `ka.callbacks.Annealing`, which changes the weights of terms.
     """
     history = getattr(history, "history", history)
     if not isinstance(history, Mapping):
@@ -265,7 +311,7 @@ def decomposition(history, terms=None, title=None):
     return figure
 
 
-def spectrograms(waveforms, rate, title=None):
+def spectrograms(waveforms: ArrayLike | Mapping[str, Any], rate: int, title: str | None = None) -> "Figure":
     """Plots spectrograms of waveforms, one below another, in decibels relative to the loudest point of all.
 
     Args:
@@ -273,7 +319,12 @@ def spectrograms(waveforms, rate, title=None):
         rate: int, Hz.
         title: str or None.
 
+    Raises:
+        ValueError: if there is no waveform, or one is not `(T,)` with two samples or more.
+
     Example: `spectrograms({"noisy": noisy, "denoised": denoised}, 16_000)`
+
+    See also: `layers.stft.stft`, the spectra as tensors.
     """
     waveforms = _named("waveforms", waveforms, "waveform")
     figure, panels = _figure(8.0, 1.8 * len(waveforms), title, nrows=len(waveforms), sharex=True, squeeze=False)
@@ -296,7 +347,11 @@ def spectrograms(waveforms, rate, title=None):
     return figure
 
 
-def retrieval(curves, ones, title=None):
+def retrieval(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]] | tuple[ArrayLike, ArrayLike],
+    ones: ArrayLike,
+    title: str | None = None,
+) -> "Figure":
     """Plots precision-recall curves of several rankings and, below, the fraction of ones in each bit of a code.
 
     The recall axis is logarithmic because the first few documents, which users look at, are a small fraction of the
@@ -308,7 +363,12 @@ def retrieval(curves, ones, title=None):
         ones: `(bits,)` in [0, 1], as returned by `keras_ae.evaluation.retrieval.bit_balance`.
         title: str or None.
 
+    Raises:
+        ValueError: if `ones` is not `(bits,)`, or `curves` are neither a dict nor one pair of arrays.
+
     Example: `retrieval({"LSA": (recall, precision)}, bit_balance(codes)).savefig("retrieval.png")`
+
+    See also: `evaluation.retrieval`, which computes both.
     """
     ones = np.asarray(ones)
     if ones.ndim != 1 or len(ones) == 0:
@@ -331,7 +391,7 @@ def retrieval(curves, ones, title=None):
     return figure
 
 
-def drift(times, shares, names, title=None):
+def drift(times: ArrayLike, shares: ArrayLike, names: Sequence[str], title: str | None = None) -> "Figure":
     """Plots topic shares over time, one named panel per topic, each with its own scale starting at 0.
 
     This plot is our own way to show topic drift, not a standard measure.
@@ -346,6 +406,8 @@ def drift(times, shares, names, title=None):
         ValueError: if the shapes do not match.
 
     Example: `drift(days, shares, [", ".join(words) for words in top_words]).savefig("drift.png")`
+
+    See also: `evaluation.topics.roughness`, a single number.
     """
     times, shares = np.asarray(times), np.asarray(shares)
     if len(times) < 2 or len(names) == 0 or shares.shape != (len(times), len(names)):
@@ -386,7 +448,7 @@ def _colours(count):
     return colormaps["tab10" if count <= 10 else "tab20"].colors[:count]
 
 
-def _named(name, results, default):
+def _named(name: str, results: Any, default: str) -> Mapping[str, Any]:
     """Returns a dict `{name: result}` unchanged, and wraps a single array in one."""
     if hasattr(results, "__array__"):
         return {default: results}
@@ -396,7 +458,7 @@ def _named(name, results, default):
     return results
 
 
-def _curves(curves):
+def _curves(curves: Any) -> Mapping[str, Any]:
     if isinstance(curves, Mapping) or not len(curves):
         return curves
     if len(curves) != 2 or np.ndim(curves[0]) != 1 or np.shape(curves[0]) != np.shape(curves[1]):
@@ -407,7 +469,7 @@ def _curves(curves):
     return {"ranking": curves}
 
 
-def _drawn(decode, z):
+def _drawn(decode: Any, z: np.ndarray) -> np.ndarray:
     if not callable(decode):
         raise ValueError(
             "decode: expected a function from codes to images, such as the method `decode` of a model; received "
@@ -416,7 +478,7 @@ def _drawn(decode, z):
     return _checked("decode", decode(z))
 
 
-def _checked(name, images):
+def _checked(name: str, images: Any) -> np.ndarray:
     if isinstance(images, Mapping):
         raise ValueError(f"{name}: expected one array of images (N, H, W, C); received a dict.")
     images = np.asarray(images)

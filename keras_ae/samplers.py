@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from keras_ae.distributions import sampling
 from keras_ae.distributions.flows import Density, Flow
+from keras_ae.typing import Distribution, Rows
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -32,6 +33,8 @@ class Sampler:
 
     Raises:
         ValueError: if the model lacks a required method, or its prior depends on y.
+
+    See also: `PriorSampler`, `MixtureSampler` and `FlowSampler`.
     """
 
     needs = ("encode", "decode")
@@ -49,7 +52,7 @@ class Sampler:
             )
         self.model = model
 
-    def distribution(self) -> tfp.distributions.Distribution:
+    def distribution(self) -> Distribution:
         """Returns the density of codes, a tfd with event shape `(latent_dim,)`.
 
         Raises:
@@ -101,7 +104,7 @@ class PriorSampler(Sampler):
 
     Example: `PriorSampler(vae).sample(16, seed=0)    # (16, 28, 28, 1)`
 
-    See also: `MixtureSampler` and `FlowSampler`, for codes that do not follow the prior.
+    Source: Kingma & Welling 2014. See also: `MixtureSampler` and `FlowSampler`, for codes that do not follow the prior.
     """
 
     needs = ("prior", "decode")
@@ -110,16 +113,23 @@ class PriorSampler(Sampler):
         """Does nothing, since the prior needs no fit; returns the sampler."""
         return self
 
-    def distribution(self) -> tfp.distributions.Distribution:
+    def distribution(self) -> Distribution:
         return self.model.prior
 
 
 class FittedSampler(Sampler):
-    """Base class for samplers fitted to codes; subclasses implement `_fitted(codes)`, which returns a tfd."""
+    """Base class for samplers fitted to codes; subclasses implement `_fitted(codes)`, which returns a tfd.
+
+    Raises:
+        ValueError: if the model has no `encode` or `decode`, or its prior depends on y.
+
+    Source: Ghosh 2020, section 4. See also: `MixtureSampler` and `FlowSampler`, which define the density;
+    `PriorSampler`, which needs no fit.
+    """
 
     _density = None
 
-    def fit(self, x: ArrayLike | tf.data.Dataset, y: ArrayLike | None = None, **kwargs: Any) -> Self:
+    def fit(self, x: Rows, y: ArrayLike | None = None, **kwargs: Any) -> Self:
         """Fits the density to the codes of x; returns the sampler.
 
         Args:
@@ -151,7 +161,7 @@ class FittedSampler(Sampler):
         vars(self).pop("_compiled_methods", None)  # the compiled graphs contain the previous fit
         return self
 
-    def distribution(self) -> tfp.distributions.Distribution:
+    def distribution(self) -> Distribution:
         if self._density is None:
             raise ValueError(f"{type(self).__name__} is not fitted yet: call fit(x) first.")
         return self._density
@@ -217,7 +227,8 @@ class FlowSampler(FittedSampler):
 
     Example: `FlowSampler(autoencoder).fit(x_train, epochs=50).sample(16, seed=0)    # (16, 28, 28, 1)`
 
-    See also: `MixtureSampler`, which needs no training loop.
+    Source: Ghosh 2020, section 4, for a density fitted after training; Papamakarios 2017, for the flow. See also:
+    `MixtureSampler`, which needs no training loop.
     """
 
     def __init__(self, model: keras.Model, *, seed: int | None = None, **kwargs: Any) -> None:

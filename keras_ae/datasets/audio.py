@@ -9,10 +9,13 @@ import pathlib
 import struct
 import warnings
 from collections import namedtuple
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import signal
 
+from keras_ae.typing import FilePath
 from keras_ae.utils import files as whole_files
 from keras_ae.utils import validation
 
@@ -49,12 +52,17 @@ _WRITE_FRAMES = 2**14
 
 
 class Header(namedtuple("Header", "rate channels frames")):
-    """Header of an audio file: sampling rate in Hz, channels, and frames (samples per channel); ints."""
+    """Header of an audio file: sampling rate in Hz, channels, and frames (samples per channel); ints.
+
+    Example: `audio.Header(16_000, 1, 48_000)`
+
+    See also: `header`, which reads it.
+    """
 
     __slots__ = ()
 
 
-def header(path):
+def header(path: FilePath) -> Header:
     """Reads the header of an audio file and checks it against the file size, without decoding.
 
     Raises:
@@ -64,12 +72,18 @@ def header(path):
 
     Returns:
         `Header`.
+
+    Example: `audio.header("speech.flac").rate    # 16000`
+
+    See also: `read`, which decodes the file.
     """
     with _opened(path) as file:
         return Header(file.samplerate, file.channels, file.frames)
 
 
-def read(path, rate=None, *, start=0, frames=None):
+def read(
+    path: FilePath, rate: int | None = None, *, start: int = 0, frames: int | None = None
+) -> tuple[np.ndarray, int]:
     """Reads an audio file, or part of it.
 
     Args:
@@ -90,6 +104,8 @@ def read(path, rate=None, *, start=0, frames=None):
     Example:
 
         x, rate = audio.read("speech.flac", rate=16000)    # (48000, 1), 16000
+
+    See also: `blocks`, for long files; `header`, without decoding.
     """
     with _opened(path) as file:
         frames = file.frames - start if frames is None else frames
@@ -111,7 +127,7 @@ def read(path, rate=None, *, start=0, frames=None):
     return np.clip(x, -1, 1, out=x), rate or own
 
 
-def blocks(path, seconds=10.0, rate=None, clip=True):
+def blocks(path: FilePath, seconds: float = 10.0, rate: int | None = None, clip: bool = True) -> Iterator[np.ndarray]:
     """Reads an audio file in blocks, in memory that does not grow with its length.
 
     The concatenated blocks equal the result of `read`; resampling is continuous across block boundaries.
@@ -132,6 +148,8 @@ def blocks(path, seconds=10.0, rate=None, clip=True):
     Example:
 
         audio.write("quieter.wav", (x / 2 for x in audio.blocks("hours.wav")), audio.header("hours.wav").rate)
+
+    See also: `read`, the whole file at once; `resample_blocks`, for blocks from elsewhere.
     """
     own = header(path)
     if rate is not None:
@@ -147,7 +165,7 @@ def blocks(path, seconds=10.0, rate=None, clip=True):
     return (np.clip(block, -1, 1) for block in made) if clip else made
 
 
-def resample(x, own, rate):
+def resample(x: np.ndarray, own: float, rate: float) -> np.ndarray:
     """Resamples with soxr at high quality and without delay.
 
     Args:
@@ -159,12 +177,16 @@ def resample(x, own, rate):
         float32 with `round(T * rate / own)` samples, but at least 1; peaks may exceed those of x.
 
     Example: `audio.resample(x, 48000, 16000)`
+
+    See also: `resample_blocks`, for a signal that arrives in blocks.
     """
     y = _library("soxr").resample(x, own, rate)
     return y if len(y) else x[:1]
 
 
-def resample_blocks(blocks, own, rate, frames=None, prompt=False):
+def resample_blocks(
+    blocks: Iterable[np.ndarray], own: int, rate: int, frames: int | None = None, prompt: bool = False
+) -> Iterator[np.ndarray]:
     """Resamples a signal that arrives in blocks, like `resample` for the whole signal.
 
     Args:
@@ -181,6 +203,10 @@ def resample_blocks(blocks, own, rate, frames=None, prompt=False):
 
     Raises:
         ValueError: as in `prompt_delay`, if `prompt` is True.
+
+    Example: `sum(len(y) for y in audio.resample_blocks([x, x], 16_000, 8_000))    # as many samples as one x`
+
+    See also: `resample`, for a whole signal; `blocks`, for a file.
     """
     blocks = iter(blocks)
     first = next(blocks, None)
@@ -210,7 +236,7 @@ def resample_blocks(blocks, own, rate, frames=None, prompt=False):
         yield np.zeros((missing, first.shape[1]), "float32")
 
 
-def prompt_delay(own, rate):
+def prompt_delay(own: int, rate: int) -> float:
     """Maximum delay of `resample_blocks(prompt=True)`, in seconds.
 
     Args:
@@ -222,6 +248,8 @@ def prompt_delay(own, rate):
             to 16,000 Hz: the filter would be slower than real time.
 
     Example: `audio.prompt_delay(48_000, 16_000)    # 0.004`
+
+    See also: `resample_blocks`, which has this delay.
     """
     check_rate(own)
     check_rate(rate)
@@ -264,10 +292,17 @@ class _Polyphase:
         return y.astype("float32")
 
 
-def subtype(path, target):
+def subtype(path: FilePath, target: FilePath) -> str | None:
     """Sample encoding (subtype) of an audio file, such as `"PCM_24"`, or the finest one that the target format allows.
 
     None if the finest encoding is the default of the format.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `header`.
+
+    Example: `audio.subtype("speech.flac", "denoised.wav")    # "PCM_16"`
+
+    See also: `write`, which takes it.
     """
     soundfile = _library("soundfile")
     with _opened(path) as file:
@@ -278,12 +313,21 @@ def subtype(path, target):
     return "PCM_24" if kind == "FLAC" and found in _FINER_THAN_24_BITS else None
 
 
-def writable(path):
-    """Whether `write` supports the format of a file name."""
+def writable(path: FilePath) -> bool:
+    """Whether `write` supports the format of a file name.
+
+    Example: `audio.writable("speech.mp3")    # False`
+    """
     return pathlib.Path(path).suffix.lower() in _WRITTEN
 
 
-def write(path, audio, rate, subtype=None, frames=None):
+def write(
+    path: FilePath,
+    audio: ArrayLike | Iterable[ArrayLike],
+    rate: float,
+    subtype: str | None = None,
+    frames: int | None = None,
+) -> None:
     """Writes an audio file atomically, creating its folder if necessary.
 
     Args:
@@ -303,6 +347,8 @@ def write(path, audio, rate, subtype=None, frames=None):
     Example:
 
         audio.write("tone.wav", np.sin(2 * np.pi * 440 / 16000 * np.arange(16000)), 16000)
+
+    See also: `read` and `blocks`, which read such files; `subtype`, the encoding of a file.
     """
     soundfile = _library("soundfile")
     path = pathlib.Path(path)
@@ -340,7 +386,7 @@ def write(path, audio, rate, subtype=None, frames=None):
                 )
 
 
-def files(folder):
+def files(folder: FilePath) -> list[pathlib.Path]:
     """Sorted paths of the audio files below a folder, recognised by suffix; hidden files are skipped.
 
     Unsupported audio formats are skipped with a warning that counts them.
@@ -350,6 +396,10 @@ def files(folder):
 
     Returns:
         list of `pathlib.Path`.
+
+    Example: `audio.files("clean")    # [PosixPath('clean/p226_001.wav'), ...]`
+
+    See also: `speech.pairs`, for two folders of files with equal names.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -374,8 +424,14 @@ def files(folder):
     return found
 
 
-def check_rate(rate):
-    """Returns `rate` as an int; raises a `ValueError` unless it is a whole number of Hz within `RATES`."""
+def check_rate(rate: float) -> int:
+    """Returns `rate` as an int.
+
+    Raises:
+        ValueError: unless it is a whole number of Hz within `RATES`.
+
+    Example: `audio.check_rate(16_000.0)    # 16000`
+    """
     is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
     if not is_number or not RATES[0] <= rate <= RATES[1] or rate != int(rate):
         hint = " Round it: files store whole numbers of Hz." if is_number and RATES[0] <= rate <= RATES[1] else ""

@@ -10,11 +10,13 @@ import warnings
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 import tensorflow as tf
 
 from keras_ae.datasets import epochs
+from keras_ae.typing import FilePath, Size
 from keras_ae.utils import files
 
 _NPZ = ("mnist", "fashion_mnist")
@@ -43,19 +45,19 @@ _SHUFFLE_BYTES = 2**28
 
 
 def load(
-    name,
-    split="train",
+    name: FilePath,
+    split: str = "train",
     *,
-    data=None,
-    labels=False,
-    binarize=None,
-    batch_size=128,
-    shuffle=None,
-    seed=0,
-    size=None,
-    full_scale=_FULL_SCALE,
-    first_epoch=0,
-):
+    data: FilePath | None = None,
+    labels: bool = False,
+    binarize: str | None = None,
+    batch_size: int = 128,
+    shuffle: bool | None = None,
+    seed: int = 0,
+    size: Size | None = None,
+    full_scale: int = _FULL_SCALE,
+    first_epoch: int = 0,
+) -> tf.data.Dataset:
     """Loads a split of an image data set as batches of float32 images in [0, 1].
 
     `"digits"` and `.npz` files are kept in memory as integers. For a folder only the list of file names is kept in
@@ -108,6 +110,8 @@ def load(
     >>> x = next(iter(load("digits", batch_size=32, binarize="static")))
     >>> x.shape
     TensorShape([32, 8, 8, 1])
+
+    See also: `arrays`, which collects the batches; `semi_supervised`, for rows of which few are labelled.
     """
     name, data = os.fspath(name), None if data is None else os.fspath(data)
     size = (size, size) if _is_integer(size, 1) else size
@@ -131,7 +135,7 @@ def load(
     )
 
 
-def arrays(dataset):
+def arrays(dataset: tf.data.Dataset) -> np.ndarray | tuple[np.ndarray, ...]:
     """Collects a finite data set of batches into NumPy arrays.
 
     Args:
@@ -149,6 +153,8 @@ def arrays(dataset):
     >>> x, y = arrays(load("digits", "test", labels=True))
     >>> x.shape, y.shape
     ((297, 8, 8, 1), (297,))
+
+    See also: `load`, which reads images in batches.
     """
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("Expected `dataset` to be finite, received an infinite one; use `dataset.take(n)`.")
@@ -163,8 +169,8 @@ def arrays(dataset):
 _Options = namedtuple("_Options", "split labels binarize batch_size shuffle key size")
 
 
-def _is_integer(value, least):
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+def _is_integer(value: Any, least: int) -> TypeGuard[int]:
+    return bool(isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least)
 
 
 def _check(name, split, data, binarize, batch_size, seed, size, full_scale):

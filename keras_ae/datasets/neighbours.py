@@ -2,12 +2,14 @@
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_ae.datasets import epochs
+from keras_ae.typing import Matrix
 from keras_ae.utils import validation
 
 
-def nearest(x, k):
+def nearest(x: Matrix, k: int) -> np.ndarray:
     """Finds the k nearest neighbours of each row by cosine similarity: `(N, k)` ints, nearest first.
 
         similarity_ij = x_i . x_j / (|x_i| |x_j|)
@@ -18,6 +20,10 @@ def nearest(x, k):
 
     Raises:
         ValueError: if k is out of range.
+
+    Example: `nearest(np.array([[1, 0], [1, 1], [0, 1], [0, 2]]), 1)[:, 0]    # [1, 0, 3, 2]`
+
+    Source: Salton & Buckley 1988, for the cosine of weighted words. See also: `pairs`, which takes the result.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -30,7 +36,9 @@ def nearest(x, k):
     return found[~own].reshape(len(found), k)
 
 
-def pairs(x, neighbours=None, batch_size=512, seed=0, *, first_epoch=0):
+def pairs(
+    x: Matrix, neighbours: ArrayLike | None = None, batch_size: int = 512, seed: int = 0, *, first_epoch: int = 0
+) -> tf.data.Dataset:
     """Batches of rows x_i or, given `neighbours`, of pairs (x_i, x_j) with a random neighbour j, redrawn every epoch.
 
     Args:
@@ -53,6 +61,8 @@ def pairs(x, neighbours=None, batch_size=512, seed=0, *, first_epoch=0):
         x = np.random.default_rng(0).random((1000, 50), "float32")
         batches = ka.datasets.pairs(x, ka.datasets.nearest(x, 10), batch_size=100)
         rows, others = next(iter(batches))    # (100, 50) each
+
+    Source: Hansen 2020 (PairRec), for neighbours as targets. See also: `nearest`; `speech.pairs`, of files.
     """
     n = x.shape[0]
     if n == 0:

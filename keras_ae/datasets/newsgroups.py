@@ -41,6 +41,9 @@ class TwentyNewsgroups(tfds.core.GeneratorBasedBuilder):
     Put the archive or the unpacked folder into `manual_dir`. Examples are dicts of the strings `id`
     (`20_newsgroups/<group>/<number>`), `title` and `text`, and `label`, the int64 index of the group in sorted order.
 
+    Raises:
+        FileNotFoundError: when prepared: if `manual_dir` has neither the archive nor the folder.
+
     Example:
 
         import tensorflow_datasets as tfds
@@ -52,6 +55,8 @@ class TwentyNewsgroups(tfds.core.GeneratorBasedBuilder):
             split="train",
             download_and_prepare_kwargs={"download_config": config},
         )
+
+    Source: Lang 1995 (NewsWeeder). See also: `Documents`, which reads the same archive without TFDS.
     """
 
     VERSION = tfds.core.Version("1.0.0")

@@ -25,6 +25,9 @@ class NoisySpeech(tfds.core.GeneratorBasedBuilder):
     Examples are dicts of the string `id`, the file's path relative to its folder, and `noisy` and `clean`, float32
     `(T,)` in [-1, 1] at 16 kHz, averaged over channels.
 
+    Raises:
+        FileNotFoundError, ValueError: when prepared: if there are no such folders, or as in `speech.pairs`.
+
     Example:
 
         import tensorflow_datasets as tfds
@@ -37,6 +40,9 @@ class NoisySpeech(tfds.core.GeneratorBasedBuilder):
             as_supervised=True,
             download_and_prepare_kwargs={"download_config": config},
         )
+
+    Source: Valentini-Botinhao 2017. See also: `speech.pairs` and `speech.windows`, without TFDS; `speech.mixtures`,
+    from any speech and noise.
     """
 
     VERSION = tfds.core.Version("1.0.0")

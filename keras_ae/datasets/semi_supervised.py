@@ -1,9 +1,11 @@
 """Data sets with labelled and unlabelled rows, for semi-supervised learning."""
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_ae.datasets import epochs
 from keras_ae.utils import validation
@@ -11,7 +13,7 @@ from keras_ae.utils import validation
 UNKNOWN = -1
 
 
-def keep_labels(y, count, seed=0):
+def keep_labels(y: ArrayLike, count: int, seed: int = 0) -> np.ndarray:
     """Hides all but `count` labels, keeping equally many per class: int64 `(N,)`, -1 where hidden.
 
     Args:
@@ -25,10 +27,12 @@ def keep_labels(y, count, seed=0):
 
     Example: `keep_labels(y_train, 100, seed=0)`    # 10 of each digit
 
-    See also: `semi_supervised`, which takes the result.
+    Source: Kingma 2014, for labels balanced over the classes. See also: `semi_supervised`, which takes the
+    result.
     """
     y = _unmasked(y)
-    validation.check_labels("y", y, math.inf, UNKNOWN)
+    any_number: Any = math.inf
+    validation.check_labels("y", y, any_number, UNKNOWN)
     count = validation.positive_int("count", count)
     classes = np.unique(y[y != UNKNOWN])
     if len(classes) == 0:
@@ -45,7 +49,9 @@ def keep_labels(y, count, seed=0):
     return kept
 
 
-def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_epoch=0):
+def semi_supervised(
+    x: ArrayLike, y: ArrayLike, batch_size: int, labelled: int, num_classes: int, seed: int = 0, *, first_epoch: int = 0
+) -> tf.data.Dataset:
     """Batches with a fixed number of labelled rows each.
 
     With few labels and uniform shuffling, most batches would have no labelled rows. Each epoch visits every unlabelled
@@ -74,6 +80,8 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_ep
         x, y = ka.datasets.arrays(ka.datasets.load("digits", labels=True))
         some = ka.datasets.keep_labels(y, 100)
         batches = ka.datasets.semi_supervised(x, some, batch_size=200, labelled=100, num_classes=10)
+
+    See also: `keep_labels`, which hides labels; `M2` and `M1M2`, which train on these batches.
     """
     x, y = np.asarray(x), _unmasked(y)
     batch_size, labelled = (
@@ -114,5 +122,5 @@ def semi_supervised(x, y, batch_size, labelled, num_classes, seed=0, *, first_ep
     return epochs.numbered(make, steps, first_epoch)
 
 
-def _unmasked(y):
+def _unmasked(y: Any) -> np.ndarray:
     return y.astype("int64").filled(UNKNOWN) if np.ma.is_masked(y) else np.asarray(y)

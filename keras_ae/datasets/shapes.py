@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _SUBPIXELS = 8  # samples along each edge of a pixel
 
@@ -48,10 +49,11 @@ class Shapes:
         same = shapes.images(factors)    # equals x
         first = shapes.images(shapes.rows(range(1_000)))    # in the order of their numbers
 
-    Source: Matthey 2017, dSprites, for the factors; the shapes are our own.
+    Source: Matthey 2017, dSprites, for the factors; the shapes are our own. See also: `evaluation.disentanglement`,
+    whose scores take it.
     """
 
-    def __init__(self, size=32, *, sizes=6, angles=40, positions=16):
+    def __init__(self, size: int = 32, *, sizes: int = 6, angles: int = 40, positions: int = 16) -> None:
         for name, value, least in [("size", size, 16), ("sizes", sizes, 1), ("angles", angles, 1)]:
             _check_whole(name, value, least, None)
         _check_whole("positions", positions, 1, 4 * size + 1)
@@ -69,11 +71,11 @@ class Shapes:
     def __len__(self):
         return math.prod(self.factor_sizes)
 
-    def rows(self, indices):
+    def rows(self, indices: ArrayLike) -> np.ndarray:
         """Factors of the images with the given indices, 0 to `len(self) - 1`: `(N, 5)` int64; y varies fastest."""
         return np.stack(np.unravel_index(np.asarray(indices, "int64"), self.factor_sizes), axis=-1)
 
-    def images(self, factors):
+    def images(self, factors: ArrayLike) -> np.ndarray:
         """Generates images from factors.
 
         Args:
@@ -104,7 +106,7 @@ class Shapes:
         kind, size, angle = (level[:, None, None] for level in (kind, size, angle))
         return self._coverage[kind, size, angle, top[:, :, None], left[:, None, :]][..., None]
 
-    def sample(self, n, seed):
+    def sample(self, n: int, seed: int | np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Samples n independent images, with each factor uniform over its levels.
 
         Args:

@@ -6,12 +6,16 @@ import os
 import pathlib
 import warnings
 from collections import namedtuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 from scipy import fft
 
 from keras_ae.datasets import audio, epochs
+from keras_ae.typing import FilePath
 from keras_ae.utils import validation
 
 SPLITS = ("train", "validation")
@@ -48,7 +52,7 @@ _CLIP = (0.3, 0.9)  # of the input's peak
 _Clip = namedtuple("_Clip", "path rate frames")
 
 
-def is_validation(name):
+def is_validation(name: str) -> bool:
     """Whether a file belongs to the validation split, as about one in ten does.
 
         int(sha1(name)[:8 hex digits], 16) % 10 == 0
@@ -67,6 +71,8 @@ def is_validation(name):
     >>> from keras_ae.datasets.speech import is_validation
     >>> is_validation("p226_001.wav"), is_validation("p226_002.wav")
     (True, False)
+
+    See also: `mixtures` and `pairs`, whose `split` uses it.
     """
     return _hash(name) % 10 == 0
 
@@ -76,7 +82,7 @@ def _hash(name):
     return int(digest[:8], 16)
 
 
-def embedded():
+def embedded() -> tuple[pathlib.Path, pathlib.Path]:
     """The folders of clean speech and noise included in the package: `(clean, noise)`, `pathlib.Path`s.
 
     They contain a few sentences from a speech synthesizer and a few synthetic noises, 16 kHz mono: enough to run the
@@ -88,12 +94,14 @@ def embedded():
     >>> noisy, clean = next(iter(speech.mixtures(*speech.embedded(), window=16384, batch_size=4)))
     >>> noisy.shape, clean.shape
     (TensorShape([4, 16384]), TensorShape([4, 16384]))
+
+    See also: `mixtures`, which takes the folders.
     """
     folder = pathlib.Path(__file__).with_name("speech_sample")
     return folder / "clean", folder / "noise"
 
 
-def mix(speech, noise, snr):
+def mix(speech: ArrayLike, noise: ArrayLike, snr: float) -> np.ndarray:
     """Adds noise to speech at a given signal-to-noise ratio.
 
         x = s + g n,    g = sqrt(sum_t s_t^2 / (10^(snr / 10) sum_t n_t^2))
@@ -114,6 +122,8 @@ def mix(speech, noise, snr):
     Example:
 
         noisy = speech.mix(s, n, snr=5.0)
+
+    See also: `mixtures`, which mixes whole batches.
     """
     speech, noise = np.asarray(speech, np.float32), np.asarray(noise, np.float32)
     if speech.shape != noise.shape or speech.ndim != 1:
@@ -125,21 +135,21 @@ def mix(speech, noise, snr):
 
 
 def mixtures(
-    clean_dir,
-    noise_dir,
-    window,
-    batch_size,
-    seed=0,
+    clean_dir: FilePath,
+    noise_dir: FilePath | None,
+    window: int,
+    batch_size: int,
+    seed: int = 0,
     *,
-    rate=16000,
-    snr=(-5.0, 20.0),
-    level=(-40.0, -10.0),
-    augmentation=AUGMENTATION,
-    split=None,
-    batches=None,
-    fixed=None,
-    first_epoch=0,
-):
+    rate: int = 16000,
+    snr: tuple[float, float] = (-5.0, 20.0),
+    level: tuple[float, float] = (-40.0, -10.0),
+    augmentation: Mapping[str, Any] | None = AUGMENTATION,
+    split: str | None = None,
+    batches: int | None = None,
+    fixed: bool | None = None,
+    first_epoch: int = 0,
+) -> tf.data.Dataset:
     """Batches of noisy windows, mixed from files of clean speech and noise, with the clean speech as target.
 
     For each window, a speech file and a noise file are drawn uniformly, and a random crop is taken from each. Speech
@@ -200,6 +210,8 @@ def mixtures(
         noisy_clean = speech.mixtures("clean", "noise", window=16384, batch_size=64, split="train")
         held_out = speech.mixtures("clean", "noise", window=16384, batch_size=64, split="validation")
         model.fit(noisy_clean, validation_data=held_out, epochs=100)
+
+    See also: `pairs` and `windows`, for speech that is noisy already.
     """
     window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
     rate, seed = audio.check_rate(rate), epochs.whole_number("seed", seed)
@@ -222,7 +234,9 @@ def mixtures(
     return _dataset(generate, (batch_size, window), batches, first_epoch, not fixed)
 
 
-def pairs(clean_dir, noisy_dir, split=None):
+def pairs(
+    clean_dir: FilePath, noisy_dir: FilePath, split: str | None = None
+) -> list[tuple[pathlib.Path, pathlib.Path]]:
     """Pairs of files with equal names in two folders, the layout of VoiceBank-DEMAND (Valentini-Botinhao 2017).
 
     Args:
@@ -239,6 +253,8 @@ def pairs(clean_dir, noisy_dir, split=None):
     Example:
 
         test = speech.pairs("clean_testset_wav", "noisy_testset_wav")
+
+    See also: `windows`, which takes the result; `datasets.pairs`, of rows.
     """
     clean, noisy = _named(clean_dir), _named(noisy_dir)
     for lacking, folder, names in (
@@ -257,7 +273,17 @@ def pairs(clean_dir, noisy_dir, split=None):
     return found
 
 
-def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=True, first_epoch=0):
+def windows(
+    pairs: Sequence[tuple[FilePath, FilePath]],
+    window: int,
+    batch_size: int,
+    seed: int = 0,
+    *,
+    hop: int | None = None,
+    rate: int = 16000,
+    shuffle: bool = True,
+    first_epoch: int = 0,
+) -> tf.data.Dataset:
     """Batches of all windows of pairs of files, each window once per epoch.
 
     Windows start every `hop` samples, and the last one ends at the end of the file. Files shorter than a window are
@@ -285,6 +311,8 @@ def windows(pairs, window, batch_size, seed=0, *, hop=None, rate=16000, shuffle=
 
         train = speech.pairs("clean_trainset_28spk_wav", "noisy_trainset_28spk_wav", split="train")
         model.fit(speech.windows(train, window=16384, batch_size=64, hop=8192))
+
+    See also: `mixtures`, which mixes on the fly.
     """
     window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
     hop = validation.positive_int("hop", window if hop is None else hop)

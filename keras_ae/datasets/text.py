@@ -20,7 +20,11 @@ import sysconfig
 import tarfile
 import warnings
 from collections import Counter, namedtuple
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
+
+from keras_ae.typing import FilePath
 
 MAX_BYTES = 2**20
 """Maximum length of a document: bytes of a file, or characters of a field in a JSONL or CSV file."""
@@ -53,7 +57,12 @@ _EXTENSIONS = {
 
 
 class Document(namedtuple("Document", "id label title text date")):
-    """A document: `id` and `text`, str; `label` and `title`, str or None; `date`, a datetime in UTC or None."""
+    """A document: `id` and `text`, str; `label` and `title`, str or None; `date`, a datetime in UTC or None.
+
+    Example: `Document("news:1", "sci.space", "Orbit", "The shuttle reached its orbit.", None)`
+
+    See also: `Documents`, which reads them.
+    """
 
     __slots__ = ()
 
@@ -117,15 +126,17 @@ class Documents:
     >>> document = next(iter(Documents("docstrings")))
     >>> document.id, document.text.split("\\n")[0]
     ('__future__', 'Record of phased-in incompatible language changes.')
+
+    See also: `newsgroups.TwentyNewsgroups`, as a TFDS data set; `layers.TfIdf`, which turns texts into rows.
     """
 
-    def __init__(self, source, text_column="text"):
+    def __init__(self, source: FilePath, text_column: str = "text") -> None:
         self.source = os.fsdecode(source)
         self.text_column = text_column
         # Read one document to fail early: most errors occur before the first one.
         with contextlib.closing(iter(self)) as documents:
             next(documents)
-        self.skipped = Counter()
+        self.skipped: Counter[str] = Counter()
 
     def __iter__(self):
         self.skipped = Counter()
@@ -163,7 +174,7 @@ class Documents:
         return _files(_tar(self.source, skipped), skipped)
 
 
-def is_query(document_id):
+def is_query(document_id: str) -> bool:
     """Whether a document is a query, as about one in five is, or belongs to the database.
 
         int(sha1(document_id)[:8 hex digits], 16) % 5 == 0
@@ -181,6 +192,8 @@ def is_query(document_id):
     >>> from keras_ae.datasets.text import is_query
     >>> is_query("20_newsgroups/sci.space/59497"), is_query("20_newsgroups/sci.space/59848")
     (False, True)
+
+    See also: `speech.is_validation`, for audio files.
     """
     digest = hashlib.sha1(document_id.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
     return int(digest[:8], 16) % 5 == 0
@@ -342,7 +355,7 @@ def _records(records, path, text_column, skipped):
             yield found
 
 
-def of_record(record, default_id, text_column="text"):
+def of_record(record: Mapping[str, Any], default_id: str, text_column: str = "text") -> tuple[Document, bool] | None:
     """Converts an object of a JSONL file or a record of a CSV file to a document, in the same way as `Documents`.
 
     Args:
@@ -352,6 +365,10 @@ def of_record(record, default_id, text_column="text"):
 
     Returns:
         a `Document`, and whether its text was truncated; None if `text_column` is missing or not a string.
+
+    Example: `document, cut = of_record({"text": "The shuttle reached its orbit."}, default_id="news:1")`
+
+    See also: `json_object`, for a line that is not parsed yet.
     """
     text = record.get(text_column)
     if not isinstance(text, str):
@@ -377,8 +394,13 @@ def _jsonl(path, skipped):
                 yield f"{name}:{number}", record
 
 
-def json_object(line):
-    """Parses a line of a JSONL file, bytes, in the same way as `Documents`; None if it is not an object."""
+def json_object(line: bytes) -> dict[str, Any] | None:
+    """Parses a line of a JSONL file, bytes, in the same way as `Documents`; None if it is not an object.
+
+    Example: `json_object(b'{"text": "orbit"}')    # {"text": "orbit"}`
+
+    See also: `of_record`, which takes the result.
+    """
     try:
         record = json.loads(_line(line))
     except (ValueError, RecursionError):
@@ -474,8 +496,11 @@ def _definitions(node, name):
 # Strings.
 
 
-def decode(data, final=True):
-    """Decodes bytes as UTF-8, or else as Latin-1; unless `final`, they may end within a character."""
+def decode(data: bytes, final: bool = True) -> str:
+    """Decodes bytes as UTF-8, or else as Latin-1; unless `final`, they may end within a character.
+
+    Example: `decode("café".encode("latin-1"))    # "café"`
+    """
     try:
         return codecs.getincrementaldecoder("utf-8-sig")().decode(data, final)
     except UnicodeDecodeError:

@@ -1,5 +1,8 @@
 """Densities by change of variables: masked autoregressive flows, and a model that trains a density."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -7,6 +10,7 @@ import tensorflow_probability as tfp
 from keras_ae.distributions import priors
 from keras_ae.layers.made import MADE
 from keras_ae.training import Objective, ObjectiveModel
+from keras_ae.typing import Activation, Distribution, Rows, Terms
 from keras_ae.utils import validation
 
 tfb = tfp.bijectors
@@ -48,18 +52,25 @@ class Flow(priors.Prior):
     samples fast; `priors.LearnedMixture`, a density without networks.
     """
 
-    def __init__(self, latent_dim, steps=4, hidden=(64, 64), activation="relu", **kwargs):
+    def __init__(
+        self,
+        latent_dim: int,
+        steps: int = 4,
+        hidden: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(latent_dim, **kwargs)
         steps = validation.positive_int("steps", steps)
         self.hidden, self.activation = tuple(hidden), activation
         self.steps = [MADE(latent_dim, hidden, reverse=i % 2 == 1, activation=activation) for i in range(steps)]
 
-    def call(self):
+    def call(self) -> Distribution:
         maps = [tfb.MaskedAutoregressiveFlow(lambda z, step=step: _shift_and_log_scale(step, z)) for step in self.steps]
         base = tfd.MultivariateNormalDiag(tf.zeros(self.latent_dim), tf.ones(self.latent_dim))
         return tfd.TransformedDistribution(base, tfb.Chain(maps), name="flow")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"steps": len(self.steps), "hidden": self.hidden, "activation": self.activation}
 
 
@@ -88,12 +99,13 @@ class Density(ObjectiveModel):
         model.fit(z, epochs=50)    # z (N, 2)
         model.predict(z)           # (N,) nats: log p(z)
 
-    See also: `samplers.FlowSampler`, which fits one to a model's codes; `priors`, trained together with a model.
+    Source: Papamakarios 2017, who train flows in this way. See also: `samplers.FlowSampler`, which fits one to a
+    model's codes; `priors`, trained together with a model.
     """
 
-    terms = ("nll",)
+    terms: tuple[str, ...] = ("nll",)
 
-    def __init__(self, density, *, seed=None, **kwargs):
+    def __init__(self, density: keras.layers.Layer, *, seed: int | None = None, **kwargs: Any) -> None:
         if not isinstance(density, keras.layers.Layer):
             raise ValueError(
                 f"density: expected a Keras layer that returns a tfd, such as Flow(2); received {density!r}."
@@ -101,15 +113,15 @@ class Density(ObjectiveModel):
         super().__init__(seed=seed, **kwargs)
         self.density = density
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         return {"density": Objective(self.fit_density, [self.density])}
 
-    def fit_density(self, z, y, training):
+    def fit_density(self, z: tf.Tensor, y: Any, training: bool) -> Terms:
         """The loss term of one batch of codes z `(B, D)`: `{"nll": (B,)}` nats."""
         return {"nll": -self.call(z)}
 
-    def call(self, z):
+    def call(self, z: tf.Tensor) -> tf.Tensor:
         return self.density.call().log_prob(tf.cast(z, tf.float32))
 
-    def check_x(self, x, name="x"):
+    def check_x(self, x: Rows, name: str = "x") -> None:
         validation.check_array(name, x, tuple(self.density.call().event_shape), None)

@@ -7,18 +7,24 @@ the decoder receives. The KL is a Monte Carlo estimate. Networks between two lay
 in training: no dropout, and batch normalisation uses its moving averages.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae.distributions import posteriors, priors, sampling
+from keras_ae.typing import Distribution, Network
 from keras_ae.utils import validation
 
 tfd = tfp.distributions
 
 
-def compose(encoders, decoders):
+def compose(encoders: Any, decoders: Any) -> tuple[Network, Network, posteriors.Posterior, priors.Prior]:
     """Converts lists of networks to the arguments of a single-layer model: `(encoder, decoder, posterior, prior)`.
+
+        q(z|x) = q(h_1|x) prod_t q(h_t+1|h_t),    p(z) = p(h_T) prod_t p(h_t|h_t+1),    z = [h_1 | ... | h_T]
 
     Args:
         encoders: Keras models, from x to `[mean | raw scale]` of h_1, from h_1 to that of h_2, and so on.
@@ -27,6 +33,15 @@ def compose(encoders, decoders):
 
     Raises:
         ValueError: if the lists differ in length, a network has no static shape, or sizes do not match.
+
+    Example:
+
+        mlp_encoder, mlp_decoder = ka.networks.mlp_encoder, ka.networks.mlp_decoder
+        encoders = [mlp_encoder((28, 28, 1), 8, parameters=2), mlp_encoder((8,), 4, parameters=2)]
+        decoders = [mlp_decoder(8, (28, 28, 1)), mlp_decoder(4, (8,), parameters=2)]
+        vae = ka.VAE(encoders, decoders)    # calls it; a code is [h_1 | h_2], (12,)
+
+    Source: Burda 2016, section 2, for several layers. See also: `VAE` and `IWAE`, which take such lists.
     """
     if not all(isinstance(each, list | tuple) for each in (encoders, decoders)):
         raise ValueError("encoder and decoder: expected two lists or two models; received one list.")
@@ -45,7 +60,7 @@ def compose(encoders, decoders):
     for network, size in pairs:
         if network.output_shape[-1] != 2 * size:
             raise ValueError(
-                f"{network.name}: expected {2 * size} raw values, [mean | raw scale] for a layer of size {size}; "
+                f"{network.name}: expected {2 * size} params, [mean | raw scale] for a layer of size {size}; "
                 f"received {network.output_shape[-1]}."
             )
     z = keras.Input((sum(sizes),))
@@ -54,19 +69,22 @@ def compose(encoders, decoders):
 
 
 class BottomUpPosterior(posteriors.Posterior):
-    """q(h_1|x) q(h_2|h_1) ... q(h_T|h_T-1), a posterior over z = [h_1 | ... | h_T]."""
+    """q(h_1|x) q(h_2|h_1) ... q(h_T|h_T-1), a posterior over z = [h_1 | ... | h_T].
 
-    def __init__(self, sizes, encoders, **kwargs):
+    See also: `TopDownPrior`, in the opposite direction; `compose`, which makes both.
+    """
+
+    def __init__(self, sizes: Sequence[int], encoders: Sequence[Network], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sizes, self.encoders = sizes, encoders
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return 2 * self.sizes[0]
 
-    def latent_dim_for(self, width):
+    def latent_dim_for(self, width: int) -> int:
         return sum(self.sizes)
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         first = posteriors.DiagonalGaussian().call(params)
         return Chain(first, self.encoders, self.sizes)
 
@@ -76,13 +94,16 @@ BottomUpPosterior.__name__ = "Upward"
 
 
 class TopDownPrior(priors.Prior):
-    """p(h_T) p(h_T-1|h_T) ... p(h_1|h_2), a prior over z = [h_1 | ... | h_T]; h_T is standard normal."""
+    """p(h_T) p(h_T-1|h_T) ... p(h_1|h_2), a prior over z = [h_1 | ... | h_T]; h_T is standard normal.
 
-    def __init__(self, sizes, decoders, **kwargs):
+    See also: `BottomUpPosterior`, in the opposite direction; `compose`, which makes both.
+    """
+
+    def __init__(self, sizes: Sequence[int], decoders: Sequence[Network], **kwargs: Any) -> None:
         super().__init__(sum(sizes), **kwargs)
         self.sizes, self.decoders = sizes, decoders
 
-    def call(self):
+    def call(self) -> Distribution:
         last = priors.Normal(self.sizes[-1]).call()
         return Chain(last, self.decoders[::-1], self.sizes[::-1], reverse=True)
 
@@ -90,7 +111,7 @@ class TopDownPrior(priors.Prior):
 TopDownPrior.__name__ = "Downward"
 
 
-class Chain(tfd.Distribution):
+class Chain(tfp.distributions.Distribution):
     """A chain of diagonal Gaussians, p(a_1) p(a_2|a_1) ..., over `[a_1 | a_2 | ...]`, reversed with `reverse`.
 
     Args:
@@ -100,7 +121,13 @@ class Chain(tfd.Distribution):
         reverse: bool.
     """
 
-    def __init__(self, first, networks, sizes, reverse=False):
+    def __init__(
+        self,
+        first: Distribution,
+        networks: Sequence[Network],
+        sizes: Sequence[int],
+        reverse: bool = False,
+    ) -> None:
         self._first, self._networks, self._sizes, self._reverse = first, networks, sizes, reverse
         super().__init__(
             dtype=first.dtype,

@@ -4,10 +4,14 @@ Each likelihood is a Keras layer from params `(..., H, W, parameters * C)` (or a
 `tfp.distributions` object whose event is one x. Log densities are in nats and sum over the event.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.typing import Distribution, Shape
 from keras_ae.utils.xla import softplus
 
 tfd = tfp.distributions
@@ -19,29 +23,42 @@ POINTS = (tfd.Deterministic, tfd.VectorDeterministic)
 class Likelihood(keras.layers.Layer):
     """Base class of likelihoods: defines which x are valid and creates the distribution.
 
+        p = likelihood.call(decoder(z)),    log p(x|z) = p.log_prob(x)
+
+    Subclasses set the attributes and define `call(params, event_rank=None)`, which returns a tfd.
+
     Attributes:
         parameters: int, number of params per value of x, in blocks along the last axis.
         levels: int or None, number of levels if x holds integers; the last axis of the params then has this size.
         low, high: range of x; None if unbounded.
         dtype_of_x: dtype of x as passed to the model, "float32" or "uint8".
+
+    Example:
+
+        likelihood = get("gaussian_per_dimension")
+        likelihood.params_shape((28, 28, 1))          # (28, 28, 2)
+        likelihood.event_shape_for((28, 28, 2))       # (28, 28, 1)
+
+    Source: Kingma & Welling 2014, section 2. See also: `posteriors.Posterior` and `priors.Prior`, the distributions of
+    codes.
     """
 
     parameters = 1
-    levels = None
-    low = None
-    high = None
+    levels: int | None = None
+    low: float | None = None
+    high: float | None = None
     dtype_of_x = "float32"
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
         self.built = True  # any weights are created in the constructor
 
-    def params_shape(self, shape):
+    def params_shape(self, shape: Sequence[int]) -> Shape | None:
         """Shape of the decoder's output for x of `shape`, both without the batch axis."""
         shape = tuple(shape)
         return (*shape, self.levels) if self.levels else (*shape[:-1], shape[-1] * self.parameters)
 
-    def event_shape_for(self, params_shape):
+    def event_shape_for(self, params_shape: Sequence[int | None]) -> Shape | None:
         """Shape of x for a decoder's output shape, the inverse of `params_shape`; None if unknown.
 
         Raises:
@@ -62,11 +79,11 @@ class Likelihood(keras.layers.Layer):
             )
         return (*shape[:-1], None if shape[-1] is None else shape[-1] // self.parameters)
 
-    def preprocess(self, x):
+    def preprocess(self, x: tf.Tensor) -> tf.Tensor:
         """Preprocesses x for the encoder: float32."""
         return tf.cast(x, tf.float32)
 
-    def valid(self, x):
+    def valid(self, x: tf.Tensor) -> tf.Tensor:
         """Row mask of x, True where finite and in range: bool `(B,)`."""
         x = tf.cast(x, tf.float32)
         good = tf.math.is_finite(x)
@@ -77,12 +94,21 @@ class Likelihood(keras.layers.Layer):
         return tf.reduce_all(good, axis=tf.range(1, tf.rank(x)))
 
 
-def finite_rows(x):
-    """Row mask of x, True where all values are finite: bool `(B,)`."""
+LikelihoodLike: TypeAlias = str | Likelihood | Callable[[tf.Tensor], Distribution]
+"""What `get` takes: one of `NAMES`, a layer, or a function from params to a distribution."""
+
+
+def finite_rows(x: tf.Tensor) -> tf.Tensor:
+    """Row mask of x, True where all values are finite: bool `(B,)`.
+
+    Example: `finite_rows(tf.constant([[0.0, 1.0], [0.0, np.nan]]))    # [True, False]`
+
+    See also: `Likelihood.valid`, which also checks the range.
+    """
     return tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float32)), axis=tf.range(1, tf.rank(x)))
 
 
-class _FastBernoulli(tfd.Bernoulli):
+class _FastBernoulli(tfp.distributions.Bernoulli):
     # TFP computes log p and log(1 - p) separately: two softplus, two masked products. As in TFP, x may be fractional.
     def _log_prob(self, x):
         return _log_bernoulli(tf.convert_to_tensor(x), tf.convert_to_tensor(self.logits))
@@ -111,28 +137,42 @@ class Bernoulli(Likelihood):
 
         log p(x|z) = sum_i x_i l_i - softplus(l_i),    mean = sigmoid(l),    l = params (logits)
 
-    For pixels strictly between 0 and 1 this is not a density (see `ContinuousBernoulli`), so only compare models on the
-    same data; binarise x to compare with published numbers.
+    x is float32 in [0, 1], with the shape of the params. For pixels strictly between 0 and 1 this is not a density, so
+    only compare models on the same data; binarise x to compare with published numbers.
+
+    Example:
+
+        p = Bernoulli().call(tf.zeros([2, 28, 28, 1]))
+        p.log_prob(tf.ones([2, 28, 28, 1]))    # (2,), 784 log 1/2
+
+    Source: Kingma & Welling 2014, appendix C.1. See also: `ContinuousBernoulli`, a density for pixels between 0 and 1.
     """
 
     low, high = 0.0, 1.0
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(_FastBernoulli(logits=params, dtype=tf.float32), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class ContinuousBernoulli(Likelihood):
-    """A density on [0, 1] with the Bernoulli's shape (Loaiza-Ganem & Cunningham 2019, equation 6).
+    """A density on [0, 1] with the Bernoulli's shape.
 
-        log p(x|z) = sum_i log C(l_i) + x_i l_i - softplus(l_i)
+        log p(x|z) = sum_i log C(l_i) + x_i l_i - softplus(l_i),    l = params (logits)
 
-    See also: `Bernoulli`, without the normalising constant C.
+    x is float32 in [0, 1], with the shape of the params.
+
+    Example:
+
+        p = ContinuousBernoulli().call(tf.zeros([2, 784]))    # uniform where l = 0
+        p.log_prob(tf.fill([2, 784], 0.3))                    # (2,), 0 nats
+
+    Source: Loaiza-Ganem & Cunningham 2019, equation 6. See also: `Bernoulli`, without the normalising constant C.
     """
 
     low, high = 0.0, 1.0
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(tfd.ContinuousBernoulli(logits=params), event_rank)
 
 
@@ -140,46 +180,87 @@ class ContinuousBernoulli(Likelihood):
 class Gaussian(Likelihood):
     """Normal with the params as mean and scale 1: squared error, in nats.
 
-        log p(x|z) = -1/2 sum_i (x_i - m_i)^2 - D/2 log(2 pi)
+        log p(x|z) = -1/2 sum_i (x_i - m_i)^2 - D/2 log(2 pi),    m = params
 
-    See also: `GaussianLearnedScale` and `GaussianPerDimension`, which learn the scale.
+    x is float32 with the shape of the params.
+
+    Example:
+
+        p = Gaussian().call(tf.zeros([2, 784]))
+        p.log_prob(tf.zeros([2, 784]))    # (2,), -392 log(2 pi)
+
+    Source: Bishop 2006, section 5.2. See also: `GaussianLearnedScale` and `GaussianPerDimension`, which learn the
+    scale; `Laplace`, absolute error.
     """
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(tfd.Normal(params, 1.0), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class GaussianLearnedScale(Likelihood):
-    """Normal with one learned scale for all values of x: `log p(x|z) = sum_i log N(x_i; m_i, s)`."""
+    """Normal with one learned scale for all values of x.
 
-    def __init__(self, **kwargs):
+        log p(x|z) = sum_i log N(x_i; m_i, s^2),    m = params,    s = softplus(raw_scale) + 1e-6
+
+    The weight `raw_scale` is a scalar, trained with the model and initialised to 0, so s starts at log 2. x is float32
+    with the shape of the params.
+
+    Example: `vae = ka.VAE(encoder, decoder, likelihood="gaussian_learned_scale")`
+
+    Source: Rybkin 2021 (sigma-VAE). See also: `Gaussian`, with scale 1; `GaussianPerDimension`, whose scales depend on
+    z.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.raw_scale = self.add_weight(shape=(), initializer="zeros", name="raw_scale")
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(tfd.Normal(params, positive(self.raw_scale)), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class GaussianPerDimension(Likelihood):
-    """Normal with means and scales from the params, `[m | r]` in two blocks of channels, s = softplus(r) + 1e-6.
+    """Normal with a mean and a scale for each value of x.
 
-    The scale of a constant pixel can collapse towards 0: add noise to such data, or use another likelihood.
+        log p(x|z) = sum_i log N(x_i; m_i, s_i^2),    [m | r] = params,    s = softplus(r) + 1e-6
+
+    The params have twice the channels of x, in two blocks; x is float32. The scale of a constant pixel can collapse
+    towards 0: add noise to such data, or use another likelihood.
+
+    Example:
+
+        decoder = ka.networks.mlp_decoder(32, (28, 28, 1), parameters=2)
+        vae = ka.VAE(encoder, decoder, likelihood="gaussian_per_dimension")
+
+    Source: Kingma & Welling 2014, appendix C.2. See also: `GaussianLearnedScale`, with a single scale.
     """
 
     parameters = 2
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         mean, raw_scale = tf.split(params, 2, axis=-1)
         return _independent(tfd.Normal(mean, positive(raw_scale)), event_rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Laplace(Likelihood):
-    """Laplace with the params as location and scale 1: absolute error, `log p = -sum_i |x_i - m_i| - D log 2`."""
+    """Laplace with the params as location and scale 1: absolute error, in nats.
 
-    def call(self, params, event_rank=None):
+        log p(x|z) = -sum_i |x_i - m_i| - D log 2,    m = params
+
+    x is float32 with the shape of the params.
+
+    Example:
+
+        p = Laplace().call(tf.zeros([2, 784]))
+        p.log_prob(tf.zeros([2, 784]))    # (2,), -784 log 2
+
+    Source: Laplace 1774. See also: `Gaussian`, squared error, which large errors dominate.
+    """
+
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(tfd.Laplace(params, 1.0), event_rank)
 
 
@@ -187,23 +268,31 @@ class Laplace(Likelihood):
 class Categorical(Likelihood):
     """One of 256 classes for each uint8 value of x; the params `(..., C, 256)` are logits.
 
-        log p(x|z) = sum_i log softmax(l_i)[x_i]
+        log p(x|z) = sum_i log softmax(l_i)[x_i],    l = params (logits)
 
     The encoder receives x / 255, and `decode` returns the mean level / 255.
+
+    Example:
+
+        decoder = ka.networks.mlp_decoder(32, (28, 28, 1), levels=256)
+        vae = ka.VAE(encoder, decoder, likelihood="categorical")    # of x uint8 (N, 28, 28, 1)
+
+    Source: van den Oord 2016 (PixelRNN), section 2.2. See also: `Bernoulli`, for two levels;
+    `evaluation.likelihood.dequantise`, which turns levels into values with a density.
     """
 
     levels = 256
     low, high = 0, 255
     dtype_of_x = "uint8"
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _independent(_Levels(logits=params), event_rank)
 
-    def preprocess(self, x):
+    def preprocess(self, x: tf.Tensor) -> tf.Tensor:
         return tf.cast(x, tf.float32) / (self.levels - 1)
 
 
-class _Levels(tfd.Categorical):
+class _Levels(tfp.distributions.Categorical):
     # A categorical variable has no mean, but brightness levels do.
     def _mean(self):
         levels = tf.linspace(0.0, 1.0, self.logits.shape[-1])
@@ -219,31 +308,47 @@ class Multinomial(Likelihood):
 
         log p(x|z) = sum_w x_w log softmax(l)_w,    mean = softmax(l), the share of each word,    l = params (logits)
 
-    The multinomial coefficient is omitted, because it does not depend on z. Perplexity is exp(-log p / sum_w x_w).
+    x is float32, 0 or more. The multinomial coefficient is omitted, because it does not depend on z. Perplexity is
+    exp(-log p / sum_w x_w).
+
+    Raises:
+        ValueError: if x is not a row of words, shape (V,).
+
+    Example:
+
+        p = Multinomial().call(tf.zeros([2, 1000]))
+        p.log_prob(tf.one_hot([3, 5], 1000))    # (2,), -log 1000
+
+    Source: Miao 2016 (NVDM); Liang 2018. See also: `evaluation.topics.perplexity`.
     """
 
     low = 0.0
 
-    def params_shape(self, shape):
+    def params_shape(self, shape: Sequence[int | None]) -> Shape | None:
         if len(shape) != 1:
             raise ValueError(f"likelihood: multinomial expects word counts of shape (V,); received x of shape {shape}.")
         return tuple(shape)
 
-    def event_shape_for(self, params_shape):
+    def event_shape_for(self, params_shape: Sequence[int | None]) -> Shape | None:
         return self.params_shape(params_shape)
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         return _Words(1.0, logits=params)
 
 
-class _Words(tfd.Multinomial):
+class _Words(tfp.distributions.Multinomial):
     # TFP adds the multinomial coefficient and requires integer counts that sum to the total.
     def _log_prob(self, x):
         return tf.reduce_sum(x * tf.nn.log_softmax(self.logits), axis=-1)
 
 
-def positive(params):
-    """Maps params to positive scales: `softplus(params) + 1e-6`."""
+def positive(params: tf.Tensor) -> tf.Tensor:
+    """Maps params to positive scales: `softplus(params) + 1e-6`.
+
+    Example: `positive(tf.constant([0.0]))    # [0.693148]`
+
+    See also: `networks.from_mean_log_var`, for encoders that give log variances.
+    """
     return tf.nn.softplus(params) + SCALE_FLOOR
 
 
@@ -267,19 +372,32 @@ NAMES = {
 
 
 class Custom(Likelihood):
-    """A user's callable from params to a distribution; x is not checked."""
+    """A user's function from params to a distribution; x is not checked.
 
-    def __init__(self, function, **kwargs):
+        log p(x|z) = function(params).log_prob(x)
+
+    Args:
+        function: from params, as the decoder returns them, to a tfd whose event is one x. Missing event axes are added.
+
+    Raises:
+        ValueError: when called: if the function does not return a tfd, returns a point, or an event with too many axes.
+
+    Example: `vae = ka.VAE(encoder, decoder, likelihood=lambda params: tfd.StudentT(3.0, params, 1.0))`
+
+    See also: `get`, which makes this of any function; the other classes of this module, which check x.
+    """
+
+    def __init__(self, function: Callable[[tf.Tensor], Distribution], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.function = function
 
-    def params_shape(self, shape):
+    def params_shape(self, shape: Sequence[int]) -> Shape | None:
         return None
 
-    def event_shape_for(self, params_shape):
+    def event_shape_for(self, params_shape: Sequence[int | None]) -> Shape | None:
         return None  # only known from the distribution
 
-    def call(self, params, event_rank=None):
+    def call(self, params: tf.Tensor, event_rank: int | None = None) -> Distribution:
         distribution = self.function(params)
         if not isinstance(distribution, tfd.Distribution):
             raise ValueError(
@@ -294,8 +412,8 @@ class Custom(Likelihood):
         if missing < 0:
             raise ValueError(
                 f"likelihood: expected the callable to return a distribution whose event is one x; received "
-                f"{distribution} for raw outputs of shape {params.shape}. Pass reinterpreted_batch_ndims to "
-                "tfd.Independent, because raw outputs may have several leading axes."
+                f"{distribution} for params of shape {params.shape}. Pass reinterpreted_batch_ndims to "
+                "tfd.Independent, because params may have several leading axes."
             )
         return tfd.Independent(distribution, missing) if missing else distribution
 
@@ -304,8 +422,11 @@ def _is_point(distribution):
     return all(isinstance(each, POINTS) for each in parts(distribution))
 
 
-def parts(distribution):
-    """The components of a mixture or wrapper, recursively; transformed or quantized distributions are not split."""
+def parts(distribution: Distribution) -> list[Distribution]:
+    """The components of a mixture or wrapper, recursively; transformed or quantized distributions are not split.
+
+    Example: `parts(tfd.Independent(tfd.Normal([0.0, 1.0], 1.0), 1))    # [Normal]`
+    """
     if isinstance(distribution, tfd.QuantizedDistribution | tfd.TransformedDistribution):
         return [distribution]
     if isinstance(distribution, tfd.Mixture):
@@ -316,11 +437,15 @@ def parts(distribution):
     return [distribution]
 
 
-def get(likelihood):
-    """The `Likelihood` layer for a name, a layer, or a callable `params -> tfd distribution`.
+def get(likelihood: LikelihoodLike) -> Likelihood:
+    """The `Likelihood` layer for a name, a layer, or a function `params -> tfd distribution`.
 
     Raises:
         ValueError: for an unknown name or an object that is none of these.
+
+    Example: `get("bernoulli")    # a Bernoulli layer`
+
+    See also: `NAMES`; `posteriors.get` and `priors.get`, for distributions of codes.
     """
     if isinstance(likelihood, str) and likelihood in NAMES:
         return NAMES[likelihood]()
@@ -329,6 +454,6 @@ def get(likelihood):
     if callable(likelihood):
         return Custom(likelihood)
     raise ValueError(
-        f"Unknown likelihood {likelihood!r}: expected one of {', '.join(NAMES)}, or a callable from the decoder's raw "
-        "outputs to a tfp.distributions object."
+        f"Unknown likelihood {likelihood!r}: expected one of {', '.join(NAMES)}, or a callable from the decoder's "
+        "params to a tfp.distributions object."
     )

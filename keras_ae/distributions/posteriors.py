@@ -5,6 +5,8 @@ Each posterior is a Keras layer from params `(B, parameters_for(latent_dim))` to
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -13,6 +15,7 @@ import tensorflow_probability as tfp
 
 from keras_ae.distributions.likelihoods import positive
 from keras_ae.layers.made import MADE
+from keras_ae.typing import Activation, Distribution, Size
 from keras_ae.utils import validation
 
 tfb = tfp.bijectors
@@ -22,25 +25,37 @@ tfd = tfp.distributions
 class Posterior(keras.layers.Layer):
     """Base class of posteriors: defines the width of the encoder's output and creates the distribution.
 
+        q = posterior.call(encoder(x)),    z ~ q(z|x)
+
+    Subclasses define `parameters_for` and `call(params)`, which returns a tfd.
+
     Attributes:
         has_density: bool; False if q is a point.
         knows_own_samples_only: bool, whether the density is fast, for any sample shape, only at q's own samples.
         vectors_only: bool, whether codes must be vectors; if not, codes have any shape with channels last.
+
+    Example:
+
+        posterior = get("diagonal", None)
+        posterior.parameters_for(8)          # 16
+        posterior.code_shape_for((16,))      # (8,)
+
+    Source: Kingma & Welling 2014, section 2. See also: `priors.Prior`, p(z); `likelihoods.Likelihood`, p(x|z).
     """
 
     has_density = True
     knows_own_samples_only = False
     vectors_only = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
         self.built = True  # any weights are created in the constructor
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         """int, width of the encoder's output for a code of `latent_dim` dimensions."""
         raise NotImplementedError
 
-    def latent_dim_for(self, width):
+    def latent_dim_for(self, width: int) -> int:
         """int, size of the code for an encoder output of `width`: the inverse of `parameters_for`.
 
         Raises:
@@ -49,12 +64,12 @@ class Posterior(keras.layers.Layer):
         latent_dim = next((d for d in range(1, width + 1) if self.parameters_for(d) >= width), None)
         if latent_dim is None or self.parameters_for(latent_dim) != width:
             raise ValueError(
-                f"encoder: no code size needs {width} raw values per row with the posterior {self.name}; a code of "
+                f"encoder: no code size needs {width} params per row with the posterior {self.name}; a code of "
                 f"size 2 needs {self.parameters_for(2)}, one of size 10 needs {self.parameters_for(10)}."
             )
         return latent_dim
 
-    def code_shape_for(self, shape):
+    def code_shape_for(self, shape: tuple[Any, ...]) -> tuple[int, ...]:
         """Shape of a code for params of `shape`, both without the batch axis.
 
         Raises:
@@ -67,7 +82,7 @@ class Posterior(keras.layers.Layer):
             )
         return (*shape[:-1], self.latent_dim_for(shape[-1]))
 
-    def params_shape_for(self, code_shape):
+    def params_shape_for(self, code_shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of the params for codes of `code_shape`: the inverse of `code_shape_for`."""
         return (*code_shape[:-1], self.parameters_for(code_shape[-1]))
 
@@ -75,31 +90,51 @@ class Posterior(keras.layers.Layer):
         return self.code_shape_for(tuple(params.shape[1:]))[-1]
 
 
+PosteriorLike: TypeAlias = str | Posterior
+"""What `get` takes: one of `NAMES`, or a layer."""
+
+
 @keras.saving.register_keras_serializable("keras_ae")
 class Deterministic(Posterior):
-    """No noise: `z = params`. Params width: D."""
+    """No noise: the code is the encoder's output.
+
+        z = params
+
+    Params width: D.
+
+    Example: `Deterministic().call(tf.constant(z)).mean()    # z itself, (64, 2)`
+
+    Source: Hinton & Salakhutdinov, Science 2006. See also: `DiagonalGaussian`, with noise, and so with a density.
+    """
 
     has_density = False
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return latent_dim
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         rank = params.shape.rank - 1
         return tfd.VectorDeterministic(params) if rank == 1 else tfd.Independent(tfd.Deterministic(params), rank)
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class IndependentBernoulli(Posterior):
-    """Independent bits: `q(z|x) = prod_j Bernoulli(z_j; sigmoid(params_j))`, z float32 0 or 1. Params width: D.
+    """Independent bits, float32 0 or 1.
 
-    Samples are not differentiable; those of `relaxed_bits.RELAXATIONS` are.
+        q(z|x) = prod_j Bernoulli(z_j; p_j),    p = sigmoid(params)
+
+    Params width: D. Samples are not differentiable; those of `relaxed_bits.RELAXATIONS` are.
+
+    Example: `IndependentBernoulli().call(tf.zeros([4, 8])).sample(3, seed=0)    # (3, 4, 8) bits`
+
+    Source: Shen 2018 (NASH), section 3. See also: `priors.UniformBernoulli` and `priors.BernoulliMixture`, priors of
+    bits.
     """
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return latent_dim
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=params, dtype=tf.float32), params.shape.rank - 1)
 
 
@@ -109,15 +144,21 @@ class DiagonalGaussian(Posterior):
 
         q(z|x) = N(z; m, diag(s)^2),    [m | r] = params,    s = softplus(r) + 1e-6
 
-    Params width: 2 D. See also: `FullCovariance`, with correlations; `InverseAutoregressive`, which is not Gaussian.
+    Params width: 2 D.
 
-    Source: Kingma & Welling 2014, equation 9.
+    Example:
+
+        q = DiagonalGaussian().call(tf.zeros([4, 16]))
+        q.sample(5, seed=0)    # (5, 4, 8)
+
+    Source: Kingma & Welling 2014, equation 9. See also: `FullCovariance`, with correlations; `InverseAutoregressive`,
+    which is not Gaussian.
     """
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return 2 * latent_dim
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         latent_dim = self._latent_dim(params)
         return _diagonal(params, latent_dim)
 
@@ -131,19 +172,25 @@ class FullCovariance(Posterior):
     Params width: D + D (D + 1) / 2, the triangle in the order of `tfp.math.fill_triangular`. The exact posterior of a
     linear decoder with Gaussian noise has this form, so its bound can be tight.
 
-    Source: Kingma & Welling 2019, section 2.5.1. See also: `DiagonalGaussian`.
+    Example:
+
+        posterior = FullCovariance()
+        q = posterior.call(tf.zeros([4, posterior.parameters_for(8)]))    # 44 params a row
+        q.sample(5, seed=0)                                               # (5, 4, 8)
+
+    Source: Kingma & Welling 2019, section 2.5.1. See also: `DiagonalGaussian`, without correlations.
     """
 
     vectors_only = True
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         return latent_dim * (latent_dim + 3) // 2
 
-    def latent_dim_for(self, width):
+    def latent_dim_for(self, width: int) -> int:
         latent_dim = (math.isqrt(9 + 8 * width) - 3) // 2  # solves D (D + 3) / 2 = width without a search
         return latent_dim if self.parameters_for(latent_dim) == width > 0 else super().latent_dim_for(width)
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         latent_dim = self._latent_dim(params)
         triangle = tfp.math.fill_triangular(params[:, latent_dim:])
         # Not tfb.FillScaleTriL: XLA cannot compile the gradient of the op it uses to set the diagonal.
@@ -194,7 +241,15 @@ class InverseAutoregressive(Posterior):
     knows_own_samples_only = True
     vectors_only = True
 
-    def __init__(self, latent_dim, context=32, steps=2, hidden=(64, 64), activation="relu", **kwargs):
+    def __init__(
+        self,
+        latent_dim: int,
+        context: int = 32,
+        steps: int = 2,
+        hidden: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         steps = validation.positive_int("steps", steps)
         self.latent_dim, self.context, self.hidden, self.activation = latent_dim, context, tuple(hidden), activation
@@ -203,22 +258,20 @@ class InverseAutoregressive(Posterior):
             for i in range(steps)
         ]
 
-    def parameters_for(self, latent_dim):
+    def parameters_for(self, latent_dim: int) -> int:
         if latent_dim != self.latent_dim:
             raise ValueError(
                 f"latent_dim: this posterior expects codes of size {self.latent_dim}, received {latent_dim}."
             )
         return 2 * latent_dim + self.context
 
-    def latent_dim_for(self, width):
+    def latent_dim_for(self, width: int) -> int:
         expected = self.parameters_for(self.latent_dim)
         if width != expected:
-            raise ValueError(
-                f"encoder: the posterior {self.name} expects {expected} raw values per row, received {width}."
-            )
+            raise ValueError(f"encoder: the posterior {self.name} expects {expected} params per row, received {width}.")
         return self.latent_dim
 
-    def call(self, params):
+    def call(self, params: tf.Tensor) -> Distribution:
         latent_dim = self._latent_dim(params)
         h = params[:, 2 * latent_dim :] if self.context else None
         steps = [
@@ -227,7 +280,7 @@ class InverseAutoregressive(Posterior):
         ]
         return _Bent(_diagonal(params[:, : 2 * latent_dim], latent_dim), tfb.Chain(steps[::-1]), name="iaf")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "latent_dim": self.latent_dim,
             "context": self.context,
@@ -237,7 +290,7 @@ class InverseAutoregressive(Posterior):
         }
 
 
-class _Bent(tfd.TransformedDistribution):
+class _Bent(tfp.distributions.TransformedDistribution):
     # TFP only implements the mean for affine bijectors.
     def _mean(self):
         return self.bijector.forward(self.distribution.mean())
@@ -268,29 +321,48 @@ NAMES = {
 }
 
 
-def check_has_density(posterior, default):
-    """Raises a `ValueError` unless q(z|x) is of the same kind as the model's default prior: bits or continuous.
+def check_has_density(posterior: Posterior, default: str) -> None:
+    """Checks that q(z|x) is of the same kind as the model's default prior: bits or continuous.
 
     A point has no density, and the probability of bits is not comparable to a density over real codes, so importance
     weights would not estimate p(x).
+
+    Raises:
+        ValueError: if it is not.
+
+    Example: `check_has_density(DiagonalGaussian(), "diagonal")`
+
+    See also: `check_is_diagonal`, stricter.
     """
     if isinstance(posterior, Deterministic) or isinstance(posterior, IndependentBernoulli) != (default == "bernoulli"):
         expected = "bits" if default == "bernoulli" else "a density over continuous codes, such as 'diagonal'"
         raise ValueError(f"posterior: expected {expected}; received {posterior.name}.")
 
 
-def check_is_diagonal(posterior, option):
-    """Raises a `ValueError` unless q(z|x) is a diagonal Gaussian, as the model's `option` requires."""
+def check_is_diagonal(posterior: Posterior, option: str) -> None:
+    """Checks that q(z|x) is a diagonal Gaussian, as the model's `option` requires.
+
+    Raises:
+        ValueError: if it is not.
+
+    Example: `check_is_diagonal(DiagonalGaussian(), "free_bits")`
+
+    See also: `check_has_density`; `sampling.is_diagonal`, for distributions.
+    """
     if not isinstance(posterior, DiagonalGaussian):
         raise ValueError(f"{option}: expected a diagonal Gaussian posterior; received {posterior.name}.")
 
 
-def get(posterior, code_shape):
+def get(posterior: PosteriorLike, code_shape: Size | None) -> Posterior:
     """The `Posterior` layer for a name or a layer; `code_shape` is None if not yet known.
 
     Raises:
         ValueError: for an unknown name, an object that is neither, a layer for codes of another size, or
             "inverse_autoregressive" without a code size.
+
+    Example: `get("inverse_autoregressive", (8,))    # an InverseAutoregressive layer`
+
+    See also: `NAMES`; `priors.get`, p(z); `likelihoods.get`, p(x|z).
     """
     code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if isinstance(posterior, str) and posterior in NAMES:

@@ -1,13 +1,17 @@
 """p(z): Keras layers that return a `tfp.distributions` object over codes, event `(latent_dim,)`, when called."""
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 
-from keras_ae.distributions.likelihoods import parts, positive
+from keras_ae.distributions.likelihoods import Likelihood, parts, positive
+from keras_ae.typing import Distribution, Shape, Size
 from keras_ae.utils import validation
 
 tfd = tfp.distributions
@@ -16,15 +20,28 @@ tfd = tfp.distributions
 class Prior(keras.layers.Layer):
     """Base class of priors; `prior.call()` returns the distribution. (Keras cannot call a layer without inputs.)
 
+        p = prior.call(),    z ~ p(z)
+
+    Args:
+        latent_dim: int, D, or ints, the shape of a code.
+
     Attributes:
         code_shape: shape of a code.
         latent_dim: int if codes are vectors, else `code_shape`.
         vectors_only: bool, whether codes must be vectors.
+
+    Raises:
+        ValueError: if a size is not a positive integer, or codes are not vectors but have to be.
+
+    Example: `get("normal", 8).call().sample(16)    # (16, 8)`
+
+    Source: Kingma & Welling 2014, section 2. See also: `posteriors.Posterior`, q(z|x); `likelihoods.Likelihood`,
+    p(x|z).
     """
 
     vectors_only = True
 
-    def __init__(self, latent_dim, **kwargs):
+    def __init__(self, latent_dim: Size, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32"} | kwargs)
         shape = tuple(latent_dim) if isinstance(latent_dim, list | tuple) else (latent_dim,)
         self.code_shape = tuple(validation.positive_int("latent_dim", size) for size in shape)
@@ -33,17 +50,35 @@ class Prior(keras.layers.Layer):
         self.latent_dim = self.code_shape[0] if len(shape) == 1 else self.code_shape
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"latent_dim": self.latent_dim}
+
+
+PriorSource: TypeAlias = keras.layers.Layer | Callable[[], Distribution]
+"""A layer or a function that returns the current distribution over codes."""
+
+PriorLike: TypeAlias = str | Distribution | PriorSource
+"""What `get` takes: one of `NAMES`, a distribution, or a layer or function that returns one."""
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Normal(Prior):
-    """The standard normal, `p(z) = N(z; 0, I)`."""
+    """The standard normal.
+
+        p(z) = N(z; 0, I)
+
+    Args:
+        latent_dim: int, D, or ints, the shape of a code.
+
+    Example: `Normal(8).call().log_prob(tf.zeros([4, 8]))    # (4,), -4 log(2 pi)`
+
+    Source: Kingma & Welling 2014, section 3. See also: `LearnedMixture` and `VampPrior`, which training fits to the
+    codes.
+    """
 
     vectors_only = False
 
-    def call(self):
+    def call(self) -> Distribution:
         zeros, ones = tf.zeros(self.code_shape), tf.ones(self.code_shape)
         if len(self.code_shape) == 1:
             return tfd.MultivariateNormalDiag(zeros, ones)
@@ -52,11 +87,21 @@ class Normal(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class UniformBernoulli(Prior):
-    """Independent bits, each 1 with probability 1/2: `p(z) = 2^-D` for z in {0, 1}^D."""
+    """Independent bits, each 1 with probability 1/2.
+
+        p(z) = 2^-D,    z in {0, 1}^D
+
+    Args:
+        latent_dim: int, D, or ints, the shape of a code.
+
+    Example: `UniformBernoulli(8).call().log_prob(tf.ones([4, 8]))    # (4,), -8 log 2`
+
+    Source: Shen 2018 (NASH). See also: `BernoulliMixture`, whose probabilities training fits to the codes.
+    """
 
     vectors_only = False
 
-    def call(self):
+    def call(self) -> Distribution:
         return tfd.Independent(tfd.Bernoulli(logits=tf.zeros(self.code_shape), dtype=tf.float32), len(self.code_shape))
 
 
@@ -66,11 +111,21 @@ class BernoulliMixture(Prior):
 
         p(z) = sum_k w_k prod_j Bernoulli(z_j; p_kj),    w = softmax(logits),    p_kj = sigmoid(bit_logits_kj)
 
-    Codes cluster around the components, as documents do around subjects (Dong 2019, BMSH). The KL is a Monte Carlo
-    estimate. See also: `LearnedMixture`, for Gaussian codes.
+    Codes cluster around the components, as documents do around subjects. The KL is a Monte Carlo estimate.
+
+    Args:
+        latent_dim: int, D.
+        components: int, K.
+
+    Raises:
+        ValueError: if a size is not a positive integer.
+
+    Example: `BernoulliMixture(8, components=4).call().sample(16)    # (16, 8) bits`
+
+    Source: Dong 2019 (BMSH). See also: `UniformBernoulli`, without weights; `LearnedMixture`, for Gaussian codes.
     """
 
-    def __init__(self, latent_dim, components=20, **kwargs):
+    def __init__(self, latent_dim: int, components: int = 20, **kwargs: Any) -> None:
         super().__init__(latent_dim, **kwargs)
         self.components = validation.positive_int("components", components)
         self.logits = self.add_weight(shape=(self.components,), initializer="zeros", name="logits")
@@ -78,22 +133,32 @@ class BernoulliMixture(Prior):
         spread = keras.initializers.RandomNormal(stddev=0.5)
         self.bit_logits = self.add_weight(shape=(self.components, latent_dim), initializer=spread, name="bit_logits")
 
-    def call(self):
+    def call(self) -> Distribution:
         bits = tfd.Bernoulli(logits=tf.convert_to_tensor(self.bit_logits), dtype=tf.float32)
         weights = tfd.Categorical(logits=tf.convert_to_tensor(self.logits))
         return tfd.MixtureSameFamily(weights, tfd.Independent(bits, 1))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"components": self.components}
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Uniform(Prior):
-    """Uniform on the cube [-1, 1]^D, for models that match samples; a Gaussian posterior has infinite KL to it."""
+    """Uniform on the cube [-1, 1]^D, for models that match samples; a Gaussian posterior has infinite KL to it.
+
+        p(z) = 2^-D,    z in [-1, 1]^D
+
+    Args:
+        latent_dim: int, D, or ints, the shape of a code.
+
+    Example: `Uniform(8).call().sample(16)    # (16, 8) in [-1, 1]`
+
+    Source: Radford 2016 (DCGAN), whose codes are uniform. See also: `Normal`, with a density everywhere.
+    """
 
     vectors_only = False
 
-    def call(self):
+    def call(self) -> Distribution:
         edge = tf.ones(self.code_shape)
         return tfd.Independent(tfd.Uniform(-edge, edge), len(self.code_shape))
 
@@ -101,7 +166,7 @@ class Uniform(Prior):
 class _Planar(Prior):
     """An equally weighted mixture of planar Gaussians, with means `(K, 2)` and scales `(K, 2)` along rotated axes."""
 
-    def __init__(self, latent_dim=2, **kwargs):
+    def __init__(self, latent_dim: int = 2, **kwargs: Any) -> None:
         if latent_dim != 2:
             raise ValueError(f"{type(self).__name__} is two-dimensional: expected latent_dim=2, received {latent_dim}.")
         super().__init__(latent_dim, **kwargs)
@@ -118,22 +183,23 @@ class _Planar(Prior):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Ring(_Planar):
-    """Ten Gaussians on a circle of radius 4, elongated along the radius (Makhzani 2015, figure 4, read off the plot).
+    """Ten Gaussians on a circle of radius 4, elongated along the radius. Two-dimensional codes only.
 
         p(z) = 1/10 sum_k N(z; 4 u_k, diag(1, 0.25)^2 in the axes of u_k),    u_k at angle 2 pi k / 10
 
-    Two-dimensional codes only.
+    Raises:
+        ValueError: if `latent_dim` is not 2.
 
     Example: `vae = ka.VAE(encoder, decoder, prior="ring")`
 
-    See also: `SwissRoll`.
+    Source: Makhzani 2015, figure 4, read off the plot. See also: `SwissRoll`, a single spiral.
     """
 
     components = 10
     radius = 4.0
     scales = (1.0, 0.25)
 
-    def call(self):
+    def call(self) -> Distribution:
         angles = 2 * np.pi * np.arange(self.components) / self.components
         means = self.radius * np.stack([np.cos(angles), np.sin(angles)], -1)
         return self._mixture(angles, means, np.tile(self.scales, (self.components, 1)))
@@ -141,14 +207,18 @@ class Ring(_Planar):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class SwissRoll(_Planar):
-    """A spiral of nearly two turns, uniform along its length, with normal noise across it (Makhzani 2015, figure 4).
+    """A spiral of nearly two turns, uniform along its length, with normal noise across it. Two-dimensional codes only.
 
-    The density is a mixture of 200 evenly spaced Gaussians along `z(t) = t (cos 4 pi t, sin 4 pi t) * 5`, t from 0.1 to
-    1. Their scales are half the spacing along the spiral and 0.1 across it. Two-dimensional codes only.
+        p(z) = 1/200 sum_k N(z; z(t_k), C_k),    z(t) = 5 t (cos 4 pi t, sin 4 pi t),    t from 0.1 to 1
+
+    The t_k are evenly spaced along the spiral. The scales of C_k are half that spacing along it and 0.1 across it.
+
+    Raises:
+        ValueError: if `latent_dim` is not 2.
 
     Example: `vae = ka.VAE(encoder, decoder, prior="swiss_roll")`
 
-    See also: `Ring`.
+    Source: Makhzani 2015, figure 4. See also: `Ring`, ten separate clusters.
     """
 
     components = 200
@@ -156,7 +226,7 @@ class SwissRoll(_Planar):
     turns = 2
     width = 0.1
 
-    def call(self):
+    def call(self) -> Distribution:
         fine = np.linspace(0.1, 1.0, 20_000)
         phase = 2 * np.pi * self.turns * fine
         curve = self.radius * fine[:, None] * np.stack([np.cos(phase), np.sin(phase)], -1)
@@ -190,7 +260,7 @@ class LearnedMixture(Prior):
     are the model's own posteriors.
     """
 
-    def __init__(self, latent_dim, components=10, **kwargs):
+    def __init__(self, latent_dim: int, components: int = 10, **kwargs: Any) -> None:
         super().__init__(latent_dim, **kwargs)
         self.components = validation.positive_int("components", components)
         shape = (self.components, latent_dim)
@@ -201,11 +271,11 @@ class LearnedMixture(Prior):
             shape=shape, initializer=keras.initializers.Constant(0.5413), name="raw_scales"
         )
 
-    def call(self):
+    def call(self) -> Distribution:
         components = tfd.MultivariateNormalDiag(tf.convert_to_tensor(self.means), positive(self.raw_scales))
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.convert_to_tensor(self.logits)), components)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"components": self.components}
 
 
@@ -240,7 +310,14 @@ class VampPrior(Prior):
     Source: Tomczak & Welling 2018, section 3. See also: `LearnedMixture`, with free components.
     """
 
-    def __init__(self, latent_dim, input_shape, components=50, initial=None, **kwargs):
+    def __init__(
+        self,
+        latent_dim: int,
+        input_shape: Sequence[int],
+        components: int = 50,
+        initial: ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(latent_dim, **kwargs)
         self.components = validation.positive_int("components", components)
         self.event_shape = tuple(validation.positive_int("input_shape", size) for size in input_shape)
@@ -250,7 +327,10 @@ class VampPrior(Prior):
             if initial.shape != shape:
                 raise ValueError(f"initial: expected shape {shape}, received {initial.shape}.")
             validation.check_array("initial", initial, self.event_shape, None)
-        self._initial, self._low, self._high, self._posterior_of = initial, None, None, None
+        self._initial = initial
+        self._low: Any = None  # the range of x once a model binds the prior; None where unbounded
+        self._high: Any = None
+        self._posterior_of: Callable[..., Distribution] | None = None
         self.pseudo_inputs = self.add_weight(
             shape=shape,
             initializer=keras.initializers.RandomUniform(0.0, 1.0),
@@ -260,7 +340,12 @@ class VampPrior(Prior):
         if initial is not None:
             self.pseudo_inputs.assign(initial)
 
-    def bind(self, posterior, likelihood, event_shape):
+    def bind(
+        self,
+        posterior: Callable[..., Distribution],
+        likelihood: Likelihood,
+        event_shape: Shape | None,
+    ) -> None:
         """Binds the model's function from x to q(z|x), its likelihood, for the range of x, and x's shape or None."""
         if self._posterior_of == posterior:
             return
@@ -276,7 +361,7 @@ class VampPrior(Prior):
             if self._high is not None:
                 self.pseudo_inputs.assign((self._initial - self._low) / (self._high - self._low))
 
-    def call(self):
+    def call(self) -> Distribution:
         if self._posterior_of is None:
             raise ValueError(
                 "prior: a VampPrior is a mixture of a model's posteriors. Pass it to a model first: VAE(prior=prior)."
@@ -297,7 +382,7 @@ class VampPrior(Prior):
             return values
         return tf.maximum(values, self._low) if self._high is None else tf.clip_by_value(values, 0.0, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"input_shape": self.event_shape, "components": self.components}
 
 
@@ -315,12 +400,16 @@ class NormalWeights(keras.regularizers.Regularizer):
         rows: int, number of training rows (N).
         scale: float, the prior's standard deviation.
 
+    Raises:
+        ValueError: if `rows` is not a positive integer, or `scale` not a positive number.
+
     Example: `ka.networks.mlp_encoder((28, 28, 1), 32, parameters=2, kernel_regularizer=NormalWeights(60_000))`
 
-    Source: Kingma & Welling 2014, equation 8, and appendix F for a prior over weights.
+    Source: Kingma & Welling 2014, equation 8, and appendix F for a prior over weights. See also:
+    `keras.regularizers.L2`, the same function, whose factor is not a prior's scale.
     """
 
-    def __init__(self, rows, scale=1.0):
+    def __init__(self, rows: int, scale: float = 1.0) -> None:
         self.rows, self.scale = validation.positive_int("rows", rows), validation.non_negative("scale", scale)
         if not self.scale:
             raise ValueError("scale: expected a number above 0, received 0.")
@@ -328,7 +417,7 @@ class NormalWeights(keras.regularizers.Regularizer):
     def __call__(self, w):
         return keras.ops.sum(w**2) / (2 * self.scale**2 * self.rows)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"rows": self.rows, "scale": self.scale}
 
 
@@ -342,20 +431,24 @@ NAMES = {
 }
 
 
-def get(prior, code_shape):
+def get(prior: PriorLike | None, code_shape: Size | None) -> PriorSource:
     """The prior as `distribution` takes it, a layer or a function, for None (the standard normal), a name or a tfd.
 
     `code_shape` is a tuple, an int for vectors, or None if the networks are not built yet; names then raise an error.
 
     Raises:
         ValueError: for an unknown name, an object that is none of these, or an event shape other than the codes'.
+
+    Example: `distribution(get("mixture", 8)).sample(16)    # (16, 8)`
+
+    See also: `NAMES`; `distribution`; `posteriors.get`, q(z|x).
     """
     code_shape = (code_shape,) if isinstance(code_shape, int) else code_shape
     if prior is None:
         prior = "normal"
-    if isinstance(prior, str) and prior in NAMES and code_shape is None:
-        raise ValueError(f"prior={prior!r} needs the code size: give the encoder or the decoder a keras.Input.")
     if isinstance(prior, str) and prior in NAMES:
+        if code_shape is None:
+            raise ValueError(f"prior={prior!r} needs the code size: give the encoder or the decoder a keras.Input.")
         return NAMES[prior](code_shape[0] if len(code_shape) == 1 else code_shape)
     if isinstance(prior, tfd.Distribution):
         if prior.trainable_variables:
@@ -377,8 +470,11 @@ def get(prior, code_shape):
     )
 
 
-def distribution(prior):
-    """The current distribution of a prior, as returned by `get`."""
+def distribution(prior: PriorSource) -> Distribution:
+    """The current distribution of a prior, as returned by `get`.
+
+    Example: `distribution(get(None, 8))    # the standard normal of 8 dimensions`
+    """
     return prior.call() if isinstance(prior, keras.layers.Layer) else prior()
 
 
@@ -392,8 +488,16 @@ def _check_event(prior, code_shape):
         raise ValueError(f"prior: expected one float32 distribution, without a batch axis; received {prior}.")
 
 
-def check_covers_bits(prior):
-    """Raises a `ValueError` unless `prior` is a distribution over bits: samples are 0 or 1, and both can occur."""
+def check_covers_bits(prior: Distribution) -> None:
+    """Checks that `prior` is a distribution over bits: samples are 0 or 1, and both can occur.
+
+    Raises:
+        ValueError: if it is not.
+
+    Example: `check_covers_bits(UniformBernoulli(8).call())`
+
+    See also: `check_covers_gaussians`, for codes of real numbers.
+    """
     ends = [prior.log_prob(tf.fill(prior.event_shape, tf.cast(bit, prior.dtype))) for bit in (0, 1)]
     bits = np.isin(prior.sample(8, seed=0), (0.0, 1.0)).all()
     if prior.dtype != tf.float32 or not bits or not np.isfinite(ends).all():
@@ -415,8 +519,16 @@ def _gives_whole_numbers(prior):
 _ELSEWHERE = (tfd.VonMises, tfd.VonMisesFisher, tfd.SphericalUniform, tfd.PowerSpherical, tfd.Dirichlet)
 
 
-def check_covers_gaussians(prior):
-    """Raises a `ValueError` if `prior` has no density on R^D: a Gaussian posterior's KL is undefined or infinite."""
+def check_covers_gaussians(prior: Distribution) -> None:
+    """Checks that `prior` has a density on R^D; otherwise a Gaussian posterior's KL is undefined or infinite.
+
+    Raises:
+        ValueError: if it has none.
+
+    Example: `check_covers_gaussians(Normal(8).call())`
+
+    See also: `check_covers_bits`, for codes of bits.
+    """
     if any(isinstance(each, _ELSEWHERE) for each in parts(prior)) or _gives_whole_numbers(prior):
         raise ValueError(f"prior: expected a density over all real codes; received {prior}.")
     far = [prior.log_prob(tf.fill(prior.event_shape, edge)) for edge in (-100.0, 100.0)]

@@ -1,45 +1,85 @@
 """Binary codes: differentiable samples of bits, and packing bits into bytes."""
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
+from keras_ae.typing import Rows
 from keras_ae.utils.batching import in_batches
 
 
-def straight_through(logits, n, seed):
-    """Bits z ~ Bernoulli(sigmoid(l)), `(n, *l.shape)`, whose gradient is that of sigmoid(l) (Bengio 2013, section 3).
+def straight_through(logits: tf.Tensor, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Bits whose gradient is that of their probabilities.
+
+        z ~ Bernoulli(p),    p = sigmoid(l),    dz/dl := dp/dl
 
     Values are exactly 0 or 1, so the decoder receives the same kind of input in training and inference.
+
+    Args:
+        logits: l, float32 `(B, D)`.
+        n: int, samples.
+        seed: int32 `(2,)`.
+
+    Returns:
+        z, float32 `(n, B, D)`.
+
+    Example: `straight_through(tf.zeros([4, 8]), 3, [0, 1])    # (3, 4, 8) bits`
+
+    Source: Bengio 2013, section 3. See also: `logistic`, whose gradients are unbiased but whose values are not bits.
     """
     p = tf.sigmoid(logits)
     z = tf.cast(_uniform(logits, n, seed) < p, p.dtype)
     return z + (p - tf.stop_gradient(p))
 
 
-def logistic(logits, n, seed, temperature=2 / 3):
-    """Binary concrete samples, `z = sigmoid((l + log u - log(1 - u)) / temperature)` with u uniform on (0, 1).
+def logistic(logits: tf.Tensor, n: int | tf.Tensor, seed: tf.Tensor, temperature: float = 2 / 3) -> tf.Tensor:
+    """Binary concrete samples.
 
-    Values lie between 0 and 1, closer to 0 or 1 at lower temperatures (Maddison 2017, equation 3; 2/3 as in its
-    appendix C.3). See also: `straight_through`, whose samples are bits but whose gradients are biased.
+        z = sigmoid((l + log u - log(1 - u)) / temperature),    u ~ U(0, 1)
+
+    Values lie between 0 and 1, closer to 0 or 1 at lower temperatures. Args and shapes as in `straight_through`.
+
+    Example: `logistic(tf.zeros([4, 8]), 3, [0, 1])    # (3, 4, 8) in (0, 1)`
+
+    Source: Maddison 2017, equation 3; 2/3 as in its appendix C.3. See also: `straight_through`, whose samples are bits
+    but whose gradients are biased.
     """
     u = _uniform(logits, n, seed)
     return tf.sigmoid((logits + tf.math.log(u) - tf.math.log1p(-u)) / temperature)
 
 
-def noisy(logits, n, seed, scale=4.0):
-    """`z = sigmoid(l + scale e)`, e standard normal: logits grow to overcome the noise, until codes are binary.
+def noisy(logits: tf.Tensor, n: int | tf.Tensor, seed: tf.Tensor, scale: float = 4.0) -> tf.Tensor:
+    """Sigmoids of noisy logits: logits grow to overcome the noise, until codes are binary.
 
-    Salakhutdinov & Hinton 2009 fix one e for each training document. Here e is redrawn at every step, so the model
-    cannot memorise it.
+        z = sigmoid(l + scale e),    e ~ N(0, I)
+
+    Args and shapes as in `straight_through`.
+
+    Example: `noisy(tf.zeros([4, 8]), 3, [0, 1])    # (3, 4, 8) in (0, 1)`
+
+    Source: Salakhutdinov & Hinton 2009, who fix one e for each training document. Here e is redrawn at every step, so
+    the model cannot memorise it. See also: `logistic`, whose noise is logistic rather than normal.
     """
     shape = tf.concat([[n], tf.shape(logits)], axis=0)
     return tf.sigmoid(logits + scale * tf.random.stateless_normal(shape, seed, alg="philox"))
 
 
-RELAXATIONS = {"straight_through": straight_through, "logistic": logistic, "noisy": noisy}
+RELAXATIONS: dict[str, Callable[..., tf.Tensor]] = {
+    "straight_through": straight_through,
+    "logistic": logistic,
+    "noisy": noisy,
+}
 
 
-def pack(bits):
-    """Packs bits `(B, D)` into bytes, uint8 `(B, ceil(D / 8))`, most significant bit first, as `numpy.packbits`."""
+def pack(bits: tf.Tensor) -> tf.Tensor:
+    """Packs bits `(B, D)` into bytes, uint8 `(B, ceil(D / 8))`, most significant bit first, as `numpy.packbits`.
+
+    Example: `pack([[1, 0, 0, 0, 0, 0, 0, 1, 1]])    # [[129, 128]]`
+
+    See also: `evaluation.retrieval.hamming`, which takes packed codes.
+    """
     bits = tf.cast(bits, tf.uint8)
     bits = tf.pad(bits, [[0, 0], [0, -bits.shape[-1] % 8]])
     eights = tf.reshape(bits, [-1, bits.shape[-1] // 8, 8])
@@ -47,10 +87,17 @@ def pack(bits):
 
 
 class Hashing:
-    """Mixin for models with binary codes: `hash` thresholds their `probabilities`."""
+    """Mixin for models with binary codes: `hash` thresholds their `probabilities`.
+
+        code_j = [p_j > 1/2]
+
+    See also: `SemanticHashing` and `VDSH`, which use it and have an example.
+    """
+
+    probabilities: Callable[..., Any]
 
     @in_batches
-    def hash(self, x):
+    def hash(self, x: Rows) -> np.ndarray:
         """Codes of x, `(B, ceil(bits / 8))` uint8: the more probable value of each bit, most significant bit first."""
         return pack(self.probabilities(x) > 0.5)
 

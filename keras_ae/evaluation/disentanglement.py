@@ -43,7 +43,8 @@ def mutual_information_gap(z: ArrayLike, factors: ArrayLike, *, bins: int = 20) 
 
     Example: `mutual_information_gap(vae.encode(x), factors)`
 
-    Source: Chen 2018, equation 6, which integrates over q(z|x); binned codes as in Locatello 2019.
+    Source: Chen 2018, equation 6, which integrates over q(z|x); binned codes as in Locatello 2019. See also: `sap`,
+    which compares accuracies instead; `dci`, which also shows mixed latents.
     """
     z, factors = _check_codes(z, factors)
     if bins < 2:
@@ -85,7 +86,8 @@ def dci(z: ArrayLike, factors: ArrayLike, *, trees: int = 20, seed: int = 0) -> 
 
     Example: `dci(vae.encode(x), factors)["disentanglement"]`
 
-    Source: Eastwood and Williams 2018, section 2, who report the prediction error instead of the accuracy.
+    Source: Eastwood and Williams 2018, section 2, who report the prediction error instead of the accuracy. See also:
+    `mutual_information_gap` and `sap`, a single number.
     """
     from sklearn.ensemble import RandomForestClassifier  # late: slow to import
 
@@ -130,7 +132,8 @@ def sap(z: ArrayLike, factors: ArrayLike, *, seed: int = 0) -> float:
 
     Example: `sap(vae.encode(x), factors)`
 
-    Source: Kumar 2018, section 3, for discrete factors.
+    Source: Kumar 2018, section 3, for discrete factors. See also: `mutual_information_gap`, which compares information
+    instead.
     """
     from sklearn.metrics import recall_score  # late: slow to import
     from sklearn.tree import DecisionTreeClassifier
@@ -187,7 +190,8 @@ def factor_vae_score(
 
     Example: `factor_vae_score(lambda x: vae.encode(x / 255), ka.datasets.Shapes())`
 
-    Source: Kim and Mnih 2018, section 4. The paper scores the same votes that it assigns factors from.
+    Source: Kim and Mnih 2018, section 4. The paper scores the same votes that it assigns factors from. See also:
+    `beta_vae_score`, which codes that mix factors can also pass.
     """
     sizes = _check_sizes(data, votes, test_votes, batch)
     rng = np.random.default_rng(seed)
@@ -237,7 +241,8 @@ def beta_vae_score(
 
     Example: `beta_vae_score(lambda x: vae.encode(x / 255), ka.datasets.Shapes())`
 
-    Source: Higgins 2017, section 3.
+    Source: Higgins 2017, section 3. See also: `factor_vae_score`, which takes the latent of least variance instead of a
+    linear classifier.
     """
     from sklearn.linear_model import LogisticRegression  # late: slow to import
     from sklearn.pipeline import make_pipeline

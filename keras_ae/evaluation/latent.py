@@ -4,21 +4,18 @@ import typing
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
 from keras_ae.evaluation.samples import frechet_of_moments
+from keras_ae.typing import Distribution, Rows
 from keras_ae.utils import validation
-
-if typing.TYPE_CHECKING:  # takes seconds to import
-    import tensorflow_probability as tfp
 
 # Number of codes whose distances to all others are in memory at once.
 _ROWS = 1 << 10
 
 
-def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: float = 1e-2) -> int:
+def active_units(model: keras.Model, x: Rows, threshold: float = 1e-2) -> int:
     """Counts the latent dimensions that carry information about x.
 
         A_j = Var_x(E_q[z_j | x]),    active units = #{j: A_j > threshold}
@@ -49,7 +46,7 @@ def active_units(model: keras.Model, x: ArrayLike | tf.data.Dataset, threshold: 
 
 
 def aggregate_posterior_distance(
-    z: ArrayLike, prior: "ArrayLike | tfp.distributions.Distribution | None" = None, *, seed: int = 0
+    z: ArrayLike, prior: ArrayLike | Distribution | None = None, *, seed: int = 0
 ) -> dict[str, float]:
     """Distance between the aggregate posterior and the prior, by two measures that need only samples.
 
@@ -80,7 +77,8 @@ def aggregate_posterior_distance(
 
     Example: `aggregate_posterior_distance(vae.posterior(x).sample(), vae.prior)`
 
-    Source: Gretton 2012, equation 3; Tolstikhin 2018, section 4, for the kernel; Dowson and Landau 1982.
+    Source: Gretton 2012, equation 3; Tolstikhin 2018, section 4, for the kernel; Dowson and Landau 1982. See also:
+    `irregularity`, without a prior; `samples.frechet_distance`, for samples of x.
     """
     z = _check_points("z", z)
     n, d = z.shape
@@ -109,7 +107,12 @@ def aggregate_posterior_distance(
 
 
 class Irregularity(typing.NamedTuple):
-    """Result of `irregularity`: `off_centre`, 0 or more; `uneven_areas`, 1 or more; `gaps`, a fraction."""
+    """Result of `irregularity`: `off_centre`, 0 or more; `uneven_areas`, 1 or more; `gaps`, a fraction.
+
+    Example: `off_centre, uneven_areas, gaps = Irregularity(0.1, 1.5, 0.02)`
+
+    See also: `irregularity`, which computes it.
+    """
 
     off_centre: float
     uneven_areas: float
@@ -141,6 +144,8 @@ def irregularity(z: ArrayLike, labels: ArrayLike, *, seed: int = 0) -> Irregular
             codes.
 
     Example: `irregularity(autoencoder.encode(x), y)`
+
+    See also: `plots.latent_spaces`, which shows these numbers; `aggregate_posterior_distance`, the distance to a prior.
     """
     from scipy.spatial import KDTree
 

@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 
 from keras_ae.distributions import importance, likelihoods, sampling
+from keras_ae.typing import Rows
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -47,6 +48,9 @@ class LogLikelihood:
             is 0.
         num_samples: int S, weights per row.
         acceptance: `(N,)` float64, acceptance rate of the HMC moves; None without HMC.
+
+    Source: Kong 1992, for the effective sample size. See also: `negative_log_likelihood` and
+    `annealed_importance_sampling`, which return it and have an example.
     """
 
     log_prob: np.ndarray
@@ -88,7 +92,7 @@ class LogLikelihood:
 
 def negative_log_likelihood(
     model: keras.Model,
-    x: ArrayLike | tf.data.Dataset,
+    x: Rows,
     num_samples: int = 5000,
     seed: int = 0,
     *,
@@ -136,7 +140,7 @@ def negative_log_likelihood(
 
 def annealed_importance_sampling(
     model: keras.Model,
-    x: ArrayLike | tf.data.Dataset,
+    x: Rows,
     num_chains: int = 16,
     num_temperatures: int = 1000,
     num_leapfrog_steps: int = 10,
@@ -183,7 +187,8 @@ def annealed_importance_sampling(
 
     Example: `annealed_importance_sampling(vae, x_test[:100], num_chains=16, num_temperatures=2000).nll`
 
-    Source: Neal 2001, section 2; Wu 2017 for decoders and the ladder.
+    Source: Neal 2001, section 2; Wu 2017 for decoders and the ladder. See also: `negative_log_likelihood`, which is
+    faster and suffices if its effective sample sizes are large.
     """
     _check_model(model)
     counts = {
@@ -216,7 +221,12 @@ def annealed_importance_sampling(
 
 
 class Parzen(typing.NamedTuple):
-    """Result of `parzen`: mean log density of the test rows and its standard error, in nats, and sigma."""
+    """Result of `parzen`: mean log density of the test rows and its standard error, in nats, and sigma.
+
+    Example: `Parzen(log_prob=-85.2, standard_error=0.7, sigma=0.2).log_prob`
+
+    See also: `parzen`, which computes it; `LogLikelihood`, for models with a density.
+    """
 
     log_prob: float
     standard_error: float
@@ -249,7 +259,8 @@ def parzen(samples: ArrayLike, x_valid: ArrayLike, x_test: ArrayLike, sigmas: Ar
 
     Example: `parzen(vae.sample(10_000), x_train[-1000:], x_test).log_prob`
 
-    Source: Breuleux 2011; Goodfellow 2014, section 5, for the protocol.
+    Source: Breuleux 2011; Goodfellow 2014, section 5, for the protocol. See also: `negative_log_likelihood`, for models
+    with a density.
     """
     sigmas = np.logspace(-1, 0, 10) if sigmas is None else np.asarray(sigmas, "float64")
     if sigmas.ndim != 1 or len(sigmas) == 0 or not np.all((sigmas > 0) & np.isfinite(sigmas)):
@@ -295,7 +306,7 @@ def bits_per_dimension(nats: ArrayLike, x_shape: Sequence[int], levels: int = 25
         found = negative_log_likelihood(vae, dequantise(x, seed=0))          # raises if x has no density
         bits_per_dimension(found.log_prob, x.shape[1:]).mean()
 
-    Source: Theis 2016, section 3.1.
+    Source: Theis 2016, section 3.1. See also: `dequantise`, which turns levels into values with a density.
     """
     levels = validation.positive_int("levels", levels)
     x_shape = tuple(x_shape)

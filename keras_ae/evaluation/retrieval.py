@@ -35,6 +35,8 @@ def hamming(a: ArrayLike, b: ArrayLike) -> np.ndarray:
         ValueError: if a or b is not an array of uint8 rows, or their rows differ in length.
 
     Example: `hamming(np.packbits([[1, 0, 1]], axis=1), np.packbits([[0, 0, 1]], axis=1))    # [[1]]`
+
+    Source: Hamming 1950. See also: `precision_recall`, which takes the distances.
     """
     a, b = _codes("a", a), _codes("b", b)
     if a.shape[1] != b.shape[1]:
@@ -70,18 +72,39 @@ def precision_recall(distances: ArrayLike, relevant: ArrayLike, retrieved: Array
         ValueError: if shapes do not match, a k is not in 1..N, or a distance is NaN.
 
     Example: `precision_recall(hamming(queries, codes), labels[:, None] == database_labels, [1, 10, 100])`
+
+    Source: McSherry and Najork 2008. See also: `precision_at` and `recall_at`, for a single k;
+    `samples.precision_recall`, of generated samples.
     """
     found, total = _found(distances, relevant, retrieved)
     return found / np.asarray(retrieved), found / np.maximum(total, 1)
 
 
 def precision_at(k: int, distances: ArrayLike, relevant: ArrayLike) -> np.ndarray:
-    """Precision at k, `(Q,)`: the expected fraction of the k nearest documents that are relevant."""
+    """Precision at k, `(Q,)`: the expected fraction of the k nearest documents that are relevant.
+
+        precision(k) = found(k) / k,    found as in `precision_recall`
+
+    Args and errors as in `precision_recall`, for a single k.
+
+    Example: `precision_at(100, hamming(queries, codes), labels[:, None] == database_labels).mean()`
+
+    Source: McSherry and Najork 2008, for ties. See also: `recall_at`, relative to all relevant documents.
+    """
     return precision_recall(distances, relevant, [k])[0][:, 0]
 
 
 def recall_at(k: int, distances: ArrayLike, relevant: ArrayLike) -> np.ndarray:
-    """Recall at k, `(Q,)`: the expected fraction of the relevant documents that are among the k nearest."""
+    """Recall at k, `(Q,)`: the expected fraction of the relevant documents that are among the k nearest.
+
+        recall(k) = found(k) / R,    found and R as in `precision_recall`
+
+    Args and errors as in `precision_recall`, for a single k.
+
+    Example: `recall_at(100, hamming(queries, codes), labels[:, None] == database_labels).mean()`
+
+    Source: McSherry and Najork 2008, for ties. See also: `precision_at`, relative to k.
+    """
     return precision_recall(distances, relevant, [k])[1][:, 0]
 
 
@@ -107,6 +130,8 @@ def neighbour_agreement(distances: ArrayLike, neighbours: ArrayLike) -> np.ndarr
         IndexError: if a neighbour is not in the database.
 
     Example: `neighbour_agreement(hamming(queries, codes), np.argpartition(cosines, 9)[:, :10])`
+
+    See also: `recall_at`, for labels.
     """
     relevant: np.ndarray = np.zeros(np.shape(distances), bool)
     np.put_along_axis(relevant, np.asarray(neighbours), True, axis=1)
@@ -126,6 +151,9 @@ def bit_balance(codes: ArrayLike) -> np.ndarray:
         ValueError: if codes is not an array of uint8 rows, or is empty.
 
     Example: `np.abs(bit_balance(codes) - 0.5).mean()`
+
+    Source: Weiss 2009 (spectral hashing), which asks for balanced bits. See also: `bit_correlation`, whether bits
+    repeat one another.
     """
     return np.diag(_together(codes)).copy()
 
@@ -148,6 +176,8 @@ def bit_correlation(codes: ArrayLike) -> np.ndarray:
         ValueError: if codes is not an array of uint8 rows, or is empty.
 
     Example: `np.abs(bit_correlation(codes)[~np.eye(32, dtype=bool)]).mean()`
+
+    Source: Weiss 2009 (spectral hashing), which asks for uncorrelated bits. See also: `bit_balance`, for single bits.
     """
     together = _together(codes)
     p = np.diag(together)

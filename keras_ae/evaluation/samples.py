@@ -85,7 +85,14 @@ def frechet_distance(real_features: ArrayLike, fake_features: ArrayLike) -> floa
 
 
 def frechet_of_moments(real: tuple[np.ndarray, np.ndarray], fake: tuple[np.ndarray, np.ndarray]) -> float:
-    """Like `frechet_distance`, from two pairs of a mean `(D,)` and a covariance `(D, D)`."""
+    """Like `frechet_distance`, from two pairs of a mean `(D,)` and a covariance `(D, D)`.
+
+        d = |m_r - m_f|^2 + tr(C_r + C_f - 2 (C_r C_f)^(1/2))
+
+    Example: `frechet_of_moments((np.zeros(2), np.eye(2)), (np.ones(2), np.eye(2)))    # 2.0`
+
+    Source: Dowson & Landau 1982. See also: `frechet_distance`, from rows.
+    """
     (m_r, c_r), (m_f, c_f) = real, fake
     # tr (C_r C_f)^(1/2) is the sum of the singular values of C_r^(1/2) C_f^(1/2), even if a covariance is singular.
     together = np.linalg.svd(_root(c_r) @ _root(c_f), compute_uv=False).sum()
@@ -130,6 +137,9 @@ def train_features(
 
         features = train_features(x_train, y_train)
         frechet_distance(features(x_test), features(vae.sample(10_000)))
+
+    See also: `features_of`, for a classifier that is trained already; `frechet_distance` and `precision_recall`, which
+    take features.
     """
     images, labels = _images(images), np.asarray(labels)
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0 or np.ptp(labels) == 0:
@@ -172,6 +182,8 @@ def features_of(classifier: keras.Model) -> Callable[[ArrayLike], np.ndarray]:
 
         train_features(x_train, y_train).classifier.save("classifier.keras")
         features = features_of(keras.saving.load_model("classifier.keras"))
+
+    See also: `train_features`, which trains the classifier too.
     """
     network = keras.Model(classifier.input, classifier.layers[-1].input, name="features")
 

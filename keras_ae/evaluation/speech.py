@@ -63,6 +63,8 @@ def measures(clean: ArrayLike, processed: ArrayLike, rate: int) -> dict[str, flo
         ImportError: without the packages `pesq` and `pystoi`.
 
     Example: `measures(clean, noisy, 16_000)["si_sdr"]`
+
+    See also: the functions of the single measures, which name their sources.
     """
     if rate != RATE:
         raise ValueError(f"rate: expected {RATE} Hz, received {rate}. Resample both signals, e.g. with soxr.resample.")
@@ -101,6 +103,9 @@ def pesq_wb(clean: ArrayLike, processed: ArrayLike) -> float:
         ImportError: without the package `pesq`.
 
     Example: `pesq_wb(clean, clean)    # 4.644`
+
+    Source: ITU-T P.862 (2001) and P.862.2 (2007). See also: `pesq_nb`, for telephone speech; `stoi`, intelligibility
+    rather than quality.
     """
     return _pesq(clean, processed, "wb")
 
@@ -121,6 +126,8 @@ def pesq_nb(clean: ArrayLike, processed: ArrayLike) -> float:
         ValueError, ImportError: as in `pesq_wb`.
 
     Example: `pesq_nb(clean, clean)    # 4.549`
+
+    Source: ITU-T P.862 (2001) and P.862.1 (2003). See also: `pesq_wb`, for wide-band speech.
     """
     return _pesq(clean, processed, "nb")
 
@@ -141,6 +148,8 @@ def stoi(clean: ArrayLike, processed: ArrayLike) -> float:
         ImportError: without the package `pystoi`.
 
     Example: `stoi(clean, clean)    # 1.0`
+
+    Source: Taal 2011. See also: `pesq_wb`, quality rather than intelligibility.
     """
     clean, processed = _pair(clean, processed)
     pystoi = _library("pystoi")
@@ -176,6 +185,8 @@ def si_sdr(clean: ArrayLike, processed: ArrayLike) -> float:
         ValueError: as in `pesq_wb`.
 
     Example: `si_sdr(clean, noisy)`
+
+    Source: Le Roux 2019. See also: `segmental_snr`, which is not scale-invariant and is a mean over frames.
     """
     clean, processed = _pair(clean, processed)
     if _silent(clean):
@@ -210,6 +221,8 @@ def segmental_snr(clean: ArrayLike, processed: ArrayLike) -> float:
         ValueError: as in `pesq_wb`.
 
     Example: `segmental_snr(clean, noisy)`
+
+    Source: Hu & Loizou 2008. See also: `si_sdr`, one ratio for the whole signal.
     """
     clean, processed = _pair(clean, processed)
     if not _has_frames(clean):
@@ -241,6 +254,8 @@ def llr(clean: ArrayLike, processed: ArrayLike) -> float:
         ValueError: as in `pesq_wb`.
 
     Example: `llr(clean, clean)    # 0.0`
+
+    Source: Hu & Loizou 2008. See also: `wss`, which compares spectral slopes instead of envelopes.
     """
     clean, processed = _pair(clean, processed)
     if not _has_frames(clean):
@@ -271,6 +286,8 @@ def wss(clean: ArrayLike, processed: ArrayLike) -> float:
         ValueError: as in `pesq_wb`.
 
     Example: `wss(clean, clean)    # 0.0`
+
+    Source: Klatt 1982; Hu & Loizou 2008. See also: `llr`, which compares envelopes instead of spectral slopes.
     """
     clean, processed = _pair(clean, processed)
     if not _has_frames(clean):
@@ -297,6 +314,8 @@ def composite(clean: ArrayLike, processed: ArrayLike) -> tuple[float, ...]:
         ValueError, ImportError: as in `pesq_wb`.
 
     Example: `csig, cbak, covl = composite(clean, noisy)`
+
+    Source: Hu & Loizou 2008. See also: `composite_of`, from measures that are known already.
     """
     pair = _pair(clean, processed)
     return composite_of(*(measure(*pair) for measure in (pesq_wb, llr, wss, segmental_snr)))
@@ -319,6 +338,8 @@ def composite_of(pesq: float, llr: float, wss: float, ssnr: float) -> tuple[floa
         CSIG, CBAK and COVL, floats clipped to [1, 5].
 
     Example: `composite_of(2.0, 1.0, 50.0, 2.0)    # (2.82, 2.366, 2.342)`
+
+    Source: Hu & Loizou 2008. See also: `composite`, from signals.
     """
     ratings = (
         3.093 - 1.029 * llr + 0.603 * pesq - 0.009 * wss,
@@ -329,7 +350,13 @@ def composite_of(pesq: float, llr: float, wss: float, ssnr: float) -> tuple[floa
 
 
 def check_signal(name: str, signal: ArrayLike) -> np.ndarray:
-    """Returns `signal` as an array; raises a `ValueError` unless it contains finite floats `(T,)`, T > 0."""
+    """Returns `signal` as an array.
+
+    Raises:
+        ValueError: unless it contains finite floats `(T,)`, T > 0.
+
+    Example: `check_signal("clean", clean)    # (T,)`
+    """
     signal = np.asarray(signal)
     if signal.ndim != 1 or signal.dtype.kind != "f" or len(signal) == 0:
         raise ValueError(f"{name}: expected floats (T,), T > 0; received {signal.dtype} of shape {signal.shape}.")

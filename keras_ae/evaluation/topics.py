@@ -27,12 +27,26 @@ def perplexity(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *,
         ValueError: if x has no words, or the likelihood is not `multinomial`.
 
     Example: `perplexity(model, second_halves, model.encode(first_halves))`
+
+    Source: Blei 2003 (LDA), section 7.1. See also: `perplexity_of`, for other models and with a standard error.
     """
     return perplexity_of(log_prob(model, x, z, batch_size=batch_size), np.sum(x, axis=1))[0]
 
 
 def log_prob(model: keras.Model, x: np.ndarray, z: ArrayLike | None = None, *, batch_size: int = 128) -> np.ndarray:
-    """log p(x|z) of each document, summed over its words: `(N,)` nats. Arguments and errors as in `perplexity`."""
+    """log p(x|z) of each document, summed over its words: `(N,)` nats.
+
+        log p(x_b|z_b) = sum_w x_bw log softmax(decoder(z_b))_w
+
+    Args as in `perplexity`.
+
+    Raises:
+        ValueError: if the likelihood is not `multinomial`, or z does not have a code for each row of x.
+
+    Example: `log_prob(model, second_halves, model.encode(first_halves)).mean()`
+
+    Source: Blei 2003 (LDA), section 7.1. See also: `perplexity_of`, which takes the result; `model.log_prob`, log p(x).
+    """
     z = model.encode(x, batch_size=batch_size) if z is None else np.asarray(z)
     if len(z) != len(x):
         raise ValueError(f"z: expected a code for each of the {len(x)} rows of x, received {len(z)}.")
@@ -64,6 +78,8 @@ def perplexity_of(log_p: ArrayLike, words: ArrayLike) -> tuple[float, float]:
         ValueError: if there are no words.
 
     Example: `perplexity_of(np.sum(x * np.log(shares), axis=1), x.sum(axis=1))    # shares: (N, V), as of an LDA`
+
+    Source: Blei 2003 (LDA), section 7.1; Cochran 1977, for the error of a ratio. See also: `perplexity`, from a model.
     """
     surprise, words = -np.asarray(log_p, "float64"), np.asarray(words, "float64")
     if not words.any():
@@ -92,6 +108,8 @@ def roughness(z: ArrayLike, before: ArrayLike) -> float:
         ValueError: if the shapes differ, or all codes are equal.
 
     Example: `roughness(z[1:], z[:-1])`
+
+    See also: `plots.drift`, which shows the change of topics over time.
     """
     z, before = np.asarray(z, "float64"), np.asarray(before, "float64")
     if z.shape != before.shape or z.ndim != 2:

@@ -21,6 +21,10 @@ def linear_recurrence(a: tf.Tensor, b: tf.Tensor, start: tf.Tensor) -> tuple[tf.
     Args:
         a, b: float32 `(B, n, D)`.
         start: float32 `(B, D)`.
+
+    Example: `linear_recurrence(0.5 * tf.ones([4, 12, 3]), tf.ones([4, 12, 3]), tf.zeros([4, 3]))    # (4, 12, 3)`
+
+    Source: Bradbury 2017, for the recurrence. See also: `QuasiRecurrent`, which learns a and b.
     """
     c = _scan(a, b, start)
 

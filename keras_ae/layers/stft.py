@@ -14,6 +14,10 @@ def window(frame: int) -> np.ndarray:
         w[n] = sin(pi (n + 1/2) / frame)
 
     Apply it before and after a transform: its squares sum to 1 if frames overlap by half.
+
+    Example: `w = window(512)    # w[:256]**2 + w[256:]**2 is 1`
+
+    See also: `stft` and `inverse_stft`, which apply it.
     """
     return np.sin(np.pi * (np.arange(frame) + 0.5) / frame).astype("float32")
 
@@ -31,6 +35,8 @@ def stft(x: tf.Tensor, frame: int, hop: int, centred: bool = False) -> tf.Tensor
         centred: bool, whether to remove a constant offset of x; hardly changes frequencies above two periods per frame.
 
     Example: `X = stft(x, frame=512, hop=256)    # (B, N, 257)`
+
+    Source: Allen 1977. See also: `inverse_stft`; `tf.signal.stft`, with other windows.
     """
     w = window(frame)
     frames = tf.signal.frame(x, frame, hop)
@@ -47,6 +53,8 @@ def inverse_stft(spectra: tf.Tensor, frame: int, hop: int) -> tf.Tensor:
     The inverse of `stft` at samples that are covered by all of their `frame / hop` frames.
 
     Example: `y = inverse_stft(X, frame=512, hop=256)`
+
+    Source: Allen 1977. See also: `stft`.
     """
     frames = tf.signal.irfft(spectra, [frame]) * window(frame) * (2 * hop / frame)
     return tf.signal.overlap_and_add(frames, hop)
@@ -58,6 +66,8 @@ def compressed(spectra: tf.Tensor, exponent: float = 0.3) -> tf.Tensor:
         C = |X|^exponent X / |X|
 
     Example: `C = compressed(stft(x, 512, 256))`
+
+    Source: Braun & Tashev 2021. See also: `losses.spectral.distance`, which compares such spectra.
     """
     power = tf.math.real(spectra) ** 2 + tf.math.imag(spectra) ** 2 + FLOOR
     gain = power ** ((exponent - 1) / 2)
@@ -65,12 +75,34 @@ def compressed(spectra: tf.Tensor, exponent: float = 0.3) -> tf.Tensor:
 
 
 def emphasise(x: tf.Tensor, factor: float) -> tf.Tensor:
-    """Pre-emphasis of waveforms, which boosts high frequencies, `y[n] = x[n] - factor x[n - 1]`: `(B, T)`."""
+    """Pre-emphasis of waveforms, which boosts high frequencies: `(B, T)`.
+
+        y[n] = x[n] - factor x[n - 1],    x[-1] = 0
+
+    Args:
+        x: float32 `(B, T)`.
+        factor: float, 0 to below 1; 0 leaves x unchanged.
+
+    Example: `y = emphasise(x, 0.95)    # (B, T)`
+
+    Source: Pascual 2017, for 0.95. See also: `deemphasise`, the inverse.
+    """
     return x - factor * tf.pad(x[:, :-1], [[0, 0], [1, 0]])
 
 
 def deemphasise(y: tf.Tensor, factor: float) -> tf.Tensor:
-    """The inverse of `emphasise`, `x[n] = sum_k factor^k y[n - k]`, truncated at float32 precision: `(B, T)`."""
+    """The inverse of `emphasise`, truncated at float32 precision: `(B, T)`.
+
+        x[n] = sum_k factor^k y[n - k]
+
+    Args:
+        y: float32 `(B, T)`.
+        factor: float, as in `emphasise`.
+
+    Example: `deemphasise(emphasise(x, 0.95), 0.95)    # x, (B, T)`
+
+    See also: `emphasise`.
+    """
     if not factor:
         return y
     taps = int(np.ceil(np.log(1e-8) / np.log(factor)))

@@ -19,6 +19,16 @@ def separate_words(text: tf.Tensor) -> tf.Tensor:
     """Lower-cases text and replaces each run of characters other than letters and digits with one space.
 
     Invalid UTF-8 becomes U+FFFD, then a space. Only the first `MAX_BYTES` bytes of a text are read.
+
+    Args:
+        text: strings of any shape.
+
+    Returns:
+        strings of the same shape.
+
+    Example: `separate_words(tf.constant(["The shuttle, again!"]))    # [b"the shuttle again "]`
+
+    See also: `TfIdf`, which splits and counts these words.
     """
     text = tf.strings.substr(text, 0, MAX_BYTES)
     text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="replace", replace_control_characters=True)

@@ -33,7 +33,7 @@ def distance(
     Example: `ka.losses.spectral.distance(denoised, clean, removal=1.0)    # (B,)`
 
     Source: Braun & Tashev 2021 for the compressed terms; Yamamoto 2020 for several resolutions; Wang 2020
-    (VoiceFilter-Lite) for the removal penalty.
+    (VoiceFilter-Lite) for the removal penalty. See also: `evaluation.speech`, measures without gradients.
     """
     if x.shape[-1] is not None and x.shape[-1] < max(frames):
         raise ValueError(f"x: expected {max(frames)} samples or more, the longest frame; received {x.shape[-1]}.")

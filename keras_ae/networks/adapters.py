@@ -1,5 +1,8 @@
 """Adapters for networks whose conventions differ from those of this package."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -7,7 +10,7 @@ import tensorflow as tf
 _LEAST, _TINY = 1e-6, 1e-12
 
 
-def from_mean_log_var(encoder):
+def from_mean_log_var(encoder: keras.Model) -> keras.Model:
     """Converts an encoder that returns a list of mean and log variance to one that returns `[mean | raw scale]`.
 
         s = exp(log_var / 2),    raw = softplus^-1(s - 1e-6),    so that softplus(raw) + 1e-6 = s
@@ -31,6 +34,9 @@ def from_mean_log_var(encoder):
         h = keras.layers.Dense(256, activation="relu")(x)
         encoder = keras.Model(x, [keras.layers.Dense(32)(h), keras.layers.Dense(32)(h)])
         vae = ka.VAE(ka.networks.from_mean_log_var(encoder), ka.networks.mlp_decoder(32, (784,)))
+
+    Source: Chollet 2020, the VAE example of keras.io, for the outputs. See also: `mlp_encoder`, whose networks need no
+    adapter.
     """
     outputs = getattr(encoder, "outputs", None)
     if not isinstance(encoder, keras.Model) or not outputs:
@@ -52,13 +58,20 @@ def from_mean_log_var(encoder):
 
 @keras.saving.register_keras_serializable("keras_ae")
 class MeanAndRawScale(keras.layers.Layer):
-    """The layer of `from_mean_log_var`: `[mean, log_var]`, `(B, ..., D)` each, to `[mean | raw scale]`."""
+    """The layer of `from_mean_log_var`: `[mean, log_var]`, `(B, ..., D)` each, to `[mean | raw scale]`.
 
-    def call(self, inputs):
+        s = exp(log_var / 2),    raw = softplus^-1(s - 1e-6)
+
+    Example: `MeanAndRawScale()([tf.zeros([4, 8]), tf.zeros([4, 8])])    # (4, 16), of scale 1`
+
+    See also: `from_mean_log_var`, which adds it to an encoder.
+    """
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         mean, log_var = inputs
         y = tf.maximum(tf.exp(log_var / 2) - _LEAST, _TINY)
         # softplus^-1(y) = log(exp(y) - 1) overflows for large y and loses all precision for small y.
         return tf.concat([mean, y + tf.math.log(-tf.math.expm1(-y))], axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
         return (*input_shape[0][:-1], 2 * input_shape[0][-1])

@@ -4,6 +4,9 @@ T must be a multiple of a generator's attribute `multiple`. `SpectralGenerator` 
 stream frame by frame, carrying a state.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,6 +14,7 @@ from keras import layers
 
 from keras_ae.layers import stft
 from keras_ae.layers.recurrent import QuasiRecurrent, linear_recurrence
+from keras_ae.typing import Size
 from keras_ae.utils import validation
 
 # Absolute power per frequency bin below which a spectrum counts as silence.
@@ -45,7 +49,7 @@ class WaveformGenerator(keras.Model):
     Source: Pascual 2017, section 4.2. See also: `SpectralGenerator`, which is causal and works on spectra.
     """
 
-    def __init__(self, filters=SEGAN_FILTERS, kernel_size=31, **kwargs):
+    def __init__(self, filters: Size = SEGAN_FILTERS, kernel_size: int = 31, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = _checked_filters(filters)
         self.kernel_size = validation.positive_int("kernel_size", kernel_size)
@@ -56,11 +60,11 @@ class WaveformGenerator(keras.Model):
         self.multiple = 2 ** len(self.filters)
         self.build()
 
-    def noise_shape(self, x):
+    def noise_shape(self, x: tf.Tensor) -> list[Any]:
         """Shape of the noise z for x `(B, T)`."""
         return [tf.shape(x)[0], tf.shape(x)[1] // self.multiple, self.filters[-1]]
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor | Sequence[tf.Tensor]) -> tf.Tensor:
         x, z = inputs if isinstance(inputs, list | tuple) else (inputs, None)
         _check_whole(x, self.multiple)
         h, skips, bends = x[..., None], [], iter(self.bends)
@@ -77,15 +81,17 @@ class WaveformGenerator(keras.Model):
                 h = tf.concat([next(bends)(h), skip], axis=-1)
         return tf.tanh(h[..., 0])
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.call(tf.zeros([1, self.multiple]))
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"filters": self.filters, "kernel_size": self.kernel_size}
 
 
-def waveform_critic(window, filters=SEGAN_FILTERS, kernel_size=31, name="critic"):
+def waveform_critic(
+    window: int, filters: Size = SEGAN_FILTERS, kernel_size: int = 31, name: str = "critic"
+) -> keras.Model:
     """Critic that scores a waveform given the noisy one: the generator's downsampling stages and a dense layer.
 
         h = [w, x],    h = leaky_relu(normalised(conv_k(h))), k = 1 ... K,    D(w, x) = dense(conv(h))
@@ -173,17 +179,17 @@ class SpectralGenerator(keras.Model):
 
     def __init__(
         self,
-        frame=512,
-        hop=256,
-        units=256,
-        depth=2,
-        taps=3,
-        ahead=0,
-        exponent=0.3,
-        memory=250,
-        floor=0.0,
-        **kwargs,
-    ):
+        frame: int = 512,
+        hop: int = 256,
+        units: int = 256,
+        depth: int = 2,
+        taps: int = 3,
+        ahead: int = 0,
+        exponent: float = 0.3,
+        memory: int = 250,
+        floor: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         sizes = {"frame": frame, "hop": hop, "units": units, "depth": depth, "taps": taps, "memory": memory}
         frame, hop, units, depth, taps, memory = (validation.positive_int(*each) for each in sizes.items())
@@ -210,21 +216,21 @@ class SpectralGenerator(keras.Model):
     # the states of the recurrent layers, and the partial output that the next frames complete by overlap-add.
 
     @property
-    def state_parts(self):
+    def state_parts(self) -> dict[str, int]:
         """`{name: number of floats}` of the parts of a state, in order."""
         parts = {"input": self.frame - self.hop, "spectra": 2 * (self.taps - 1) * self.bins, "level": 2}
         return parts | {"recurrent": self.depth * self.units, "overlap": self.frame - self.hop}
 
     @property
-    def state_size(self):
+    def state_size(self) -> int:
         return sum(self.state_parts.values())
 
     @property
-    def delay(self):
+    def delay(self) -> int:
         """int, delay of the output of `process` in samples; `call` removes it."""
         return self.frame - self.hop + self.ahead * self.hop
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Filters waveforms `(B, T)`, T a multiple of hop, and removes the delay."""
         _check_whole(x, self.hop)
         rows, lag = tf.shape(x)[0], self.delay
@@ -232,7 +238,7 @@ class SpectralGenerator(keras.Model):
         y, _ = self.process(padded, tf.zeros([rows, self.state_size]), training)
         return y[:, lag:]
 
-    def process(self, x, state, training=False):
+    def process(self, x: tf.Tensor, state: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """Processes any number of hops from a given state; the initial state is zeros.
 
         Args:
@@ -291,16 +297,16 @@ class SpectralGenerator(keras.Model):
         itself[self.ahead] = 1.0
         return tf.complex(raw[:, :, 0] + itself, raw[:, :, 1]), tf.concat(new, axis=1)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.call(tf.zeros([1, self.frame]))
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent", "memory", "floor")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
-def _checked_filters(filters):
+def _checked_filters(filters: Any) -> tuple[int, ...]:
     filters = (filters,) if np.ndim(filters) == 0 else filters
     if not len(filters):
         raise ValueError("filters: expected one stage or more, received none.")

@@ -9,6 +9,7 @@ to espeak-ng's release; the files differ in the serial numbers of their streams.
 import pathlib
 import subprocess
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import signal
@@ -47,7 +48,7 @@ BABBLE = [
 ]
 
 
-def spoken(voice, words_a_minute, text):
+def spoken(voice: str, words_a_minute: int, text: str) -> np.ndarray:
     """float64 `(T,)` in [-1, 1]."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "speech.wav")
@@ -56,25 +57,27 @@ def spoken(voice, words_a_minute, text):
     return x[:, 0].astype(np.float64)
 
 
-def scaled(x):
+def scaled(x: np.ndarray) -> np.ndarray:
     return PEAK * x / np.abs(x).max()
 
 
-def coloured(rng, slope, samples):
+def coloured(rng: np.random.Generator, slope: float, samples: int) -> np.ndarray:
     """Gaussian noise with the power spectrum f^-slope above 50 Hz, of unit RMS."""
     f = np.maximum(np.fft.rfftfreq(samples, 1 / RATE), 50)
     x = np.fft.irfft(np.fft.rfft(rng.standard_normal(samples)) * f ** (-slope / 2), samples)
     return x / x.std()
 
 
-def slow(rng, hertz, samples):
+def slow(rng: np.random.Generator, hertz: float, samples: int) -> np.ndarray:
     """A random curve in [0, 1] without frequencies above `hertz`."""
     x = signal.sosfiltfilt(signal.butter(2, hertz, fs=RATE, output="sos"), rng.standard_normal(samples + 8 * RATE))
     x = x[4 * RATE :][:samples]
     return (x - x.min()) / np.ptp(x)
 
 
-def bursts(rng, a_second, samples, decay, low, high):
+def bursts(
+    rng: np.random.Generator, a_second: float, samples: int, decay: float, low: float, high: float
+) -> np.ndarray:
     """Short noises of random places, heights and pitches: a sine of `low` to `high` Hz dies away within `decay` s."""
     x = np.zeros(samples + RATE)
     for start in rng.integers(samples, size=round(a_second * samples / RATE)):
@@ -84,7 +87,7 @@ def bursts(rng, a_second, samples, decay, low, high):
     return x[:samples]
 
 
-def noises():
+def noises() -> Iterator[tuple[str, np.ndarray]]:
     rng, n = np.random.default_rng(0), SECONDS * RATE
     t = np.arange(n) / RATE
     voices = [np.resize(spoken(voice, 170, text), n + RATE) for voice, text in BABBLE]
@@ -101,7 +104,7 @@ def noises():
     yield "engine", sum(np.sin(k * engine + k * k) / k**0.7 for k in range(1, 40)) + 0.3 * coloured(rng, 1, n)
 
 
-def main():
+def main() -> None:
     folder = pathlib.Path(__file__).parent
     for name, (voice, words_a_minute, text) in SPEECH.items():
         audio.write(folder / "clean" / f"{name}.ogg", scaled(spoken(voice, words_a_minute, text)), RATE)

@@ -1,11 +1,14 @@
 """SEGAN: an autoencoder from noisy to clean speech, trained against a critic."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_ae.losses.adversarial import LEAST_SQUARES
 from keras_ae.models.deterministic.speech_denoiser import SpeechDenoiser
 from keras_ae.training import Objective
+from keras_ae.typing import Network, Terms
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -36,43 +39,45 @@ class SEGAN(SpeechDenoiser):
     Source: Pascual 2017, equations 3 to 5. See also: `SpeechDenoiser`, without a critic.
     """
 
-    terms = ("discrimination", "adversarial", "l1")
+    terms: tuple[str, ...] = ("discrimination", "adversarial", "l1")
 
     def __init__(
         self,
-        generator,
-        critic,
-        l1_weight=100.0,
-        spectral_weight=0.0,
-        preemphasis=0.95,
-        removal=0.0,
+        generator: Network,
+        critic: Network,
+        l1_weight: float = 100.0,
+        spectral_weight: float = 0.0,
+        preemphasis: float = 0.95,
+        removal: float = 0.0,
         *,
-        seed=None,
-        **kwargs,
-    ):
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(generator, l1_weight, spectral_weight, preemphasis, removal, seed=seed, **kwargs)
         self.critic = critic
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         return {"critic": Objective(self.discriminate, [self.critic])} | super().objectives()
 
-    def shared_pass(self, x, y, training):
+    def shared_pass(self, x: tf.Tensor, y: tf.Tensor | None, training: bool) -> tuple[tf.Tensor, ...]:
         x, y = self.emphasised(x), self.emphasised(x if y is None else y)
         return x, y, self.generated(x, training)
 
-    def discriminate(self, x, y, training, shared):
+    def discriminate(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, shared: tuple[tf.Tensor, ...]) -> Terms:
         """The critic's loss term, `{"discrimination": (B,)}`."""
         x, y, made = shared
         scores = (self.critic([each, x], training=training) for each in (y, tf.stop_gradient(made)))
         return {"discrimination": _mean(LEAST_SQUARES.critic(*scores))}
 
-    def generate(self, x, y, training, shared):
+    def generate(  # type: ignore[override]  # this model has a shared pass
+        self, x: tf.Tensor, y: tf.Tensor | None, training: bool, shared: tuple[tf.Tensor, ...]
+    ) -> Terms:
         x, y, made = shared
         adversarial = LEAST_SQUARES.generator(self.critic([made, x], training=training))
         return self.distances(made, y) | {"adversarial": _mean(adversarial)}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> SpeechDenoiser:
         if config.get("critic") is None:  # saved by version 0.1, where the critic was optional
             config = {name: value for name, value in config.items() if name != "critic"}
             return SpeechDenoiser.from_config(config, custom_objects)

@@ -1,14 +1,17 @@
 """Base class for models with an encoder, decoder, posterior and prior, independent of their objective."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_ae.distributions import hierarchical, importance, likelihoods, posteriors, priors, sampling
 from keras_ae.models.base.parts import needs
 from keras_ae.training import ObjectiveModel, roles
+from keras_ae.typing import Distribution, Networks, Rows, Shape
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
@@ -48,24 +51,47 @@ class LatentModel(ObjectiveModel):
 
     Raises:
         ValueError: if the networks, posterior, likelihood and prior are incompatible.
+
+    Example:
+
+        class LeastSquares(ka.LatentModel):
+            terms = ("error",)
+
+            def objectives(self):
+                return {"autoencoder": ka.Objective(self.loss_terms, self.networks)}
+
+            def loss_terms(self, x, y, training):
+                z = self.posterior(x, training=training).mean()
+                made = self.likelihood(z, training=training).mean()
+                return {"error": tf.reduce_sum((x - made) ** 2, axis=(1, 2, 3))}
+
+        model = LeastSquares(ka.networks.mlp_encoder((28, 28, 1), 32), ka.networks.mlp_decoder(32, (28, 28, 1)))
+        model.compile("adam")
+        model.fit(x_train, epochs=5)
+        z = model.encode(x_test)    # (B, 32)
+
+    Source: Kingma & Welling 2014, section 2, for the names of the distributions. See also: `ObjectiveModel`, without
+    networks of its own; `Autoencoder` and `VAE`, which have objectives.
     """
 
     default_posterior = "deterministic"
-    default_prior = None
-    y_role = roles.Target()
+    default_prior: str | None = None
+    y_role: roles.Role = roles.Target()
+    encoder: Any  # a network, or None
+    decoder: Any
 
     def __init__(
         self,
-        encoder=None,
-        decoder=None,
-        likelihood="gaussian",
-        posterior=None,
-        prior=None,
+        encoder: Networks | None = None,
+        decoder: Networks | None = None,
+        likelihood: likelihoods.LikelihoodLike = "gaussian",
+        posterior: posteriors.PosteriorLike | None = None,
+        prior: priors.PriorLike | None = None,
         *,
-        y_role=None,
-        seed=None,
-        **kwargs,
-    ):
+        y_role: roles.Role | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         layers = any(isinstance(each, list | tuple) for each in (encoder, decoder))
         if layers:
             if prior is not None or posterior is not None:
@@ -80,7 +106,7 @@ class LatentModel(ObjectiveModel):
         self.encoder, self.decoder = encoder, decoder
         self._likelihood = likelihoods.get(likelihood)
         self._posterior = posteriors.get(posterior or self.default_posterior, self._decoder_shape())
-        self._built_shapes = {}  # of networks without a keras.Input, recorded when they are called
+        self._built_shapes: dict[str, Shape] = {}  # of networks without a keras.Input, recorded when they are called
         self._check_networks()
         self._prior = prior if prior is not None else self.default_prior
         if hasattr(self._prior, "bind"):
@@ -98,7 +124,7 @@ class LatentModel(ObjectiveModel):
         self._prior.bind(self.posterior, self._likelihood, self.event_shape)
 
     @property
-    def parts(self):
+    def parts(self) -> set[str]:
         """The parts that the model has, and the capabilities that follow from them, as a set of names."""
         there = {"encoder": self.encoder, "decoder": self.decoder, "prior": self._prior}
         parts = {name for name, part in there.items() if part is not None}
@@ -111,32 +137,32 @@ class LatentModel(ObjectiveModel):
         return parts
 
     @property
-    def networks(self):
+    def networks(self) -> list[keras.layers.Layer]:
         """All trainable parts: the networks, and the posterior, likelihood and prior where they are layers."""
         parts = (self.encoder, self._posterior, self.decoder, self._likelihood, self._prior)
         return [part for part in parts if isinstance(part, keras.layers.Layer)]
 
     @property
-    def conditional(self):
+    def conditional(self) -> bool:
         """Whether the methods take a condition y in addition to x or z."""
         return self.y_role.conditional
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int | Any:
         """int if y holds labels, else None."""
         return self.y_role.num_classes
 
     # Distributions
 
     @needs("encoder")
-    def posterior(self, x, y=None, *, training=False):
+    def posterior(self, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         """Returns q(z|x), or q(z|x, y): a tfd with batch shape `(B,)` and event shape `code_shape`."""
         params = self.encoder(self._given("encoder", self._likelihood.preprocess(x), y), training=training)
         self._built_shapes["posterior"] = tuple(params.shape[1:])
         return self._posterior.call(tf.cast(params, tf.float32))
 
     @needs("decoder")
-    def likelihood(self, z, y=None, *, training=False):
+    def likelihood(self, z: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         """Returns p(x|z), or p(x|z, y), for codes `(..., B, *code_shape)`.
 
         The result is a tfd with batch shape `(..., B)` and the shape of x as event shape.
@@ -163,21 +189,21 @@ class LatentModel(ObjectiveModel):
             )
 
     @property
-    def prior(self):
+    def prior(self) -> Distribution:
         """p(z), a tfd with event shape `code_shape`."""
         if self._prior is None:
             raise AttributeError(f"{type(self).__name__} has no prior over codes.")
         return priors.distribution(priors.get(self._prior, self.code_shape))
 
-    def conditional_prior(self, y=None, *, training=False):
+    def conditional_prior(self, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         """Returns p(z|y), or the prior itself if codes do not depend on a condition."""
         return self.prior
 
-    def draw(self, q, num_samples, seed):
+    def draw(self, q: Distribution, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
         """Draws samples of q, `(num_samples, B, *code_shape)`, with gradients to its params."""
         return sampling.draw(q, num_samples, seed)
 
-    def condition(self, y):
+    def condition(self, y: tf.Tensor | None) -> tf.Tensor:
         """Converts the condition y to the networks' input: float32 `(B, ...)`."""
         if y is None:
             raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
@@ -203,7 +229,7 @@ class LatentModel(ObjectiveModel):
 
     @needs("encoder")
     @in_batches
-    def encode(self, x, y=None):
+    def encode(self, x: Rows, y: Rows | None = None) -> np.ndarray:
         """Encodes x as posterior means: `(B, *code_shape)` float32.
 
         A posterior without a closed-form mean (autoregressive, or with several layers) propagates the means of its
@@ -213,23 +239,23 @@ class LatentModel(ObjectiveModel):
 
     @needs("decoder")
     @in_batches
-    def decode(self, z, y=None):
+    def decode(self, z: Rows, y: Rows | None = None) -> np.ndarray:
         """Decodes z to means of p(x|z): `(B, ...)` float32."""
         return self.likelihood(z, y).mean()
 
     @needs("encoder", "decoder")
     @in_batches
-    def reconstruct(self, x, y=None):
+    def reconstruct(self, x: Rows, y: Rows | None = None) -> np.ndarray:
         """Reconstructs x as `decode(encode(x))`: `(B, ...)` float32."""
         return self.call(x) if y is None else self.call((x, y))
 
-    def call(self, x):
+    def call(self, x: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         x, y = x if isinstance(x, tuple | list) else (x, None)
         with self.averaged():
             return self.likelihood(self.posterior(x, y).mean(), y).mean()
 
     @needs("prior", "decoder")
-    def sample(self, n, y=None, seed=0):
+    def sample(self, n: int, y: Rows | None = None, seed: int = 0) -> np.ndarray:
         """Draws n samples: means of p(x|z) for z from the prior, `(n, ...)`.
 
         Row i depends only on `seed + i`, y and the weights.
@@ -251,13 +277,13 @@ class LatentModel(ObjectiveModel):
 
     @needs("prior", "decoder")
     @in_batches
-    def sample_from_seeds(self, seeds, y=None):
+    def sample_from_seeds(self, seeds: Rows, y: Rows | None = None) -> np.ndarray:
         """Draws one mean of p(x|z), with z from the prior, for each int64 seed `(B,)`."""
         return self.likelihood(sampling.draw_rows(self.conditional_prior(y), seeds), y).mean()
 
     @needs("density")
     @in_batches(as_target=True)
-    def log_prob(self, x, y=None, *, num_samples=500, seed=0):
+    def log_prob(self, x: Rows, y: Rows | None = None, *, num_samples: int = 500, seed: int = 0) -> np.ndarray:
         """Estimates log p(x) by importance weighting, `(B,)` nats; its mean increases to log p(x) with `num_samples`.
 
             log p(x) ~ log 1/S sum_s p(x|z_s) p(z_s) / q(z_s|x),    z_s ~ q(z|x)
@@ -277,7 +303,7 @@ class LatentModel(ObjectiveModel):
 
     @needs("reconstruction")
     @in_batches(as_target=True)
-    def score(self, x, y=None, *, seed=0):
+    def score(self, x: Rows, y: Rows | None = None, *, seed: int = 0) -> np.ndarray:
         """Scores how well the model fits each x, `(B,)`; higher is better.
 
         If the model has a density, the score is `log_prob(x)` with 64 samples, and row i's samples depend only on
@@ -287,7 +313,7 @@ class LatentModel(ObjectiveModel):
 
     @needs("reconstruction")
     @in_batches(as_target=True)
-    def score_from_seeds(self, x, seeds, y=None):
+    def score_from_seeds(self, x: Rows, seeds: Rows, y: Rows | None = None) -> np.ndarray:
         """Like `score`, with an int64 seed for each row, `(B,)`."""
         if "density" in self.parts:
             return importance.log_marginal_rows(self, x, y, SCORE_SAMPLES, seeds)
@@ -295,7 +321,9 @@ class LatentModel(ObjectiveModel):
         return -tf.reduce_sum(error**2, axis=tf.range(1, tf.rank(error)))
 
     @needs("encoder", "decoder")
-    def interpolate(self, x1, x2, steps=9, y=None, *, spherical=False):
+    def interpolate(
+        self, x1: Rows, x2: Rows, steps: int = 9, y: Rows | None = None, *, spherical: bool = False
+    ) -> np.ndarray:
         """Decodes codes interpolated from x1 to x2, both ends included: `(B, steps, ...)` float32.
 
         Args:
@@ -319,10 +347,10 @@ class LatentModel(ObjectiveModel):
                 f"x1, x2 and steps: expected equally many rows, and at least 2 steps; received {len(ends[0])} and "
                 f"{len(ends[1])} rows, and {steps} steps."
             )
-        return self._decoded(between(*ends, steps, spherical), y)
+        return self._decoded(between(ends[0], ends[1], steps, spherical), y)
 
     @needs("encoder", "decoder")
-    def traverse(self, x, dimension, span=3.0, steps=9, y=None):
+    def traverse(self, x: Rows, dimension: int, span: float = 3.0, steps: int = 9, y: Rows | None = None) -> np.ndarray:
         """Decodes the codes of x while one dimension varies: `(B, steps, ...)` float32.
 
         Args:
@@ -347,7 +375,7 @@ class LatentModel(ObjectiveModel):
         return self._decoded(z, y)
 
     @needs("decoder", "labels")
-    def sweep_labels(self, z, labels=None):
+    def sweep_labels(self, z: Rows, labels: ArrayLike | None = None) -> np.ndarray:
         """Decodes each code under each label, which keeps its style: `(B, K, ...)` float32.
 
         Args:
@@ -368,7 +396,7 @@ class LatentModel(ObjectiveModel):
         x = self.decode(flat, *given)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
-    def predict(self, x, y=None, *args, **kwargs):
+    def predict(self, x: Rows, y: Rows | None = None, *args: Any, **kwargs: Any) -> np.ndarray:
         """Computes `self(x)` in batches, or `self((x, y))` for a conditional model.
 
         x and y are arrays, or x is a pair `(x, y)` or a source of such pairs. The remaining arguments are those of
@@ -388,7 +416,7 @@ class LatentModel(ObjectiveModel):
         self.y_role.check_given(self, x.shape[0], y)
         return self._predict((x, y), *_predict_arguments(*args, **kwargs))
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> tf.Tensor:
         if not self.conditional:
             return super().predict_step(data)
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -397,27 +425,27 @@ class LatentModel(ObjectiveModel):
         valid = tf.reshape(self.y_role.valid(y), [-1] + [1] * (means.shape.rank - 1))
         return tf.where(valid, means, math.nan)
 
-    # Shapes
+    # Shapes. `| Any` rather than `| None`, since they are known in every model that has been built.
 
     @property
-    def code_shape(self):
+    def code_shape(self) -> tuple[int, ...] | Any:
         """Shape of one code; None until a network has a static shape or has been called."""
         params = self._encoder_output() or self._built_shapes.get("posterior")
         return self._decoder_shape() or (None if params is None else self._posterior.code_shape_for(params))
 
     @property
-    def latent_dim(self):
+    def latent_dim(self) -> int | Any:
         """int, size of a vector code; None for other codes, or while unknown."""
         return self.code_shape[0] if self.code_shape and len(self.code_shape) == 1 else None
 
     @property
-    def event_shape(self):
+    def event_shape(self) -> Shape | Any:
         """Shape of one input x, with None for axes of variable size; None while unknown."""
         shapes = None if self.encoder is None else validation.input_shapes(self.encoder)
         return (shapes[0] if shapes else None) or self._built_shapes.get("x")
 
     @property
-    def target_shape(self):
+    def target_shape(self) -> Shape | Any:
         """Shape of one output x; None while unknown."""
         if self.decoder is None:
             return None
@@ -426,7 +454,7 @@ class LatentModel(ObjectiveModel):
         return shape or self._built_shapes.get("target")
 
     @property
-    def condition_shape(self):
+    def condition_shape(self) -> Shape | Any:
         """Shape of one y of a conditional model, `()` for labels; None while unknown."""
         if self.num_classes:
             return ()
@@ -434,12 +462,12 @@ class LatentModel(ObjectiveModel):
         return next((each[1] for each in shapes if each and len(each) == 2), self._built_shapes.get("y"))
 
     @property
-    def condition_dtype(self):
+    def condition_dtype(self) -> str:
         """Dtype of a condition, "int64" for labels or "float32"."""
         return "int64" if self.num_classes else "float32"
 
     @property
-    def params_size(self):
+    def params_size(self) -> int:
         """int, number of decoder outputs for one x, used to estimate the memory of a sample of p(x|z)."""
         return math.prod(validation.static_shape(self.decoder, "output_shape") or self.target_shape)
 
@@ -454,7 +482,7 @@ class LatentModel(ObjectiveModel):
         known = self.event_shape is not None and self.target_shape is not None
         return not known or validation.fits(self.event_shape, self.target_shape)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         if input_shape is not None and self.conditional:
             if not all(isinstance(shape, tuple | list) for shape in input_shape):
                 raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
@@ -468,7 +496,7 @@ class LatentModel(ObjectiveModel):
         super().build(input_shape)
         self._check_networks()
 
-    def call_on(self, x, y):
+    def call_on(self, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         if not self.conditional:
             return super().call_on(x, y)
         for player in self.objectives().values():
@@ -520,14 +548,14 @@ class LatentModel(ObjectiveModel):
         if len(set(found.values())) > 1:
             raise ValueError(f"networks: expected conditions of the same shape; received {found}.")
 
-    def check_x(self, x, name="x"):
+    def check_x(self, x: Rows, name: str = "x") -> None:
         validation.check_array(name, x, self.event_shape, self._likelihood, slack=True)
 
-    def check_target(self, x, name="x"):
+    def check_target(self, x: Rows, name: str = "x") -> None:
         """Raises a `ValueError` if targets x are outside the likelihood's range."""
         validation.check_array(name, x, None, self._likelihood)
 
-    def check_inputs(self, as_target=False, **rows):
+    def check_inputs(self, as_target: bool = False, **rows: Rows) -> None:
         """Raises a `ValueError` if rows passed to a public method, by parameter name, are invalid for the model."""
         if "x" in rows:
             self.check_x(rows["x"])
@@ -540,25 +568,25 @@ class LatentModel(ObjectiveModel):
 
     # For metrics and the export
 
-    def prediction(self, x, y):
+    def prediction(self, x: tf.Tensor, y: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         with self.averaged():
             made = self.call((x, y)) if self.conditional else self.call(x)
         return self._likelihood.preprocess(x if y is None or self.conditional else y), made, None
 
     @property
-    def input_dtype(self):
+    def input_dtype(self) -> str:
         """Dtype of x, "float32" or "uint8"."""
         return self._likelihood.dtype_of_x
 
-    def valid(self, x):
+    def valid(self, x: tf.Tensor) -> tf.Tensor:
         """Row mask of x that a served model returns answers for: bool `(B,)`."""
         return self._likelihood.valid(x) if self._maps_to_own_shape() else roles.finite(x)
 
-    def valid_target(self, y):
+    def valid_target(self, y: tf.Tensor) -> tf.Tensor:
         """Row mask of targets in the likelihood's range: bool `(B,)`."""
         return self._likelihood.valid(y)
 
-    def card(self):
+    def card(self) -> dict[str, Any]:
         """Returns facts for the model card, in addition to those common to all models."""
         facts = {"code_shape": self.code_shape, "likelihood": self._likelihood.name}
         facts |= {"latent_dim": self.latent_dim} if self.latent_dim else {}
@@ -576,11 +604,15 @@ class LatentModel(ObjectiveModel):
         )
 
 
-def between(z1, z2, steps, spherical=False):
+def between(z1: np.ndarray, z2: np.ndarray, steps: int, spherical: bool = False) -> np.ndarray:
     """Interpolates codes from z1 to z2 `(B, ...)`: `(B, steps, ...)` float32.
 
-    z(t) = (1 - t) z1 + t z2
-    z(t) = (sin((1 - t) a) z1 + sin(t a) z2) / sin(a),    a = angle between z1 and z2, if spherical
+        z(t) = (1 - t) z1 + t z2
+        z(t) = (sin((1 - t) a) z1 + sin(t a) z2) / sin(a),    a = angle between z1 and z2, if spherical
+
+    Example: `between(np.zeros((4, 2)), np.ones((4, 2)), steps=9)    # (4, 9, 2)`
+
+    Source: White 2016, section 2.1, for the arc. See also: `LatentModel.interpolate`, which decodes the result.
     """
     ones = (1,) * (z1.ndim - 1)
     t = np.linspace(0, 1, steps, dtype="float32").reshape(1, steps, *ones)

@@ -13,7 +13,7 @@ class needs:
         def sample(self, n): ...
     """
 
-    def __init__(self, *parts):
+    def __init__(self, *parts: str) -> None:
         self.parts = parts
 
     def __call__(self, method):

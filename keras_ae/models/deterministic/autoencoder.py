@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.training import Objective
+from keras_ae.typing import Distribution, Terms
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -41,17 +42,20 @@ class Autoencoder(LatentModel):
     Source: Hinton & Salakhutdinov, Science 2006. See also: `VAE`, which adds a posterior and a prior.
     """
 
-    terms = ("reconstruction",)
+    terms: tuple[str, ...] = ("reconstruction",)
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         return {"autoencoder": Objective(self.loss_terms, self.networks)}
 
-    def loss_terms(self, x, y, training, q=None):
+    def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, q: Distribution | None = None) -> Terms:
         """The loss terms of one batch, `{name: (B,)}`; q is the posterior if a shared pass has already computed it."""
         q = self.posterior(x, training=training) if q is None else q
         return {"reconstruction": -self.likelihood(q.mean(), training=training).log_prob(target(x, y))}
 
 
-def target(x, y):
-    """The reconstruction target: y if given, else x; float32."""
+def target(x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
+    """The reconstruction target: y if given, else x; float32.
+
+    Example: `target(x, None)    # x`
+    """
     return tf.cast(x if y is None else y, tf.float32)

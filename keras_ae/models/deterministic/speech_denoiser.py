@@ -1,11 +1,15 @@
 """An autoencoder that maps noisy to clean speech."""
 
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_ae.layers import stft
 from keras_ae.losses import spectral
 from keras_ae.training import Objective, ObjectiveModel, roles
+from keras_ae.typing import Network, Rows, Shape, Terms
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -45,24 +49,25 @@ class SpeechDenoiser(ObjectiveModel):
         model.fit(noisy, clean, batch_size=16, epochs=80)
         model.denoise(noisy)    # (B, T)
 
-    See also: `SEGAN`, which adds a critic; `Autoencoder`, which has a code.
+    Source: Pascual 2017, for l1; Braun & Tashev 2021, for spectral. See also: `SEGAN`, which adds a critic;
+    `Autoencoder`, which has a code.
     """
 
-    terms = ("l1",)
+    terms: tuple[str, ...] = ("l1",)
     y_role = roles.Target()
     input_dtype = "float32"
 
     def __init__(
         self,
-        generator,
-        l1_weight=100.0,
-        spectral_weight=0.0,
-        preemphasis=0.95,
-        removal=0.0,
+        generator: Network,
+        l1_weight: float = 100.0,
+        spectral_weight: float = 0.0,
+        preemphasis: float = 0.95,
+        removal: float = 0.0,
         *,
-        seed=None,
-        **kwargs,
-    ):
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(seed=seed, **kwargs)
         if not 0 <= preemphasis < 1:
             raise ValueError(f"preemphasis: expected 0 to below 1; received {preemphasis}.")
@@ -72,16 +77,16 @@ class SpeechDenoiser(ObjectiveModel):
         self.removal = validation.non_negative("removal", removal)
         self.terms = (*self.terms, *(("spectral",) if spectral_weight else ()))
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         weights = {"l1": self.l1_weight, "spectral": self.spectral_weight}
         return {"generator": Objective(self.generate, [self.generator], weights)}
 
-    def generate(self, x, y, training):
+    def generate(self, x: tf.Tensor, y: tf.Tensor | None, training: bool) -> Terms:
         """The loss terms of one batch, `{name: (B,)}`."""
         x, y = self.emphasised(x), self.emphasised(x if y is None else y)
         return self.distances(self.generated(x, training), y)
 
-    def distances(self, made, y):
+    def distances(self, made: tf.Tensor, y: tf.Tensor) -> Terms:
         """Distances between generated and clean waveforms, both pre-emphasised: `{name: (B,)}`."""
         terms = {"l1": tf.reduce_mean(tf.abs(made - y), axis=1)}
         if self.spectral_weight:
@@ -89,11 +94,11 @@ class SpeechDenoiser(ObjectiveModel):
         return terms
 
     @in_batches
-    def denoise(self, x):
+    def denoise(self, x: Rows) -> np.ndarray:
         """Denoises waveforms `(B, T)` of any length, returns `(B, T)` float32; the noise z is set to its mean, 0."""
         return self.call(x)
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         x = tf.cast(x, tf.float32)
         length = tf.shape(x)[1]
         # Strided layers need a multiple of their total stride; the padding is silence.
@@ -102,33 +107,33 @@ class SpeechDenoiser(ObjectiveModel):
             made = self.generated(self.emphasised(padded), False, noise=False)
         return tf.ensure_shape(stft.deemphasise(made, self.preemphasis)[:, :length], x.shape)
 
-    def generated(self, x, training, noise=True):
+    def generated(self, x: tf.Tensor, training: bool, noise: bool = True) -> tf.Tensor:
         """The generator's output for pre-emphasised waveforms, with noise for its code if it takes any."""
         if noise and hasattr(self.generator, "noise_shape"):
             z = tf.random.stateless_normal(self.generator.noise_shape(x), self.next_seed())
             return self.generator([x, z], training=training)
         return self.generator(x, training=training)
 
-    def emphasised(self, x):
+    def emphasised(self, x: tf.Tensor) -> tf.Tensor:
         """Pre-emphasised waveforms, float32."""
         return stft.emphasise(tf.cast(x, tf.float32), self.preemphasis)
 
     @property
-    def multiple(self):
+    def multiple(self) -> int:
         """int; the length of a training window must be a multiple of it."""
         return getattr(self.generator, "multiple", 1)
 
     @property
-    def event_shape(self):
+    def event_shape(self) -> Shape:
         """Shape of one waveform, of any length."""
         return (None,)
 
     target_shape = event_shape
 
-    def check_x(self, x, name="x"):
+    def check_x(self, x: Rows, name: str = "x") -> None:
         validation.check_waveforms(name, x)
 
-    def check_target(self, x, name="x"):
+    def check_target(self, x: Rows, name: str = "x") -> None:
         """Raises a `ValueError` unless the generator can train on these waveforms."""
         validation.check_waveforms(name, x)
         if x.shape[1] % self.multiple:
@@ -136,10 +141,10 @@ class SpeechDenoiser(ObjectiveModel):
                 f"{name}: expected training windows of a multiple of {self.multiple} samples, received {x.shape[1]}."
             )
 
-    def check_inputs(self, x):
+    def check_inputs(self, x: Rows) -> None:
         validation.check_waveforms("x", x)
 
-    def valid(self, x):
+    def valid(self, x: tf.Tensor) -> tf.Tensor:
         """Row mask of valid inputs of a served model: bool `(B,)`."""
         return roles.finite(x)
 

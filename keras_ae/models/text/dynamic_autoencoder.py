@@ -1,11 +1,16 @@
 """The dynamic autoencoder: codes of dated documents that change little from one document to the next."""
 
+from typing import Any
+
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.distributions import likelihoods
 from keras_ae.models.deterministic.autoencoder import Autoencoder, target
 from keras_ae.training import Objective, roles
+from keras_ae.typing import Distribution, Network, Rows, Terms
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -25,9 +30,8 @@ class DynamicAutoencoder(Autoencoder):
     Args:
         encoder: Keras model from word counts `(B, V)` to codes `(B, latent_dim)`.
         decoder: Keras model from codes to word logits `(B, V)`.
-        likelihood: as in `Autoencoder`.
         dynamics_weight: float, 0 or more; assign `model.dynamics_weight` to change it at any time.
-        seed: int or None, seeds all randomness in training.
+        likelihood, seed: as in `Autoencoder`.
 
     In `fit(x, y)`, row i of y is the document before row i of x in its sequence (a stream, a thread), or a copy of row
     i of x if there is none. Rows may be in any order. Without y, no document has a predecessor.
@@ -45,25 +49,33 @@ class DynamicAutoencoder(Autoencoder):
         model.fit(x[1:], x[:-1], epochs=20)
         z = model.encode(x)    # (N, 10)
 
-    Source: Mirowski, Ranzato & LeCun 2010. In the paper, training does not use the encoder's codes but codes found by
-    gradient descent on the energy, as in `infer`. See also: `Autoencoder`, without dynamics;
-    `keras_ae.evaluation.topics` for perplexity.
+    Source: Mirowski, Ranzato & LeCun 2010, who train on codes of low energy, as `infer` finds them, not the encoder's.
+    See also: `Autoencoder`, without dynamics; `keras_ae.evaluation.topics` for perplexity.
     """
 
-    terms = ("reconstruction", "dynamics")
+    terms: tuple[str, ...] = ("reconstruction", "dynamics")
     y_role = roles.AnotherRow("row before")
 
-    def __init__(self, encoder, decoder, likelihood="multinomial", dynamics_weight=1.0, *, seed=None, **kwargs):
+    def __init__(
+        self,
+        encoder: Network,
+        decoder: Network,
+        likelihood: likelihoods.LikelihoodLike = "multinomial",
+        dynamics_weight: float = 1.0,
+        *,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(encoder, decoder, likelihood, seed=seed, **kwargs)
         if dynamics_weight < 0:
             raise ValueError(f"dynamics_weight: expected 0 or more; received {dynamics_weight}.")
         initial = keras.initializers.Constant(dynamics_weight)
         self._dynamics_weight = self.add_weight(shape=(), initializer=initial, trainable=False, name="dynamics_weight")
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         return {"autoencoder": Objective(self.loss_terms, self.networks, {"dynamics": self._dynamics_weight})}
 
-    def loss_terms(self, x, y, training, q=None):
+    def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, q: Distribution | None = None) -> Terms:
         q = self.posterior(x, training=training) if q is None else q
         z = before = q.mean()
         if y is not None:
@@ -76,15 +88,15 @@ class DynamicAutoencoder(Autoencoder):
         }
 
     @property
-    def dynamics_weight(self):
+    def dynamics_weight(self) -> float:
         """Precision of the random walk's steps; assigning it takes effect immediately, also during `fit`."""
         return float(self._dynamics_weight.numpy())
 
     @dynamics_weight.setter
-    def dynamics_weight(self, value):
+    def dynamics_weight(self, value: float) -> None:
         self._dynamics_weight.assign(value)
 
-    def deepen(self, encoder, decoder):
+    def deepen(self, encoder: Network, decoder: Network) -> "DynamicAutoencoder":
         """Stacks the next stage: a model of the same kind whose `encoder` takes this model's codes.
 
             z_2 = encoder(z_1),    z_1 = self.encoder(x),    p(x|z_2) = self.likelihood(decoder(z_2))
@@ -101,32 +113,28 @@ class DynamicAutoencoder(Autoencoder):
         """
         self.require_built()
         self.encoder.trainable = self.decoder.trainable = False
-        networks = (
-            _chain(self.event_shape, self.encoder, encoder),
-            _chain(decoder.input_shape[1:], decoder, self.decoder),
-        )
-        return DynamicAutoencoder(*networks, self._likelihood, self.dynamics_weight, seed=self._arguments.get("seed"))
+        encoder = _chain(self.event_shape, self.encoder, encoder)
+        decoder = _chain(decoder.input_shape[1:], decoder, self.decoder)
+        seed = self._arguments.get("seed")
+        return DynamicAutoencoder(encoder, decoder, self._likelihood, self.dynamics_weight, seed=seed)
 
-    def unfreeze(self):
+    def unfreeze(self) -> None:
         """Makes the networks of all stages trainable again, from the next `compile` on."""
         for network in (self.encoder, self.decoder):
-            # Assigning True to a network that is already trainable is a no-op and would not reach its layers.
-            network.trainable = False
+            network.trainable = False  # else assigning True to a trainable network would not reach its layers
             network.trainable = True
 
     @in_batches
-    def infer(self, x, before, *, encoding_weight=1.0, max_iterations=50):
+    def infer(self, x: Rows, before: Rows, *, encoding_weight: float = 1.0, max_iterations: int = 50) -> np.ndarray:
         """Codes `(B, latent_dim)` of lowest energy, given the document, the encoder's code and the previous code.
 
             E(z) = -log p(x|z) + encoding_weight/2 ||z - encoder(x)||^2 + dynamics_weight/2 ||z - before||^2
 
-        L-BFGS starts at the encoder's codes and minimises each row separately, to the global or a local maximum a
-        posteriori.
+        L-BFGS starts at the encoder's codes and minimises each row separately; the minimum may be a local one.
 
         Args:
             x: documents, as in `encode`.
-            before: `(B, latent_dim)`, codes of the previous documents, from `encode` or `infer`; use the row of
-                `encode(x)` if there is none.
+            before: `(B, latent_dim)`, codes of the documents before; for a first one, its row of `encode(x)`.
             encoding_weight: float, precision around the encoder's code.
             max_iterations: int.
         """
@@ -140,7 +148,7 @@ class DynamicAutoencoder(Autoencoder):
         search = {"initial_position": code, "max_iterations": max_iterations, "f_relative_tolerance": 1e-6}
         return tfp.optimizer.lbfgs_minimize(lambda z: tfp.math.value_and_gradient(energy, z), **search).position
 
-    def check_inputs(self, before=None, **rows):
+    def check_inputs(self, before: Rows | None = None, **rows: Rows) -> None:  # type: ignore[override]  # given by name
         super().check_inputs(**rows)
         if before is not None:
             validation.check_array("before", before, self.code_shape, None)

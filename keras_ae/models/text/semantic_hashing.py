@@ -1,12 +1,17 @@
 """Semantic hashing: a variational autoencoder with a binary code."""
 
-import keras
+from typing import Any
 
-from keras_ae.distributions import relaxed_bits
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_ae.distributions import likelihoods, priors, relaxed_bits
 from keras_ae.losses.contrastive import contrast
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.models.variational.vae import VAE
 from keras_ae.training import roles
+from keras_ae.typing import Distribution, Network, Rows, Terms
 from keras_ae.utils.batching import in_batches
 
 
@@ -64,19 +69,19 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        likelihood="multinomial",
-        prior=None,
-        beta=0.1,
-        num_samples=1,
-        contrast_weight=30.0,
-        temperature=0.1,
-        relaxation="straight_through",
+        encoder: Network,
+        decoder: Network,
+        likelihood: likelihoods.LikelihoodLike = "multinomial",
+        prior: priors.PriorLike | None = None,
+        beta: float = 0.1,
+        num_samples: int = 1,
+        contrast_weight: float = 30.0,
+        temperature: float = 0.1,
+        relaxation: str = "straight_through",
         *,
-        seed=None,
-        **kwargs,
-    ):
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(encoder, decoder, likelihood, prior, beta, num_samples, seed=seed, **kwargs)
         if contrast_weight < 0 or temperature <= 0:
             raise ValueError(
@@ -91,22 +96,22 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
         if contrast_weight:
             self.terms = (*self.terms, "contrast")
 
-    def loss_terms(self, x, y, training, q=None):
+    def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, q: Distribution | None = None) -> Terms:
         q = self.posterior(x, training=training) if q is None else q
         terms = self.elbo_terms(q, target(x, y), training=training)
         if self.contrast_weight:
             neighbour = self.posterior(target(x, y), training=training)
-            signs = [2 * code.mean() - 1 for code in (q, neighbour)]
-            terms["contrast"] = contrast(*signs, self.latent_dim * self.temperature)
+            u, v = (2 * code.mean() - 1 for code in (q, neighbour))  # mean signs
+            terms["contrast"] = contrast(u, v, self.latent_dim * self.temperature)
         return terms
 
-    def term_weights(self):
+    def term_weights(self) -> dict[str, Any]:
         return super().term_weights() | {"contrast": self.contrast_weight}
 
-    def draw(self, q, num_samples, seed):
+    def draw(self, q: Distribution, num_samples: int, seed: tf.Tensor) -> tf.Tensor:
         return relaxed_bits.RELAXATIONS[self.relaxation](q.distribution.logits, num_samples, seed)
 
     @in_batches
-    def probabilities(self, x):
+    def probabilities(self, x: Rows) -> np.ndarray:
         """Probability p that each bit is 1: `(B, bits)`, the same as `encode(x)`."""
         return self.posterior(x).mean()

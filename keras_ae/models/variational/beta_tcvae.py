@@ -1,10 +1,14 @@
 """The beta-TC-VAE: a VAE that penalises dependence between the dimensions of its code."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.distributions import likelihoods, priors
 from keras_ae.models.variational.vae import VAE
+from keras_ae.typing import Distribution, Network, Terms
 from keras_ae.utils import validation
 
 tfd = tfp.distributions
@@ -37,19 +41,30 @@ class BetaTCVAE(VAE):
     Source: Chen 2018, equations 2 and 4, section 4.1. See also: `BetaVAE`, which weights all three terms.
     """
 
-    terms = ("reconstruction", "mutual_information", "total_correlation", "dimension_kl")
+    terms: tuple[str, ...] = ("reconstruction", "mutual_information", "total_correlation", "dimension_kl")
 
-    def __init__(self, encoder, decoder, rows, likelihood="bernoulli", prior=None, beta=6.0, *, seed=None, **kwargs):
+    def __init__(
+        self,
+        encoder: Network,
+        decoder: Network,
+        rows: int,
+        likelihood: likelihoods.LikelihoodLike = "bernoulli",
+        prior: priors.PriorLike | None = None,
+        beta: float = 6.0,
+        *,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         given = kwargs | ({"lists of networks": None} if isinstance(encoder, list | tuple) else {})
         others = {"posterior", "num_samples", "free_bits", "lists of networks"}
         validation.refuse(given, others, "BetaTCVAE", "its terms are defined for a diagonal Gaussian and one sample")
         super().__init__(encoder, decoder, likelihood, prior, beta=beta, seed=seed, **kwargs)
         self.rows = validation.positive_int("rows", rows)
 
-    def term_weights(self):
+    def term_weights(self) -> dict[str, Any]:
         return {"total_correlation": self._beta}
 
-    def elbo_terms(self, q, x, y=None, *, training):
+    def elbo_terms(self, q: Distribution, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool) -> Terms:
         z = self.draw(q, 1, self.next_seed())  # (1, B, D)
         each = tfd.Normal(q.mean(), q.stddev()).log_prob(z[0][:, None])  # (B of z, B of q, D)
         batch = tf.cast(tf.shape(z)[1], tf.float32)

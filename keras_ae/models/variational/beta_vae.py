@@ -1,9 +1,13 @@
 """The beta-VAE: a VAE whose KL has a larger weight, or is held at a capacity."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.models.variational.vae import VAE
+from keras_ae.typing import Distribution, Networks, Terms
 from keras_ae.utils import validation
 
 
@@ -41,20 +45,20 @@ class BetaVAE(VAE):
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        likelihood="bernoulli",
-        prior=None,
-        beta=4.0,
-        capacity=None,
-        num_samples=1,
-        posterior=None,
+        encoder: Networks,
+        decoder: Networks,
+        likelihood: likelihoods.LikelihoodLike = "bernoulli",
+        prior: priors.PriorLike | None = None,
+        beta: float = 4.0,
+        capacity: float | None = None,
+        num_samples: int = 1,
+        posterior: posteriors.PosteriorLike | None = None,
         *,
-        seed=None,
-        **kwargs,
-    ):
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         validation.refuse(kwargs, {"free_bits"}, "BetaVAE", "its KL already has a weight or a capacity")
-        options = {"num_samples": num_samples, "posterior": posterior}
+        options: dict[str, Any] = {"num_samples": num_samples, "posterior": posterior}
         super().__init__(encoder, decoder, likelihood, prior, beta, **options, seed=seed, **kwargs)
         self._capacity = None
         if capacity is not None:
@@ -64,24 +68,24 @@ class BetaVAE(VAE):
                 shape=(), initializer=keras.initializers.Constant(capacity), trainable=False, name="capacity"
             )
 
-    def term_weights(self):
+    def term_weights(self) -> dict[str, Any]:
         if self._capacity is None:
             return super().term_weights()
         return {"kl": 0.0, "off_capacity": self._beta}
 
-    def elbo_terms(self, q, x, y=None, *, training):
+    def elbo_terms(self, q: Distribution, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool) -> Terms:
         terms = super().elbo_terms(q, x, y, training=training)
         if self._capacity is not None:
             terms["off_capacity"] = tf.abs(tf.reduce_mean(terms["kl"]) - self._capacity)
         return terms
 
     @property
-    def capacity(self):
+    def capacity(self) -> float | None:
         """Target of the KL in nats, or None; assigning it takes effect immediately, also during `fit`."""
         return None if self._capacity is None else float(self._capacity.numpy())
 
     @capacity.setter
-    def capacity(self, value):
+    def capacity(self, value: float) -> None:
         if self._capacity is None:
             raise ValueError("capacity: this model has none. Pass one to the constructor, such as capacity=0.0.")
         self._capacity.assign(validation.non_negative("capacity", value))

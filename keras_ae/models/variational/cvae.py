@@ -1,11 +1,15 @@
 """The conditional variational autoencoder: a VAE conditioned on y."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from keras_ae.distributions import posteriors
+from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.models.variational.vae import VAE
 from keras_ae.training import roles
+from keras_ae.typing import Distribution, Network, Terms
 from keras_ae.utils import validation
 
 
@@ -54,26 +58,31 @@ class CVAE(VAE):
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        likelihood="bernoulli",
-        prior=None,
-        num_classes=None,
-        prior_network=None,
-        beta=1.0,
-        num_samples=1,
-        free_bits=0.0,
-        posterior=None,
-        classes=None,
+        encoder: Network,
+        decoder: Network,
+        likelihood: likelihoods.LikelihoodLike = "bernoulli",
+        prior: priors.PriorLike | None = None,
+        num_classes: int | None = None,
+        prior_network: Network | None = None,
+        beta: float = 1.0,
+        num_samples: int = 1,
+        free_bits: float = 0.0,
+        posterior: posteriors.PosteriorLike | None = None,
+        classes: Sequence[str] | None = None,
         *,
-        seed=None,
-        **kwargs,
-    ):
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         if isinstance(encoder, list | tuple) or hasattr(prior, "bind"):
             raise ValueError(
                 "encoder and prior: lists of networks and priors that use the encoder cannot be conditional."
             )
-        options = {"beta": beta, "num_samples": num_samples, "free_bits": free_bits, "posterior": posterior}
+        options: dict[str, Any] = {
+            "beta": beta,
+            "num_samples": num_samples,
+            "free_bits": free_bits,
+            "posterior": posterior,
+        }
         options["y_role"] = type(self.y_role)(num_classes, classes)
         super().__init__(encoder, decoder, likelihood, prior, **options, seed=seed, **kwargs)
         if prior is not None and prior_network is not None:
@@ -84,15 +93,15 @@ class CVAE(VAE):
             self._check_prior_width(validation.static_shape(prior_network, "output_shape"))
 
     @property
-    def networks(self):
+    def networks(self) -> list[keras.layers.Layer]:
         return [*super().networks, *([] if self.prior_network is None else [self.prior_network])]
 
-    def loss_terms(self, x, y, training, q=None):
+    def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, q: Distribution | None = None) -> Terms:
         q = self.posterior(x, y, training=training) if q is None else q
         return self.elbo_terms(q, tf.cast(x, tf.float32), y, training=training)
 
     @property
-    def prior(self):
+    def prior(self) -> Distribution:
         """p(z): a tfd with event `(latent_dim,)`.
 
         Raises:
@@ -102,7 +111,7 @@ class CVAE(VAE):
             raise ValueError("prior: this model has p(z|y), not p(z). Use conditional_prior(y).")
         return super().prior
 
-    def conditional_prior(self, y, *, training=False):
+    def conditional_prior(self, y: tf.Tensor | None, *, training: bool = False) -> Distribution:  # type: ignore[override]
         """p(z|y): a tfd, batch `(B,)` if it depends on y and `()` otherwise, event `(latent_dim,)`."""
         if self.prior_network is None:
             return self.prior
@@ -111,4 +120,4 @@ class CVAE(VAE):
         return posteriors.DiagonalGaussian().call(tf.cast(params, tf.float32))
 
     def _check_prior_width(self, shape):
-        validation.check_width("prior_network", shape, 2 * self.latent_dim, "raw values, [mean | raw scale]")
+        validation.check_width("prior_network", shape, 2 * self.latent_dim, "params, [mean | raw scale]")

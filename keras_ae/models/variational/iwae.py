@@ -1,13 +1,16 @@
 """The importance-weighted autoencoder: a VAE's networks, trained on a bound that k samples tighten."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from keras_ae.distributions import importance
+from keras_ae.distributions import importance, likelihoods, posteriors, priors
 from keras_ae.models.base import bounds
 from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.training import Objective
+from keras_ae.typing import Distribution, Networks, Terms
 from keras_ae.utils import validation
 
 
@@ -46,23 +49,23 @@ class IWAE(LatentModel):
     more samples.
     """
 
-    terms = ("bound",)
+    terms: tuple[str, ...] = ("bound",)
     default_posterior, default_prior = "diagonal", "normal"
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        likelihood="bernoulli",
-        prior=None,
-        importance_samples=5,
-        num_samples=1,
-        gradient="doubly_reparameterised",
-        posterior=None,
+        encoder: Networks,
+        decoder: Networks,
+        likelihood: likelihoods.LikelihoodLike = "bernoulli",
+        prior: priors.PriorLike | None = None,
+        importance_samples: int = 5,
+        num_samples: int = 1,
+        gradient: str = "doubly_reparameterised",
+        posterior: posteriors.PosteriorLike | None = None,
         *,
-        seed=None,
-        **kwargs,
-    ):
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(encoder, decoder, likelihood, posterior, prior, seed=seed, **kwargs)
         bounds.check(self, prior)
         self.importance_samples = validation.positive_int("importance_samples", importance_samples)
@@ -75,10 +78,10 @@ class IWAE(LatentModel):
         if gradient == "doubly_reparameterised" and self._posterior.knows_own_samples_only:
             self.supports_jit = False  # XLA cannot compile the gradient of their slow density
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         return {"autoencoder": Objective(self.loss_terms, self.networks)}
 
-    def loss_terms(self, x, y, training, q=None):
+    def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, q: Distribution | None = None) -> Terms:
         k, L = self.importance_samples, self.num_samples
         q = self.posterior(x, training=training) if q is None else q
         z = self.draw(q, L * k, self.next_seed())  # (L k, B, D)

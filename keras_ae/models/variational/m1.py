@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_ae.models.variational.vae import VAE
+from keras_ae.typing import Rows
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -29,7 +31,7 @@ class M1(VAE):
     Source: Kingma 2014, section 2.1. See also: `M2`, which models the label too; `M1M2`, which stacks both.
     """
 
-    def units(self, x, threshold=0.1, batch_size=128):
+    def units(self, x: Rows, threshold: float = 0.1, batch_size: int = 128) -> np.ndarray:
         """The active dimensions of the code, whose means vary over x: int `(U,)`; the others stay at the prior's mean.
 
         Args:
@@ -42,7 +44,7 @@ class M1(VAE):
         """
         return np.flatnonzero(self.encode(x, batch_size=batch_size).std(axis=0) > threshold)
 
-    def features(self, x, units=None, batch_size=128):
+    def features(self, x: Rows, units: ArrayLike | None = None, batch_size: int = 128) -> np.ndarray:
         """Posterior means of x, `(N, U)` float32, for all dimensions or for `units`.
 
         Args:

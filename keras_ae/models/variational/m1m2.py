@@ -1,14 +1,18 @@
 """M1+M2: a semi-supervised model trained on the codes of a VAE."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_ae.distributions import sampling
 from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.variational.m2 import M2
 from keras_ae.models.variational.vae import VAE
 from keras_ae.training import Objective, roles
+from keras_ae.typing import Distribution, Rows, Terms
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -51,7 +55,7 @@ class M1M2(LatentModel):
     Source: Kingma 2014, section 2.3. See also: `M2`, on x itself.
     """
 
-    def __init__(self, m1, m2, units=None, **kwargs):
+    def __init__(self, m1: VAE, m2: M2, units: ArrayLike | None = None, **kwargs: Any) -> None:
         if not isinstance(m1, VAE) or m1.conditional:
             raise ValueError(f"m1: expected an M1 or an unconditional VAE; received {type(m1).__name__}.")
         if not isinstance(m2, M2):
@@ -78,36 +82,36 @@ class M1M2(LatentModel):
             )
         self.terms = m2.terms
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         return {"autoencoder": Objective(self.loss_terms, self.m2.networks, self.m2.term_weights())}
 
-    def loss_terms(self, x, y, training, q=None):
+    def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, q: Distribution | None = None) -> Terms:
         # Both draws use one seed stream: two streams with equal seeds would give both codes the same noise.
         z = sampling.draw(self.m1.posterior(x), 1, self.m2.next_seed())[0]
         return self.m2.loss_terms(self._seen(z), y, training)
 
-    def posterior(self, x, y=None, *, training=False):
+    def posterior(self, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         return self.m2.posterior(self._seen(self.m1.posterior(x).mean()), y, training=training)
 
-    def likelihood(self, z, y=None, *, training=False):
+    def likelihood(self, z: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         return self.m1.likelihood(self._whole(self.m2.likelihood(z, y, training=training).mean()))
 
-    def conditional_prior(self, y=None, *, training=False):
+    def conditional_prior(self, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         return self.m2.conditional_prior(y, training=training)
 
     @property
-    def code_shape(self):
+    def code_shape(self) -> tuple[int, ...] | Any:
         return self.m2.code_shape
 
     @property
-    def parts(self):
+    def parts(self) -> set[str]:
         return super().parts - {"density"}
 
     def _check_networks(self):
         pass  # M1 and M2 have already checked theirs
 
     @in_batches
-    def predict_proba(self, x):
+    def predict_proba(self, x: Rows) -> np.ndarray:
         """Class probabilities q(y|z_1) at the mean z_1 of q(z_1|x): `(B, K)`.
 
         Raises:
@@ -116,7 +120,7 @@ class M1M2(LatentModel):
         return tf.exp(self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean())))
 
     @in_batches
-    def sample_from_seeds(self, seeds, y=None):
+    def sample_from_seeds(self, seeds: Rows, y: Rows | None = None) -> np.ndarray:
         """One mean of p(x|z_1), as in `sample`, for each of the int64 seeds `(B,)`."""
         return self.m1.likelihood(self._whole(self.m2.sample_from_seeds(seeds, y))).mean()
 

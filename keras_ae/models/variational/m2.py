@@ -1,13 +1,18 @@
 """M2: a conditional VAE whose label is known for some rows and summed out for the others."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.models.variational.cvae import CVAE
 from keras_ae.training import roles
 from keras_ae.training.roles import one_hot
+from keras_ae.typing import Distribution, Network, Rows, Terms
 from keras_ae.utils import rows, validation
 from keras_ae.utils.batching import in_batches
 
@@ -62,27 +67,27 @@ class M2(CVAE):
     Source: Kingma 2014, equations 6 to 9. See also: `CVAE`, where y is always known; `M1M2`, which models codes.
     """
 
-    terms = ("reconstruction", "kl", "label", "classification", "accuracy")
+    terms: tuple[str, ...] = ("reconstruction", "kl", "label", "classification", "accuracy")
     y_role = roles.PartialLabel()
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        classifier,
-        num_classes,
-        likelihood="bernoulli",
-        prior=None,
-        classification_weight=50.0,
-        num_samples=1,
-        posterior=None,
-        classes=None,
+        encoder: Network,
+        decoder: Network,
+        classifier: Network,
+        num_classes: int,
+        likelihood: likelihoods.LikelihoodLike = "bernoulli",
+        prior: priors.PriorLike | None = None,
+        classification_weight: float = 50.0,
+        num_samples: int = 1,
+        posterior: posteriors.PosteriorLike | None = None,
+        classes: Sequence[str] | None = None,
         *,
-        seed=None,
-        **kwargs,
-    ):
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         validation.refuse(kwargs, {"beta", "free_bits", "prior_network"}, "M2", "it sums over y in the plain bound")
-        options = {
+        options: dict[str, Any] = {
             "num_classes": validation.positive_int("num_classes", num_classes),
             "num_samples": num_samples,
             "posterior": posterior,
@@ -94,13 +99,13 @@ class M2(CVAE):
         self.classification_weight = validation.non_negative("classification_weight", classification_weight)
 
     @property
-    def networks(self):
+    def networks(self) -> list[keras.layers.Layer]:
         return [*super().networks, self.classifier]
 
-    def term_weights(self):
+    def term_weights(self) -> dict[str, Any]:
         return super().term_weights() | {"classification": self.classification_weight, "accuracy": 0.0}
 
-    def loss_terms(self, x, y, training, q=None):
+    def loss_terms(self, x: tf.Tensor, y: tf.Tensor, training: bool, q: Distribution | None = None) -> Terms:
         x = tf.cast(x, tf.float32)
         log_q = self.log_label_posterior(x, training)  # (B, K)
         known = tf.cast(y >= 0, tf.float32)
@@ -111,7 +116,7 @@ class M2(CVAE):
         right = tf.cast(tf.argmax(log_q, -1) == tf.cast(y, tf.int64), tf.float32)
         return terms | {"classification": (-tf.reduce_sum(labels * log_q, -1), known), "accuracy": (right, known)}
 
-    def terms_by_label(self, x, training):
+    def terms_by_label(self, x: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """The bound's terms for each of the K labels: `{name: (B, K)}`."""
         k, rows = self.num_classes, tf.shape(x)[0]
         every = tf.tile(x, tf.concat([[k], tf.ones(x.shape.rank - 1, tf.int32)], axis=0))  # (K B, ...)
@@ -119,7 +124,7 @@ class M2(CVAE):
         terms = self.elbo_terms(self.posterior(every, y, training=training), every, y, training=training)
         return {name: tf.transpose(tf.reshape(each, [k, rows])) for name, each in terms.items()}
 
-    def log_label_posterior(self, x, training=False):
+    def log_label_posterior(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """log q(y|x): `(B, K)`."""
         logits = self.classifier(self._likelihood.preprocess(x), training=training)
         self._check_classifier_width(logits.shape)
@@ -129,7 +134,7 @@ class M2(CVAE):
         validation.check_width("classifier", shape, self.num_classes, "logits, one per class")
 
     @in_batches
-    def predict_proba(self, x):
+    def predict_proba(self, x: Rows) -> np.ndarray:
         """Class probabilities q(y|x): `(B, K)`.
 
         Raises:
@@ -137,12 +142,12 @@ class M2(CVAE):
         """
         return tf.exp(self.log_label_posterior(x))
 
-    def predict(self, x, y=None, *args, **kwargs):
+    def predict(self, x: Rows, y: Rows | None = None, *args: Any, **kwargs: Any) -> np.ndarray:
         """Class probabilities `(B, K)`, as in `predict_proba`; with y, reconstructions, as in `CVAE`."""
         if y is None and not isinstance(x, tuple | list) and not rows.is_source(x):
             return self.predict_proba(x, **{name: kwargs[name] for name in ("batch_size",) if kwargs.get(name)})
         return super().predict(x, y, *args, **kwargs)
 
-    def prediction(self, x, y):
+    def prediction(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         with self.averaged():
             return tf.maximum(y, 0), tf.exp(self.log_label_posterior(x)), tf.cast(y >= 0, tf.float32)

@@ -1,14 +1,17 @@
 """The variational autoencoder: a Gaussian code, regularised towards a prior."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from keras_ae.distributions import posteriors
+from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.losses import divergences
 from keras_ae.models.base import bounds
 from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.training import Objective
+from keras_ae.typing import Distribution, Networks, Terms
 from keras_ae.utils import validation
 
 
@@ -36,8 +39,8 @@ class VAE(LatentModel):
             the width of the encoder's output.
         seed: int or None, seeds all randomness in training.
 
-    Lists of encoders and decoders define several stochastic layers, see `keras_ae.hierarchy`; these have their own
-    prior and posterior.
+    Lists of encoders and decoders define several stochastic layers, see `keras_ae.distributions.hierarchical`; these
+    have their own prior and posterior.
 
     Raises:
         ValueError: if the network shapes do not match, or an argument is unknown or out of range.
@@ -54,23 +57,23 @@ class VAE(LatentModel):
     Source: Kingma & Welling 2014, equation 10. See also: `Autoencoder`, without posterior noise and KL.
     """
 
-    terms = ("reconstruction", "kl")
+    terms: tuple[str, ...] = ("reconstruction", "kl")
     default_posterior, default_prior = "diagonal", "normal"
 
     def __init__(
         self,
-        encoder,
-        decoder,
-        likelihood="bernoulli",
-        prior=None,
-        beta=1.0,
-        num_samples=1,
-        free_bits=0.0,
-        posterior=None,
+        encoder: Networks,
+        decoder: Networks,
+        likelihood: likelihoods.LikelihoodLike = "bernoulli",
+        prior: priors.PriorLike | None = None,
+        beta: float = 1.0,
+        num_samples: int = 1,
+        free_bits: float = 0.0,
+        posterior: posteriors.PosteriorLike | None = None,
         *,
-        seed=None,
-        **kwargs,
-    ):
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(encoder, decoder, likelihood, posterior, prior, seed=seed, **kwargs)
         bounds.check(self, prior)
         self.num_samples = validation.positive_int("num_samples", num_samples)
@@ -84,18 +87,18 @@ class VAE(LatentModel):
                 divergences.kl_per_dimension(self.prior, self.prior)  # raises if undefined
             self.terms = (*self.terms, "free_bits")
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         return {"autoencoder": Objective(self.loss_terms, self.networks, self.term_weights())}
 
-    def term_weights(self):
+    def term_weights(self) -> dict[str, Any]:
         """`{term: weight in the loss}`; the weight of other terms is 1."""
         return {"kl": self._beta, "free_bits": self._beta}
 
-    def loss_terms(self, x, y, training, q=None):
+    def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, q: Distribution | None = None) -> Terms:
         q = self.posterior(x, training=training) if q is None else q
         return self.elbo_terms(q, target(x, y), training=training)
 
-    def elbo_terms(self, q, x, y=None, *, training):
+    def elbo_terms(self, q: Distribution, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool) -> Terms:
         """The terms of the negative bound on log p(x) or log p(x|y), with z drawn from q: `{name: (B,)}`."""
         p = self.conditional_prior(y, training=training)
         z = self.draw(q, self.num_samples, self.next_seed())  # (L, B, D)
@@ -107,10 +110,10 @@ class VAE(LatentModel):
         return terms
 
     @property
-    def beta(self):
+    def beta(self) -> float:
         """The argument `beta`; assigning it takes effect immediately, also during `fit`."""
         return float(self._beta.numpy())
 
     @beta.setter
-    def beta(self, value):
+    def beta(self, value: float) -> None:
         self._beta.assign(validation.non_negative("beta", value))

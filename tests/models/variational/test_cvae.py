@@ -241,5 +241,5 @@ def test_a_prior_network_works_in_training_mode_and_is_checked_once_it_is_built(
     assert np.abs(kl[1] - kl[0]).max() > 0.1
     for width in (1, 2 * K + 2):
         late = ka.CVAE(model.encoder, model.decoder, prior_network=keras.Sequential([keras.layers.Dense(width)]))
-        with pytest.raises(ValueError, match=f"prior_network: expected {2 * K} raw values.* received {width}"):
+        with pytest.raises(ValueError, match=f"prior_network: expected {2 * K} params.* received {width}"):
             late.conditional_prior(y)

@@ -168,7 +168,7 @@ def test_refusals(rng):
     for networks in ((encoder, [decoder]), ([encoder], decoder)):
         with pytest.raises(ValueError, match="two lists or two models"):
             ka.IWAE(*networks)
-    with pytest.raises(ValueError, match=r"decoder: expected 4 raw values"):
+    with pytest.raises(ValueError, match=r"decoder: expected 4 params"):
         ka.IWAE([encoder, ka.networks.mlp_encoder((K,), 3, parameters=2)], [decoder, ka.networks.mlp_decoder(3, (K,))])
     upper = ka.networks.mlp_encoder((K + 1,), 3, parameters=2, name="upper")
     with pytest.raises(ValueError, match=r"upper: expected inputs of sizes \[2\], the codes of the layers below"):

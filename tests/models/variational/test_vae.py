@@ -278,7 +278,7 @@ def test_a_users_prior_layer_is_learned(rng):
 
 
 def test_log_prob_takes_bounded_memory(rng):
-    # 5,000 samples at once would hold 5,000 x 100 x 784 raw outputs, 1.6 GB, several times over.
+    # 5,000 samples at once would hold 5,000 x 100 x 784 params, 1.6 GB, several times over.
     x = rng.random((100, 784)).round().astype("float32")
     encoder = ka.networks.mlp_encoder((784,), 2, hidden=(8,), parameters=2)
     model = ka.VAE(encoder, ka.networks.mlp_decoder(2, (784,), hidden=(8,)), seed=0)
