@@ -467,7 +467,7 @@ def save_deep(path, levels, kind):
 
 @pytest.mark.parametrize("kind", ["grey.png", "grey.tif", "grey.pgm", "colour.png", "with_alpha.png"])
 @pytest.mark.parametrize(("peak", "scale"), [(4000, 4095), (900, 1023), (16000, 16383)])
-def test_16_bit_files_of_fewer_bits_are_told_of_and_scaled(tmp_path, kind, peak, scale):
+def test_16_bit_files_of_fewer_bits_are_reported_and_scaled(tmp_path, kind, peak, scale):
     levels = np.array([[0, peak], [peak // 2, peak // 4]], np.uint16)
     save_deep(tmp_path / kind, levels, kind)
     split = "train" if images._hash(kind) % 10 else "test"

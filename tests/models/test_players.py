@@ -242,7 +242,7 @@ def test_validation_measures_the_averages():
     assert abs(averaged - raw) > 1e-4
 
 
-def test_an_average_that_overwrites_is_refused():
+def test_averages_that_overwrite_the_weights_are_refused():
     model = MODELS["GAN"]()
     with pytest.raises(ValueError, match="ema_overwrite_frequency"):
         model.compile(keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=5))

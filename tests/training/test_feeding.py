@@ -83,9 +83,8 @@ def test_every_form_of_rows_is_the_same_data(form):
         model = autoencoder()
         history = model.fit(x, batch_size=16, shuffle=False, validation_data=(x,), verbose=0).history
         logs = model.evaluate(x, batch_size=16, return_dict=True, verbose=0)
-        results.append(
-            [*history.values(), *logs.values(), model.encode(x), model.score(x), model.predict(x, verbose=0)]
-        )
+        results.append([*history.values(), *logs.values(), model.encode(x), model.score(x)])
+        results[-1] += [model.predict(x, verbose=0), model.train_on_batch(x), *model.get_weights()]
     for one, two in zip(*results, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
@@ -319,7 +318,7 @@ def test_one_far_row_of_a_source_counts_by_its_own_weight(source):
     assert history["loss"] == [right] and history["val_loss"] == [right]
 
 
-def test_a_step_on_one_batch_weighs_rows_by_a_series():
+def test_train_on_batch_takes_a_series_of_weights():
     results = []
     for weight in (W, pd.Series(W, index=range(7, 47)), W[:, None]):
         model = autoencoder()
@@ -493,7 +492,7 @@ def test_a_warm_up_of_the_kl_acts_at_every_step(caplog):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_a_callback_of_lambdas_is_called_at_every_step(caplog):
+def test_a_lambda_callback_is_called_at_every_step(caplog):
     model, ended = vae(), []
     each = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ended.append((batch, logs["loss"])))
     model.fit(X, batch_size=2, callbacks=[each], validation_data=X, verbose=0)
@@ -501,7 +500,7 @@ def test_a_callback_of_lambdas_is_called_at_every_step(caplog):
     assert len(lines(caplog)) == 1
 
 
-def test_a_hook_of_evaluation_is_called_at_every_batch(caplog):
+def test_a_test_hook_is_called_at_every_batch(caplog):
     class Watching(keras.callbacks.Callback):
         def __init__(self):
             super().__init__()
@@ -676,7 +675,7 @@ def test_labels_of_data_sets_may_be_names_or_one_hot():
         assert found["classification"] == pytest.approx(expected["classification"], rel=1e-5)
 
 
-def test_names_that_are_no_class_are_refused():
+def test_unknown_class_names_are_refused():
     with pytest.raises(ValueError, match="'cow' is none of the classes cat, dog, eel"):
         m2(classes=["cat", "dog", "eel"]).fit(X, ["cow"] * 40)
     with pytest.raises(ValueError, match=r"classes=\[...\]"):

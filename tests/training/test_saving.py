@@ -57,6 +57,18 @@ def test_checkpoints_of_weights_are_loaded(tmp_path):
     np.testing.assert_array_equal(loaded.encode(X), model.encode(X))
 
 
+def test_a_model_with_metrics_is_saved_with_them(tmp_path):
+    model = ka.Autoencoder(dense(2, D), dense(D, 2), seed=0)
+    model.compile("sgd", metrics=["mse", keras.metrics.MeanAbsoluteError()], run_eagerly=True)
+    model.fit(X, verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    logs = loaded.evaluate(X, return_dict=True, verbose=0)
+    assert set(logs) == {"loss", "reconstruction", "mse", "mean_absolute_error"}
+    assert logs == pytest.approx(model.evaluate(X, return_dict=True, verbose=0))
+    assert logs["mse"] == pytest.approx(np.mean((model.reconstruct(X) - X) ** 2), rel=1e-5)
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder '.*missing' to save model\.keras"):
         vae().save(tmp_path / "missing" / "model.keras")
@@ -154,7 +166,7 @@ def decay_of(model):
 DECAY = {"kernel": {0.99}, "bias": {1.0}}
 
 
-def test_every_objective_leaves_out_of_decay_what_was_excluded(tmp_path):
+def test_every_objective_excludes_the_same_variables_from_decay(tmp_path):
     model = game(without_bias())
     assert model.optimizers["critic"] is not model.optimizers["autoencoder"]
     model.save(tmp_path / "m.keras")
@@ -165,7 +177,7 @@ def test_every_objective_leaves_out_of_decay_what_was_excluded(tmp_path):
     assert decay_of(loaded) == DECAY
 
 
-def test_an_optimizer_used_before_leaves_out_of_decay_what_was_excluded():
+def test_an_optimizer_used_before_excludes_the_same_variables_from_decay():
     optimizer = without_bias()
     vae(optimizer).train_on_batch(X)
     model = game(optimizer)
@@ -176,7 +188,7 @@ def test_an_optimizer_used_before_leaves_out_of_decay_what_was_excluded():
     assert decay_of(game(scaling)) == decay_of(game(scaling)) == DECAY
 
 
-def test_a_variable_itself_is_left_out_of_decay_by_every_objective(tmp_path):
+def test_variables_excluded_by_object_do_not_decay_in_any_objective(tmp_path):
     keras.utils.set_random_seed(0)
     model, optimizer = players.AAE(dense(2, D), dense(D, 2), dense(1, 2), seed=0), adamw()
     kept = [model.encoder.layers[0].kernel, model.critic.layers[0].bias]
@@ -190,7 +202,7 @@ def test_a_variable_itself_is_left_out_of_decay_by_every_objective(tmp_path):
         model.save(tmp_path / "m.keras")
 
 
-def test_what_decays_is_the_same_after_backup_and_restore(tmp_path):
+def test_excluded_variables_do_not_decay_after_backup_and_restore(tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 1:

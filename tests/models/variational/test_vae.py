@@ -224,7 +224,7 @@ def test_a_callable_likelihood_gets_its_event_or_is_refused(rng):
 
 
 @pytest.mark.parametrize("hidden", ["NaN", "numbers"])
-def test_a_later_batch_of_no_numbers_beside_clean_targets_stops_training(rng, hidden):
+def test_nan_in_a_later_batch_with_clean_targets_stops_training(rng, hidden):
     target = rng.integers(2, size=(40, 6)).astype("float32")
     x = target.copy()
     x[30] = np.nan
@@ -246,7 +246,7 @@ def test_the_input_of_a_denoiser_may_leave_the_range_of_its_target(rng):
     assert np.all(mask(noisy, clean)) and not np.any(mask(clean, clean + 2))
 
 
-def test_counts_with_more_zeros_than_a_poisson_has_are_no_point(rng):
+def test_zero_inflated_counts_have_a_finite_likelihood(rng):
     def inflated(raw):
         zeros = {"inflated_loc_probs": 0.3 * tf.ones_like(raw), "inflated_loc": tf.zeros_like(raw)}
         return tfp.distributions.Independent(
