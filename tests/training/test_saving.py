@@ -264,7 +264,7 @@ def float16():
 
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}], ids=["eager", "compiled"])
 def test_the_policy_float16_logs_what_float32_does(float16, options):
-    # The sum of the losses of 4,800 rows, about 50,000 nats, is near the largest number of float16, 65,504.
+    # The losses of 9,600 rows sum to more than the largest number of float16, 65,504.
     x = np.tile(X, (400, 1))
     model = ka.Autoencoder(dense(2, D), dense(D, 2), "gaussian", seed=0)
     model.compile(keras.optimizers.SGD(0.0), **options)
