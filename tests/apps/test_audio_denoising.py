@@ -526,7 +526,31 @@ def test_figures_of_pairs_with_a_log(export, tmp_path, capsys):
         evaluate.run(model=str(path), output=str(tmp_path / "out"), **folders | {"noisy_dir": None})
 
 
-def test_what_a_measure_refuses_is_counted_and_left_out():
+# In a process of its own, as tests import everything. TensorFlow and Keras import some of these packages themselves.
+ALONE = """
+import sys
+import keras, tensorflow
+before = set(sys.modules)
+from apps.audio_denoising import denoise
+denoise.run(model=sys.argv[1], input=sys.argv[2], output=sys.argv[3], force=False, rate=16_000, channels=1)
+from keras_ae import plots
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+assert {"keras_ae", "soundfile", "soxr"} <= new, new
+assert not {"sklearn", "tensorflow_datasets", "tensorflow_probability", "matplotlib"} & new, new
+"""
+
+
+def test_denoising_imports_no_package_that_it_does_not_use(export, tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "noisy.wav", tone(0.1, 8000), 8000)
+    arguments = [sys.executable, "-c", ALONE, str(export[0]), str(tmp_path / "noisy.wav"), str(tmp_path / "clean.wav")]
+    ended = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-500:]
+    assert (tmp_path / "clean.wav").exists()
+
+
+def test_files_that_a_measure_refuses_are_counted_and_left_out():
     measured = [(2.0, 1.0), (np.nan, 4.0), (3.0, 1.5)]  # all ways by the same recordings
     figures = evaluate.averages([{"model": {"pesq_wb": a}, "noisy": {"pesq_wb": b}} for a, b in measured])
     assert figures["model"]["pesq_wb"] == 2.5 and figures["noisy"]["pesq_wb"] == 1.25

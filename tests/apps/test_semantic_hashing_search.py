@@ -1,3 +1,5 @@
+import importlib
+import inspect
 import io
 import json
 import pathlib
@@ -7,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from apps import common
-from apps.semantic_hashing import search, served, store
+from apps import common, semantic_hashing
+from apps.semantic_hashing import index, search, served, store  # noqa: F401  index: by name
 from tests.apps import semantic_hashing_export
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -192,6 +194,20 @@ def test_errors_of_users_are_one_line(tmp_path, export, directory, capsys):
         other = semantic_hashing_export.write(tmp_path / name, **flags)
         _, message = _run(other, directory, capsys, query="moon")
         assert "made by another model" in message and f"({name}:" in message and "\n" not in message
+
+
+@pytest.mark.parametrize("verb", ["index", "search"])
+def test_without_faiss_the_extra_is_named_before_any_work(verb, tmp_path, monkeypatch):
+    # As if it were not installed: modules are imported anew, and neither the model nor the index is looked at.
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    for name in ("store", verb):
+        monkeypatch.setattr(semantic_hashing, name, getattr(semantic_hashing, name))
+        monkeypatch.delitem(sys.modules, f"apps.semantic_hashing.{name}")
+    program = importlib.import_module(f"apps.semantic_hashing.{verb}")
+    arguments = dict.fromkeys(inspect.signature(program.run).parameters) | {"index": str(tmp_path / "index")}
+    with pytest.raises(common.UserError, match=r'faiss, which is not installed: pip install "keras_ae\[apps\]"'):
+        program.run(**arguments)
+    assert not list(tmp_path.iterdir())
 
 
 def test_from_the_command_line(export, directory):

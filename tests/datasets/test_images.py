@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib.util
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -466,7 +467,7 @@ def save_deep(path, levels, kind):
 
 @pytest.mark.parametrize("kind", ["grey.png", "grey.tif", "grey.pgm", "colour.png", "with_alpha.png"])
 @pytest.mark.parametrize(("peak", "scale"), [(4000, 4095), (900, 1023), (16000, 16383)])
-def test_16_bit_files_of_fewer_bits_are_told_of_and_scaled(tmp_path, kind, peak, scale):
+def test_16_bit_files_of_fewer_bits_are_reported_and_scaled(tmp_path, kind, peak, scale):
     levels = np.array([[0, peak], [peak // 2, peak // 4]], np.uint16)
     save_deep(tmp_path / kind, levels, kind)
     split = "train" if images._hash(kind) % 10 else "test"
@@ -638,6 +639,17 @@ def test_wrong_arguments_raise(arguments, match):
     with pytest.raises(ValueError, match=match) as error:
         load(**({"name": "digits"} | arguments))
     assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["facez", "cifar", "no/such/folder", "mnisst:1.0.0"])
+def test_an_unknown_name_gets_the_three_nearest(name):
+    import tensorflow_datasets as tfds
+
+    with pytest.raises(ValueError, match=f"no such folder, file or TFDS data set: {name!r}") as error:
+        load(name)
+    nearest = re.search(r"The nearest names are '(.*)'\.$", str(error.value))[1].split("', '")
+    known = {"digits", "folder", *tfds.list_builders(with_community_datasets=False)}
+    assert len(set(nearest)) == 3 and known.issuperset(nearest)
 
 
 def test_arrays_refuses_infinite_and_empty():

@@ -115,24 +115,118 @@ def test_averages_are_used_by_everything_but_fit():
     np.testing.assert_allclose(seen, model.sample(4), atol=1e-6)
 
 
-def test_averages_follow_their_recursion_whatever_the_order_of_networks():
-    # Networks of equal shapes: a swap of weights would go unnoticed by shapes alone.
-    encoder, decoder = (keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)]) for _ in range(2))
-    model = players.AAE(encoder, decoder, mlp(4, 1), seed=0)
-    model.compile(
-        {
-            "autoencoder": keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5),
-            "critic": keras.optimizers.SGD(0.1),
-        },
-        run_eagerly=True,
-    )
+# Averages of weights. Keras pairs model.trainable_weights with one optimizer's averages, in another order than ours.
+
+
+@keras.saving.register_keras_serializable("players")
+class Shifted(ka.posteriors.DiagonalGaussian):
+    """A posterior with weights, which have the shape of the encoder's bias."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.shift = self.add_weight(shape=(2 * Z,), initializer="zeros", name="shift")
+
+    def call(self, params):
+        return super().call(params + self.shift)
+
+
+def with_posterior(posterior):
+    encoder = keras.Sequential([keras.Input((Z,)), keras.layers.Dense(posterior.parameters_for(Z))])
+    return ka.VAE(encoder, square(), "gaussian", posterior=posterior, seed=0)
+
+
+def square():
+    return keras.Sequential([keras.Input((Z,)), keras.layers.Dense(Z)])
+
+
+# Networks of equal shapes: that weights change places would go unnoticed by shapes alone.
+AVERAGED = {
+    "inverse autoregressive posterior": lambda: with_posterior(
+        ka.posteriors.InverseAutoregressive(Z, context=0, steps=1, hidden=(4,))
+    ),
+    "posterior with weights": lambda: with_posterior(Shifted()),
+    "networks of equal shapes": lambda: ka.Autoencoder(square(), square(), seed=0),
+    "objectives of equal shapes": lambda: players.AAE(square(), square(), mlp(Z, 1), seed=0),
+}
+WAYS = {"eager": {"run_eagerly": True}, "compiled": {"jit_compile": False}, "XLA": {"jit_compile": True}}
+
+
+def averaging(kind, way):
+    keras.utils.set_random_seed(3)
+    model = AVERAGED[kind]()
+    sgd = {name: keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5) for name in model.objectives()}
+    model.compile(sgd, **WAYS[way])
+    return model
+
+
+def averages_by_hand(model, batches):
+    """Trains step by step; returns the averages of all weights, `a <- 0.5 a + 0.5 w` from the first step on."""
     expected = None
-    for _ in range(3):
-        model.train_on_batch(X[:8, :4])
-        now = {v.path: v.numpy() for v in (*encoder.trainable_variables, *decoder.trainable_variables)}
-        expected = now if expected is None else {path: 0.5 * expected[path] + 0.5 * now[path] for path in now}
-    for path, average in model.averages("autoencoder").items():
-        np.testing.assert_allclose(average, expected[path], rtol=1e-5)
+    for batch in batches:
+        model.train_on_batch(batch)
+        now = [v.numpy() for v in model.trainable_variables]
+        expected = now if expected is None else [0.5 * a + 0.5 * w for a, w in zip(expected, now, strict=True)]
+    assert max(np.abs(a - w).max() for a, w in zip(expected, now, strict=True)) > 1e-3
+    return expected
+
+
+def found_averages(model):
+    """The averages of all weights, as the model returns them, in the order of `trainable_variables`."""
+    found = {path: mean for name in model.optimizers for path, mean in model.averages(name).items()}
+    assert len(found) == len(model.trainable_variables)
+    return [found[v.path] for v in model.trainable_variables]
+
+
+@pytest.mark.parametrize("kind", AVERAGED)
+def test_averages_follow_their_recursion_whatever_the_order_of_networks(kind):
+    stepwise = averaging(kind, "eager")
+    expected = averages_by_hand(stepwise, X[:24, :Z].reshape(3, 8, Z))
+    # The same three steps in one program.
+    model = averaging(kind, "compiled")
+    model.fit(X[:24, :Z], batch_size=8, shuffle=False, verbose=0)
+    assert model.steps_per_execution == 3
+    for each in (stepwise, model):
+        for average, right in zip(found_averages(each), expected, strict=True):
+            np.testing.assert_allclose(average, right, atol=1e-5)
+    # Methods use them: the same numbers as of networks whose weights they are.
+    other, x = AVERAGED[kind](), X[:5, :Z]
+    for variable, average in zip(other.trainable_variables, expected, strict=True):
+        variable.assign(average)
+    assert np.abs(model.encoder(x) - other.encoder(x)).max() > 1e-3
+    z = other.posterior(x).mean()
+    np.testing.assert_allclose(model.encode(x), z, atol=1e-5)
+    np.testing.assert_allclose(model.predict(x, verbose=0), other.likelihood(z).mean(), atol=1e-5)
+
+
+def test_averages_follow_their_recursion_under_xla():
+    expected = averages_by_hand(averaging("networks of equal shapes", "eager"), X[:24, :Z].reshape(3, 8, Z))
+    model = averaging("networks of equal shapes", "XLA")
+    model.fit(X[:24, :Z], batch_size=8, shuffle=False, verbose=0)
+    for average, right in zip(found_averages(model), expected, strict=True):
+        np.testing.assert_allclose(average, right, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["posterior with weights", "objectives of equal shapes"])
+def test_a_compiled_run_with_averages_goes_on_after_loading_bit_for_bit(kind, tmp_path):
+    x, path = X[:, :Z], str(tmp_path / "{epoch}.keras")
+    whole = averaging(kind, "compiled")
+    whole.fit(x, batch_size=8, epochs=2, callbacks=[keras.callbacks.ModelCheckpoint(path)], verbose=0)
+    loaded = keras.saving.load_model(tmp_path / "1.keras")
+    assert loaded.has_averages
+    loaded.fit(x, batch_size=8, epochs=2, initial_epoch=1, verbose=0)
+    assert whole.steps_per_execution == loaded.steps_per_execution == 6
+    assert_equal(whole.get_weights(), loaded.get_weights())
+    assert_equal([v.numpy() for v in found_averages(whole)], [v.numpy() for v in found_averages(loaded)])
+    np.testing.assert_array_equal(whole.encode(x), loaded.encode(x))
+
+
+def test_an_objective_without_averages_says_so():
+    model = MODELS["AAE"]()
+    model.compile({"autoencoder": keras.optimizers.SGD(0.1, use_ema=True), "critic": "sgd"}, run_eagerly=True)
+    with pytest.raises(ValueError, match="'autoencoder' has none"):
+        model.averages("autoencoder")  # before the first step
+    model.train_on_batch(X)
+    assert len(model.averages("autoencoder")) == 8
     with pytest.raises(ValueError, match="'critic' has none"):
         model.averages("critic")
 
@@ -148,21 +242,7 @@ def test_validation_measures_the_averages():
     assert abs(averaged - raw) > 1e-4
 
 
-@pytest.mark.parametrize("model_class", [ka.VAE, players.AAE])
-def test_an_average_with_a_posterior_that_has_weights_trains_on(model_class):
-    # Keras pairs model.trainable_weights with one optimizer's averages at the end of fit, in another order than ours.
-    if model_class is ka.VAE:
-        posterior = ka.posteriors.InverseAutoregressive(Z, context=2, hidden=(4,))
-        encoder = ka.networks.mlp_encoder((D,), posterior.parameters_for(Z), (4,))
-        model = ka.VAE(encoder, ka.networks.mlp_decoder(Z, (D,), (4,)), "gaussian", posterior=posterior, seed=0)
-    else:
-        model = MODELS["AAE"]()
-    model.compile(keras.optimizers.Adam(0.01, use_ema=True), run_eagerly=True)
-    model.fit(X, batch_size=24, epochs=2, verbose=0)
-    assert np.isfinite(model.encode(X)).all() and model.has_averages
-
-
-def test_an_average_that_overwrites_is_refused():
+def test_averages_that_overwrite_the_weights_are_refused():
     model = MODELS["GAN"]()
     with pytest.raises(ValueError, match="ema_overwrite_frequency"):
         model.compile(keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=5))
@@ -198,7 +278,7 @@ def test_a_move_changes_no_statistics_of_its_opponents(name):
 
 
 @pytest.mark.parametrize("name", ["AAE", "VAE-GAN"])
-def test_what_is_shared_is_computed_once(name):
+def test_a_shared_pass_is_computed_once(name):
     calls = {"encoder": 0, "decoder": 0}
     model = MODELS[name]()
     for each in calls:

@@ -124,6 +124,29 @@ def test_the_waveform_generator_has_the_sizes_of_the_paper(rng):
     assert made.count_params() == down + up + (4 + 8 + 16) + (8 + 4)
 
 
+def test_the_global_order_of_axes_does_not_matter(rng):
+    x = rng.normal(size=(2, 64)).astype("float32")
+
+    def outputs():
+        keras.utils.set_random_seed(0)
+        networks = [
+            speech.WaveformGenerator(filters=(4, 8), kernel_size=5),
+            speech.SpectralGenerator(frame=32, hop=16, units=8, depth=1, taps=2),
+        ]
+        critic = speech.waveform_critic(64, filters=(4, 8), kernel_size=5)
+        return [*(np.asarray(network(x)) for network in networks), np.asarray(critic([x, x[::-1]]))]
+
+    expected = outputs()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        found = outputs()
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert [each.shape for each in found] == [(2, 64), (2, 64), (2, 1)]
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_the_critic_looks_at_both_waveforms(rng):
     critic = speech.waveform_critic(64, filters=(4, 8), kernel_size=5)
     a, b, c = rng.normal(size=(3, 2, 64)).astype("float32")

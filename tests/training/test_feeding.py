@@ -1,5 +1,8 @@
 """The door for data: what users have becomes rows, or is refused with what to do."""
 
+import itertools
+import logging
+
 import keras
 import numpy as np
 import pytest
@@ -80,9 +83,8 @@ def test_every_form_of_rows_is_the_same_data(form):
         model = autoencoder()
         history = model.fit(x, batch_size=16, shuffle=False, validation_data=(x,), verbose=0).history
         logs = model.evaluate(x, batch_size=16, return_dict=True, verbose=0)
-        results.append(
-            [*history.values(), *logs.values(), model.encode(x), model.score(x), model.predict(x, verbose=0)]
-        )
+        results.append([*history.values(), *logs.values(), model.encode(x), model.score(x)])
+        results[-1] += [model.predict(x, verbose=0), model.train_on_batch(x), *model.get_weights()]
     for one, two in zip(*results, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
@@ -123,13 +125,76 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_what_are_no_rows_is_refused_everywhere(message):
+def test_invalid_rows_are_refused_everywhere(message):
     model, x = autoencoder("gaussian"), REFUSED[message]
     for entry in (model.fit, model.evaluate, model.predict, model.encode, model.score, model.train_on_batch):
         with pytest.raises(ValueError, match=message):
             entry(x)
     with pytest.raises(ValueError, match=message):
         model.fit(X, validation_data=(x,), verbose=0)
+
+
+MASKED_X = np.ma.masked_array(X, X > 0)
+MASKED_W = np.ma.masked_array(W, W > 1)
+
+
+def test_masked_weights_are_refused():
+    model = autoencoder()
+    for use in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match=r"sample_weight: received a masked array.*sample_weight\.filled\(value\)"):
+            use(X, sample_weight=MASKED_W)
+    with pytest.raises(ValueError, match=r"sample_weight\.filled\(value\)"):
+        model.fit(X, validation_data=(X, None, MASKED_W), verbose=0)
+    with pytest.raises(ValueError, match=r"sample_weight\.filled\(value\)"):
+        model.fit(X, sample_weight=MASKED_W, validation_split=0.25, verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_masked_targets_and_labels_are_refused():
+    model = autoencoder()
+    for use in (model.fit, model.evaluate, model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match=r"y: received a masked array.*y\.filled\(value\)"):
+            use(X, MASKED_X)
+    with pytest.raises(ValueError, match=r"y\.filled\(value\)"):
+        model.fit(X, validation_data=(X, MASKED_X), verbose=0)
+    labels, model = np.ma.masked_array(np.arange(40) % 3, np.arange(40) > 30), m2()
+    for use in (model.fit, model.evaluate, model.encode, model.score, lambda x, y: model.sample(40, y)):
+        with pytest.raises(ValueError, match=r"y: received a masked array.*y\.filled\("):
+            use(X, labels)
+
+
+@pytest.mark.parametrize("name, batch", [("x", (MASKED_X,)), ("y", (X, MASKED_X)), ("sample_weight", (X, X, MASKED_W))])
+def test_masked_batches_of_sources_are_refused(name, batch):
+    model = autoencoder()
+    for source in (generator, Batches):
+        for use in (model.fit, model.evaluate):
+            with pytest.raises(ValueError, match=rf"{name}: received a masked array.*{name}\.filled\(value\)"):
+                use(source(*batch, size=40), verbose=0)
+    with pytest.raises(ValueError, match=rf"{name}\.filled\(value\)"):
+        model.fit(X, validation_data=generator(*batch, size=40), verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_a_masked_batch_after_the_first_is_refused():
+    # The second batch holds the first masked value.
+    x = np.ma.masked_array(X, np.arange(40)[:, None] + np.zeros(D) == 15)
+    for source in (generator, Batches):
+        for use in ("fit", "evaluate"):
+            with pytest.raises((ValueError, tf.errors.OpError), match=r"x\.filled\(value\)"):
+                getattr(autoencoder(), use)(source(x), verbose=0)
+
+
+def test_masked_rows_are_refused_by_every_method():
+    model = vae()
+    for name in ("encode", "reconstruct", "log_prob", "score", "predict", "interpolate"):
+        rows = (MASKED_X, X) if name == "interpolate" else (MASKED_X,)
+        with pytest.raises(ValueError, match=r"received a masked array.*\.filled\(value\)"):
+            getattr(model, name)(*rows)
+    z = np.ma.masked_array(np.zeros((4, 2), "float32"), np.eye(4, 2))
+    with pytest.raises(ValueError, match=r"z: received a masked array.*z\.filled\(value\)"):
+        model.decode(z)
+    with pytest.raises(ValueError, match=r"x\.filled\(value\)"):
+        model.encode(generator(MASKED_X))
 
 
 def test_data_sets_of_other_structure_are_refused():
@@ -170,7 +235,7 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("form", WEIGHTS)
-def test_weights_are_rows_own(form):
+def test_each_row_has_its_own_weight(form):
     expected = autoencoder()
     reference = expected.fit(X, sample_weight=W, batch_size=10, shuffle=False, verbose=0).history
     model, data = autoencoder(), WEIGHTS[form]()
@@ -184,17 +249,86 @@ def test_weights_are_rows_own(form):
     assert measured == pytest.approx(right, rel=1e-5)
 
 
-def test_one_far_row_counts_by_its_own_weight():
-    # With weights broadcast to (B, B), a far row of weight 1 counted as all rows' mean.
-    x = np.zeros((32, D), "float32")
-    x[0] = 5.0
-    w = np.zeros(32)
-    w[0] = 1.0
-    losses = []
-    for weight in (w, pd.Series(w), w[:, None]):
-        model = autoencoder("gaussian")
-        losses.append(model.evaluate(x, sample_weight=weight, return_dict=True, verbose=0)["loss"])
-    assert losses[0] == pytest.approx(losses[1]) == pytest.approx(losses[2]) and losses[0] > 1
+# One far row of weight 1, the others 0: weights broadcast to (B, B) would count it as the mean of all rows.
+FAR = np.zeros((32, D), "float32")
+FAR[0] = 5.0
+ALONE = np.zeros(32, "float32")
+ALONE[0] = 1.0
+
+
+def gaussian(learning_rate=0.0, **options):
+    model = autoencoder("gaussian")
+    model.compile(keras.optimizers.SGD(learning_rate), **{"run_eagerly": True} | options)
+    return model
+
+
+def losses_by_hand(model, x):
+    """The loss of each row of a `gaussian` autoencoder, in NumPy alone."""
+    (into, into_bias), (out, out_bias) = model.encoder.get_weights(), model.decoder.get_weights()
+    mean = (x @ into + into_bias) @ out + out_bias
+    return 0.5 * np.sum((x - mean) ** 2, axis=1) + 0.5 * D * np.log(2 * np.pi)
+
+
+def loss_of_the_far_row(model):
+    """The mean over all rows of weight times loss."""
+    losses = losses_by_hand(model, FAR)
+    assert losses[0] > 2 * np.mean(losses)  # so that a mean of all rows is another number
+    return np.mean(ALONE * losses)
+
+
+WEIGHT_FORMS = {
+    "NumPy": np.asarray,
+    "Series": lambda w: pd.Series(w, index=range(5, 5 + len(w))),
+    "column": lambda w: w[:, None],
+    "DataFrame": lambda w: pd.DataFrame({"weight": w}),
+}
+
+
+@pytest.mark.parametrize("form", WEIGHT_FORMS)
+def test_one_far_row_counts_by_its_own_weight(form):
+    model, weight = gaussian(), WEIGHT_FORMS[form]
+    right = pytest.approx(loss_of_the_far_row(model), rel=1e-5)
+    assert model.evaluate(FAR, sample_weight=weight(ALONE), batch_size=8, return_dict=True, verbose=0)["loss"] == right
+    assert model.test_on_batch(FAR, sample_weight=weight(ALONE), return_dict=True)["loss"] == right
+    assert model.train_on_batch(FAR, sample_weight=weight(ALONE), return_dict=True)["loss"] == right
+    history = model.fit(
+        *(FAR, None, 8), sample_weight=weight(ALONE), validation_data=(FAR, None, weight(ALONE)), verbose=0
+    ).history
+    assert history["loss"] == [right] and history["val_loss"] == [right]
+    x, w = np.tile(FAR, (2, 1)), weight(np.tile(ALONE, 2))
+    history = model.fit(x, sample_weight=w, batch_size=8, validation_split=0.5, verbose=0).history
+    assert history["loss"] == [right] and history["val_loss"] == [right]
+
+
+WEIGHTED_SOURCES = {
+    "data set of columns": lambda w: tf.data.Dataset.from_tensor_slices((FAR, FAR, w[:, None])).batch(8),
+    "generator of columns": lambda w: generator(FAR, FAR, w[:, None], size=8),
+    "generator of Series": lambda w: generator(FAR, FAR, pd.Series(w), size=8),
+    "PyDataset of columns": lambda w: Batches(FAR, FAR, w[:, None], size=8),
+    "PyDataset of Series": lambda w: Batches(FAR, FAR, pd.Series(w), size=8),
+}
+
+
+@pytest.mark.parametrize("source", WEIGHTED_SOURCES)
+def test_one_far_row_of_a_source_counts_by_its_own_weight(source):
+    model, make = gaussian(), WEIGHTED_SOURCES[source]
+    right = pytest.approx(loss_of_the_far_row(model), rel=1e-5)
+    assert model.evaluate(make(ALONE), return_dict=True, verbose=0)["loss"] == right
+    history = model.fit(make(ALONE), validation_data=make(ALONE), verbose=0).history
+    assert history["loss"] == [right] and history["val_loss"] == [right]
+
+
+def test_train_on_batch_takes_a_series_of_weights():
+    results = []
+    for weight in (W, pd.Series(W, index=range(7, 47)), W[:, None]):
+        model = autoencoder()
+        results.append([model.train_on_batch(X, sample_weight=weight), *model.get_weights()])
+    unweighted = autoencoder()
+    unweighted.train_on_batch(X)
+    assert np.abs(unweighted.get_weights()[0] - results[0][1]).max() > 1e-3
+    for each in results[1:]:
+        for one, two in zip(results[0], each, strict=True):
+            np.testing.assert_allclose(one, two, atol=1e-6)
 
 
 def test_validation_takes_weights_in_every_form():
@@ -259,6 +393,55 @@ def test_evaluation_uses_exactly_the_batches_asked():
     assert model.evaluate(x, batch_size=8, steps=2, return_dict=True, verbose=0) == pytest.approx(two, rel=1e-5)
 
 
+# Batches of different losses, so that every count of batches has a loss of its own.
+RISING = np.repeat(np.arange(5.0), 8)[:, None].astype("float32") * np.ones(D, "float32")
+
+
+def forever(x, size=8):
+    return itertools.chain.from_iterable(generator(x, size=size) for _ in itertools.count())
+
+
+EVALUATED = {
+    "data set": lambda: tf.data.Dataset.from_tensor_slices(RISING).batch(8),
+    "endless data set": lambda: tf.data.Dataset.from_tensor_slices(RISING).batch(8).repeat(),
+    "generator": lambda: generator(RISING, size=8),
+    "endless generator": lambda: forever(RISING),
+    "PyDataset": lambda: Batches(RISING, size=8),
+}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A model whose compiled steps take many batches a call, as they do after a fit of arrays."""
+    model = gaussian(run_eagerly=False, jit_compile=False)
+    model.fit(RISING, batch_size=1, verbose=0)
+    assert model.steps_per_execution > 5
+    return model
+
+
+def first_batches(model, steps):
+    """The loss of the first batches of `RISING`, which differs for each number of them."""
+    of_batches = losses_by_hand(model, RISING).reshape(5, 8).mean(axis=1)
+    assert np.all(np.diff(of_batches) > 0.1)
+    return pytest.approx(of_batches[:steps].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("source", EVALUATED)
+def test_evaluation_of_sources_uses_exactly_the_batches_asked(fitted, source):
+    for steps in (1, 2):
+        logs = fitted.evaluate(EVALUATED[source](), steps=steps, return_dict=True, verbose=0)
+        assert logs["loss"] == logs["reconstruction"] == first_batches(fitted, steps)
+    if "endless" not in source:
+        assert fitted.evaluate(EVALUATED[source](), verbose=0)[0] == first_batches(fitted, 5)
+
+
+@pytest.mark.parametrize("source", EVALUATED)
+def test_validation_uses_exactly_the_batches_asked(fitted, source):
+    held_out = EVALUATED[source]()
+    history = fitted.fit(RISING, batch_size=1, validation_data=held_out, validation_steps=1, verbose=0).history
+    assert history["val_loss"] == history["val_reconstruction"] == [first_batches(fitted, 1)]
+
+
 def test_a_generator_that_ends_says_so():
     model = autoencoder()
     with pytest.warns(UserWarning, match="x ended after 4 of 9 steps in epoch 1"):
@@ -267,25 +450,79 @@ def test_a_generator_that_ends_says_so():
         assert counted(model, x=generator(X), epochs=3) == 4
 
 
-def test_every_batch_hook_is_called_at_every_step():
-    calls = []
+class WarmUp(keras.callbacks.Callback):
+    """The usual callback for KL annealing: beta grows with the step. It records the beta that each step used."""
 
-    class Beta(keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch, logs=None):
-            calls.append(batch)
-            self.model.beta = 0.1 * batch
+    def __init__(self):
+        super().__init__()
+        self.batches, self.betas = [], []
 
-    encoder, decoder = dense(4, D), dense(D, 2)
-    model = ka.VAE(encoder, decoder, seed=0)
-    model.compile("adam", jit_compile=False)
-    model.fit(X, batch_size=2, callbacks=[Beta()], verbose=0)
-    assert calls == list(range(20))
-    named = []
-    also = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: named.append(batch))
-    model.fit(X, batch_size=2, callbacks=[also], verbose=0)
-    assert named == list(range(20))
-    model.fit(X, batch_size=2, callbacks=[keras.callbacks.ReduceLROnPlateau("loss")], verbose=0)
+    def on_train_batch_begin(self, batch, logs=None):
+        self.batches.append(batch)
+        self.model.beta = 0.5 * batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.betas.append(self.model.beta)
+
+
+def vae(**options):
+    keras.utils.set_random_seed(0)
+    model = ka.VAE(dense(4, D), dense(D, 2), seed=0)
+    model.compile(keras.optimizers.SGD(0.05), **{"jit_compile": False} | options)
+    return model
+
+
+def lines(caplog):
+    """What the log says of callbacks that act on batches."""
+    return [each for each in caplog.messages if "acts on every batch" in each]
+
+
+def test_a_warm_up_of_the_kl_acts_at_every_step(caplog):
+    model, warm_up = vae(), WarmUp()
+    with caplog.at_level(logging.INFO, "keras_ae"):
+        model.fit(X, batch_size=8, epochs=2, shuffle=False, callbacks=[warm_up], verbose=0)
+    assert warm_up.batches == [0, 1, 2, 3, 4] * 2 and warm_up.betas == [0.0, 0.5, 1.0, 1.5, 2.0] * 2
+    assert len(lines(caplog)) == 1 and "slower" in lines(caplog)[0]
+    # The weights are those of steps with these betas.
+    expected = vae(run_eagerly=True)
+    for step in range(10):
+        expected.beta = 0.5 * (step % 5)
+        expected.train_on_batch(X[8 * (step % 5) :][:8])
+    for one, two in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_a_lambda_callback_is_called_at_every_step(caplog):
+    model, ended = vae(), []
+    each = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ended.append((batch, logs["loss"])))
+    model.fit(X, batch_size=2, callbacks=[each], validation_data=X, verbose=0)
+    assert [batch for batch, _ in ended] == list(range(20)) and len({loss for _, loss in ended}) == 20
+    assert len(lines(caplog)) == 1
+
+
+def test_a_test_hook_is_called_at_every_batch(caplog):
+    class Watching(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.batches = []
+
+        def on_test_batch_end(self, batch, logs=None):
+            self.batches.append(batch)
+
+    model, watching = vae(), Watching()
+    model.fit(X, batch_size=2, validation_data=X, validation_batch_size=4, callbacks=[watching], verbose=0)
+    assert watching.batches == list(range(10)) and len(lines(caplog)) == 1
+    # Training need not wait for it.
     assert model.steps_per_execution > 1
+    watching.batches.clear()
+    model.evaluate(X, batch_size=8, callbacks=[watching], verbose=0)
+    assert watching.batches == list(range(5)) and len(lines(caplog)) == 2
+
+
+def test_callbacks_of_epochs_leave_many_steps_to_a_call(caplog):
+    model = vae()
+    model.fit(X, batch_size=2, callbacks=[keras.callbacks.ReduceLROnPlateau("loss")], verbose=0)
+    assert model.steps_per_execution > 1 and not lines(caplog)
 
 
 def test_an_own_train_step_is_called():
@@ -305,11 +542,94 @@ def test_an_own_train_step_is_called():
 # Pixels and labels
 
 
-def test_the_first_batch_of_a_generator_is_looked_at_and_put_back():
+def with_nan(x):
+    x = x.copy()
+    x[3, 2] = np.nan
+    return x
+
+
+PIXELS = r"expects values in \[0.0, 1.0\].*0\.\.255"
+FIRST_BATCHES = {
+    "generator of pixels": (PIXELS, lambda: generator(X * 255)),
+    "generator of uint8 pixels": (PIXELS, lambda: generator((X * 255).astype("uint8"))),
+    "PyDataset of pixels": (PIXELS, lambda: Batches(X * 255)),
+    "loader of pixels": (PIXELS, lambda: Loader(X * 255)),
+    "generator with NaN": ("NaN or infinity", lambda: generator(with_nan(X))),
+    "PyDataset with NaN": ("NaN or infinity", lambda: Batches(with_nan(X))),
+}
+
+
+class Loader:
+    """As of PyTorch: iterable again and again, with a length."""
+
+    def __init__(self, *columns):
+        self.columns = columns
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        return generator(*self.columns)
+
+
+@pytest.mark.parametrize("kind", FIRST_BATCHES)
+def test_the_first_batch_of_a_source_is_looked_at_before_training(kind):
+    message, make = FIRST_BATCHES[kind]
     model = autoencoder()
-    with pytest.raises(ValueError, match=r"expects values in \[0.0, 1.0\].*0\.\.255"):
-        model.fit(generator(X * 255), verbose=0)
-    assert counted(model, x=generator(X)) == 4
+    before = model.get_weights()
+    for refusing in (model.fit, model.evaluate, lambda x, **_: model.fit(X, validation_data=x, verbose=0)):
+        with pytest.raises(ValueError, match=message):
+            refusing(make(), verbose=0)
+    assert int(model.optimizer.iterations) == 0
+    for one, two in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_labels_out_of_range_in_the_first_batch_of_a_source_are_refused(label):
+    keras.utils.set_random_seed(0)
+    options = {"condition_shape": (3,)}
+    encoder, decoder = (
+        ka.networks.mlp_encoder((D,), 2, (4,), parameters=2, **options),
+        ka.networks.mlp_decoder(2, (D,), (4,), **options),
+    )
+    model = ka.CVAE(encoder, decoder, num_classes=3, seed=0)
+    model.compile("sgd", run_eagerly=True)
+    y = np.arange(40) % 3
+    y[5] = label
+    for source in (generator, Batches, Loader):
+        for use in (model.fit, model.evaluate):
+            with pytest.raises(ValueError, match=f"y: expected labels 0 to 2; received {label}"):
+                use(source(X, y), verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
+SEEN_SOURCES = {
+    "generator": generator,
+    "generator of lists": lambda x: ([batch.tolist()] for (batch,) in generator(x)),
+    "PyDataset": Batches,
+    "loader": Loader,
+}
+
+
+@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}], ids=["eager", "one program"])
+@pytest.mark.parametrize("source", SEEN_SOURCES)
+def test_training_sees_each_row_of_a_source_once_and_in_order(source, options):
+    seen = []
+
+    class Watching(ka.Autoencoder):
+        def loss_terms(self, x, y, training):
+            tf.numpy_function(lambda rows: seen.append(rows.copy()), [x], [])
+            return super().loss_terms(x, y, training)
+
+    rows = np.arange(40.0, dtype="float32")[:, None] + np.zeros(D, "float32")
+    model = Watching(dense(2, D), dense(D, 2), seed=0)
+    model.compile(keras.optimizers.SGD(0.0), **options)
+    model.fit(SEEN_SOURCES[source](rows), shuffle=False, verbose=0)
+    np.testing.assert_array_equal(np.concatenate(seen), rows)
+    seen.clear()
+    model.evaluate(SEEN_SOURCES[source](rows), verbose=0)
+    np.testing.assert_array_equal(np.concatenate(seen), rows)
 
 
 def test_a_noisy_input_may_leave_its_targets_range():
@@ -355,7 +675,7 @@ def test_labels_of_data_sets_may_be_names_or_one_hot():
         assert found["classification"] == pytest.approx(expected["classification"], rel=1e-5)
 
 
-def test_names_that_are_no_class_are_refused():
+def test_unknown_class_names_are_refused():
     with pytest.raises(ValueError, match="'cow' is not one of the classes cat, dog, eel"):
         m2(classes=["cat", "dog", "eel"]).fit(X, ["cow"] * 40)
     with pytest.raises(ValueError, match=r"classes=\[...\]"):
@@ -379,6 +699,22 @@ def test_class_weights_count_labels_and_leave_others_at_1():
         one.fit(X, y, class_weight={7: 1.0})
     with pytest.raises(ValueError, match="class_weight: this model has no integer labels"):
         autoencoder().fit(X, class_weight={0: 1.0})
+
+
+@pytest.mark.parametrize("source", [generator, Batches])
+def test_class_weights_count_the_labels_of_sources(source):
+    y = np.arange(40) % 3
+    # They multiply the rows' own weights.
+    w = np.array([3.0, 1.0, 0.5])[y] * W
+    right = m2().fit(X, y, sample_weight=w, batch_size=10, shuffle=False, verbose=0).history
+    model = m2()
+    history = model.fit(source(X, y, W), class_weight={0: 3.0, 2: 0.5}, shuffle=False, verbose=0).history
+    for name in right:
+        assert history[name] == pytest.approx(right[name], rel=1e-5)
+    with pytest.raises(ValueError, match="class_weight: expected labels 0 to 2"):
+        model.fit(source(X, y), class_weight={7: 1.0})
+    with pytest.raises(ValueError, match="class_weight: this model has no integer labels"):
+        autoencoder().fit(source(X), class_weight={0: 1.0})
 
 
 def test_m2_predicts_classes_and_shows_its_accuracy():

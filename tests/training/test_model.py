@@ -131,7 +131,7 @@ def test_missing_and_unknown_optimizers_raise(names):
         adversarial().compile(names)
 
 
-def test_numbers_of_numpy_survive_saving(tmp_path):
+def test_numpy_numbers_survive_saving(tmp_path):
     model = vae(beta=np.float32(0.5), num_samples=np.int64(3))
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
@@ -359,7 +359,7 @@ def test_the_loop_sees_what_single_steps_see(extra):
 
 
 @pytest.mark.parametrize("weight", [np.ones(63), np.ones((64, 2)), np.full(64, np.nan)])
-def test_weights_that_do_not_suit_raise(weight):
+def test_invalid_sample_weights_raise(weight):
     model = vae()
     model.compile("adam", jit_compile=False)
     for call in (model.fit, model.evaluate, model.train_on_batch):
@@ -369,8 +369,7 @@ def test_weights_that_do_not_suit_raise(weight):
         model.fit(X, validation_data=(X, None, weight), verbose=0)
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # the batches of the first call are lost
-def test_what_xla_cannot_compile_trains_without_it():
+def test_a_model_that_xla_cannot_compile_trains_without_xla():
     class Host(keras.layers.Layer):
         def call(self, x):
             return tf.ensure_shape(tf.numpy_function(lambda a: a, [x], x.dtype), x.shape)
@@ -383,7 +382,6 @@ def test_what_xla_cannot_compile_trains_without_it():
     assert not model.jit_compile and int(model.optimizer.iterations) == 8  # no batch is lost
 
 
-@pytest.mark.filterwarnings("ignore:Your input ran out of data", "ignore:`shuffle=True` was passed")  # a generator's
 def test_generators_and_pydatasets_train():
     class Batches(keras.utils.PyDataset):
         def __len__(self):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_ae as ka
+from tests.models import players
 
 D = 6
 X = (np.random.default_rng(0).random((24, D)) > 0.5).astype("float32")
@@ -35,6 +36,37 @@ def test_other_formats_than_keras_are_refused(name, tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match=r"ends in \.weights\.h5"):
         model.save_weights(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("name", ["model.h5", "{epoch}.h5", "{val_loss:.2f}.hdf5"])
+@pytest.mark.parametrize("options", [{"save_best_only": True}, {"save_freq": 1}], ids=["best", "each batch"])
+def test_a_checkpoint_of_another_format_is_refused_before_work_is_lost(name, options, tmp_path):
+    model = vae()
+    checkpoint = {"filepath": str(tmp_path / name), "monitor": "val_loss"} | options
+    with pytest.raises(ValueError, match=r"\.keras"):
+        model.fit(X, validation_data=X, callbacks=[keras.callbacks.ModelCheckpoint(**checkpoint)], verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_of_weights_are_loaded(tmp_path):
+    model, path = vae(), tmp_path / "best.weights.h5"
+    checkpoint = keras.callbacks.ModelCheckpoint(path, save_weights_only=True)
+    model.fit(X, callbacks=[checkpoint], verbose=0)
+    loaded = vae()
+    loaded.load_weights(path)
+    np.testing.assert_array_equal(loaded.encode(X), model.encode(X))
+
+
+def test_a_model_with_metrics_is_saved_with_them(tmp_path):
+    model = ka.Autoencoder(dense(2, D), dense(D, 2), seed=0)
+    model.compile("sgd", metrics=["mse", keras.metrics.MeanAbsoluteError()], run_eagerly=True)
+    model.fit(X, verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    logs = loaded.evaluate(X, return_dict=True, verbose=0)
+    assert set(logs) == {"loss", "reconstruction", "mse", "mean_absolute_error"}
+    assert logs == pytest.approx(model.evaluate(X, return_dict=True, verbose=0))
+    assert logs["mse"] == pytest.approx(np.mean((model.reconstruct(X) - X) ** 2), rel=1e-5)
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -103,6 +135,94 @@ def test_excluded_variables_themselves_are_copied_but_not_saved(tmp_path):
         model.save(tmp_path / "m.keras")
 
 
+def game(optimizer, **options):
+    """A model of two objectives."""
+    keras.utils.set_random_seed(0)
+    model = players.AAE(dense(2, D), dense(D, 2), dense(1, 2), seed=0)
+    model.compile(optimizer, **{"run_eagerly": True} | options)
+    return model
+
+
+def without_bias():
+    optimizer = adamw()
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+
+
+def decay_of(model):
+    """`{kernel or bias: factors}` by which steps of all objectives, without gradients, multiply their variables."""
+    factors = {"kernel": set(), "bias": set()}
+    for name, objective in model.objectives().items():
+        variables = [v for network in objective.networks for v in network.trainable_variables]
+        for variable in variables:
+            variable.assign(tf.ones_like(variable))
+        model.optimizers[name].apply([tf.zeros_like(v) for v in variables], variables)
+        for variable in variables:
+            factors[variable.name] |= {round(float(value), 4) for value in np.ravel(variable)}
+    return factors
+
+
+# AdamW multiplies what decays by 1 - learning rate * weight decay.
+DECAY = {"kernel": {0.99}, "bias": {1.0}}
+
+
+def test_every_objective_excludes_the_same_variables_from_decay(tmp_path):
+    model = game(without_bias())
+    assert model.optimizers["critic"] is not model.optimizers["autoencoder"]
+    model.save(tmp_path / "m.keras")
+    assert decay_of(model) == DECAY
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert decay_of(loaded) == DECAY
+    loaded.compile(loaded.optimizer, run_eagerly=True)
+    assert decay_of(loaded) == DECAY
+
+
+def test_an_optimizer_used_before_excludes_the_same_variables_from_decay():
+    optimizer = without_bias()
+    vae(optimizer).train_on_batch(X)
+    model = game(optimizer)
+    assert decay_of(model) == DECAY
+    # As one of the optimizers of a game, and by the scaling optimizer of mixed precision.
+    assert decay_of(game({"critic": optimizer, "autoencoder": optimizer})) == DECAY
+    scaling = keras.optimizers.LossScaleOptimizer(without_bias(), initial_scale=1.0)
+    assert decay_of(game(scaling)) == decay_of(game(scaling)) == DECAY
+
+
+def test_variables_excluded_by_object_do_not_decay_in_any_objective(tmp_path):
+    keras.utils.set_random_seed(0)
+    model, optimizer = players.AAE(dense(2, D), dense(D, 2), dense(1, 2), seed=0), adamw()
+    kept = [model.encoder.layers[0].kernel, model.critic.layers[0].bias]
+    optimizer.exclude_from_weight_decay(var_list=kept)
+    model.compile(optimizer, run_eagerly=True)
+    decay_of(model)
+    for variable in (v for network in (model.encoder, model.decoder, model.critic) for v in network.variables):
+        expected = 1.0 if any(variable is each for each in kept) else 0.99
+        np.testing.assert_allclose(variable, np.full(variable.shape, expected), atol=1e-6)
+    with pytest.raises(ValueError, match=r"var_names=\["):
+        model.save(tmp_path / "m.keras")
+
+
+def test_excluded_variables_do_not_decay_after_backup_and_restore(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    def run(*callbacks, optimizer=without_bias):
+        model = game(optimizer())
+        model.fit(X, batch_size=12, epochs=2, callbacks=callbacks, verbose=0)
+        return model
+
+    whole = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(keras.callbacks.BackupAndRestore(tmp_path / "backup"), Stop())
+    resumed = run(keras.callbacks.BackupAndRestore(tmp_path / "backup"))
+    for one, two in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    decaying = run(optimizer=adamw)
+    assert np.abs(decaying.decoder.layers[0].bias - whole.decoder.layers[0].bias).max() > 1e-4
+
+
 def test_gradients_accumulate(tmp_path):
     model = vae(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
     before = model.get_weights()
@@ -135,17 +255,36 @@ def test_compile_uses_the_instance_itself_where_it_can():
     assert model.optimizer is not optimizer  # it knows the encoder's variables
 
 
-def test_the_policy_float16_logs_finite_numbers():
+@pytest.fixture
+def float16():
     keras.config.set_dtype_policy("float16")
-    try:
-        x = np.tile(X, (200, 1))
-        model = ka.Autoencoder(dense(2, D), dense(D, 2), seed=0)
-        model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
-        logs = model.evaluate(x, batch_size=24, return_dict=True, verbose=0)
-        history = model.fit(x[:48], verbose=0).history
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert np.isfinite(list(logs.values())).all() and np.isfinite(history["loss"]).all()
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}], ids=["eager", "compiled"])
+def test_the_policy_float16_logs_what_float32_does(float16, options):
+    # The losses of 9,600 rows sum to more than the largest number of float16, 65,504.
+    x = np.tile(X, (400, 1))
+    model = ka.Autoencoder(dense(2, D), dense(D, 2), "gaussian", seed=0)
+    model.compile(keras.optimizers.SGD(0.0), **options)
+    z = model.encode(x[:24])
+    assert z.dtype == np.float32
+    mean = model.decode(z)
+    right = np.mean(0.5 * np.sum((x[:24] - mean) ** 2, axis=1)) + 0.5 * D * np.log(2 * np.pi)
+    assert right * len(x) > np.finfo("float16").max
+    assert model.evaluate(x, batch_size=1200, verbose=0)[0] == pytest.approx(right, rel=1e-2)
+    history = model.fit(x, batch_size=1200, validation_data=x, verbose=0).history
+    assert history["loss"][0] == pytest.approx(right, rel=1e-2)
+    assert history["val_loss"][0] == pytest.approx(right, rel=1e-2)
+
+
+def test_the_policy_float16_trains_a_vae(float16):
+    model = ka.VAE(dense(4, D), dense(D, 2), seed=0)
+    model.compile(keras.optimizers.SGD(0.05), run_eagerly=True)
+    history = model.fit(X, batch_size=12, epochs=10, verbose=0).history
+    assert np.isfinite(list(history.values())).all() and history["loss"][-1] < history["loss"][0]
+    assert model.posterior(X).mean().dtype == tf.float32 and np.isfinite(model.log_prob(X, num_samples=5)).all()
 
 
 def test_numpy_numbers_are_arguments(tmp_path):

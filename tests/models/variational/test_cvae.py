@@ -112,7 +112,7 @@ def test_images_are_completed_from_the_part_that_is_seen(rng):
 
 @pytest.mark.parametrize("jit_compile", [True, False])
 @pytest.mark.parametrize("wrong", ["label", "attribute", "x"])
-def test_what_is_no_data_in_a_later_batch_stops_training(rng, jit_compile, wrong):
+def test_invalid_rows_in_a_later_batch_stop_training(rng, jit_compile, wrong):
     x = rng.integers(2, size=(40, D)).astype("float32")
     y = np.arange(40) % C if wrong == "label" else rng.normal(size=(40, C)).astype("float32")
     (x if wrong == "x" else y)[30] = C if wrong == "label" else np.nan
