@@ -79,6 +79,13 @@ class Likelihood(keras.layers.Layer):
             )
         return (*shape[:-1], None if shape[-1] is None else shape[-1] // self.parameters)
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        """Shape of x, with the batch axis, for params of `input_shape`."""
+        shape = self.event_shape_for(tuple(input_shape[1:]))
+        if shape is None:
+            raise NotImplementedError(f"The shape of x is not known for the likelihood {self.name}.")
+        return (input_shape[0], *shape)
+
     def preprocess(self, x: tf.Tensor) -> tf.Tensor:
         """Preprocesses x for the encoder: float32."""
         return tf.cast(x, tf.float32)

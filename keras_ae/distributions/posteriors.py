@@ -82,6 +82,10 @@ class Posterior(keras.layers.Layer):
             )
         return (*shape[:-1], self.latent_dim_for(shape[-1]))
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Shape of a code, with the batch axis, for params of `input_shape`."""
+        return (input_shape[0], *self.code_shape_for(tuple(input_shape[1:])))
+
     def params_shape_for(self, code_shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of the params for codes of `code_shape`: the inverse of `code_shape_for`."""
         return (*code_shape[:-1], self.parameters_for(code_shape[-1]))

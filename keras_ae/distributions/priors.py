@@ -50,6 +50,10 @@ class Prior(keras.layers.Layer):
         self.latent_dim = self.code_shape[0] if len(shape) == 1 else self.code_shape
         self.built = True
 
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Shape of codes, with the batch axis."""
+        return (None, *self.code_shape)
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"latent_dim": self.latent_dim}
 

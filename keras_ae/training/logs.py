@@ -1,5 +1,6 @@
 """What a training step logs: the loss, every term, and the metrics given to `compile`."""
 
+import functools
 import math
 
 import keras
@@ -39,7 +40,8 @@ def summary(model, batch, terms, loss):
 def measure(model, metrics, batch):
     """Updates `metrics`, the ones given to `compile`, with the model's predictions of a batch."""
     truth, prediction, counts = model.prediction(batch.x, batch.y)
-    weight = batch.sample_weight if counts is None else counts
+    weights = [each for each in (batch.sample_weight, counts) if each is not None]
+    weight = functools.reduce(tf.multiply, weights) if weights else None
     for each in metrics:
         each.update_state(truth, prediction, sample_weight=weight)
 

@@ -1,5 +1,6 @@
 """Base class for models with an encoder, decoder, posterior and prior, independent of their objective."""
 
+import itertools
 import math
 from typing import Any
 
@@ -30,6 +31,7 @@ class LatentModel(ObjectiveModel):
     | encoder and decoder | `reconstruct`, `score`, `interpolate`, `traverse` |
     | prior and decoder | `sample` |
     | prior, decoder, and a posterior with a density | `log_prob` |
+    | classifier, `log_label_posterior(x)` | `predict_proba` |
 
     The exported endpoints and the contract tests follow the same table. The input x, the output x and the code can have
     different shapes, which are inferred from the networks.
@@ -134,6 +136,8 @@ class LatentModel(ObjectiveModel):
                 parts.add("density")
         if self.y_role.conditional and self.y_role.num_classes:
             parts.add("labels")
+        if hasattr(self, "log_label_posterior"):
+            parts.add("classifier")
         return parts
 
     @property
@@ -399,9 +403,16 @@ class LatentModel(ObjectiveModel):
     def predict(self, x: Rows, y: Rows | None = None, *args: Any, **kwargs: Any) -> np.ndarray:
         """Computes `self(x)` in batches, or `self((x, y))` for a conditional model.
 
+        A model with a classifier returns its class probabilities `(B, K)` instead, unless an array y is given.
+
         x and y are arrays, or x is a pair `(x, y)` or a source of such pairs. The remaining arguments are those of
         `keras.Model.predict`. Rows with an invalid condition y become NaN.
         """
+        if "classifier" in self.parts and y is None and not isinstance(x, tuple):
+            batch_size, _, steps, _ = _predict_arguments(*args, **kwargs)
+            if rows_of.is_source(x):  # labels that it yields are left out
+                x = itertools.islice(rows_of.batches_of(x), steps)
+            return self.predict_proba(x, **({} if batch_size is None else {"batch_size": batch_size}))
         if not self.conditional:
             return super().predict(x, *(() if y is None else (y,)), *args, **kwargs)
         if rows_of.is_source(x):
@@ -415,6 +426,16 @@ class LatentModel(ObjectiveModel):
         self.check_x(x)
         self.y_role.check_given(self, x.shape[0], y)
         return self._predict((x, y), *_predict_arguments(*args, **kwargs))
+
+    @needs("classifier")
+    @in_batches
+    def predict_proba(self, x: Rows) -> np.ndarray:
+        """Class probabilities q(y|x): `(B, K)`.
+
+        Raises:
+            ValueError: if x is invalid for the model.
+        """
+        return tf.exp(self.log_label_posterior(x))
 
     def predict_step(self, data: Any) -> tf.Tensor:
         if not self.conditional:
@@ -495,6 +516,12 @@ class LatentModel(ObjectiveModel):
             self._built_shapes["x"] = tuple(input_shape[1:])
         super().build(input_shape)
         self._check_networks()
+        for layer, network in ((self._posterior, self.encoder), (self._likelihood, self.decoder)):
+            params = None if network is None else validation.static_shape(network, "output_shape")
+            if params is not None and isinstance(layer, keras.layers.Layer):
+                layer.build((None, *params))  # for the shapes in `summary`
+        if isinstance(self._prior, priors.Prior) and self.code_shape:
+            self._prior.build((None, *self.code_shape))
 
     def call_on(self, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         if not self.conditional:
@@ -570,6 +597,9 @@ class LatentModel(ObjectiveModel):
 
     def prediction(self, x: tf.Tensor, y: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         with self.averaged():
+            if "classifier" in self.parts:
+                labels = tf.convert_to_tensor(y)
+                return tf.maximum(labels, 0), tf.exp(self.log_label_posterior(x)), tf.cast(labels >= 0, tf.float32)
             made = self.call((x, y)) if self.conditional else self.call(x)
         return self._likelihood.preprocess(x if y is None or self.conditional else y), made, None
 

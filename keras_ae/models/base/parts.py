@@ -36,4 +36,5 @@ _WORDS = {
     "density": "a posterior that is a distribution, and a prior",
     "reconstruction": "an encoder and a decoder of rows of x's shape",
     "labels": "integer labels as its condition",
+    "classifier": "a classifier of x",
 }

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae.distributions import likelihoods
+from keras_ae.models.base.term_weights import TermWeight
 from keras_ae.models.deterministic.autoencoder import Autoencoder, target
 from keras_ae.training import Objective, roles
 from keras_ae.typing import Distribution, Network, Rows, Terms
@@ -56,6 +57,9 @@ class DynamicAutoencoder(Autoencoder):
     terms: tuple[str, ...] = ("reconstruction", "dynamics")
     y_role = roles.AnotherRow("row before")
 
+    dynamics_weight = TermWeight()
+    """float, precision of the random walk's steps; assigning it takes effect immediately, also during `fit`."""
+
     def __init__(
         self,
         encoder: Network,
@@ -67,10 +71,7 @@ class DynamicAutoencoder(Autoencoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(encoder, decoder, likelihood, seed=seed, **kwargs)
-        if dynamics_weight < 0:
-            raise ValueError(f"dynamics_weight: expected 0 or more; received {dynamics_weight}.")
-        initial = keras.initializers.Constant(dynamics_weight)
-        self._dynamics_weight = self.add_weight(shape=(), initializer=initial, trainable=False, name="dynamics_weight")
+        self._dynamics_weight = DynamicAutoencoder.dynamics_weight.variable(self, dynamics_weight)
 
     def objectives(self) -> dict[str, Objective]:
         return {"autoencoder": Objective(self.loss_terms, self.networks, {"dynamics": self._dynamics_weight})}
@@ -86,15 +87,6 @@ class DynamicAutoencoder(Autoencoder):
             "reconstruction": -self.likelihood(z, training=training).log_prob(target(x, None)),
             "dynamics": 0.5 * tf.reduce_sum((z - before) ** 2, axis=-1),
         }
-
-    @property
-    def dynamics_weight(self) -> float:
-        """Precision of the random walk's steps; assigning it takes effect immediately, also during `fit`."""
-        return float(self._dynamics_weight.numpy())
-
-    @dynamics_weight.setter
-    def dynamics_weight(self, value: float) -> None:
-        self._dynamics_weight.assign(value)
 
     def deepen(self, encoder: Network, decoder: Network) -> "DynamicAutoencoder":
         """Stacks the next stage: a model of the same kind whose `encoder` takes this model's codes.

@@ -12,6 +12,7 @@ from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.models.variational.vae import VAE
 from keras_ae.training import roles
 from keras_ae.typing import Distribution, Network, Rows, Terms
+from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
 
@@ -83,11 +84,9 @@ class SemanticHashing(relaxed_bits.Hashing, VAE):
         **kwargs: Any,
     ) -> None:
         super().__init__(encoder, decoder, likelihood, prior, beta, num_samples, seed=seed, **kwargs)
-        if contrast_weight < 0 or temperature <= 0:
-            raise ValueError(
-                f"contrast_weight and temperature: expected a weight of 0 or more and a temperature above 0; received "
-                f"{contrast_weight} and {temperature}."
-            )
+        contrast_weight = validation.non_negative("contrast_weight", contrast_weight)
+        if not validation.non_negative("temperature", temperature):
+            raise ValueError("temperature: expected a number above 0; received 0.")
         if relaxation not in relaxed_bits.RELAXATIONS:
             raise ValueError(
                 f"Unknown relaxation {relaxation!r}: expected one of {', '.join(relaxed_bits.RELAXATIONS)}."

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_ae.distributions import likelihoods, posteriors, priors
+from keras_ae.models.base.term_weights import TermWeight
 from keras_ae.models.variational.vae import VAE
 from keras_ae.typing import Distribution, Networks, Terms
 from keras_ae.utils import validation
@@ -43,6 +44,9 @@ class BetaVAE(VAE):
     the KL that measures dependence between dimensions.
     """
 
+    capacity = TermWeight()
+    """float, target of the KL in nats, or None; assigning it takes effect immediately, also during `fit`."""
+
     def __init__(
         self,
         encoder: Networks,
@@ -62,11 +66,8 @@ class BetaVAE(VAE):
         super().__init__(encoder, decoder, likelihood, prior, beta, **options, seed=seed, **kwargs)
         self._capacity = None
         if capacity is not None:
-            capacity = validation.non_negative("capacity", capacity)
+            self._capacity = BetaVAE.capacity.variable(self, capacity)
             self.terms = (*self.terms, "off_capacity")
-            self._capacity = self.add_weight(
-                shape=(), initializer=keras.initializers.Constant(capacity), trainable=False, name="capacity"
-            )
 
     def term_weights(self) -> dict[str, Any]:
         if self._capacity is None:
@@ -78,14 +79,3 @@ class BetaVAE(VAE):
         if self._capacity is not None:
             terms["off_capacity"] = tf.abs(tf.reduce_mean(terms["kl"]) - self._capacity)
         return terms
-
-    @property
-    def capacity(self) -> float | None:
-        """Target of the KL in nats, or None; assigning it takes effect immediately, also during `fit`."""
-        return None if self._capacity is None else float(self._capacity.numpy())
-
-    @capacity.setter
-    def capacity(self, value: float) -> None:
-        if self._capacity is None:
-            raise ValueError("capacity: this model has none. Pass one to the constructor, such as capacity=0.0.")
-        self._capacity.assign(validation.non_negative("capacity", value))

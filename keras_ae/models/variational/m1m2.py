@@ -110,14 +110,9 @@ class M1M2(LatentModel):
     def _check_networks(self):
         pass  # M1 and M2 have already checked theirs
 
-    @in_batches
-    def predict_proba(self, x: Rows) -> np.ndarray:
-        """Class probabilities q(y|z_1) at the mean z_1 of q(z_1|x): `(B, K)`.
-
-        Raises:
-            ValueError: if x is invalid for the model.
-        """
-        return tf.exp(self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean())))
+    def log_label_posterior(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """log q(y|z_1) at the mean z_1 of q(z_1|x): `(B, K)`."""
+        return self.m2.log_label_posterior(self._seen(self.m1.posterior(x).mean()), training)
 
     @in_batches
     def sample_from_seeds(self, seeds: Rows, y: Rows | None = None) -> np.ndarray:

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.models.variational.cvae import CVAE
 from keras_ae.training import roles
 from keras_ae.training.roles import one_hot
-from keras_ae.typing import Distribution, Network, Rows, Terms
-from keras_ae.utils import rows, validation
-from keras_ae.utils.batching import in_batches
+from keras_ae.typing import Distribution, Network, Terms
+from keras_ae.utils import validation
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -132,22 +130,3 @@ class M2(CVAE):
 
     def _check_classifier_width(self, shape):
         validation.check_width("classifier", shape, self.num_classes, "logits, one per class")
-
-    @in_batches
-    def predict_proba(self, x: Rows) -> np.ndarray:
-        """Class probabilities q(y|x): `(B, K)`.
-
-        Raises:
-            ValueError: if x is invalid for the model.
-        """
-        return tf.exp(self.log_label_posterior(x))
-
-    def predict(self, x: Rows, y: Rows | None = None, *args: Any, **kwargs: Any) -> np.ndarray:
-        """Class probabilities `(B, K)`, as in `predict_proba`; with y, reconstructions, as in `CVAE`."""
-        if y is None and not isinstance(x, tuple | list) and not rows.is_source(x):
-            return self.predict_proba(x, **{name: kwargs[name] for name in ("batch_size",) if kwargs.get(name)})
-        return super().predict(x, y, *args, **kwargs)
-
-    def prediction(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        with self.averaged():
-            return tf.maximum(y, 0), tf.exp(self.log_label_posterior(x)), tf.cast(y >= 0, tf.float32)

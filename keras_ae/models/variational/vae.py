@@ -9,6 +9,7 @@ from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.losses import divergences
 from keras_ae.models.base import bounds
 from keras_ae.models.base.latent_model import LatentModel
+from keras_ae.models.base.term_weights import TermWeight
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.training import Objective
 from keras_ae.typing import Distribution, Networks, Terms
@@ -60,6 +61,9 @@ class VAE(LatentModel):
     terms: tuple[str, ...] = ("reconstruction", "kl")
     default_posterior, default_prior = "diagonal", "normal"
 
+    beta = TermWeight()
+    """float, the argument `beta`; assigning it takes effect immediately, also during `fit`."""
+
     def __init__(
         self,
         encoder: Networks,
@@ -77,10 +81,8 @@ class VAE(LatentModel):
         super().__init__(encoder, decoder, likelihood, posterior, prior, seed=seed, **kwargs)
         bounds.check(self, prior)
         self.num_samples = validation.positive_int("num_samples", num_samples)
-        beta, self.free_bits = validation.non_negative("beta", beta), validation.non_negative("free_bits", free_bits)
-        self._beta = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(beta), trainable=False, name="beta"
-        )
+        self.free_bits = validation.non_negative("free_bits", free_bits)
+        self._beta = VAE.beta.variable(self, beta)
         if free_bits:
             posteriors.check_is_diagonal(self._posterior, "free_bits")
             if prior is not None:
@@ -108,12 +110,3 @@ class VAE(LatentModel):
             average = tf.reduce_mean(divergences.kl_per_dimension(q, p), axis=0)  # (D,)
             terms["free_bits"] = tf.reduce_sum(tf.maximum(self.free_bits - average, 0.0))
         return terms
-
-    @property
-    def beta(self) -> float:
-        """The argument `beta`; assigning it takes effect immediately, also during `fit`."""
-        return float(self._beta.numpy())
-
-    @beta.setter
-    def beta(self, value: float) -> None:
-        self._beta.assign(validation.non_negative("beta", value))

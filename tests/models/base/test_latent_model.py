@@ -258,6 +258,15 @@ def test_an_unbuilt_model_says_so_before_it_samples():
         model.sample(3)
 
 
+def test_the_summary_knows_every_shape():
+    encoder, decoder = ka.networks.mlp_encoder((6, 5), 3, parameters=2), ka.networks.mlp_decoder(3, (6, 5))
+    lines = []
+    ka.VAE(encoder, decoder, prior="mixture").summary(print_fn=lines.append)
+    for layer, shape in (("bernoulli", "(None, 6, 5)"), ("diagonal_gaussian", "(None, 3)"), ("mixture", "(None, 3)")):
+        assert any(layer in line and shape in line for line in "\n".join(lines).split("\n")), layer
+    assert "?" not in "\n".join(lines)
+
+
 def test_the_representation_is_one_line():
     text = repr(ka.VAE(dense(2 * Z, D), dense(D, Z)))
     assert text == "<VAE likelihood=bernoulli prior=normal code=(2,) parameters=46>" and "\n" not in text

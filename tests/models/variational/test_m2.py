@@ -259,3 +259,29 @@ def test_m1m2_of_units_as_m1_finds_them_is_saved(rng, tmp_path):
     again = keras.saving.load_model(tmp_path / "m1m2.keras")
     assert again.units == units.tolist()
     np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))
+
+
+def test_predict_gives_class_probabilities_whatever_carries_x(rng):
+    m1 = ka.M1(ka.networks.mlp_encoder((D,), 2, (), parameters=2), ka.networks.mlp_decoder(2, (D,), ()), seed=0)
+    model, x, y = without_style(rng)
+    for each in (model, ka.M1M2(m1, m2((2,), "gaussian"))):
+        expected = each.predict_proba(x)
+        batches = tf.data.Dataset.from_tensor_slices((x, np.full(len(x), -1))).batch(3)
+        for given in (x, x.tolist(), batches, (batch for batch in (x[:5], x[5:]))):
+            np.testing.assert_allclose(each.predict(given, verbose=0), expected, atol=1e-6)
+        np.testing.assert_allclose(each.predict(batches, steps=2, verbose=0), expected[:6], atol=1e-6)
+        with pytest.raises(ValueError, match="x: expected rows of shape"):
+            each.predict(x[:, :2])
+        # With labels, it reconstructs.
+        assert each.predict(x, np.arange(len(x)) % K, verbose=0).shape == x.shape
+
+
+def test_metrics_of_m1m2_compare_labels(rng):
+    m1 = ka.M1(ka.networks.mlp_encoder((D,), 2, (), parameters=2), ka.networks.mlp_decoder(2, (D,), ()), seed=0)
+    _, x, _ = without_style(rng)
+    model = ka.M1M2(m1, m2((2,), "gaussian"))
+    model.compile("adam", metrics=[keras.metrics.SparseCategoricalAccuracy(name="hits")], run_eagerly=True)
+    y, weights = np.array([0, 1, 2, 0, 1, 2, -1, -1]), np.arange(8.0)
+    found = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    hits = model.predict_proba(x[:6]).argmax(axis=1) == y[:6]
+    assert found["hits"] == pytest.approx(np.average(hits, weights=weights[:6]), abs=1e-6)
