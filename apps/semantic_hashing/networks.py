@@ -30,7 +30,7 @@ def build(chosen, x, bits, seed):
 
 
 def head(chosen, inputs, x, width):
-    """Returns the encoder of `inputs`: dense layers with dropout on top of x, then `width` raw params."""
+    """Returns the encoder of `inputs`: dense layers with dropout on top of x, then `width` params."""
     for units in chosen["hidden"]:
         x = keras.layers.Dense(units, chosen["activation"])(x)
         x = keras.layers.Dropout(chosen["dropout"])(x) if chosen["dropout"] else x
@@ -38,9 +38,9 @@ def head(chosen, inputs, x, width):
 
 
 def lsa_encoder(chosen, directions, width):
-    """Returns an encoder that maps TF-IDF `(B, V)` to raw params `(B, width)` through a fixed LSA layer.
+    """Returns an encoder that maps TF-IDF `(B, V)` to params `(B, width)` through a fixed LSA layer.
 
-        h = relu(A sqrt(D) V^T x / |V^T x| + a),    raw = C h + c
+        h = relu(A sqrt(D) V^T x / |V^T x| + a),    params = C h + c
 
     V `(D, V)^T`, the leading singular directions of the corpus, is what a linear autoencoder would learn (Baldi &
     Hornik 1989). It is not trained further: when it was, the network overfitted to the documents' rare words.

@@ -92,7 +92,7 @@ def whole_number(name: str, value: Any) -> int:
 def seed_of(key: int, epoch: tf.Tensor) -> tf.Tensor:
     """Seed `(2,)` of an epoch for TensorFlow's stateless random ops, hashed from the key and the epoch number.
 
-    Example: `seed_of(7, 0)    # int32 (2,)`
+    Example: `seed_of(7, 0)    # int64 (2,)`
     """
     key = tf.stack([tf.constant(key, tf.int64), tf.constant(0, tf.int64)])
     return tf.random.fold_in(key, tf.cast(epoch, tf.int64), alg="philox")

@@ -198,7 +198,7 @@ def test_refusals(rng):
         ("expected conditions of the same shape", (model.encoder, narrow), {}),
         ("expected conditions of the same shape", (model.encoder, model.decoder), {"num_classes": C + 1}),
         (
-            "prior_network: expected 4 raw",
+            "prior_network: expected 4 params",
             (model.encoder, model.decoder),
             {"prior_network": ka.networks.mlp_encoder((C,), K)},
         ),
