@@ -304,6 +304,7 @@ WEIGHTED_SOURCES = {
     "data set of columns": lambda w: tf.data.Dataset.from_tensor_slices((FAR, FAR, w[:, None])).batch(8),
     "generator of columns": lambda w: generator(FAR, FAR, w[:, None], size=8),
     "generator of Series": lambda w: generator(FAR, FAR, pd.Series(w), size=8),
+    "generator without targets": lambda w: ((x, None, each) for x, each in generator(FAR, w[:, None], size=8)),
     "PyDataset of columns": lambda w: Batches(FAR, FAR, w[:, None], size=8),
     "PyDataset of Series": lambda w: Batches(FAR, FAR, pd.Series(w), size=8),
 }
