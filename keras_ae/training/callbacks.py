@@ -40,8 +40,8 @@ class Annealing(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        properties = inspect.getmembers(type(model), lambda member: isinstance(member, property) and member.fset)
-        weights = [name for name, _ in properties if not hasattr(keras.Model, name)]
+        settable = inspect.getmembers(type(model), _is_settable)
+        weights = [name for name, _ in settable if not name.startswith("_") and not hasattr(keras.Model, name)]
         if self.weight not in weights:
             raise ValueError(
                 f"weight: {type(model).__name__} has no {self.weight!r} that can be set during training; it has "
@@ -63,6 +63,10 @@ class Annealing(keras.callbacks.Callback):
 
 TRAIN_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
 TEST_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
+
+
+def _is_settable(member):
+    return member.fset is not None if isinstance(member, property) else hasattr(member, "__set__")
 
 
 def acts_on_batches(callback, hooks):

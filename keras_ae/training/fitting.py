@@ -49,6 +49,7 @@ def fit(
         others: as in `keras.Model.fit`.
     """
     steps = steps_per_epoch or feed.steps
+    tell_of_single_steps(model, callbacks, TRAIN_HOOKS if validation is None else TRAIN_HOOKS + TEST_HOOKS)
     per_call = steps_per_call(model, feed, steps, callbacks, TRAIN_HOOKS)
     if per_call != model.steps_per_execution:
         model.steps_per_execution, model.train_function = per_call, None
@@ -161,13 +162,19 @@ def steps_per_call(model, feed, steps, callbacks, hooks):
     """Returns the maximum number of steps per call, which is 1 if anything needs to act on each batch."""
     if model._requested_steps == 1 or model.run_eagerly or model._distribute_strategy is not None:
         return 1
-    wanted = model._requested_steps
-    if wanted == "auto":
-        wanted = loop.steps_that_fit(feed.batch, steps)
-    if wanted > 1 and any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
-        _log.warning("A callback acts on every batch, so steps run one per call, which is slower.")
+    if model._needs_single_steps or any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
         return 1
-    return 1 if model._needs_single_steps else wanted
+    return loop.steps_that_fit(feed.batch, steps) if model._requested_steps == "auto" else model._requested_steps
+
+
+def tell_of_single_steps(model, callbacks, hooks):
+    """Logs why steps run one per call, if something other than the model's settings is the reason."""
+    if model._requested_steps == 1 or model.run_eagerly or model._distribute_strategy is not None:
+        return
+    if any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
+        _log.warning("A callback acts on every batch, so steps run one per call, which is slower.")
+    elif model._needs_single_steps:
+        _log.warning("Metrics or an overridden train_step see every batch, so steps run one per call, which is slower.")
 
 
 def function(model, one_step, summarise, per_call, stops):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, step
+from keras_ae.training.callbacks import TEST_HOOKS
 from keras_ae.training.objective import check, trainable_variables
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
@@ -223,7 +224,7 @@ class ObjectiveModel(keras.Model):
     # Averages of weights
 
     def averages(self, objective):
-        """Returns the moving averages of an objective's weights, `{variable path: tensor}`.
+        """Returns the moving averages of an objective's weights, a list of pairs (variable, tensor).
 
         Raises:
             ValueError: if its optimizer keeps no averages, or has not taken a step yet.
@@ -233,7 +234,7 @@ class ObjectiveModel(keras.Model):
             raise ValueError(
                 f"averages: the optimizer of {objective!r} has none. Compile with use_ema=True, and train it first."
             )
-        return {variable.path: tf.convert_to_tensor(mean) for variable, mean in found}
+        return [(variable, tf.convert_to_tensor(mean)) for variable, mean in found]
 
     @property
     def has_averages(self):
@@ -286,6 +287,11 @@ class ObjectiveModel(keras.Model):
             for name, optimizer in getattr(self, "optimizers", {}).items():
                 if not optimizer.built:
                     optimizer.build(trainable_variables(self.objectives()[name]))
+
+    def summary(self, *args, **kwargs):
+        """Prints the networks with their shapes and sizes; arguments as in `keras.Model.summary`."""
+        self.build_if_possible()
+        super().summary(*args, **kwargs)
 
     # Steps
 
@@ -418,6 +424,7 @@ class ObjectiveModel(keras.Model):
         self._assert_compile_called("evaluate")
         feed = self._open(x, y, sample_weight, batch_size, False)
         container = self._callbacks(callbacks, verbose, 1, steps or feed.steps)
+        fitting.tell_of_single_steps(self, container, TEST_HOOKS)
         found = fitting.measure(self, feed, steps, container)
         return found if return_dict else self._flatten_metrics_in_order(found)
 

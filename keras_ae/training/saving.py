@@ -33,10 +33,13 @@ def from_config(cls, config, custom_objects=None):
         return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
 
 
+_PLAIN = str | int | float | bool | None | list | tuple | dict
+
+
 def check_arguments(model):
     """Raises a `ValueError` if an argument cannot be restored from a file, naming it and how to fix it."""
     for name, value in model._arguments.items():
-        if isinstance(value, keras.layers.Layer | str | int | float | bool | None | list | tuple | dict):
+        if isinstance(value, keras.layers.Layer | keras.DTypePolicy | _PLAIN):
             continue
         if callable(value) and keras.saving.get_registered_object(keras.saving.get_registered_name(value)) is value:
             continue

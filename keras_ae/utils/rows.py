@@ -46,12 +46,12 @@ def _converted(name, data):
         raise ValueError(_which_key(name, data))
     if isinstance(data, tf.RaggedTensor):
         raise ValueError(f"{name}: received ragged rows. Pad them to one size with {name}.to_tensor().")
+    if any(isinstance(each, np.ma.MaskedArray) and np.ma.is_masked(each) for each in _arrays_of(data)):
+        raise ValueError(
+            f"{name}: received a masked array, whose masked values would be used as they are. Fill them first: "
+            f"{name}.filled(value)."
+        )
     if isinstance(data, np.ma.MaskedArray):
-        if np.ma.is_masked(data):
-            raise ValueError(
-                f"{name}: received a masked array, whose masked values would be used as they are. Fill them first: "
-                f"{name}.filled(value)."
-            )
         return data.data
     if _is_pandas(data):
         return _of_pandas(name, data)
@@ -124,6 +124,10 @@ def _of_column(column):
     if numeric is not None and numeric.kind in "fiub" and column.hasnans:
         return column.to_numpy(dtype="float64", na_value=np.nan)
     return column.to_numpy(dtype=numeric) if numeric is not None else column.to_numpy()
+
+
+def _arrays_of(data):
+    return data if isinstance(data, list | tuple) else [data]
 
 
 def _csr(data):

@@ -416,6 +416,8 @@ class LatentModel(ObjectiveModel):
         if not self.conditional:
             return super().predict(x, *(() if y is None else (y,)), *args, **kwargs)
         if rows_of.is_source(x):
+            if isinstance(x, tf.data.Dataset) and keras.tree.is_nested(_only(x.element_spec)):
+                x = x.map(lambda pair: pair)
             return self._predict_source(x, *_predict_arguments(*(() if y is None else (y,)), *args, **kwargs)[1:])
         if isinstance(x, tuple):
             if len(x) != 2:
@@ -659,6 +661,11 @@ def between(z1: np.ndarray, z2: np.ndarray, steps: int, spherical: bool = False)
     first = np.where(near, 1 - t, np.sin((1 - t) * angle) / safe)
     second = np.where(near, t, np.sin(t * angle) / safe)
     return (first * z1 + second * z2).astype("float32")
+
+
+def _only(structure):
+    """Returns the element of a tuple of one, such as `((x, y),)`; None for any other structure."""
+    return structure[0] if isinstance(structure, tuple) and len(structure) == 1 else None
 
 
 def _predict_arguments(batch_size=None, verbose="auto", steps=None, callbacks=None):

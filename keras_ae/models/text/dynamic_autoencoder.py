@@ -8,9 +8,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae.distributions import likelihoods
-from keras_ae.models.base.term_weights import TermWeight
 from keras_ae.models.deterministic.autoencoder import Autoencoder, target
 from keras_ae.training import Objective, roles
+from keras_ae.training.term_weights import TermWeight
 from keras_ae.typing import Distribution, Network, Rows, Terms
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches

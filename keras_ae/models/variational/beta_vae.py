@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from keras_ae.distributions import likelihoods, posteriors, priors
-from keras_ae.models.base.term_weights import TermWeight
 from keras_ae.models.variational.vae import VAE
+from keras_ae.training.term_weights import TermWeight
 from keras_ae.typing import Distribution, Networks, Terms
 from keras_ae.utils import validation
 

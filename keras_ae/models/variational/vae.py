@@ -9,9 +9,9 @@ from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.losses import divergences
 from keras_ae.models.base import bounds
 from keras_ae.models.base.latent_model import LatentModel
-from keras_ae.models.base.term_weights import TermWeight
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.training import Objective
+from keras_ae.training.term_weights import TermWeight
 from keras_ae.typing import Distribution, Networks, Terms
 from keras_ae.utils import validation
 

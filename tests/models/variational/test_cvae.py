@@ -149,17 +149,22 @@ def test_predict_takes_the_condition_as_the_other_methods_do(rng):
         model.predict(*arguments, callbacks=[counting])
         assert sizes == [4, 4, 2]
         sizes.clear()
-    wrong = tf.data.Dataset.from_tensor_slices((x, np.where(y == 1, C, y))).batch(4)
-    found = model.predict(wrong, verbose=0)
-    assert np.isnan(found[y == 1]).all() and np.isfinite(found[y != 1]).all()
+    # The first batch is checked. A wrong condition in a later one makes its own row NaN.
+    wrong = np.where(np.arange(10) == 7, C, y)
+    found = model.predict(tf.data.Dataset.from_tensor_slices((x, wrong)).batch(4), verbose=0)
+    assert np.isnan(found[7]).all() and np.isfinite(np.delete(found, 7, axis=0)).all()
+    with pytest.raises(ValueError, match="received 3"):
+        model.predict(tf.data.Dataset.from_tensor_slices((x, wrong)).batch(10), verbose=0)
     with pytest.raises(ValueError, match="CVAE is conditional"):
         model.predict(x, verbose=0)
     with pytest.raises(ValueError, match=r"expected a pair \(x, y\), received 3"):
         model.predict((x, y, y), verbose=0)
     with pytest.raises(ValueError, match="received 3"):
         model.predict(x, y + 1, verbose=0)
-    with pytest.raises(ValueError, match="expected a condition for each of the 10 rows"):
+    with pytest.raises(ValueError, match="y: expected rows along the first axis, received the single value 5"):
         model.predict(x, 5, verbose=0)
+    with pytest.raises(ValueError, match="expected a condition for each of the 10 rows"):
+        model.predict(x, y[:9], verbose=0)
 
 
 def test_levels_as_a_condition_are_refused(rng):

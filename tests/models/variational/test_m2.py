@@ -263,7 +263,7 @@ def test_m1m2_of_units_as_m1_finds_them_is_saved(rng, tmp_path):
 
 def test_predict_gives_class_probabilities_whatever_carries_x(rng):
     m1 = ka.M1(ka.networks.mlp_encoder((D,), 2, (), parameters=2), ka.networks.mlp_decoder(2, (D,), ()), seed=0)
-    model, x, y = without_style(rng)
+    model, x, _ = without_style(rng)
     for each in (model, ka.M1M2(m1, m2((2,), "gaussian"))):
         expected = each.predict_proba(x)
         batches = tf.data.Dataset.from_tensor_slices((x, np.full(len(x), -1))).batch(3)
