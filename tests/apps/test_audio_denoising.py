@@ -1,5 +1,6 @@
 """The user's path: from folders of speech and noise to clean files, streams and figures."""
 
+import functools
 import io
 import json
 import pathlib
@@ -63,6 +64,12 @@ def run_denoise(model, **flags):
 # Training.
 
 
+def eagerly(monkeypatch):
+    """Models train without graphs: making one takes longer than a few batches."""
+    for cls in (ka.SpeechDenoiser, ka.SEGAN):
+        monkeypatch.setattr(cls, "compile", functools.partialmethod(cls.compile, run_eagerly=True))
+
+
 def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, capsys):
     clean, noise = speech.embedded()
     monkeypatch.setitem(settings.METHODS, "causal", settings.METHODS["causal"] | SMALL)
@@ -72,6 +79,7 @@ def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, caps
     flags |= {"checkpoint_dir": str(tmp_path / "checkpoint"), "export_dir": str(tmp_path / "export")}
     train.run(clean_dir=str(clean), noise_dir=str(noise), **flags | {"max_minutes": 1e-9})
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 3  # an epoch, and the time is over
+    eagerly(monkeypatch)  # as the graph of such a training has been made once
     train.run(clean_dir=str(clean), noise_dir=str(noise), **flags)  # goes on
     report = json.loads((tmp_path / "report.json").read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == report
@@ -91,13 +99,14 @@ def test_validation_asks_only_windows_with_speech_and_noise():
     assert np.isnan(found["validation_si_sdr"])
 
 
-def test_a_critic_and_pairs_of_files_train_as_well(tmp_path):
+def test_a_critic_and_pairs_of_files_train_as_well(tmp_path, monkeypatch):
     for name in "abcdefghijklmnopqrst":
         audio.write(tmp_path / "clean" / f"{name}.wav", tone(0.1, 16_000, noise=0.0), 16_000)
         audio.write(tmp_path / "noisy" / f"{name}.wav", tone(0.1, 16_000), 16_000)
     chosen = settings.of("segan") | {"filters": (2, 4), "kernel_size": 5, "window": 1024, "batch_size": 4, "epochs": 1}
     folders = str(tmp_path / "clean"), None, str(tmp_path / "noisy")
     data, validation = train.windows(*folders, chosen, seed=0)
+    eagerly(monkeypatch)
     model, _ = train.train(chosen, data, validation, seed=0)
     assert model.terms == ("discrimination", "adversarial", "l1")
     path = train.export(model, chosen, tmp_path / "export", {})
