@@ -1,5 +1,6 @@
 """The user's path: from folders of speech and noise to clean files, streams and figures."""
 
+import functools
 import io
 import json
 import pathlib
@@ -55,12 +56,30 @@ def tone(seconds, rate, channels=1, noise=0.05):
     return (x + noise * rng.normal(size=x.shape)).astype("float32")
 
 
+loaded = functools.cache(served.Denoiser)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unloaded():
+    yield
+    loaded.cache_clear()
+
+
 def run_denoise(model, **flags):
+    """The program, with an export that it loads once for all tests: it takes longer to load than to denoise."""
     options = {"input": None, "output": None, "force": False, "rate": 16_000, "channels": 1}
-    denoise.run(model=str(model), **options | flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served, "Denoiser", loaded)
+        denoise.run(model=str(model), **options | flags)
 
 
 # Training.
+
+
+def compiled(monkeypatch, **options):
+    """Has models compiled with other options: a few batches take less time than to make what XLA runs."""
+    for cls in (ka.SpeechDenoiser, ka.SEGAN):
+        monkeypatch.setattr(cls, "compile", functools.partialmethod(cls.compile, **options))
 
 
 def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, capsys):
@@ -70,8 +89,10 @@ def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, caps
         monkeypatch.setitem(settings.SHARED, name, value)
     flags = {"noisy_dir": None, "method": "causal", "max_minutes": None, "seed": 0, "strategy": "default"}
     flags |= {"checkpoint_dir": str(tmp_path / "checkpoint"), "export_dir": str(tmp_path / "export")}
+    compiled(monkeypatch, jit_compile=False)  # tests/benchmarks/test_audio_denoising.py trains with XLA
     train.run(clean_dir=str(clean), noise_dir=str(noise), **flags | {"max_minutes": 1e-9})
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 3  # an epoch, and the time is over
+    compiled(monkeypatch, run_eagerly=True)
     train.run(clean_dir=str(clean), noise_dir=str(noise), **flags)  # goes on
     report = json.loads((tmp_path / "report.json").read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == report
@@ -91,13 +112,14 @@ def test_validation_asks_only_windows_with_speech_and_noise():
     assert np.isnan(found["validation_si_sdr"])
 
 
-def test_a_critic_and_pairs_of_files_train_as_well(tmp_path):
+def test_a_critic_and_pairs_of_files_train_as_well(tmp_path, monkeypatch):
     for name in "abcdefghijklmnopqrst":
         audio.write(tmp_path / "clean" / f"{name}.wav", tone(0.1, 16_000, noise=0.0), 16_000)
         audio.write(tmp_path / "noisy" / f"{name}.wav", tone(0.1, 16_000), 16_000)
     chosen = settings.of("segan") | {"filters": (2, 4), "kernel_size": 5, "window": 1024, "batch_size": 4, "epochs": 1}
     folders = str(tmp_path / "clean"), None, str(tmp_path / "noisy")
     data, validation = train.windows(*folders, chosen, seed=0)
+    compiled(monkeypatch, run_eagerly=True)
     model, _ = train.train(chosen, data, validation, seed=0)
     assert model.terms == ("discrimination", "adversarial", "l1")
     path = train.export(model, chosen, tmp_path / "export", {})
@@ -180,7 +202,7 @@ def test_the_exports_answer_without_the_package(export, segan, tmp_path, rng):
 @pytest.mark.parametrize("name", ["export", "segan"])
 def test_bad_rows_do_not_harm_their_neighbours(name, request, rng):
     path, model = request.getfixturevalue(name)
-    default = tf.saved_model.load(str(serving.newest(path))).signatures["serving_default"]
+    default = loaded(str(path))._denoise
     x = 0.1 * rng.normal(size=(4, 640)).astype("float32")
     broken = x.copy()
     broken[1, 7] = np.nan
@@ -193,26 +215,26 @@ def test_bad_rows_do_not_harm_their_neighbours(name, request, rng):
 
 def test_a_stream_of_frames_is_the_whole_late_by_the_delay(export, rng):
     path, model = export
-    loaded = tf.saved_model.load(str(serving.newest(path)))
+    stream = loaded(str(path))._model.signatures["stream"]
     card = json.loads((pathlib.Path(serving.newest(path)) / serving.CARD_FILE).read_text())["stream"]
     x = 0.1 * rng.normal(size=(2, 20 * card["frame"])).astype("float32")
     state, frames = np.zeros((2, card["state"]), "float32"), []
     for start in range(0, x.shape[1], card["frame"]):
-        answer = loaded.signatures["stream"](frame=x[:, start : start + card["frame"]], state=state)
+        answer = stream(frame=x[:, start : start + card["frame"]], state=state)
         state = answer["state"]
         frames.append(answer["frame"])
     made, late = np.concatenate(frames, axis=1), card["delay_samples"]
     np.testing.assert_allclose(made[:, late:], model.denoise(x)[:, :-late], atol=1e-4)
     broken = x[:, : card["frame"]].copy()
     broken[0, 0] = np.inf
-    answer = loaded.signatures["stream"](frame=broken, state=state)
+    answer = stream(frame=broken, state=state)
     assert answer["valid"].numpy().tolist() == [False, True] and np.isfinite(answer["state"]).all()
 
 
 def test_pieces_of_any_length_make_the_same_stream(export, rng):
     path, model = export
     x = 0.1 * rng.normal(size=(1000, 2)).astype("float32")
-    denoiser = served.Denoiser(path)
+    denoiser = loaded(str(path))
     whole = model.denoise(np.ascontiguousarray(x.T)).T
     for sizes in ([1000], [1] * 7 + [500, 493], [250] * 4):
         blocks = np.split(x, np.cumsum(sizes)[:-1])
@@ -263,9 +285,9 @@ def test_a_model_that_changes_nothing_changes_no_file(tmp_path, rng):
             np.testing.assert_allclose(y[inside], x[inside], atol=1e-3)
     # Of noise, slow changes go with the frames' means; windows leave no clicks, and silence stays silence.
     noise = 0.1 * rng.normal(size=(1, 5000)).astype("float32")
-    changed = served.Denoiser(path).denoise(noise) - noise
+    changed = loaded(str(path)).denoise(noise) - noise
     assert np.abs(changed).max() < 0.03 and np.abs(np.diff(changed)).max() < 1e-3
-    assert not served.Denoiser(path).denoise(np.zeros((1, 5000), "float32")).any()
+    assert not loaded(str(path)).denoise(np.zeros((1, 5000), "float32")).any()
 
 
 def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
@@ -347,7 +369,7 @@ def test_a_damaged_card_is_named(export, tmp_path, text):
 
 def test_a_model_that_sees_the_future_is_served_row_by_row_and_window_by_window(segan, tmp_path, monkeypatch, rng):
     path, _ = segan
-    denoiser = served.Denoiser(path)
+    denoiser = loaded(str(path))
     with pytest.raises(common.UserError, match="has no endpoint 'stream_blocks'"):
         run_denoise(path, input="-")
     x = rng.uniform(-0.5, 0.5, (1, 3000)).astype("float32")
@@ -365,7 +387,7 @@ def test_a_model_that_sees_the_future_is_served_row_by_row_and_window_by_window(
 
 def test_no_stream_answers_what_it_cannot(export, rng):
     path, model = export
-    signatures = tf.saved_model.load(str(serving.newest(path))).signatures
+    signatures = loaded(str(path))._model.signatures
     stream, blocks = signatures["stream"], signatures["stream_blocks"]
     size, state = model.generator.hop, np.zeros((2, model.generator.state_size), "float32")
     frame = rng.normal(size=(2, size)).astype("float32")
@@ -378,7 +400,7 @@ def test_no_stream_answers_what_it_cannot(export, rng):
             blocks(frame=tf.zeros([1, wrong]), state=tf.constant(state[:1]))
     with pytest.raises(tf.errors.InvalidArgumentError):  # as a server would join them, filled up to one length
         blocks(frame=tf.zeros([2, size]), state=tf.constant(state))
-    whole = served.Denoiser(path)._denoise(audio=tf.fill([1, 4 * size], 3e38), length=[4 * size])
+    whole = loaded(str(path))._denoise(audio=tf.fill([1, 4 * size], 3e38), length=[4 * size])
     assert not whole["valid"].numpy().any() and not whole["audio"].numpy().any()
     emphasised = ka.SpeechDenoiser(model.generator, preemphasis=0.95)
     with pytest.raises(ValueError, match="expected 0 for a streaming model"):
@@ -435,7 +457,7 @@ def test_the_demonstration_replaces_nothing(export, tmp_path):
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 96_000])
 def test_a_pipe_of_any_rate_keeps_the_length_and_the_delay_it_states(export, rate):
     path, _ = export
-    denoiser, sink, late = served.Denoiser(path), io.BytesIO(), []
+    denoiser, sink, late = loaded(str(path)), io.BytesIO(), []
     x = np.round(tone(0.5, rate)[:, :1] * 32768).clip(-32768, 32767).astype("<i2")
 
     class Live(io.RawIOBase):
@@ -458,7 +480,7 @@ def test_a_pipe_of_any_rate_keeps_the_length_and_the_delay_it_states(export, rat
 
 def test_a_pipe_gives_what_a_file_gives(export):
     path, model = export
-    denoiser, x = served.Denoiser(path), tone(0.5, 16_000, 2)
+    denoiser, x = loaded(str(path)), tone(0.5, 16_000, 2)
     samples = np.round(x * 32768).clip(-32768, 32767).astype("<i2")
     sink = io.BytesIO()
     assert denoise.pipe(denoiser, io.BufferedReader(_Trickle(samples.tobytes())), sink, 16_000, 2) == 0.5

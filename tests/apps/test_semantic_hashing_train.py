@@ -1,5 +1,6 @@
 """The user's path: from a folder of texts to a SavedModel that hashes raw text."""
 
+import functools
 import itertools
 import json
 import pathlib
@@ -103,7 +104,14 @@ def small_rows(corpus):
     return train.rows(ka.layers.TfIdf.of(texts, 60, 1), texts)
 
 
+def compiled(monkeypatch, **options):
+    """Has models compiled with other options: a few steps take less time than to make what XLA runs."""
+    for cls in (ka.Autoencoder, ka.SemanticHashing):
+        monkeypatch.setattr(cls, "compile", functools.partialmethod(cls.compile, **options))
+
+
 def loss(model, x):
+    model.run_eagerly = True  # no graph for a single batch
     return model.evaluate(x.toarray(), batch_size=len(x.toarray()), return_dict=True, verbose=0)["reconstruction"]
 
 
@@ -118,8 +126,9 @@ def test_the_published_methods_learn(small_rows, method):
         np.testing.assert_allclose(ones, 0.5, atol=0.02)
 
 
-def test_pretraining_lowers_the_loss_of_the_deep_model(small_rows):
+def test_pretraining_lowers_the_loss_of_the_deep_model(small_rows, monkeypatch):
     losses = []
+    compiled(monkeypatch, jit_compile=False)
     for epochs in (0, 10):
         chosen = settings.of("salakhutdinov_hinton", hidden=(32, 24), batch_size=16, pretrain=epochs, epochs=0)
         model, _ = train.train(chosen, small_rows, BITS, seed=0)
@@ -187,6 +196,7 @@ def test_documents_without_words_are_too_few(tmp_path, texts, message):
 def test_time_that_ends_during_pretraining_leaves_a_model(small_rows, monkeypatch):
     # Each look at the clock takes a second; without a budget, the training would take days.
     monkeypatch.setattr(common.TimeBudget, "clock", staticmethod(itertools.count().__next__))
+    compiled(monkeypatch, run_eagerly=True)
     chosen = settings.of("salakhutdinov_hinton", hidden=(16, 8), batch_size=16, pretrain=10_000, epochs=10_000)
     model, _ = train.train(chosen, small_rows, BITS, seed=0, max_minutes=0.1)
     assert model.hash(small_rows[:3].toarray()).shape == (3, BITS // 8)

@@ -1,11 +1,13 @@
 """The benchmarks of the variational family: what they train on and what their tables are made from, untrained."""
 
+import functools
 import itertools
 import json
 import os
 import time
 import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -25,6 +27,7 @@ from benchmarks import (
     samples,
     semi_supervised,
 )
+from keras_ae.training import ObjectiveModel
 
 VERSIONED = {"date": "2026-01-02", "versions": {"python": "3.11"}}
 
@@ -113,7 +116,21 @@ def mnist(tmp_path, rng, monkeypatch):
         yield path
 
 
-def test_importance_weighted_runs_go_on_where_they_were_killed(mnist, tmp_path, monkeypatch):
+@pytest.fixture
+def eager(monkeypatch):
+    """Models train without graphs: making one takes longer than the first batches. `test_conditional_...` has graphs."""
+    eagerly = functools.partialmethod(ObjectiveModel.compile, run_eagerly=True)
+    monkeypatch.setattr(ObjectiveModel, "compile", eagerly)
+    fit = keras.Model.fit
+
+    def fit_classifier(self, *args, **kwargs):
+        self.run_eagerly = True
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(keras.Model, "fit", fit_classifier)
+
+
+def test_importance_weighted_runs_go_on_where_they_were_killed(mnist, eager, tmp_path, monkeypatch):
     monkeypatch.setattr(importance_weighted, "SAMPLES", 2)
     first = importance_weighted.measure("iwae50", tmp_path / "run")
     assert set(first["passes"]) == {1, 50} and 100 < first["nll"] < 1000
@@ -202,7 +219,7 @@ def test_conditional_runs_end_in_a_row(mnist, tmp_path, monkeypatch):
     assert 20 < row["ours"] < 300 and row["required"] == 23.0
 
 
-def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, tmp_path, monkeypatch):
+def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, eager, tmp_path, monkeypatch):
     monkeypatch.setattr(semi_supervised, "TRAIN", 300)
     parts = semi_supervised.digits()
     assert {name: len(x) for name, (x, _) in parts.items()} == {"train": 300, "valid": 100, "test": 100}
@@ -235,7 +252,7 @@ def test_pixels_are_drawn_anew_and_labels_stay():
     assert alone.shape == x.shape
 
 
-def test_disentanglement_is_scored_on_pictures_that_no_training_saw(mnist, tmp_path, monkeypatch):
+def test_disentanglement_is_scored_on_pictures_that_no_training_saw(mnist, eager, tmp_path, monkeypatch):
     monkeypatch.setattr(disentanglement, "PICTURES", 256)
     monkeypatch.setattr(disentanglement, "SCORED", 300)
     seen, rows = [], ka.datasets.Shapes.rows
@@ -256,7 +273,7 @@ def test_disentanglement_is_scored_on_pictures_that_no_training_saw(mnist, tmp_p
     assert found["reconstruction"] == pytest.approx(terms["reconstruction"], rel=0.05)  # of other noise
 
 
-def test_traversals_of_shapes_are_drawn_from_kept_runs(mnist, tmp_path, monkeypatch):
+def test_traversals_of_shapes_are_drawn_from_kept_runs(mnist, eager, tmp_path, monkeypatch):
     for name, value in (("PICTURES", 128), ("SCORED", 100), ("DOCS", tmp_path)):
         monkeypatch.setattr(disentanglement, name, value)
     for run in ("vae 0", "beta4 0"):
@@ -266,7 +283,7 @@ def test_traversals_of_shapes_are_drawn_from_kept_runs(mnist, tmp_path, monkeypa
     assert {path.name for path in tmp_path.glob("*.png")} == {"shapes_vae.png", "shapes_beta4.png"}
 
 
-def test_samples_are_compared_with_held_out_images(mnist, tmp_path, monkeypatch):
+def test_samples_are_compared_with_held_out_images(mnist, eager, tmp_path, monkeypatch):
     for name, value in (("TRAIN", 300), ("VALID", 50), ("SAMPLES", 100), ("COVERED", 100)):
         monkeypatch.setattr(samples, name, value)
     prior = {"prior": samples.SAMPLERS["prior"]}
@@ -280,7 +297,7 @@ def test_samples_are_compared_with_held_out_images(mnist, tmp_path, monkeypatch)
     assert claims == {samples.HELD_OUT, "VAE, codes of the prior", "VAE, samples of its prior", "training images"}
 
 
-def test_pictures_of_latent_spaces_are_drawn_from_kept_runs(mnist, tmp_path, monkeypatch):
+def test_pictures_of_latent_spaces_are_drawn_from_kept_runs(mnist, eager, tmp_path, monkeypatch):
     monkeypatch.setattr(latent_spaces, "DOCS", tmp_path)
     reports = {name: latent_spaces.measure(name, tmp_path / name) | VERSIONED for name in latent_spaces.LATENT}
     latent_spaces.draw(tmp_path)

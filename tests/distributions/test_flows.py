@@ -116,7 +116,7 @@ def test_learns_a_banana_whose_entropy_is_known(rng):
 def test_a_flow_is_a_prior_that_is_learned_and_saved(rng, tmp_path):
     encoder = ka.networks.mlp_encoder((5,), 2, hidden=(8,), parameters=2)
     vae = ka.VAE(encoder, ka.networks.mlp_decoder(2, (5,), hidden=(8,)), prior=flows.Flow(2, 2, hidden=(8,)), seed=0)
-    vae.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    vae.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
     before = [weight.numpy() for weight in vae._prior.trainable_variables]
     x = rng.uniform(size=(64, 5)).astype("float32")
     vae.fit(x, epochs=2, verbose=0)

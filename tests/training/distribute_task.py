@@ -50,7 +50,8 @@ def run_mirrored(folder):
     results = {"replicas": two.num_replicas_in_sync, "is_chief": distribute.is_chief(two)}
 
     def pair(cls, **fit_options):
-        models = [make(cls, strategy, jit_compile=False) for strategy in (one, two)]
+        # Without a graph on one device: it would be made anew for each of the cases below.
+        models = [make(cls, one, run_eagerly=True), make(cls, two, jit_compile=False)]
         losses = [fit(model, **fit_options) for model in models]
         return models, losses
 

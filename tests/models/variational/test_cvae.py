@@ -174,7 +174,7 @@ def test_levels_as_a_condition_are_refused(rng):
         "categorical",
         seed=0,
     )
-    model.compile("adam", jit_compile=False)
+    model.compile("adam", run_eagerly=True)
     x, y = (rng.integers(256, size=(10, width)).astype("uint8") for width in (D, C))
     with pytest.raises(ValueError, match=r"y: received uint8 .*Divide pixels by 255"):
         model.fit(x, y, verbose=0)

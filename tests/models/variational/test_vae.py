@@ -57,7 +57,7 @@ def test_log_prob_is_exact_with_one_sample_of_the_true_posterior(rng):
     x = exact.rvs(50, random_state=1).astype("float32")
     np.testing.assert_allclose(model.log_prob(x, num_samples=1), exact.logpdf(x), atol=2e-3)
     # Then the bound is tight as well: ELBO = log p(x).
-    model.compile("adam", jit_compile=False)
+    model.compile("adam", run_eagerly=True)
     logs = model.evaluate(np.tile(x, (200, 1)), batch_size=2000, return_dict=True, verbose=0)
     assert -logs["loss"] == pytest.approx(exact.logpdf(x).mean(), abs=0.03)
 
@@ -271,7 +271,7 @@ def test_a_users_prior_layer_is_learned(rng):
 
     encoder, decoder = ka.networks.mlp_encoder((6,), 2, parameters=2), ka.networks.mlp_decoder(2, (6,))
     model = ka.VAE(encoder, decoder, prior=Shifted(), seed=0)
-    model.compile("adam", jit_compile=False)
+    model.compile("adam", run_eagerly=True)
     model.fit(rng.random((32, 6)).astype("float32"), verbose=0)
     assert np.abs(model.prior.mean()).max() > 0
 
