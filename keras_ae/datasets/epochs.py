@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.utils.xla import as_it_is
+
 
 def numbered(
     make: Callable[[tf.Tensor], tf.data.Dataset], batches: int | None, first_epoch: int = 0, is_random: bool = True
@@ -37,7 +39,7 @@ def numbered(
 
     See also: `seed_of`, a seed for each epoch.
     """
-    first_epoch = whole_number("first_epoch", first_epoch)
+    first_epoch, make = whole_number("first_epoch", first_epoch), as_it_is(make)
     data = _counted(make, batches, first_epoch) if is_random else make(tf.constant(0, tf.int64))
     if batches is not None:
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
@@ -59,12 +61,15 @@ def _counted(make, batches, first_epoch):
         upcoming = max(upcoming, int(epoch) + 1)
         return np.int64(upcoming)
 
+    @as_it_is
     def begin(_):
         return tf.ensure_shape(tf.numpy_function(current, [], tf.int64), [])
 
+    @as_it_is
     def batches_of(epoch):
         return tf.data.Dataset.zip(tf.data.Dataset.from_tensors(epoch).repeat(), make(epoch).prefetch(tf.data.AUTOTUNE))
 
+    @as_it_is
     def counting(i, numbered_batch):
         epoch, batch = numbered_batch
         counted = tf.cond(i == telling, lambda: tf.numpy_function(count, [epoch], tf.int64), lambda: epoch)

@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras_ae.datasets import epochs
 from keras_ae.typing import FilePath, Size
 from keras_ae.utils import files
+from keras_ae.utils.xla import as_it_is
 
 _NPZ = ("mnist", "fashion_mnist")
 _SPLITS = ("train", "test")
@@ -384,6 +385,7 @@ def _tfds_batches(name, data, options):
     )
     shape = (*(size or shape[:2]), shape[-1])
 
+    @as_it_is
     def row(position, example):
         image = example[image_key]
         if size is not None:

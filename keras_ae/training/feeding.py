@@ -14,6 +14,7 @@ from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
+from keras_ae.utils.xla import as_it_is
 
 
 class Feed:
@@ -153,7 +154,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
         dataset = _row_numbers(count, batch_size, batches, steps, moves, order)
         if not numbers:
             of_rows = _sparse_gather(first) if arrays is None else lambda rows: gather(arrays, rows)
-            dataset = dataset.map(of_rows if moves == 1 else lambda *rows: tuple(map(of_rows, rows)))
+            dataset = dataset.map(as_it_is(of_rows if moves == 1 else lambda *rows: tuple(map(of_rows, rows))))
         return _distributed(dataset, strategy), order if isinstance(order, tf.Variable) else None
 
     return Feed(first, make, steps, arrays=arrays, batch=example, is_whole=True)
@@ -170,6 +171,7 @@ def _row_numbers(count, batch_size, batches, steps, moves, seed):
     It runs on its own thread: Keras's pipeline for arrays takes threads away from the step, see benchmarks/NOTES.md.
     """
 
+    @as_it_is
     def epoch(_):
         order = tf.range(count)
         if seed is not None:
@@ -209,7 +211,7 @@ def dense_batches(x, batch_size):
     """Returns a data set of dense batches of a sparse matrix, in order."""
     batches = -(-x.shape[0] // batch_size)
     numbers = _row_numbers(x.shape[0], batch_size, batches, batches, 1, None)
-    return numbers.map(lambda rows: _sparse_gather([x])(rows)[0])
+    return numbers.map(as_it_is(lambda rows: _sparse_gather([x])(rows)[0]))
 
 
 def tensors(columns):
@@ -239,6 +241,7 @@ def _distributed(dataset, strategy):
     def whole(x, y, sample_weight):
         return (x,) if y is None and sample_weight is None else _present((x, x if y is None else y, sample_weight))
 
+    @as_it_is
     def without_none(*batch):
         several = isinstance(batch[0], tuple)
         return tuple(whole(*_columns(each)) for each in batch) if several else whole(*_columns(batch))
@@ -309,11 +312,14 @@ class _Kept:
 
 def _of_tf_data(dataset, role, class_weight, moves):
     _check_spec(dataset.element_spec)
-    standard = dataset.map(
-        lambda *batch: weighed(_standard_tensors(*_columns(batch), role), role, class_weight), tf.data.AUTOTUNE
-    )
-    as_it_is = class_weight is None and _columns(dataset.element_spec) == standard.element_spec
-    dataset = dataset if as_it_is else standard
+
+    @as_it_is
+    def standard(*batch):
+        return weighed(_standard_tensors(*_columns(batch), role), role, class_weight)
+
+    converted = dataset.map(standard, tf.data.AUTOTUNE)
+    is_standard = class_weight is None and _columns(dataset.element_spec) == converted.element_spec
+    dataset = dataset if is_standard else converted
     first = next(iter(dataset.take(1)), None)
     if first is None:
         raise ValueError("The data set x is empty: expected at least one batch.")
@@ -337,8 +343,9 @@ def _grouped(dataset, moves):
     """Groups the data set into elements of `moves` batches and drops the remainder."""
     specs = _columns(dataset.element_spec)
     present = [not isinstance(spec, tf.NoneTensorSpec) and spec is not None for spec in specs]
-    packed = dataset.map(lambda *batch: _present(_columns(batch)))
+    packed = dataset.map(as_it_is(lambda *batch: _present(_columns(batch))))
 
+    @as_it_is
     def group(*columns):
         batches = tf.data.Dataset.zip(columns)
         picked = (batches.skip(i).take(1).get_single_element() for i in range(moves))
@@ -354,7 +361,7 @@ def _present(columns):
 def _with_absent(dataset, first):
     """Restores None where the first batch has it, because generators cannot yield None."""
     present = [column is not None for column in first]
-    return dataset.map(lambda *columns: _with_none(columns, present))
+    return dataset.map(as_it_is(lambda *columns: _with_none(columns, present)))
 
 
 def _with_none(columns, present):

@@ -70,8 +70,7 @@ def make_loop(step, record, summary_shape, steps, jit_compile, stops=True):
     summed and recorded once per call, because recording each step took a tenth of a small VAE's training time.
 
     The loop ends early if the data run out or, with `stops`, a logged value is not finite. Batches of equal shape run
-    as one program. A batch with a shape of its own (the last of an epoch) runs without XLA, because compiling is not
-    worth it for one step per epoch.
+    as one program. Under XLA, a batch with a shape of its own (the last of an epoch) runs without it.
 
     Args:
         step: function of a batch that returns a summary, a float32 tensor.
@@ -113,9 +112,14 @@ def make_loop(step, record, summary_shape, steps, jit_compile, stops=True):
         def group(done, total, fine, optional):
             first = optional.get_value()
             batches, count, optional = _pull(iterator, first, steps, limit - done)
-            made, new = tf.cond(
-                count > 1, lambda: compiled(batches, arrays, count), lambda: (1, step(rows(first, arrays)))
-            )
+
+            def several():
+                return compiled(batches, arrays, count)
+
+            def alone():
+                return 1, step(rows(first, arrays))
+
+            made, new = tf.cond(count > 1, several, alone) if jit_compile else several()
             total += new
             return done + made, total, goes_on(total), optional
 
