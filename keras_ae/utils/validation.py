@@ -98,7 +98,7 @@ def _is_number(value):
     return is_scalar and bool(np.isfinite(value))
 
 
-def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: int, unknown: int | None = None) -> None:
+def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: float, unknown: int | None = None) -> None:
     """Raises a `ValueError` unless `labels` are integers `(B,)` in 0 to `num_classes - 1`, or equal to `unknown`."""
     dtype = np.dtype(getattr(labels.dtype, "as_numpy_dtype", labels.dtype))
     if len(labels.shape) != 1 or dtype.kind not in "iu":

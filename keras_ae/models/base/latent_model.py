@@ -400,7 +400,8 @@ class LatentModel(ObjectiveModel):
         x = self.decode(flat, *given)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
-    def predict(self, x: Rows, y: Rows | None = None, *args: Any, **kwargs: Any) -> np.ndarray:
+    # In Keras's method, batch_size comes second; here it follows y, as in the other methods that take x and y.
+    def predict(self, x: Rows, y: Rows | None = None, *args: Any, **kwargs: Any) -> np.ndarray:  # type: ignore[override]
         """Computes `self(x)` in batches, or `self((x, y))` for a conditional model.
 
         A model with a classifier returns its class probabilities `(B, K)` instead, unless an array y is given.
