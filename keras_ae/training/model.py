@@ -292,10 +292,13 @@ class ObjectiveModel(keras.Model):
         """Raises a `ValueError` unless every network is built, which saving, sampling and export require."""
         self.build_if_possible()
         if not self.built:
-            raise ValueError(
-                f"{type(self).__name__} has networks that were never built: give them a keras.Input, or call the model "
-                "on data first."
-            )
+            raise self._never_built()
+
+    def _never_built(self):
+        return ValueError(
+            f"{type(self).__name__} has networks that were never built: give them a keras.Input, or call the model on "
+            "data first."
+        )
 
     def build_if_possible(self) -> None:
         """Builds the model and its optimizers' slots, unless a network cannot be built before its first batch."""
