@@ -118,7 +118,7 @@ def mnist(tmp_path, rng, monkeypatch):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Models train without graphs: making one takes longer than the first batches. `test_conditional_...` has graphs."""
+    """Models train without graphs: making one takes longer than the first batches. `test_conditional_..` has graphs."""
     eagerly = functools.partialmethod(ObjectiveModel.compile, run_eagerly=True)
     monkeypatch.setattr(ObjectiveModel, "compile", eagerly)
     fit = keras.Model.fit
