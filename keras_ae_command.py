@@ -50,7 +50,7 @@ _NOISE_WITHOUT_GPU = [
 ]
 
 
-def main():
+def main() -> None:
     """Runs the command with the arguments in `sys.argv`; exits with the app's exit code."""
     apps = _apps()
     given, *arguments = sys.argv[1:] or ["--help"]
@@ -74,7 +74,7 @@ def main():
         sys.exit(f"error: {_unclear(given, name, having)}")
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Imports TensorFlow and hides its startup messages, unless the command line has --verbose."""
     if any(each.lstrip("-") == "verbose" for each in sys.argv):
         import tensorflow  # noqa: F401

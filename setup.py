@@ -57,7 +57,10 @@ MODELS = "keras_ae.pretrained"
 setup(
     name="keras_ae",
     version="0.1.0",
-    description="Every autoencoder, as one family of Keras models that you fit, measure and serve",
+    description=(
+        "Autoencoders of every kind as Keras models that share one design: fit them, compare them with their papers, "
+        "and serve them."
+    ),
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

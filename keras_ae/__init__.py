@@ -1,4 +1,6 @@
-"""Every autoencoder, as one family of Keras models that you fit, measure and serve."""
+"""Autoencoders of every kind as Keras models that share one design: `fit` them, compare them with their papers, and
+serve them.
+"""
 
 from typing import TYPE_CHECKING
 

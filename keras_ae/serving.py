@@ -7,30 +7,57 @@ import os
 import pathlib
 import shutil
 import uuid
-from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from keras_ae.training.roles import finite
+from keras_ae.typing import FilePath
 from keras_ae.utils import plain
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 CARD_FILE = "card.json"
 
-Endpoint = namedtuple("Endpoint", "function inputs example", defaults=(None,))
-Endpoint.__doc__ = """One signature of an export.
 
-Attributes:
-    function: takes tensors named and ordered as in `inputs`, returns a dict of tensors; all share their first axis.
-    inputs: list of named `tf.TensorSpec`s whose first axis is None.
-    example: dict of arrays for the warm-up request. If None, the request is one row of zeros, or is omitted if a row
-        has axes of unknown size, because a server refuses to load a model whose warm-up fails.
-"""
+class Endpoint(NamedTuple):
+    """One signature of an export: a function of named tensors.
+
+    Attributes:
+        function: takes tensors named and ordered as in `inputs`, returns a dict of tensors; all share their first axis.
+        inputs: list of named `tf.TensorSpec`s whose first axis is None.
+        example: dict of arrays for the warm-up request. If None, the request is one row of zeros, or is omitted if a
+            row has axes of unknown size, because a server refuses to load a model whose warm-up fails.
+
+    `export` calls the function on the example, so it raises what the function raises.
+
+    Example:
+
+        def brighter(x):
+            return {"x": tf.minimum(2.0 * vae.reconstruct(x), 1.0)}    # (B, 28, 28, 1)
+
+        endpoint = Endpoint(brighter, [tf.TensorSpec((None, 28, 28, 1), tf.float32, name="x")])
+        ka.export(vae, "saved_models/bright", endpoints={"serving_default": endpoint})
+
+    See also: `model_endpoints`, the endpoints that a model has by itself.
+    """
+
+    function: Callable[..., Mapping[str, Any]]
+    inputs: Sequence[tf.TensorSpec]
+    example: Mapping[str, Any] | None = None
 
 
-def export(model, directory, *, endpoints=None, lookups=(), half=False, card=None):
-    """Writes a SavedModel to `directory/<next integer version>` atomically, and returns its path.
+def export(
+    model: keras.Model,
+    directory: FilePath,
+    *,
+    endpoints: Mapping[str, Endpoint] | None = None,
+    lookups: Iterable[keras.layers.Layer] = (),
+    half: bool = False,
+    card: Mapping[str, Any] | None = None,
+) -> str:
+    """Writes a SavedModel to `directory/<next integer version>` atomically, and returns its path, a str.
 
     Args:
         model: a built model of this package.
@@ -49,13 +76,24 @@ def export(model, directory, *, endpoints=None, lookups=(), half=False, card=Non
 
         path = ka.export(vae, "saved_models/mnist_vae")    # saved_models/mnist_vae/1
         served = tf.saved_model.load(path)
-        served.signatures["encode"](x=x)["z"]
+        served.signatures["encode"](x=x)["z"]    # (B, 4) float32
+
+    See also: `model_endpoints`, which lists the endpoints with their inputs and outputs; `model.export`, which writes
+    to a path without versions; `model.save`, for a file that can be trained further.
     """
     save = _prepared(model, directory, endpoints, lookups, half, card)
     return _write(save, pathlib.Path(directory), _publish)
 
 
-def write(model, path, *, endpoints=None, lookups=(), half=False, card=None):
+def write(
+    model: keras.Model,
+    path: FilePath,
+    *,
+    endpoints: Mapping[str, Endpoint] | None = None,
+    lookups: Iterable[keras.layers.Layer] = (),
+    half: bool = False,
+    card: Mapping[str, Any] | None = None,
+) -> str:
     """Like `export`, but writes directly to `path` and returns it; this is `model.export(path)`.
 
     Raises:
@@ -116,12 +154,12 @@ def _write(save, directory, publish):
                 path.rmdir()
 
 
-def versions(directory):
+def versions(directory: FilePath) -> list[int]:
     """Lists the integer versions under `directory`, in ascending order."""
     return sorted(_numbered(directory))
 
 
-def newest(directory):
+def newest(directory: FilePath) -> pathlib.Path:
     """Returns the path of the newest version under `directory`.
 
     Raises:
@@ -133,7 +171,7 @@ def newest(directory):
     return found[max(found)]
 
 
-def load(directory):
+def load(directory: FilePath) -> tuple[pathlib.Path, Any, dict[str, Any]]:
     """Loads the newest version under `directory`, as a server would.
 
     Returns:
@@ -178,36 +216,39 @@ class Served:
         ValueError: if there is no version, or it cannot be read.
     """
 
-    def __init__(self, directory):
+    def __init__(self, directory: FilePath) -> None:
         self.path, self._model, self.card = load(directory)
 
     @property
-    def signatures(self):
+    def signatures(self) -> Mapping[str, Callable[..., dict[str, tf.Tensor]]]:
         return self._model.signatures
 
 
-def load_pretrained(name):
-    """Loads a pretrained model that ships with keras_ae.
+def load_pretrained(name: str) -> Served:
+    """Loads the newest version of a pretrained model that ships with keras_ae.
 
     Args:
         name: str, the app that trained it: "audio_denoising" or "semantic_hashing".
 
     Returns:
-        a `Served` with `signatures` and `card`.
+        a `Served` with `signatures`, whose inputs, outputs, shapes and dtypes `card["endpoints"]` lists, and `card`.
 
     Raises:
-        ValueError: for an unknown name; the message lists the names.
+        ValueError: for an unknown name, which the message answers with a list of the names, or files that cannot be
+            read.
 
     Example:
 
         model = ka.load_pretrained("semantic_hashing")
         model.signatures["serving_default"](text=tf.constant(["A text."]))["code"]    # (1, 8) uint8
         model.card["licence"]
+
+    See also: `Served`, for an export of your own.
     """
     return Served(pretrained(name))
 
 
-def pretrained(name):
+def pretrained(name: str) -> pathlib.Path:
     """Returns the export folder of a pretrained model; arguments and errors as in `load_pretrained`."""
     package = pathlib.Path(__file__).parent
     installed, cloned = package / "pretrained", package.parent / "saved_models"
@@ -225,7 +266,7 @@ def _numbered(directory):
     return {int(path.name): path for path in paths if path.name.isascii() and path.name.isdecimal()}
 
 
-def model_endpoints(model):
+def model_endpoints(model: keras.Model) -> dict[str, Endpoint]:
     """Returns a model's endpoints, which depend on the methods it has; the default one is first.
 
     | endpoint | inputs | outputs |

@@ -37,5 +37,11 @@ Size: TypeAlias = int | Sequence[int]
 Terms: TypeAlias = dict[str, Any]
 """Loss terms of one batch, `{name: (B,)}`, in the forms described at `Objective`."""
 
+Columns: TypeAlias = tuple[Any, ...]
+"""`(x, y, sample_weight)`, arrays or tensors with the same number of rows; None for absent ones."""
+
+Logs: TypeAlias = dict[str, Any]
+"""What a step or an epoch logs: `{name: number or scalar tensor}`, with the loss, the terms and the metrics."""
+
 FilePath: TypeAlias = str | os.PathLike[str]
 """Path of a file or folder."""

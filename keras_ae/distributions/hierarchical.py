@@ -89,7 +89,9 @@ class BottomUpPosterior(posteriors.Posterior):
         return Chain(first, self.encoders, self.sizes)
 
 
-# Saved files have used these class names for the weights since version 0.1.
+# Keras stores the weights of a layer in a list, such as `model.layers`, under its class's `__name__`, whatever the
+# layer's own name. Files of version 0.1 have the paths layers/upward and layers/downward, so the classes keep these
+# names.
 BottomUpPosterior.__name__ = "Upward"
 
 

@@ -53,10 +53,12 @@ class Likelihood(keras.layers.Layer):
         super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
         self.built = True  # any weights are created in the constructor
 
-    def params_shape(self, shape: Sequence[int]) -> Shape | None:
-        """Shape of the decoder's output for x of `shape`, both without the batch axis."""
+    def params_shape(self, shape: Sequence[int | None]) -> Shape | None:
+        """Shape of the decoder's output for x of `shape`, both without the batch axis; None for unknown sizes."""
         shape = tuple(shape)
-        return (*shape, self.levels) if self.levels else (*shape[:-1], shape[-1] * self.parameters)
+        if self.levels:
+            return (*shape, self.levels)
+        return (*shape[:-1], None if shape[-1] is None else shape[-1] * self.parameters)
 
     def event_shape_for(self, params_shape: Sequence[int | None]) -> Shape | None:
         """Shape of x for a decoder's output shape, the inverse of `params_shape`; None if unknown.
@@ -398,7 +400,7 @@ class Custom(Likelihood):
         super().__init__(**kwargs)
         self.function = function
 
-    def params_shape(self, shape: Sequence[int]) -> Shape | None:
+    def params_shape(self, shape: Sequence[int | None]) -> Shape | None:
         return None
 
     def event_shape_for(self, params_shape: Sequence[int | None]) -> Shape | None:

@@ -1,9 +1,11 @@
 """Keras callbacks that change a model's settings during training."""
 
 import inspect
+from collections.abc import Iterable
 
 import keras
 
+from keras_ae.typing import Logs
 from keras_ae.utils import validation
 
 
@@ -18,27 +20,30 @@ class Annealing(keras.callbacks.Callback):
 
     Args:
         steps: int, number of training steps until the weight reaches `end`.
-        start, end: floats.
-        weight: name of a property of the model, such as `"beta"` for the KL term.
+        start, end: floats, 0 or more.
+        weight: str, name of a `TermWeight` or another property of the model that can be set, such as `"beta"` for the
+            KL term.
 
     Raises:
-        ValueError: if `steps` is below 1, or, at the start of training, if the model has no such weight.
+        ValueError: if `steps` is not a positive whole number, or, during training, if the model has no such weight or
+            refuses its value.
 
     Example: `vae.fit(x, epochs=20, callbacks=[ka.callbacks.Annealing(steps=2_000)])`
 
-    Source: Bowman 2016, section 3.1.
+    Source: Bowman 2016, section 3.1, for the idea; its schedule is a sigmoid. See also: `BetaVAE`, whose `capacity`
+    is annealed instead; assigning to `model.beta`, for a value that does not depend on the step.
     """
 
-    def __init__(self, steps, start=0.0, end=1.0, weight="beta"):
+    def __init__(self, steps: int, start: float = 0.0, end: float = 1.0, weight: str = "beta") -> None:
         super().__init__()
         self.steps = validation.positive_int("steps", steps)
         self.start, self.end, self.weight = start, end, weight
 
-    def value(self, step):
+    def value(self, step: int) -> float:
         """Returns the weight after `step` training steps."""
         return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         settable = inspect.getmembers(type(model), _is_settable)
         weights = [name for name, _ in settable if not name.startswith("_") and not hasattr(keras.Model, name)]
@@ -51,13 +56,13 @@ class Annealing(keras.callbacks.Callback):
     def _set(self, value):
         setattr(self.model, self.weight, value)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._set(self.value(int(self.model.optimizer.iterations.numpy())))
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         self._set(self.end)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self._set(self.end)
 
 
@@ -69,7 +74,7 @@ def _is_settable(member):
     return member.fset is not None if isinstance(member, property) else hasattr(member, "__set__")
 
 
-def acts_on_batches(callback, hooks):
+def acts_on_batches(callback: keras.callbacks.Callback, hooks: Iterable[str]) -> bool:
     """Whether a callback needs to run on every batch: it overrides one of the hooks and is not built into Keras.
 
     Keras's own callbacks track batches by index, which advances by the number of steps per call. A callback that only

@@ -11,12 +11,14 @@ Create everything that has variables in the strategy's scope. `batch_size` is th
 
 import json
 import os
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 
-def get(name):
+def get(name: str) -> tf.distribute.Strategy:
     """Returns a `tf.distribute.Strategy` by name.
 
     Args:
@@ -26,15 +28,23 @@ def get(name):
             `keras.utils.set_random_seed`, because each worker shuffles the data itself and takes its share of the
             result.
 
+    A step's loss is the mean over the global batch: each of the R replicas has a share of its rows, b_1, ..., b_R.
+
+        gradient = sum_r b_r / (b_1 + ... + b_R) gradient_r
+
     Raises:
         ValueError: if the name is unknown, or TF_CONFIG does not describe a cluster that contains this task.
+
+    Example: `strategy = ka.distribute.get("default")`
+
+    See also: `is_chief`, which says whether this process should write the results.
     """
     if name not in _STRATEGIES:
         raise ValueError(f"Unknown strategy {name!r}: expected one of {', '.join(_STRATEGIES)}.")
     return _STRATEGIES[name]()
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process should write reports, saved models and exports; true for exactly one worker."""
     if not spans_workers(strategy):
         return True
@@ -44,13 +54,13 @@ def is_chief(strategy):
     return resolver.task_type == "worker" and resolver.task_id == 0
 
 
-def spans_workers(strategy):
+def spans_workers(strategy: tf.distribute.Strategy) -> bool:
     """Whether the replicas of `strategy` run in several processes."""
     # Keras uses the same private method before it reduces the results of a step.
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
 
 
-def check_scope(strategy, variables):
+def check_scope(strategy: tf.distribute.Strategy, variables: Iterable[keras.Variable]) -> None:
     """Raises a `ValueError` unless all Keras `variables` were created in the scope of `strategy`."""
     for variable in variables:
         if not strategy.extended.variable_created_in_scope(variable.value):
@@ -63,7 +73,7 @@ def check_scope(strategy, variables):
 # Within a step
 
 
-def share_of_batch(rows):
+def share_of_batch(rows: tf.Tensor) -> tf.Tensor | float:
     """Returns the fraction of the global batch's rows on this replica; the fractions of all replicas sum to 1."""
     if _replicas() == 1:
         return 1.0
@@ -71,7 +81,7 @@ def share_of_batch(rows):
     return rows / tf.distribute.get_replica_context().all_reduce("SUM", rows)
 
 
-def never_empty(x, y, sample_weight):
+def never_empty(x: Any, y: Any, sample_weight: tf.Tensor | None) -> tuple[Any, Any, tf.Tensor | None, tf.Tensor]:
     """Returns the batch and its number of rows; an empty batch becomes one row of zeros with weight 0.
 
     The last batch of an epoch may have fewer rows than there are replicas, but all replicas must take part in the step.

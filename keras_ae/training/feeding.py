@@ -6,12 +6,16 @@ Arrays stay in memory as tensors, and each training step gathers its rows from t
 
 import copy
 import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.trainers.data_adapters import get_data_adapter
 
+from keras_ae.training import roles
+from keras_ae.typing import Columns, Matrix, Rows
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
@@ -28,12 +32,26 @@ class Feed:
         arrays: `(x, y, sample_weight)` as tensors to gather rows from; None if the data are sparse or not arrays.
     """
 
-    def __init__(self, first, make, steps, *, arrays=None, batch=None, is_whole=False, adapter=None):
+    def __init__(
+        self,
+        first: Columns,
+        make: Callable[..., tuple[Any, tf.Variable | None]],
+        steps: int | None,
+        *,
+        arrays: Columns | None = None,
+        batch: Columns | None = None,
+        is_whole: bool = False,
+        adapter: Any = None,
+    ) -> None:
         self.first, self.steps, self.arrays, self.is_whole = first, steps, arrays, is_whole
         self.batch = first if batch is None else batch
-        self._make, self._adapter, self._dataset, self._order = make, adapter, None, None
+        self._make, self._adapter = make, adapter
+        self._dataset: Any = None
+        self._order: tf.Variable | None = None
 
-    def start(self, strategy, numbers=False, seed=None):
+    def start(
+        self, strategy: tf.distribute.Strategy, numbers: bool = False, seed: tf.Tensor | None = None
+    ) -> Iterator[Any]:
         """Returns an iterator over the batches of one epoch.
 
         Args:
@@ -49,17 +67,27 @@ class Feed:
             self._dataset, self._order = self._make(strategy, numbers, seed)
         return iter(self._dataset)
 
-    def dataset(self, strategy):
+    def dataset(self, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
         """Returns the batches of one epoch as a `tf.data.Dataset`."""
         return self._make(strategy, False, None)[0]
 
-    def end(self):
+    def end(self) -> None:
         """Notifies a `PyDataset` that an epoch has ended."""
         if self._adapter is not None:
             self._adapter.on_epoch_end()
 
 
-def open_feed(x, y=None, sample_weight=None, *, role, batch_size=None, shuffle=False, class_weight=None, moves=1):
+def open_feed(
+    x: Rows,
+    y: Rows | None = None,
+    sample_weight: Rows | None = None,
+    *,
+    role: roles.Role,
+    batch_size: int | None = None,
+    shuffle: bool = False,
+    class_weight: Mapping[int, float] | None = None,
+    moves: int = 1,
+) -> Feed:
     """Returns the `Feed` for data passed to `fit` or `evaluate`.
 
     Args:
@@ -80,11 +108,11 @@ def open_feed(x, y=None, sample_weight=None, *, role, batch_size=None, shuffle=F
         if y is not None or sample_weight is not None:
             raise ValueError("y and sample_weight: expected none, as x yields them: (x, y) or (x, y, sample_weight).")
         return _of_source(x, role, class_weight, shuffle, moves)
-    columns = weighed(standard_rows(x, y, sample_weight, role), role, class_weight)
-    return _of_rows(*columns, batch_size or 32, shuffle, moves)
+    x, y, sample_weight = weighed(standard_rows(x, y, sample_weight, role), role, class_weight)
+    return _of_rows(x, y, sample_weight, batch_size or 32, shuffle, moves)
 
 
-def weighed(columns, role, class_weight):
+def weighed(columns: Columns, role: roles.Role, class_weight: Mapping[int, float] | None) -> Columns:
     """Returns `(x, y, sample_weight)` with class weights multiplied into the sample weights."""
     x, y, sample_weight = columns
     if class_weight is None:
@@ -93,17 +121,17 @@ def weighed(columns, role, class_weight):
     return x, y, weights if sample_weight is None else weights * sample_weight
 
 
-def standard_rows(x, y, sample_weight, role):
+def standard_rows(x: Rows, y: Rows | None, sample_weight: Rows | None, role: roles.Role) -> Columns:
     """Converts `(x, y, sample_weight)` to rows, with y in the role's standard form and weights `(B,)`."""
     x, y = rows_of.to_rows("x", x), rows_of.to_rows("y", y)
     y = role.standard(y.numpy() if isinstance(y, tf.Tensor) and role.conditional else y)
     if sample_weight is not None:
-        count = x.shape[0] if hasattr(x, "shape") else None
+        count: Any = x.shape[0] if hasattr(x, "shape") else None
         sample_weight = validation.check_weights(rows_of.to_rows("sample_weight", sample_weight), count)
     return x, y, sample_weight
 
 
-def split(x, y, sample_weight, share, role):
+def split(x: Rows, y: Rows | None, sample_weight: Rows | None, share: float, role: roles.Role) -> list[Columns]:
     """Splits off the last `share` of the rows for validation; returns `(x, y, sample_weight)` of both parts.
 
     Raises:
@@ -120,7 +148,7 @@ def split(x, y, sample_weight, share, role):
     return [tuple(None if column is None else column[part] for column in columns) for part in parts]
 
 
-def unpack(data):
+def unpack(data: Any) -> Columns:
     """Unpacks a batch to `(x, y, sample_weight)`, with weights `(B,)`.
 
     Raises:
@@ -160,7 +188,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
     return Feed(first, make, steps, arrays=arrays, batch=example, is_whole=True)
 
 
-def gather(arrays, rows):
+def gather(arrays: Columns, rows: tf.Tensor) -> Columns:
     """Gathers rows of each array; an absent array stays None."""
     return tuple(None if array is None else tf.gather(array, rows) for array in arrays)
 
@@ -207,14 +235,14 @@ def _sparse_gather(columns):
     return lambda rows: tuple(column(each, rows) for each in stored)
 
 
-def dense_batches(x, batch_size):
+def dense_batches(x: Matrix, batch_size: int) -> tf.data.Dataset:
     """Returns a data set of dense batches of a sparse matrix, in order."""
     batches = -(-x.shape[0] // batch_size)
     numbers = _row_numbers(x.shape[0], batch_size, batches, batches, 1, None)
     return numbers.map(as_it_is(lambda rows: _sparse_gather([x])(rows)[0]))
 
 
-def tensors(columns):
+def tensors(columns: Iterable[Any]) -> Columns:
     """Converts columns to dense tensors; absent ones stay None, and float64 becomes float32, as elsewhere in Keras."""
     return tuple(_tensor(column) for column in columns)
 
@@ -285,7 +313,7 @@ def _of_source(x, role, class_weight, shuffle, moves):
     return _of_dataset(dataset, first, len(x) if hasattr(x, "__len__") else None, moves)
 
 
-def repeatable(x, steps):
+def repeatable(x: Rows, steps: int | None) -> Rows:
     """Returns a source that can be read once an epoch, because a generator runs only once: it is kept in memory.
 
     Args:

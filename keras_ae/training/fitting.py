@@ -2,24 +2,31 @@
 
 import logging
 import warnings
-from collections import namedtuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae.training import loop, optimizers
+from keras_ae.training import feeding, loop, optimizers
 from keras_ae.training.callbacks import TEST_HOOKS, TRAIN_HOOKS, acts_on_batches
+from keras_ae.typing import Logs
 from keras_ae.utils import xla
 
 _log = logging.getLogger("keras_ae")
 
-EvaluationSetting = namedtuple("EvaluationSetting", "per_call averaged")
-EvaluationSetting.__doc__ = """Settings that a model's test function was created with.
 
-Attributes:
-    per_call: int, maximum steps per call.
-    averaged: bool, whether it uses averaged weights.
-"""
+class EvaluationSetting(NamedTuple):
+    """Settings that a model's test function was created with.
+
+    Attributes:
+        per_call: int, maximum steps per call.
+        averaged: bool, whether it uses averaged weights.
+    """
+
+    per_call: int
+    averaged: bool
 
 
 class WithoutXLA(Exception):
@@ -27,18 +34,18 @@ class WithoutXLA(Exception):
 
 
 def fit(
-    model,
-    feed,
-    callbacks,
+    model: keras.Model,
+    feed: feeding.Feed,
+    callbacks: keras.callbacks.CallbackList,
     *,
-    epochs,
-    initial_epoch,
-    steps_per_epoch,
-    shuffle,
-    validation,
-    validation_steps,
-    validation_freq,
-):
+    epochs: int,
+    initial_epoch: int,
+    steps_per_epoch: int | None,
+    shuffle: bool,
+    validation: feeding.Feed | None,
+    validation_steps: int | None,
+    validation_freq: int | Iterable[int],
+) -> keras.callbacks.History:
     """Trains a model up to epoch `epochs`; returns its history.
 
     Args:
@@ -130,7 +137,9 @@ def _run(model, iterator, arrays, limit):
     return logs, done
 
 
-def measure(model, feed, steps, callbacks):
+def measure(
+    model: keras.Model, feed: feeding.Feed, steps: int | None, callbacks: keras.callbacks.CallbackList
+) -> dict[str, float]:
     """Evaluates on `steps` batches, or on all if None; returns the logs, `{name: float}`."""
     steps = steps or feed.steps
     setting = EvaluationSetting(steps_per_call(model, feed, steps, callbacks, TEST_HOOKS), model.has_averages)
@@ -158,7 +167,13 @@ def measure(model, feed, steps, callbacks):
     return logs
 
 
-def steps_per_call(model, feed, steps, callbacks, hooks):
+def steps_per_call(
+    model: keras.Model,
+    feed: feeding.Feed,
+    steps: int | None,
+    callbacks: keras.callbacks.CallbackList,
+    hooks: Iterable[str],
+) -> int:
     """Returns the maximum number of steps per call, which is 1 if anything needs to act on each batch."""
     if model._requested_steps == 1 or model.run_eagerly or model._distribute_strategy is not None:
         return 1
@@ -167,7 +182,7 @@ def steps_per_call(model, feed, steps, callbacks, hooks):
     return loop.steps_that_fit(feed.batch, steps) if model._requested_steps == "auto" else model._requested_steps
 
 
-def tell_of_single_steps(model, callbacks, hooks):
+def tell_of_single_steps(model: keras.Model, callbacks: keras.callbacks.CallbackList, hooks: Iterable[str]) -> None:
     """Logs why steps run one per call, if something other than the model's settings is the reason."""
     if model._requested_steps == 1 or model.run_eagerly or model._distribute_strategy is not None:
         return
@@ -177,7 +192,13 @@ def tell_of_single_steps(model, callbacks, hooks):
         _log.warning("Metrics or an overridden train_step see every batch, so steps run one per call, which is slower.")
 
 
-def function(model, one_step, summarise, per_call, stops):
+def function(
+    model: keras.Model,
+    one_step: Callable[[Any], Logs],
+    summarise: Callable[[Any], tf.Tensor],
+    per_call: int,
+    stops: bool,
+) -> Callable[..., tuple[Logs, int]]:
     """Returns a function `(iterator, arrays or None, limit) -> (logs, steps run)` that runs up to `limit` steps.
 
     Args:
@@ -214,7 +235,7 @@ def function(model, one_step, summarise, per_call, stops):
     return run
 
 
-def check_weights(model, epoch):
+def check_weights(model: keras.Model, epoch: int) -> None:
     """Raises a `FloatingPointError` if a weight is not finite although every loss was: a gradient was NaN."""
     spoilt = _spoilt(model)
     if spoilt:
@@ -231,7 +252,7 @@ def _spoilt(model):
     return [v.path for v in floats if not tf.reduce_all(tf.math.is_finite(v.value))]
 
 
-def check_finite(model, logs):
+def check_finite(model: keras.Model, logs: Logs) -> None:
     """Raises a `FloatingPointError` if a logged value is not finite, naming the term and the state of the weights."""
     broken = [name for name, value in logs.items() if not np.all(np.isfinite(value))]
     if not broken:

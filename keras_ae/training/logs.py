@@ -2,15 +2,18 @@
 
 import functools
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_ae.training import distribute
 from keras_ae.training.objective import with_counts
+from keras_ae.typing import Logs, Terms
 
 
-def summary(model, batch, terms, loss):
+def summary(model: keras.Model, batch: Any, terms: Terms, loss: tf.Tensor) -> tf.Tensor:
     """Returns a step's summary, `(1 + T, 2)` float32: a sum and its weight for the loss and for each term.
 
     Raises:
@@ -37,7 +40,7 @@ def summary(model, batch, terms, loss):
     return tf.convert_to_tensor(sums)
 
 
-def measure(model, metrics, batch):
+def measure(model: keras.Model, metrics: Iterable[keras.metrics.Metric], batch: Any) -> None:
     """Updates `metrics`, the ones given to `compile`, with the model's predictions of a batch."""
     truth, prediction, counts = model.prediction(batch.x, batch.y)
     weights = [each for each in (batch.sample_weight, counts) if each is not None]
@@ -46,7 +49,7 @@ def measure(model, metrics, batch):
         each.update_state(truth, prediction, sample_weight=weight)
 
 
-def record(model, trackers, summary):
+def record(model: keras.Model, trackers: Iterable[keras.metrics.Metric], summary: tf.Tensor) -> Logs:
     """Adds the summary of one or more steps to the trackers of the loss and the terms, and returns the logs."""
     for i, tracker in enumerate(trackers):
         total, weight = summary[i, 0], summary[i, 1]
@@ -58,7 +61,7 @@ def record(model, trackers, summary):
     return results
 
 
-def metric(given):
+def metric(given: str | Callable[..., Any] | keras.metrics.Metric) -> keras.metrics.Metric:
     """Returns the Keras metric for an instance, function or name, named as it should appear in the logs."""
     if isinstance(given, keras.metrics.Metric):
         return given

@@ -7,11 +7,14 @@ XLA can compile as a whole: weights and optimizer slots stay in place between st
 
 import functools
 import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_ae.training import feeding
+from keras_ae.typing import Logs
 from keras_ae.utils import xla
 
 # More steps per call give no measurable gain; fewer make the call overhead visible on small networks.
@@ -36,7 +39,7 @@ _CONVOLUTIONS = (
 _NOISE = (keras.layers.Dropout, keras.layers.AlphaDropout, keras.layers.GaussianDropout, keras.layers.GaussianNoise)
 
 
-def xla_pays(layers):
+def xla_pays(layers: Iterable[keras.layers.Layer]) -> bool:
     """Whether XLA speeds up training of `layers` on this machine's devices."""
     layers = list(layers)
     if not all(getattr(layer, "supports_jit", True) for layer in layers):
@@ -49,21 +52,28 @@ def _is_noisy(layer):
     return bool(getattr(layer, "rate", 0.0) or getattr(layer, "stddev", 0.0))
 
 
-def steps_that_fit(batch, steps_in_epoch):
+def steps_that_fit(batch: Any, steps_in_epoch: int | None) -> int:
     """Returns the steps per execution for a `batch` (a structure of arrays), limited by memory and epoch length."""
     leaves = [leaf for leaf in keras.tree.flatten(batch) if leaf is not None]
     size = sum(math.prod(leaf.shape) * tf.as_dtype(leaf.dtype).size for leaf in leaves)
     return min(MAX_STEPS, max(1, MAX_BYTES // max(size, 1)), max(1, steps_in_epoch or MAX_STEPS))
 
 
-def can_stack(iterator):
+def can_stack(iterator: Iterator[Any]) -> bool:
     """Whether all elements of `iterator` are plain tensors and so can be stacked."""
     return isinstance(iterator, tf.data.Iterator) and all(
         isinstance(spec, tf.TensorSpec) for spec in _present(iterator.element_spec)
     )
 
 
-def make_loop(step, record, summary_shape, steps, jit_compile, stops=True):
+def make_loop(
+    step: Callable[[Any], tf.Tensor],
+    record: Callable[[tf.Tensor], Logs],
+    summary_shape: tuple[int, ...],
+    steps: int,
+    jit_compile: bool,
+    stops: bool = True,
+) -> Callable[..., tuple[Logs, tf.Tensor]]:
     """Returns a function `(iterator, arrays or None, limit) -> (logs, steps run)` that runs up to `limit` steps.
 
     With `arrays` (see `feeding.Feed`), the iterator yields row indices instead of rows. The summaries of all steps are

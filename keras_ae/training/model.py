@@ -5,6 +5,8 @@ A model declares its objectives: which networks minimise which loss terms. `Obje
 
 import contextlib
 import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeAlias
 
 import keras
 import numpy as np
@@ -12,9 +14,13 @@ import tensorflow as tf
 
 from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, step
 from keras_ae.training.callbacks import TEST_HOOKS
-from keras_ae.training.objective import check, trainable_variables
+from keras_ae.training.objective import Objective, check, trainable_variables
+from keras_ae.training.optimizers import OptimizerLike
+from keras_ae.typing import FilePath, Logs, Rows, Terms
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
+
+Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | keras.callbacks.CallbackList | None
 
 
 class ObjectiveModel(keras.Model):
@@ -43,6 +49,10 @@ class ObjectiveModel(keras.Model):
     Args:
         seed: int or None, seed for all randomness in training.
 
+    Raises:
+        ValueError: where a subclass is defined, if it declares or inherits several meanings of y; in `compile`, if an
+            objective is invalid; in `fit` and the other methods, if the data are.
+
     Example:
 
         class ShrinkingEncoder(ka.ObjectiveModel):
@@ -56,11 +66,19 @@ class ObjectiveModel(keras.Model):
                 return {"encoder": ka.Objective(self.shrink, [self.encoder])}
 
             def shrink(self, x, y, training):
-                return {"size": tf.reduce_sum(self.encoder(x, training=training) ** 2, axis=-1)}
+                return {"size": tf.reduce_sum(self.encoder(x, training=training) ** 2, axis=-1)}    # (B,)
+
+        model = ShrinkingEncoder(encoder)
+        model.compile("adam")
+        model.fit(x, epochs=5)
+
+    See also: `LatentModel`, which adds distributions and methods; `Objective`, which a model returns.
     """
 
-    terms = ()
-    y_role = roles.Role()
+    terms: tuple[str, ...] = ()
+    y_role: roles.Role = roles.Role()
+    train_function: Any  # made on first use, see `make_train_function`; None until then
+    test_function: Any
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -75,37 +93,39 @@ class ObjectiveModel(keras.Model):
         vars(model)["_arguments"] = saving.arguments(cls, model, args, kwargs)
         return model
 
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(None if seed is None else int(seed))
-        self._requested_steps, self._in_training = 1, False
-        self._objectives_of_terms, self._test_setting = {}, fitting.EvaluationSetting(1, False)
+        self._requested_steps: int | str = 1
+        self._in_training = False
+        self._objectives_of_terms: dict[str, str] = {}
+        self._test_setting = fitting.EvaluationSetting(1, False)
         self._predicts_by_averages = False  # whether `predict_function` was traced with averaged weights
 
     # For subclasses to override
 
-    def objectives(self):
+    def objectives(self) -> dict[str, Objective]:
         """Returns `{name: Objective}` in update order; the last one owns `loss` and `self.optimizer`."""
         raise NotImplementedError(f"{type(self).__name__} must define its objectives: override objectives().")
 
-    def shared_pass(self, x, y, training):
+    def shared_pass(self, x: tf.Tensor, y: tf.Tensor | None, training: bool) -> Any:
         """Hook: runs computation that several objectives share, once per step.
 
         The result is passed to each objective's `terms` as the fourth argument. Every objective's gradient flows
         through it, evaluated at the weights from before the step's first update.
         """
 
-    def after_step(self, terms):
+    def after_step(self, terms: Terms) -> None:
         """Hook: runs after the last update of a training step, for updates that are not gradient descent (BEGAN's k).
 
         Args:
             terms: `{name: tensor}`, all terms of the step, as the objectives returned them.
         """
 
-    def check_x(self, x, name="x"):
+    def check_x(self, x: Rows, name: str = "x") -> None:
         """Hook: raises a `ValueError` if x, either all rows or the first batch, is invalid for the model."""
 
-    def call_on(self, x, y):
+    def call_on(self, x: tf.Tensor, y: tf.Tensor | None) -> Any:
         """Hook: calls the model on data passed to `fit`, to build its networks; y may be None."""
         return self(x)
 
@@ -121,7 +141,7 @@ class ObjectiveModel(keras.Model):
 
     # Randomness
 
-    def next_seed(self):
+    def next_seed(self) -> tf.Tensor:
         """Returns a new stateless seed, int32 `(2,)`.
 
         It differs between replicas. The generator's state is restored with the weights.
@@ -132,7 +152,7 @@ class ObjectiveModel(keras.Model):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         return tf.random.experimental.stateless_fold_in(seed, replica)
 
-    def seed_states(self):
+    def seed_states(self) -> list[keras.Variable]:
         """Returns the variables that hold the random state, including that of user-supplied layers."""
         return [variable for variable in self.variables if variable.name == "seed_generator_state"]
 
@@ -140,14 +160,14 @@ class ObjectiveModel(keras.Model):
 
     def compile(
         self,
-        optimizer="adam",
+        optimizer: OptimizerLike | Mapping[str, OptimizerLike] = "adam",
         *,
-        metrics=None,
-        jit_compile="auto",
-        steps_per_execution="auto",
-        run_eagerly=False,
-        auto_scale_loss=True,
-    ):
+        metrics: Iterable[str | Callable[..., Any] | keras.metrics.Metric] | None = None,
+        jit_compile: bool | str = "auto",
+        steps_per_execution: int | str = "auto",
+        run_eagerly: bool = False,
+        auto_scale_loss: bool = True,
+    ) -> None:
         """Configures training.
 
         Args:
@@ -204,7 +224,7 @@ class ObjectiveModel(keras.Model):
                 "auto_scale_loss": auto_scale_loss,
             }
         )
-        vars(self).pop("_compiled_methods", None)  # they may use the previous optimizers' averages
+        self.__dict__.pop("_compiled_methods", None)  # they may use the previous optimizers' averages
         self.build_if_possible()
 
     @property
@@ -218,12 +238,12 @@ class ObjectiveModel(keras.Model):
         return self._compile_arguments["jit_compile"] == "auto"
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [*self._trackers.values(), *self._measures.values()] if self.compiled else []
 
     # Averages of weights
 
-    def averages(self, objective):
+    def averages(self, objective: str) -> list[tuple[keras.Variable, tf.Tensor]]:
         """Returns the moving averages of an objective's weights, a list of pairs (variable, tensor).
 
         Raises:
@@ -237,12 +257,12 @@ class ObjectiveModel(keras.Model):
         return [(variable, tf.convert_to_tensor(mean)) for variable, mean in found]
 
     @property
-    def has_averages(self):
+    def has_averages(self) -> bool:
         """Whether any optimizer keeps weight averages and has taken a step."""
         return self.compiled and any(optimizers.average(optimizer) for optimizer in self.optimizers.values())
 
     @contextlib.contextmanager
-    def averaged(self):
+    def averaged(self) -> Iterator[None]:
         """Context in which networks use their averaged weights, where an optimizer keeps them."""
         if self._in_training or not self.compiled:
             yield
@@ -260,7 +280,7 @@ class ObjectiveModel(keras.Model):
 
     # Building
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         if input_shape is not None and not self._networks_built():
             self.call(tf.zeros([1, *input_shape[1:]]))
         self.built = True
@@ -268,16 +288,19 @@ class ObjectiveModel(keras.Model):
     def _networks_built(self):
         return all(network.built for player in self.objectives().values() for network in player.networks)
 
-    def require_built(self):
+    def require_built(self) -> None:
         """Raises a `ValueError` unless every network is built, which saving, sampling and export require."""
         self.build_if_possible()
         if not self.built:
-            raise ValueError(
-                f"{type(self).__name__} has networks that were never built: give them a keras.Input, or call the model "
-                "on data first."
-            )
+            raise self._never_built()
 
-    def build_if_possible(self):
+    def _never_built(self):
+        return ValueError(
+            f"{type(self).__name__} has networks that were never built: give them a keras.Input, or call the model on "
+            "data first."
+        )
+
+    def build_if_possible(self) -> None:
         """Builds the model and its optimizers' slots, unless a network cannot be built before its first batch."""
         if not self._networks_built():
             return
@@ -288,18 +311,18 @@ class ObjectiveModel(keras.Model):
                 if not optimizer.built:
                     optimizer.build(trainable_variables(self.objectives()[name]))
 
-    def summary(self, *args, **kwargs):
+    def summary(self, *args: Any, **kwargs: Any) -> None:
         """Prints the networks with their shapes and sizes; arguments as in `keras.Model.summary`."""
         self.build_if_possible()
         super().summary(*args, **kwargs)
 
     # Steps
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Logs:
         """Runs one training step on a batch and returns the logs; if overridden, `fit` calls it once per batch."""
         return self._record(self._train(data))
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Logs:
         """Returns the logs for a batch, without training."""
         return self._record(self._test(data))
 
@@ -323,7 +346,7 @@ class ObjectiveModel(keras.Model):
             logs.measure(self, self._measures.values(), batch)
         return made
 
-    def prediction(self, x, y):
+    def prediction(self, x: tf.Tensor, y: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """Hook: returns what metrics compare, `(truth, prediction, row weights or None)`."""
         raise ValueError(f"metrics: {type(self).__name__} makes no predictions to compare. Leave metrics out.")
 
@@ -332,14 +355,14 @@ class ObjectiveModel(keras.Model):
 
     # Compiled steps
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Callable[..., tuple[Logs, int]]:
         """Returns `(iterator, arrays or None, limit) -> (logs, steps run)`, which trains for up to `limit` steps."""
         if self.train_function is None or force:
             per_call = self.steps_per_execution
             self.train_function = fitting.function(self, self.train_step, self._train, per_call, stops=True)
         return self.train_function
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Callable[..., tuple[Logs, int]]:
         """Like `make_train_function`, without training."""
         if self.test_function is None or force:
             per_call = self._test_setting.per_call
@@ -350,23 +373,23 @@ class ObjectiveModel(keras.Model):
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        validation_steps=None,
-        validation_batch_size=None,
-        validation_freq=1,
-    ):
+        x: Rows | None = None,
+        y: Rows | None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Callbacks = None,
+        validation_split: float = 0.0,
+        validation_data: Rows | None = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Rows | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Iterable[int] = 1,
+    ) -> keras.callbacks.History:
         """Trains the model; arguments as in `keras.Model.fit`.
 
         x can be an array, list, tensor, pandas DataFrame, SciPy sparse matrix, `tf.data.Dataset`, `PyDataset` or
@@ -392,9 +415,9 @@ class ObjectiveModel(keras.Model):
         feed = self._open(x, y, sample_weight, batch_size, True, **options)
         validation = None
         if validation_data is not None:
-            held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
-            held_out = feeding.repeatable(held_out[0], validation_steps), *held_out[1:]
-            validation = self._open(*held_out, validation_batch_size or batch_size, False)
+            x_held, y_held, weight_held = keras.utils.unpack_x_y_sample_weight(validation_data)
+            x_held = feeding.repeatable(x_held, validation_steps)
+            validation = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
         callbacks = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
         return fitting.fit(
             self,
@@ -411,15 +434,15 @@ class ObjectiveModel(keras.Model):
 
     def evaluate(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        verbose="auto",
-        sample_weight=None,
-        steps=None,
-        callbacks=None,
-        return_dict=False,
-    ):
+        x: Rows | None = None,
+        y: Rows | None = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Rows | None = None,
+        steps: int | None = None,
+        callbacks: Callbacks = None,
+        return_dict: bool = False,
+    ) -> dict[str, float] | Any:
         """Computes the loss and the terms on data; arguments as in `keras.Model.evaluate`, data as in `fit`."""
         self._assert_compile_called("evaluate")
         feed = self._open(x, y, sample_weight, batch_size, False)
@@ -428,7 +451,14 @@ class ObjectiveModel(keras.Model):
         found = fitting.measure(self, feed, steps, container)
         return found if return_dict else self._flatten_metrics_in_order(found)
 
-    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+    def train_on_batch(
+        self,
+        x: Rows,
+        y: Rows | None = None,
+        sample_weight: Rows | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> dict[str, float] | Any:
         """Runs one training step, using this batch for every update; arguments as in `keras.Model.train_on_batch`."""
         self._assert_compile_called("train_on_batch")
         batch = self._batch(x, y, sample_weight, class_weight, training=True)
@@ -438,7 +468,9 @@ class ObjectiveModel(keras.Model):
         fitting.check_finite(self, found)
         return self._returned(found, return_dict)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+    def test_on_batch(
+        self, x: Rows, y: Rows | None = None, sample_weight: Rows | None = None, return_dict: bool = False
+    ) -> dict[str, float] | Any:
         """Computes the loss and the terms of one batch; arguments as in `keras.Model.test_on_batch`."""
         self._assert_compile_called("test_on_batch")
         batch = self._batch(x, y, sample_weight, None, training=False)
@@ -450,7 +482,14 @@ class ObjectiveModel(keras.Model):
         found = {name: float(np.mean(value)) for name, value in found.items()}
         return found if return_dict else self._flatten_metrics_in_order(found)
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+    def predict(
+        self,
+        x: Rows,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Callbacks = None,
+    ) -> np.ndarray:
         """Computes `self(x)` in batches; arguments as in `keras.Model.predict`, x as in `fit`.
 
         Arrays are checked in full, and a source of batches on its first batch, as in `fit`. Targets that it yields
@@ -482,7 +521,7 @@ class ObjectiveModel(keras.Model):
         finally:
             self.steps_per_execution = per_call
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> Any:
         with self.averaged():
             return super().predict_step(data)
 
@@ -522,14 +561,14 @@ class ObjectiveModel(keras.Model):
 
     # Saving
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return saving.config_of(self)
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
         return saving.from_config(cls, config, custom_objects)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         if not self.compiled:
             return None
         made = {name: optimizers.serialize(optimizer) for name, optimizer in self.optimizers.items()}
@@ -537,13 +576,13 @@ class ObjectiveModel(keras.Model):
         arguments["metrics"] = keras.saving.serialize_keras_object(arguments["metrics"])
         return {"optimizer": made, **arguments}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         config = dict(config)
         made = {name: optimizers.deserialize(each) for name, each in config.pop("optimizer").items()}
         metrics = keras.saving.deserialize_keras_object(config.pop("metrics", None))
         self.compile(made, metrics=metrics, **config)
 
-    def save(self, filepath, overwrite=True, **kwargs):
+    def save(self, filepath: FilePath, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves networks, optimizers and random state to a `.keras` file, atomically.
 
         Raises:
@@ -556,18 +595,18 @@ class ObjectiveModel(keras.Model):
         with saving.replacing(filepath, ".keras", overwrite) as beside:
             super().save(str(beside), **kwargs)
 
-    def save_weights(self, filepath, overwrite=True, **kwargs):
+    def save_weights(self, filepath: FilePath, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves weights, optimizers and random state to a `.weights.h5` file, atomically; raises as `save` does."""
         self.require_built()
         with saving.replacing(filepath, ".weights.h5", overwrite) as beside:
             super().save_weights(str(beside), **kwargs)
 
-    def load_weights(self, filepath, *args, **kwargs):
+    def load_weights(self, filepath: FilePath, *args: Any, **kwargs: Any) -> None:
         """Loads a file written by `save_weights`; arguments as in `keras.Model.load_weights`."""
         self.build_if_possible()
         super().load_weights(filepath, *args, **kwargs)
 
-    def export(self, filepath, **kwargs):
+    def export(self, filepath: FilePath, **kwargs: Any) -> str:
         """Writes a SavedModel directly to `filepath`, with the same endpoints as `keras_ae.export`.
 
         Args:
@@ -590,14 +629,14 @@ class ObjectiveModel(keras.Model):
             )
         return super()._trackable_children(save_type, **kwargs)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         # Keras does not save seed generators. Without their state, a resumed run draws different noise and dropout
         # masks.
         for i, state in enumerate(self.seed_states()):
             store[f"seed_state_{i}"] = keras.ops.convert_to_numpy(state)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         names = [name for name in store.keys() if not name.startswith("seed_state_")]  # noqa: SIM118 (no mapping)
         own = {name: store[name] for name in names}
         super().load_own_variables(own)

@@ -1,28 +1,52 @@
 """Objectives: which networks minimise which loss terms, and the resulting losses."""
 
-from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from keras_ae.typing import Network, Terms
 from keras_ae.utils import validation
 
-Objective = namedtuple("Objective", "terms networks weights steps", defaults=({}, 1))
-Objective.__doc__ = """One objective of a model: `networks` minimise the weighted sum of `terms`.
 
-Attributes:
-    terms: function `(x, y, training) -> {name: tensor}`. Each tensor has one of three forms: one value per row, `(B,)`,
-        already summed over the event; a pair of such a tensor and per-row weights for its mean, `(B,)`, for example 0
-        for rows without a label; or a scalar for the whole batch (MMD, batch-mean sparsity), which ignores
-        `sample_weight`. If the model overrides `shared_pass`, the function receives its result as a fourth argument.
-    networks: list of Keras layers whose trainable variables this objective updates. Their regularisers are added to
-        its loss.
-    weights: `{term name: float or scalar variable}`; missing terms have weight 1.
-    steps: int, updates of this objective per training step. Each update uses a different batch.
-"""
+class Objective(NamedTuple):
+    """One objective of a model: its networks minimise a weighted sum of its terms.
+
+        loss = sum_t weight_t mean_b(sample_weight_b term_t[b]) + regularisers of the networks
+
+    Attributes:
+        terms: function `(x, y, training) -> {name: tensor}`. Each tensor has one of three forms: one value per row,
+            `(B,)`, already summed over the event; a pair of such a tensor and per-row weights for its mean, `(B,)`, for
+            example 0 for rows without a label; or a scalar for the whole batch (MMD, batch-mean sparsity), which
+            ignores `sample_weight`. All are floats, which the loss and the logs use as float32. If the model overrides
+            `shared_pass`, the function receives its result as a fourth argument.
+        networks: list of Keras layers whose trainable variables this objective updates. Their regularisers are added to
+            its loss.
+        weights: `{term name: float or scalar variable}`; missing terms have weight 1.
+        steps: int, updates of this objective per training step. Each update uses a different batch.
+
+    `compile` raises a `ValueError` if there are no networks, one is not a Keras layer, or `steps` is not a positive
+    integer; the first step raises one for terms that the model does not declare, or of another shape.
+
+    Example:
+
+        def error(x, y, training):
+            made = decoder(encoder(x, training=training)[:, :32], training=training)    # (B, 28, 28, 1)
+            return {"error": tf.reduce_sum((x - made) ** 2, axis=(1, 2, 3))}    # (B,)
+
+        objective = ka.Objective(error, [encoder, decoder], weights={"error": 0.5})
+
+    See also: `ObjectiveModel`, whose `objectives` returns these; `TermWeight`, for a weight that changes during `fit`.
+    """
+
+    terms: Callable[..., Terms]
+    networks: Sequence[Network]
+    weights: Mapping[str, Any] = {}
+    steps: int = 1
 
 
-def check(name, objective):
+def check(name: str, objective: Objective) -> None:
     """Raises a `ValueError` unless the objective has networks and a positive integer number of steps."""
     if not objective.networks:
         raise ValueError(
@@ -34,7 +58,7 @@ def check(name, objective):
     validation.positive_int(f"steps of the objective {name!r}", objective.steps)
 
 
-def loss_of(objective, terms, sample_weight):
+def loss_of(objective: Objective, terms: Terms, sample_weight: tf.Tensor | None) -> tf.Tensor:
     """Computes the weighted sum of the terms' batch means plus the networks' regularisers: a float32 scalar.
 
     loss = sum_t weight_t mean_b(sample_weight_b term_t[b]) + regularisers
@@ -59,17 +83,17 @@ def _regularisers(objective):
     return added + [v.regularizer(v) for v in trainable_variables(objective) if v.regularizer is not None]
 
 
-def with_counts(term):
+def with_counts(term: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Returns a term's values and the per-row weights of its mean, None if all rows count equally."""
     return term if isinstance(term, tuple) else (term, None)
 
 
-def trainable_variables(objective):
+def trainable_variables(objective: Objective) -> list[keras.Variable]:
     """Returns the variables that an objective updates, each once."""
     return _unique(v for network in objective.networks for v in network.trainable_variables)
 
 
-def variables(objective):
+def variables(objective: Objective) -> list[keras.Variable]:
     """Returns all variables of an objective's networks, each once, including batch normalisation statistics."""
     return _unique(v for network in objective.networks for v in network.variables)
 

@@ -1,22 +1,31 @@
 """The optimizers of a model's objectives: how they are chosen, copied, averaged and saved."""
 
 from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
-from keras_ae.training.objective import trainable_variables
+from keras_ae.training.objective import Objective, trainable_variables
+
+OptimizerLike: TypeAlias = str | keras.optimizers.Optimizer
+"""A Keras optimizer, or its name."""
 
 # Optimizers' configs do not record which variables are excluded from weight decay.
 _EXCLUDED = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
 
 
-def unscaled(optimizer):
+def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Returns the optimizer that a `LossScaleOptimizer` wraps, or the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def for_objectives(optimizer, model, players, scales_loss):
+def for_objectives(
+    optimizer: OptimizerLike | Mapping[str, OptimizerLike],
+    model: keras.Model,
+    players: Mapping[str, Objective],
+    scales_loss: bool,
+) -> dict[str, keras.optimizers.Optimizer]:
     """Returns `{name: optimizer}` with an optimizer for each objective of the model.
 
     Args:
@@ -37,7 +46,7 @@ def for_objectives(optimizer, model, players, scales_loss):
             f"compile() of {type(model).__name__} expects one optimizer for each of the objectives {names}; "
             f"received optimizers for {list(optimizer)}."
         )
-    made = {}
+    made: dict[str, keras.optimizers.Optimizer] = {}
     for name in names:
         instance = keras.optimizers.get(optimizer[name])
         if not _fits(instance, model.distribute_strategy, players[name]) or instance in made.values():
@@ -67,7 +76,7 @@ def _fits(optimizer, strategy, player):
     return known is None or known == [id(v) for v in trainable_variables(player)]
 
 
-def average(optimizer):
+def average(optimizer: keras.optimizers.Optimizer) -> list[tuple[keras.Variable, keras.Variable]]:
     """Returns `[(variable, moving average)]`, or [] unless the optimizer has `use_ema=True` and has taken a step."""
     inner = unscaled(optimizer)
     if not (inner.use_ema and inner.built):
@@ -79,7 +88,7 @@ def average(optimizer):
     return [(variable, mean) for variable, mean in pairs if mean is not None]
 
 
-def copy(optimizer):
+def copy(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Returns a fresh copy of an optimizer that excludes the same variables from weight decay."""
     made = type(optimizer).from_config(optimizer.get_config())
     source, target = unscaled(optimizer), unscaled(made)
@@ -89,7 +98,7 @@ def copy(optimizer):
     return made
 
 
-def serialize(optimizer):
+def serialize(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """Serializes an optimizer to JSON values.
 
     Raises:
@@ -107,7 +116,7 @@ def serialize(optimizer):
     }
 
 
-def deserialize(config):
+def deserialize(config: Mapping[str, Any]) -> keras.optimizers.Optimizer:
     """Creates an optimizer from a config; the inverse of `serialize`."""
     config = dict(config)
     pattern = config.pop("not_decayed", None)

@@ -6,10 +6,14 @@ models have the input `condition`.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.typing import Rows
 from keras_ae.utils import validation
 
 
@@ -21,19 +25,19 @@ class Role:
         num_classes: int if y holds labels, else None.
     """
 
-    conditional = False
-    num_classes = None
+    conditional: bool = False
+    num_classes: int | Any = None
 
-    def standard(self, y):
+    def standard(self, y: Rows | None) -> Rows:
         """Converts y, an array or a tensor of a data set, to the form used in training; None stays None."""
         return y
 
-    def check(self, model, x, y, training=False):
+    def check(self, model: keras.Model, x: Rows, y: Rows | None, training: bool = False) -> None:
         """Raises a `ValueError` if y is invalid for x and the model, in `fit` (`training`) or `evaluate`."""
         if y is not None:
             raise ValueError(f"y: {type(model).__name__} does not use y. Leave it out.")
 
-    def row_mask(self, model, x, y):
+    def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         """Returns the mask of rows that a step can learn from: bool `(B,)`, or one bool for all rows.
 
         Any other row makes the logged loss NaN, which stops training. This is needed because only the first batch of a
@@ -41,17 +45,31 @@ class Role:
         """
         return tf.constant(True)
 
-    def class_weights(self, y, class_weight):
+    def class_weights(self, y: Rows | None, class_weight: Mapping[int, float]) -> np.ndarray | tf.Tensor:
         """Returns the weight of each row from its label, `(B,)` float32."""
         raise ValueError(
             "class_weight: this model has no integer labels. Give sample_weight, one number for each row, instead."
         )
 
+    # Of conditions, which only conditional roles have
+
+    def check_given(self, model: keras.Model, rows: int, y: Rows | None) -> None:
+        """Raises a `ValueError` unless y has a valid condition for each row passed to a public method."""
+        raise ValueError(_NOT_CONDITIONAL)
+
+    def valid(self, y: tf.Tensor) -> tf.Tensor:
+        """Row mask of valid conditions in y: bool `(B,)`."""
+        raise ValueError(_NOT_CONDITIONAL)
+
+    def for_networks(self, y: tf.Tensor) -> tf.Tensor:
+        """Converts y to the networks' input: float32 `(B, ...)`."""
+        raise ValueError(_NOT_CONDITIONAL)
+
 
 class Target(Role):
     """y is the reconstruction target, with the decoder's output shape; defaults to x."""
 
-    def check(self, model, x, y, training=False):
+    def check(self, model: keras.Model, x: Rows, y: Rows | None, training: bool = False) -> None:
         shape = model.target_shape
         if y is None:
             if shape is not None and not validation.fits(tuple(x.shape[1:]), shape):
@@ -73,7 +91,7 @@ class Target(Role):
         validation.check_array("y", y, shape, None)
         model.check_target(y, name="y")
 
-    def row_mask(self, model, x, y):
+    def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         if y is None:  # x is the target, so NaN in x already shows in the terms
             return tf.constant(True)
         return finite(x) & model.valid_target(y)
@@ -86,10 +104,10 @@ class AnotherRow(Role):
         name: what the row is called in error messages.
     """
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def check(self, model, x, y, training=False):
+    def check(self, model: keras.Model, x: Rows, y: Rows | None, training: bool = False) -> None:
         model.check_target(x)
         if y is None:
             return
@@ -100,7 +118,7 @@ class AnotherRow(Role):
             )
         model.check_target(y, name="y")
 
-    def row_mask(self, model, x, y):
+    def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         return tf.constant(True) if y is None else finite(x) & model.valid(y)
 
 
@@ -117,16 +135,18 @@ class Condition(Role):
     """
 
     conditional = True
-    unknown = None  # the label that means "no label"
+    unknown: int | None = None  # the label that means "no label"
 
-    def __init__(self, num_classes=None, classes=None):
-        if num_classes is not None or classes is not None:
-            num_classes = validation.positive_int("num_classes", len(classes) if num_classes is None else num_classes)
+    def __init__(self, num_classes: int | None = None, classes: Sequence[str] | None = None) -> None:
+        if num_classes is None and classes is not None:
+            num_classes = len(classes)
+        if num_classes is not None:
+            num_classes = validation.positive_int("num_classes", num_classes)
         if classes is not None and len({*map(str, classes)}) != num_classes:
             raise ValueError(f"classes: expected {num_classes} different names; received {list(classes)}.")
         self.num_classes, self.classes = num_classes, None if classes is None else [*map(str, classes)]
 
-    def standard(self, y):
+    def standard(self, y: Rows | None) -> Rows:
         """Converts class names or one-hot rows to integer labels `(B,)`; integer labels and numbers stay unchanged."""
         if y is None or not self.num_classes:
             return y
@@ -164,11 +184,11 @@ class Condition(Role):
             raise ValueError(f"y: {wrong!r} is not one of the classes {', '.join(self.classes)}.")
         return np.array([numbers[name] for name in names])
 
-    def check(self, model, x, y, training=False):
+    def check(self, model: keras.Model, x: Rows, y: Rows | None, training: bool = False) -> None:
         model.check_target(x)
         self.check_given(model, x.shape[0], y)
 
-    def check_given(self, model, rows, y):
+    def check_given(self, model: keras.Model, rows: int, y: Rows | None) -> None:
         """Raises a `ValueError` unless y has a valid condition for each row passed to a public method."""
         if y is None:
             raise ValueError(f"y: {type(model).__name__} is conditional. Give a condition for each row.")
@@ -184,25 +204,27 @@ class Condition(Role):
                 "give other numbers as floats."
             )
 
-    def row_mask(self, model, x, y):
+    def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         return self.valid(y)  # x is the target, so NaN in x shows in the terms
 
-    def valid(self, y):
+    def valid(self, y: tf.Tensor) -> tf.Tensor:
         """Row mask of valid conditions in y: bool `(B,)`."""
         return exists(y, self.num_classes, self.unknown) if self.num_classes else finite(y)
 
-    def for_networks(self, y):
+    def for_networks(self, y: tf.Tensor) -> tf.Tensor:
         """Converts y to the networks' input: float32 `(B, ...)`."""
         return one_hot(y, self.num_classes) if self.num_classes else tf.cast(y, tf.float32)
 
-    def class_weights(self, y, class_weight):
+    def class_weights(self, y: Rows | None, class_weight: Mapping[int, float]) -> np.ndarray | tf.Tensor:
         if not self.num_classes:
             return super().class_weights(y, class_weight)
         wrong = set(class_weight) - set(range(self.num_classes))
         if wrong:
-            raise ValueError(f"class_weight: expected labels 0 to {self.num_classes - 1}; received {sorted(wrong)}.")
+            raise ValueError(
+                f"class_weight: expected labels 0 to {self.num_classes - 1}; received {sorted(wrong, key=str)}."
+            )
         # Rows without a label, -1, index the last entry.
-        table = np.float32([class_weight.get(label, 1.0) for label in range(self.num_classes)] + [1.0])
+        table = np.array([class_weight.get(label, 1.0) for label in range(self.num_classes)] + [1.0], "float32")
         if tf.is_tensor(y):
             y = tf.cast(y, tf.int64)
             return tf.gather(table, tf.where(exists(y, self.num_classes), y, tf.cast(self.num_classes, tf.int64)))
@@ -218,25 +240,26 @@ class PartialLabel(Condition):
 
     unknown = -1
 
-    def check(self, model, x, y, training=False):
+    def check(self, model: keras.Model, x: Rows, y: Rows | None, training: bool = False) -> None:
         model.check_target(x)
         check = validation.check_some_labels if training else validation.check_partial_labels
         check(y, x.shape[0], self.num_classes)
 
-    def row_mask(self, model, x, y):
+    def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         return finite(x) & self.valid(y)
 
 
+_NOT_CONDITIONAL = "y: this model is not conditional. Leave y out."
 _NO_NAMES = "y: received class names, which this model does not know. Pass classes=[...] to the constructor."
 
 
-def finite(rows):
+def finite(rows: tf.Tensor) -> tf.Tensor:
     """Row mask of rows with only finite values: bool `(B,)`."""
     rows = tf.cast(rows, tf.float32)
     return tf.reduce_all(tf.math.is_finite(rows), axis=tf.range(1, tf.rank(rows)))
 
 
-def one_hot(labels, num_classes, unknown=None):
+def one_hot(labels: tf.Tensor, num_classes: int, unknown: int | None = None) -> tf.Tensor:
     """One-hot encodes labels, `(B, num_classes)` float32; an `unknown` label gives zeros.
 
     A label out of range gives NaN, because no row of numbers would be correct.
@@ -245,7 +268,7 @@ def one_hot(labels, num_classes, unknown=None):
     return tf.where(exists(labels, num_classes, unknown)[:, None], rows, math.nan)
 
 
-def exists(labels, num_classes, unknown=None):
+def exists(labels: tf.Tensor, num_classes: int, unknown: int | None = None) -> tf.Tensor:
     """Mask of labels in 0 to `num_classes - 1`, or equal to `unknown`: bool `(B,)`."""
     labels = tf.cast(labels, tf.int64)
     found = (labels >= 0) & (labels < num_classes)

@@ -5,15 +5,18 @@ import inspect
 import os
 import pathlib
 import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 
+from keras_ae.typing import FilePath
 from keras_ae.utils import files, plain
 
 
-def arguments(cls, model, args, kwargs):
+def arguments(cls: type, model: keras.Model, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the constructor's arguments by name, as passed, in an immutable mapping."""
-    bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs).arguments
+    bound = inspect.signature(cls.__init__).bind(model, *args, **kwargs).arguments  # type: ignore[misc]
     extra = bound.pop("kwargs", {})
     # A mapping proxy, because Keras would track the contents of a dict and save them a second time.
     return types.MappingProxyType(
@@ -21,13 +24,13 @@ def arguments(cls, model, args, kwargs):
     )
 
 
-def config_of(model):
+def config_of(model: keras.Model) -> dict[str, Any]:
     """Serializes the arguments of a model's constructor."""
     config = {name: keras.saving.serialize_keras_object(value) for name, value in model._arguments.items()}
     return {"name": model.name, "dtype": keras.saving.serialize_keras_object(model.dtype_policy)} | config
 
 
-def from_config(cls, config, custom_objects=None):
+def from_config(cls: type, config: Mapping[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
     """Creates a model from a config; the inverse of `config_of`."""
     with keras.saving.custom_object_scope(custom_objects or {}):
         return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
@@ -36,7 +39,7 @@ def from_config(cls, config, custom_objects=None):
 _PLAIN = str | int | float | bool | None | list | tuple | dict
 
 
-def check_arguments(model):
+def check_arguments(model: keras.Model) -> None:
     """Raises a `ValueError` if an argument cannot be restored from a file, naming it and how to fix it."""
     for name, value in model._arguments.items():
         if isinstance(value, keras.layers.Layer | keras.DTypePolicy | _PLAIN):
@@ -51,7 +54,7 @@ def check_arguments(model):
 
 
 @contextlib.contextmanager
-def replacing(filepath, suffix, overwrite):
+def replacing(filepath: FilePath, suffix: str, overwrite: bool) -> Iterator[pathlib.Path]:
     """Like `files.replacing`, but requires the given suffix and an existing folder."""
     path = pathlib.Path(filepath)
     if not path.name.endswith(suffix):

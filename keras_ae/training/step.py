@@ -1,12 +1,18 @@
 """One training step, which updates each objective in turn, once or several times."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
 from keras_ae.training import distribute, feeding, objective, roles
+from keras_ae.typing import Terms
 from keras_ae.utils import xla
+
+Changes: TypeAlias = dict[int, tuple[keras.Variable, tf.Tensor]]
+"""New values of variables, not assigned yet: `{id of the variable: (variable, value)}`."""
 
 
 class Batch:
@@ -17,16 +23,19 @@ class Batch:
         rows: int32 scalar, its number of rows.
     """
 
-    def __init__(self, model, data):
+    def __init__(self, model: keras.Model, data: Any) -> None:
         self.model = model
         self.x, self.y, self.sample_weight, self.rows = distribute.never_empty(*feeding.unpack(data))
-        self._shared, self._tape, self._pending, self._losses = None, None, {}, []
+        self._shared: tuple[Any, ...] | None = None
+        self._tape: tf.GradientTape | None = None
+        self._pending: Changes = {}
+        self._losses: list[tf.Tensor] = []
 
-    def terms(self, each, training):
+    def terms(self, each: objective.Objective, training: bool) -> Terms:
         """Returns the terms of an objective, as `Objective.terms` returns them."""
         return each.terms(self.x, self.y, training, *self.shared(training))
 
-    def tape(self):
+    def tape(self) -> tf.GradientTape:
         """Returns the gradient tape for an update; objectives with a shared forward pass use the same tape."""
         if not self.model._shares_pass:
             return tf.GradientTape()
@@ -35,11 +44,11 @@ class Batch:
         return self._tape
 
     @functools.cached_property
-    def valid(self):
+    def valid(self) -> tf.Tensor:
         """Whether a step can learn from all rows: a bool scalar."""
         return tf.reduce_all(self.model.y_role.row_mask(self.model, self.x, self.y))
 
-    def shared(self, training):
+    def shared(self, training: bool) -> tuple[Any, ...]:
         """Returns the result of the model's `shared_pass` in a tuple, which is empty if it has none."""
         if self._shared is None and self.model._shares_pass:
             if training:
@@ -52,7 +61,7 @@ class Batch:
             self._shared = (made,)
         return self._shared or ()
 
-    def learn(self, player):
+    def learn(self, player: objective.Objective) -> tuple[Terms, tf.Tensor, Changes]:
         """Runs an objective's forward pass in training mode.
 
         All networks are called in training mode. However, the moving statistics of a `BatchNormalization` and the
@@ -78,7 +87,9 @@ class Batch:
         return {key: (v, value) for key, (v, value) in values.items() if value is not None}
 
 
-def move(model, name, player, batch, fine):
+def move(
+    model: keras.Model, name: str, player: objective.Objective, batch: Batch, fine: tf.Tensor | None
+) -> tuple[Terms, tf.Tensor, tf.Tensor | None]:
     """Runs one update of the objective `name`, unless its loss is not finite.
 
     Args:
@@ -120,7 +131,7 @@ def _only_if(fine, update, variables):
         tf.cond(fine, lambda: (update(), True)[1], lambda: False)
 
 
-def train(model, batches):
+def train(model: keras.Model, batches: Sequence[Any]) -> tuple[Batch, Terms, tf.Tensor, dict[str, str]]:
     """Runs all updates of one training step.
 
     The number of `batches` equals the largest number of steps of any objective. An objective with s steps uses the last
@@ -133,8 +144,9 @@ def train(model, batches):
         the last batch's `Batch`, all terms, the last objective's loss, and `{term: its objective's name}`.
     """
     prepared = [Batch(model, data) for data in batches]
-    every, players, loss = {}, {}, None
-    fine = None
+    every: Terms = {}
+    players: dict[str, str] = {}
+    loss, fine = None, None
     if not tf.distribute.has_strategy():
         fine = tf.reduce_all([batch.valid for batch in prepared])
         if len(prepared) > 1 or len(model.optimizers) > 1:
@@ -150,9 +162,10 @@ def train(model, batches):
     return prepared[-1], every, loss, players
 
 
-def measure(model, data):
+def measure(model: keras.Model, data: Any) -> tuple[Batch, Terms, tf.Tensor]:
     """Like `train`, without updates or the mapping from terms to objectives."""
-    batch, every, loss = Batch(model, data), {}, None
+    every: Terms = {}
+    batch, loss = Batch(model, data), None
     for player in model.objectives().values():
         terms = batch.terms(player, training=False)
         loss = objective.loss_of(player, terms, batch.sample_weight)

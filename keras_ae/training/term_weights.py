@@ -10,19 +10,34 @@ from keras_ae.utils import validation
 class TermWeight:
     """A number in a model's loss, as an attribute whose assignment takes effect at once, also during `fit`.
 
-    It is a variable of the model, so compiled steps read its present value, and a file holds it.
-
-        class VAE(LatentModel):
-            beta = TermWeight()
-
-            def __init__(self, encoder, decoder, beta=1.0):
-                super().__init__(encoder, decoder)
-                self._beta = VAE.beta.variable(self, beta)
-
-    Reading gives a float, or None if the model has no such variable, as for an optional term.
+    It is a variable of the model, a float32 scalar that is not trained, so compiled steps read its present value, and a
+    file holds it. Reading gives a float, or None if the model has no such variable, as for an optional term.
 
     Raises:
-        ValueError: on assignment, if the value is not finite or is negative, or the model has no such variable.
+        ValueError: on creation and assignment, if the value is not finite or is negative; on assignment, if the model
+            has no such variable.
+
+    Example:
+
+        class Shrinking(ka.ObjectiveModel):
+            terms = ("size",)
+            strength = TermWeight()
+
+            def __init__(self, encoder, strength=1.0, **kwargs):
+                super().__init__(**kwargs)
+                self.encoder = encoder
+                self._strength = Shrinking.strength.variable(self, strength)
+
+            def objectives(self):
+                return {"encoder": ka.Objective(self.size, [self.encoder], {"size": self._strength})}
+
+            def size(self, x, y, training):
+                return {"size": tf.reduce_sum(self.encoder(x, training=training) ** 2, axis=-1)}
+
+        model = Shrinking(encoder)
+        model.strength = 0.5
+
+    See also: `Objective.weights`, which holds the variable; `keras_ae.callbacks.Annealing`, which assigns to it.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -79,10 +79,10 @@ def check_waveforms(name: str, array: np.ndarray | tf.Tensor) -> None:
         )
 
 
-def positive_int(name: str, value: Any) -> int:
-    """Returns `value` as an int; raises a `ValueError` unless it is a positive whole number."""
-    if not _is_number(value) or value < 1 or value != int(value):
-        raise ValueError(f"{name}: expected a whole number, 1 or more; received {value!r}.")
+def positive_int(name: str, value: Any, at_least: int = 1) -> int:
+    """Returns `value` as an int; raises a `ValueError` unless it is a whole number, `at_least` or more."""
+    if not _is_number(value) or value < at_least or value != int(value):
+        raise ValueError(f"{name}: expected a whole number, {at_least} or more; received {value!r}.")
     return int(value)
 
 
@@ -98,7 +98,7 @@ def _is_number(value):
     return is_scalar and bool(np.isfinite(value))
 
 
-def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: int, unknown: int | None = None) -> None:
+def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: float, unknown: int | None = None) -> None:
     """Raises a `ValueError` unless `labels` are integers `(B,)` in 0 to `num_classes - 1`, or equal to `unknown`."""
     dtype = np.dtype(getattr(labels.dtype, "as_numpy_dtype", labels.dtype))
     if len(labels.shape) != 1 or dtype.kind not in "iu":

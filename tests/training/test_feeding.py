@@ -698,6 +698,8 @@ def test_class_weights_count_labels_and_leave_others_at_1():
     assert c["loss"] == pytest.approx(b["loss"], rel=1e-5)
     with pytest.raises(ValueError, match="class_weight: expected labels 0 to 2"):
         one.fit(X, y, class_weight={7: 1.0})
+    with pytest.raises(ValueError, match=r"class_weight: expected labels 0 to 2; received \[7, 'cat'\]"):
+        one.fit(X, y, class_weight={"cat": 1.0, 7: 1.0})
     with pytest.raises(ValueError, match="class_weight: this model has no integer labels"):
         autoencoder().fit(X, class_weight={0: 1.0})
 

@@ -170,8 +170,13 @@ class LatentModel(ObjectiveModel):
         """Returns p(x|z), or p(x|z, y), for codes `(..., B, *code_shape)`.
 
         The result is a tfd with batch shape `(..., B)` and the shape of x as event shape.
+
+        Raises:
+            ValueError: if the code's shape is not known, as no network has a static shape or has been called.
         """
         z = tf.convert_to_tensor(z)
+        if self.code_shape is None:
+            raise self._never_built()
         rank = len(self.code_shape)
         leading, code = z.shape[:-rank], z.shape[-rank:]
         params = self.decoder(self._given("decoder", tf.reshape(z, [-1, *code]), y), training=training)
@@ -365,10 +370,11 @@ class LatentModel(ObjectiveModel):
             y: conditions of a conditional model.
 
         Raises:
-            ValueError: if the code is not a vector, or `dimension` is out of range.
+            ValueError: if the code is not a vector, `dimension` is out of range, or `steps` is below 2.
 
         Example: `vae.traverse(x[:4], dimension=2)    # (4, 9, 28, 28, 1)`
         """
+        steps = validation.positive_int("steps", steps, at_least=2)
         if self.latent_dim is None or not 0 <= dimension < self.latent_dim:
             raise ValueError(
                 f"dimension: expected 0 to {(self.latent_dim or 1) - 1}, a dimension of a vector code; received "
@@ -400,7 +406,8 @@ class LatentModel(ObjectiveModel):
         x = self.decode(flat, *given)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
-    def predict(self, x: Rows, y: Rows | None = None, *args: Any, **kwargs: Any) -> np.ndarray:
+    # In Keras's method, batch_size comes second; here it follows y, as in the other methods that take x and y.
+    def predict(self, x: Rows, y: Rows | None = None, *args: Any, **kwargs: Any) -> np.ndarray:  # type: ignore[override]
         """Computes `self(x)` in batches, or `self((x, y))` for a conditional model.
 
         A model with a classifier returns its class probabilities `(B, K)` instead, unless an array y is given.

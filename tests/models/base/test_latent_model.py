@@ -137,6 +137,12 @@ def test_an_encoder_and_a_decoder_of_different_codes_are_refused():
         ka.VAE(*spatial(2), "gaussian", posterior="full_covariance")
 
 
+def test_outputs_of_another_shape_than_x_are_refused_where_channels_of_x_are_unknown():
+    encoder = keras.Sequential([keras.Input((None,)), keras.layers.Lambda(lambda x: x[:, :Z], output_shape=(Z,))])
+    with pytest.raises(ValueError, match=r"expects outputs of shape \(None,\); received \(3, 2\)"):
+        ka.LatentModel(encoder, ka.networks.mlp_decoder(Z, (3, 2)), y_role=roles.AnotherRow("neighbour"))
+
+
 def test_x_may_become_rows_of_another_shape():
     y = np.random.default_rng(2).random((12, 2, 2, 1)).astype("float32")
     model = ka.VAE(dense(2 * Z, D), ka.networks.mlp_decoder(Z, (2, 2, 1), (8,)), seed=0)
@@ -230,6 +236,8 @@ def test_interpolate_and_traverse_decode_walks():
         lambda: model.traverse(X, 2),
         lambda: model.interpolate(X[:2], X[:3]),
         lambda: model.interpolate(X, X, 1),
+        lambda: model.traverse(X, 1, steps=1),
+        lambda: model.traverse(X, 1, steps=2.5),
     ):
         with pytest.raises(ValueError, match="expected"):
             call()
@@ -256,6 +264,9 @@ def test_an_unbuilt_model_says_so_before_it_samples():
     model = ka.VAE(keras.Sequential([keras.layers.Dense(4)]), keras.Sequential([keras.layers.Dense(D)]))
     with pytest.raises(ValueError, match="never built"):
         model.sample(3)
+    for method in (model.decode, model.likelihood, ka.LatentModel(decoder=model.decoder).decode):
+        with pytest.raises(ValueError, match="networks that were never built: give them"):
+            method(X[:, :Z])
 
 
 def test_the_summary_knows_every_shape():
