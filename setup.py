@@ -27,6 +27,7 @@ EXTRAS = {
         "noisereduce>=3.0.3,<4",
     ],
     "beam": ["apache-beam>=2.70,<3"],
+    "diagrams": ["pydot>=3,<5"],  # keras.utils.plot_model
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "test": [
         "dill>=0.3.8,<1",
