@@ -125,6 +125,13 @@ def test_the_readmes_table_agrees_with_the_results(gen):
     assert models == {name for name, *_ in gen.FAMILY} & set(gen.exported())
 
 
+def test_every_model_page_has_a_figure():
+    pages = [page for page in (ROOT / "docs/models").glob("*.md") if page.stem != "index"]
+    assert len(pages) > 10
+    without = [page.stem for page in pages if not re.search(r"<!-- (chart|figure): |!\[", page.read_text("utf-8"))]
+    assert without == []
+
+
 def test_every_macro_of_a_page_finds_something(gen):
     pages = [path for path in (ROOT / "docs").rglob("*.md") if gen.MACRO.search(path.read_text(encoding="utf-8"))]
     assert len(pages) > 10
@@ -182,9 +189,21 @@ def codes(docstring):
         if ">>>" in below:
             section = next((k for k, below in enumerate(lines) if k > i and re.match(r"[A-Z]\w+:", below)), len(lines))
             found = doctest.DocTestParser().get_examples("\n".join(lines[i + 1 : section]) + "\n")
-            yield "".join(example.source for example in found)
+            yield "".join(
+                f"shows({each.source.strip()}, {each.want!r})\n" if each.want else each.source for each in found
+            )
         else:
             yield textwrap.dedent(below).strip("\n")
+
+
+def _statement(example):
+    return f"shows({example.source.strip()}, {example.want!r})\n" if example.want else example.source
+
+
+def shows(value, expected):
+    """Asserts that Python would show `value` as an example says, up to spaces and "..."."""
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    assert doctest.OutputChecker().check_output(expected, f"{value!r}\n", options), (value, expected)
 
 
 EXAMPLES = [pytest.param(name, code, id=f"{name}-{number}") for name, code, number in examples()]
@@ -196,14 +215,16 @@ def test_an_example_runs(name, code):
     program = compile(functools.reduce(lambda text, pair: text.replace(*pair), SMALLER, code), name, "exec")
     if name in NEEDS_FILES:
         pytest.skip(NEEDS_FILES[name])
-    exec(program, names_for(name))
+    exec(program, names_for(name) | {"shows": shows})
 
 
 def test_examples_are_found():
     docstring = "Title.\n\nExample:\n\n    a = 1\n\n    b = 2\n\nSource: x.\n"
     assert list(codes(docstring)) == ["a = 1\n\nb = 2"]
     assert list(codes("Title.\n\nExample: `f(1)    # 2`\n\nSee also: `g`.")) == ["f(1)    # 2"]
-    assert list(codes("Title.\n\nExample:\n\n>>> a = 1\n>>> a\n1\n\nSource: x.")) == ["a = 1\na\n"]
+    assert list(codes("Title.\n\nExample:\n\n>>> a = 1\n>>> a\n1\n\nSource: x.")) == ["a = 1\nshows(a, '1\\n')\n"]
+    with pytest.raises(AssertionError):
+        shows(2, "1\n")
     assert len(EXAMPLES) > 80
 
 

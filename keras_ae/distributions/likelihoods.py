@@ -107,16 +107,6 @@ LikelihoodLike: TypeAlias = str | Likelihood | Callable[[tf.Tensor], Distributio
 """What `get` takes: one of `NAMES`, a layer, or a function from params to a distribution."""
 
 
-def finite_rows(x: tf.Tensor) -> tf.Tensor:
-    """Row mask of x, True where all values are finite: bool `(B,)`.
-
-    Example: `finite_rows(tf.constant([[0.0, 1.0], [0.0, np.nan]]))    # [True, False]`
-
-    See also: `Likelihood.valid`, which also checks the range.
-    """
-    return tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float32)), axis=tf.range(1, tf.rank(x)))
-
-
 class _FastBernoulli(tfp.distributions.Bernoulli):
     # TFP computes log p and log(1 - p) separately: two softplus, two masked products. As in TFP, x may be fractional.
     def _log_prob(self, x):

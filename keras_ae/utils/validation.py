@@ -105,9 +105,6 @@ def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: float, 
         raise ValueError(
             f"{name}: expected integer labels, shape (B,); received {dtype} of shape {tuple(labels.shape)}."
         )
-    if np.ma.is_masked(labels):
-        hint = "" if unknown is None else f" Call filled({unknown}) on them, as {unknown} means unknown."
-        raise ValueError(f"{name}: expected a label for each row; received masked labels.{hint}")
     values = np.asarray(labels)
     wrong = values[(values >= num_classes) | ((values < 0) & (values != unknown))]
     if len(wrong):
