@@ -17,8 +17,8 @@ from keras_ae.training.callbacks import TEST_HOOKS
 from keras_ae.training.objective import Objective, check, trainable_variables
 from keras_ae.training.optimizers import OptimizerLike
 from keras_ae.typing import FilePath, Logs, Rows, Terms
+from keras_ae.utils import batching, validation
 from keras_ae.utils import rows as rows_of
-from keras_ae.utils import validation
 
 Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | keras.callbacks.CallbackList | None
 
@@ -224,7 +224,7 @@ class ObjectiveModel(keras.Model):
                 "auto_scale_loss": auto_scale_loss,
             }
         )
-        self.__dict__.pop("_compiled_methods", None)  # they may use the previous optimizers' averages
+        batching.forget_averaged(self)
         self.build_if_possible()
 
     @property

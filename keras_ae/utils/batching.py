@@ -81,6 +81,13 @@ def _call(model, method, signature, tensors, options, rows):
     return cache[key](**tensors, **named)
 
 
+def forget_averaged(model: keras.Model) -> None:
+    """Drops the compiled methods that use averages of weights, because new optimizers keep new ones."""
+    cache = vars(model).get("_compiled_methods", {})
+    for key in [key for key in cache if key[1]]:
+        del cache[key]
+
+
 def _batches(arrays, batch_size, names):
     """Yields batches `{name: rows}` from arrays by name, or from a data set whose components are named by `names`."""
     if names[0] not in arrays:
