@@ -549,7 +549,7 @@ def test_figures_of_pairs_with_a_log(export, tmp_path, capsys):
 
 
 # In a process of its own, as tests import everything. TensorFlow and Keras import some of these packages themselves.
-ALONE = """
+DENOISING = """
 import sys
 import keras, tensorflow
 before = set(sys.modules)
@@ -566,7 +566,14 @@ def test_denoising_imports_no_package_that_it_does_not_use(export, tmp_path):
     import soundfile
 
     soundfile.write(tmp_path / "noisy.wav", tone(0.1, 8000), 8000)
-    arguments = [sys.executable, "-c", ALONE, str(export[0]), str(tmp_path / "noisy.wav"), str(tmp_path / "clean.wav")]
+    arguments = [
+        sys.executable,
+        "-c",
+        DENOISING,
+        str(export[0]),
+        str(tmp_path / "noisy.wav"),
+        str(tmp_path / "clean.wav"),
+    ]
     ended = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-500:]
     assert (tmp_path / "clean.wav").exists()

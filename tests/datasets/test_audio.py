@@ -203,12 +203,16 @@ def test_hostile_headers_raise_at_once(tmp_path, name, spoil, message):
             read(path)
 
 
+# Decoders differ in what they notice.
+CUT_SHORT = r"x\.flac' (is cut short|cannot be read from frame .*It is damaged or cut short)"
+
+
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.99])
 def test_a_flac_file_cut_short_raises_where_it_ends(tmp_path, share):
     path = save(tmp_path / "x.flac", np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 1)))
     cut(path, share)
     for read in (audio.read, whole, lambda path: audio.read(path, start=RATE - 100)):
-        with pytest.raises(ValueError, match=r"x\.flac' is (damaged or )?cut short"):
+        with pytest.raises(ValueError, match=CUT_SHORT):
             read(path)
 
 
@@ -216,7 +220,7 @@ def test_a_flac_file_that_promises_more_raises(tmp_path):
     path = save(tmp_path / "x.flac", tone())
     flac_of_frames(path, 9000)
     for read in (audio.read, whole):
-        with pytest.raises(ValueError, match=r"x\.flac' is (damaged or )?cut short"):
+        with pytest.raises(ValueError, match=CUT_SHORT):
             read(path)
 
 

@@ -645,9 +645,9 @@ def test_wrong_arguments_raise(arguments, match):
 def test_an_unknown_name_gets_the_three_nearest(name):
     import tensorflow_datasets as tfds
 
-    with pytest.raises(ValueError, match=f"no such folder, file or TFDS data set: {name!r}") as error:
+    with pytest.raises(ValueError, match=f"no folder, file or TFDS data set is called {name!r}") as error:
         load(name)
-    nearest = re.search(r"The nearest names are '(.*)'\.$", str(error.value))[1].split("', '")
+    nearest = re.search(r"The closest names are '(.*)'\.$", str(error.value))[1].split("', '")
     known = {"digits", "folder", *tfds.list_builders(with_community_datasets=False)}
     assert len(set(nearest)) == 3 and known.issuperset(nearest)
 

@@ -56,7 +56,7 @@ def test_examples_of_an_archive(tmp_path, suffix):
 def test_wrong_manual_data_raises(tmp_path):
     (tmp_path / "manual").mkdir()
     (tmp_path / "manual" / "20_newsgroups.zip").touch()
-    with pytest.raises(FileNotFoundError, match=r"has none of 20_newsgroups, 20_newsgroups\.tar\.gz"):
+    with pytest.raises(FileNotFoundError, match=r"has none of the files 20_newsgroups, 20_newsgroups\.tar\.gz"):
         load(tmp_path)
     write(tmp_path / "manual", ["20_newsgroups/no.such.group/1"])
     with pytest.raises(Exception, match=r"no\.such\.group"):

@@ -56,7 +56,7 @@ def test_wrong_manual_data_raises(tmp_path):
         load(tmp_path)
     write(manual, ["testset_wav"])
     (manual / "noisy_testset_wav" / NAMES[0]).unlink()
-    with pytest.raises(ValueError, match=f"lacks the noisy part of 1, such as {NAMES[0]}"):
+    with pytest.raises(ValueError, match=f"lacks the noisy counterpart of 1, such as {NAMES[0]}"):
         load(tmp_path)
     (manual / "clean_testset_wav").rename(manual / "other")
     with pytest.raises(FileNotFoundError, match="lacks 'clean_testset_wav'"):

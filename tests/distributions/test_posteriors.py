@@ -272,7 +272,7 @@ def test_get_and_its_refusals():
     with pytest.raises(ValueError, match=r"'banana'.*full_covariance"):
         posteriors.get("banana", 3)
     for wrong in (posteriors.DiagonalGaussian(), posteriors.FullCovariance(), posteriors.InverseAutoregressive(2)):
-        with pytest.raises(ValueError, match="params a row"):
+        with pytest.raises(ValueError, match="params per row"):
             wrong.call(tf.zeros([1, 7]))
         with pytest.raises(ValueError, match="shape"):
             wrong.call(tf.zeros([7]))

@@ -63,12 +63,12 @@ def test_fit_logs_every_term_and_moves_every_network(name):
 @pytest.mark.parametrize("ema", [False, True])
 def test_fit_save_load_fit_equals_fit(name, ema, tmp_path):
     whole = compiled(name, ema)
-    whole.fit(X, batch_size=8, epochs=2, verbose=0)
+    whole.fit(X, batch_size=16, epochs=2, verbose=0)
     model = compiled(name, ema)
-    model.fit(X, batch_size=8, epochs=1, verbose=0)
+    model.fit(X, batch_size=16, epochs=1, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    loaded.fit(X, batch_size=8, epochs=1, verbose=0)
+    loaded.fit(X, batch_size=16, epochs=1, verbose=0)
     assert_equal(whole.get_weights(), loaded.get_weights())
     for each in whole.optimizers:
         assert_equal(whole.optimizers[each].variables, loaded.optimizers[each].variables)
