@@ -1,5 +1,6 @@
 """One training step, which updates each objective in turn, once or several times."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -7,7 +8,7 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from keras_ae.training import distribute, feeding, objective, roles
+from keras_ae.training import distribute, feeding, objective, optimizers, roles
 from keras_ae.typing import Terms
 from keras_ae.utils import xla
 
@@ -112,17 +113,20 @@ def move(
             variable.assign(value)
         optimizer.apply(gradients, variables)
 
-    _only_if(fine, update, [*(v for v, _ in changes.values()), *variables, *optimizer.variables])
+    with optimizers.choosing(optimizer, fine) if xla.for_xla() and fine is not None else contextlib.nullcontext():
+        _only_if(fine, update, [*(v for v, _ in changes.values()), *optimizers.assigned_directly(optimizer, variables)])
     return terms, loss, fine
 
 
 def _only_if(fine, update, variables):
-    """Runs `update`, which assigns only to `variables`, if `fine`, a bool scalar, is true; None means always."""
+    """Runs `update`, which assigns only to `variables`, if `fine`, a bool scalar, is true; None means always.
+
+    Under XLA, `update` always runs, and `variables` get their old values back.
+    """
     if fine is None or (tf.executing_eagerly() and fine):
         update()
     elif xla.for_xla():
-        # XLA fuses the selection into the update at no cost, whereas its conditional copies all weights and doubles the
-        # time of a step.
+        # XLA's conditional would copy all weights, which doubles the time of a step.
         before = [tf.convert_to_tensor(variable) for variable in variables]
         update()
         for variable, value in zip(variables, before, strict=True):
