@@ -189,15 +189,13 @@ def codes(docstring):
         if ">>>" in below:
             section = next((k for k, below in enumerate(lines) if k > i and re.match(r"[A-Z]\w+:", below)), len(lines))
             found = doctest.DocTestParser().get_examples("\n".join(lines[i + 1 : section]) + "\n")
-            yield "".join(
-                f"shows({each.source.strip()}, {each.want!r})\n" if each.want else each.source for each in found
-            )
+            yield "".join(map(_statement, found))
         else:
             yield textwrap.dedent(below).strip("\n")
 
 
 def _statement(example):
-    return f"shows({example.source.strip()}, {example.want!r})\n" if example.want else example.source
+    return f"shows(({example.source.strip()}), {example.want!r})\n" if example.want else example.source
 
 
 def shows(value, expected):
@@ -222,7 +220,7 @@ def test_examples_are_found():
     docstring = "Title.\n\nExample:\n\n    a = 1\n\n    b = 2\n\nSource: x.\n"
     assert list(codes(docstring)) == ["a = 1\n\nb = 2"]
     assert list(codes("Title.\n\nExample: `f(1)    # 2`\n\nSee also: `g`.")) == ["f(1)    # 2"]
-    assert list(codes("Title.\n\nExample:\n\n>>> a = 1\n>>> a\n1\n\nSource: x.")) == ["a = 1\nshows(a, '1\\n')\n"]
+    assert list(codes("Title.\n\nExample:\n\n>>> a = 1\n>>> a\n1\n\nSource: x.")) == ["a = 1\nshows((a), '1\\n')\n"]
     with pytest.raises(AssertionError):
         shows(2, "1\n")
     assert len(EXAMPLES) > 80

@@ -127,3 +127,32 @@ def test_weights_spoilt_by_a_gradient_are_noticed_though_the_loss_is_finite():
     model.compile("sgd", run_eagerly=True)
     with pytest.raises(FloatingPointError, match=r"after epoch 1 of Norm: the losses are finite, but .*kernel"):
         model.fit(X, batch_size=48, verbose=0)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_losses_that_calls_add_count_in_training_as_in_evaluation(shared):
+    class Pair(ka.ObjectiveModel):
+        terms = ("first", "second")
+
+        def objectives(self):
+            first, second = self.networks
+            return {"first": ka.Objective(self.of_first, [first]), "second": ka.Objective(self.of_second, [second])}
+
+        def of_first(self, x, y, training, z=None):
+            return {"first": tf.reduce_sum(self.networks[0](x) ** 2, axis=-1)}
+
+        def of_second(self, x, y, training, z=None):
+            return {"second": tf.reduce_sum((self.networks[1](x) if z is None else z) ** 2, axis=-1)}
+
+    if shared:
+        Pair.shared_pass = lambda self, x, y, training: self.networks[1](x)
+    model = Pair(seed=0)
+    model.networks = [
+        dense(6, 2),
+        keras.Sequential([keras.Input((6,)), keras.layers.Dense(2, activity_regularizer="l2")]),
+    ]
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    logs = model.train_on_batch(X, return_dict=True)
+    added = 0.01 * np.sum(model.networks[1](X).numpy() ** 2) / len(X)
+    assert logs["loss"] - logs["second"] == pytest.approx(added, rel=1e-3)
+    assert model.test_on_batch(X, return_dict=True) == pytest.approx(logs, rel=1e-5)
