@@ -1,9 +1,17 @@
 """What tests share to hold on every processor: tolerances from conditioning, and a ReLU of which NaN is known."""
 
+import os
+
 import numpy as np
+import pytest
 import tensorflow as tf
 
 EPSILON = np.finfo("float32").eps
+
+multiplies_half_precision = pytest.mark.skipif(
+    "ONEDNN_MAX_CPU_ISA" in os.environ,
+    reason="TensorFlow asks the CPU what oneDNN can multiply, and aborts where oneDNN may not use those instructions",
+)
 
 
 def rounding(function, x, ulps=32):

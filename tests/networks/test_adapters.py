@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_ae as ka
 from keras_ae.networks.adapters import MeanAndRawScale
+from tests.numerics import multiplies_half_precision
 
 
 class Sampling(keras.layers.Layer):
@@ -72,6 +73,7 @@ def test_conditions_and_maps_pass_through(rng):
     assert encoder(rows).shape == (2, 4, 4, 6) and encoder.output_shape == (None, 4, 4, 6)
 
 
+@multiplies_half_precision
 def test_half_precision_keeps_small_scales():
     x = keras.Input((2,))
     dense = [keras.layers.Dense(2, dtype="mixed_float16", kernel_initializer="zeros") for _ in range(2)]

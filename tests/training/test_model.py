@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_ae as ka
 from keras_ae.training import Objective, ObjectiveModel, loop
+from tests.numerics import multiplies_half_precision
 
 X = (np.random.default_rng(0).random((64, 6)) > 0.5).astype("float32")
 
@@ -254,6 +255,7 @@ def test_gradient_clipping_acts():
         assert 0 < np.linalg.norm(model.encoder.get_weights()[0] - before) <= 1.001e-3
 
 
+@multiplies_half_precision
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains_in_float32_densities(policy):
     keras.config.set_dtype_policy(policy)

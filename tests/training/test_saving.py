@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_ae as ka
 from tests.models import players
+from tests.numerics import multiplies_half_precision
 
 D = 6
 X = (np.random.default_rng(0).random((24, D)) > 0.5).astype("float32")
@@ -262,6 +263,7 @@ def float16():
     keras.config.set_dtype_policy("float32")
 
 
+@multiplies_half_precision
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}], ids=["eager", "compiled"])
 def test_the_policy_float16_logs_what_float32_does(float16, options):
     # The losses of 9,600 rows sum to more than the largest number of float16, 65,504.
@@ -279,6 +281,7 @@ def test_the_policy_float16_logs_what_float32_does(float16, options):
     assert history["val_loss"][0] == pytest.approx(right, rel=1e-2)
 
 
+@multiplies_half_precision
 def test_the_policy_float16_trains_a_vae(float16):
     model = ka.VAE(dense(4, D), dense(D, 2), seed=0)
     model.compile(keras.optimizers.SGD(0.05), run_eagerly=True)

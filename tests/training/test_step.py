@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_ae as ka
 from tests.models import players
+from tests.numerics import multiplies_half_precision
 
 X = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
 BAD = X.copy()
@@ -86,6 +87,7 @@ def test_a_bad_batch_changes_nothing_within_a_compiled_loop():
     check_the_third_batch_changes_nothing(model)
 
 
+@multiplies_half_precision
 def test_a_bad_batch_does_not_lower_the_loss_scale():
     keras.config.set_dtype_policy("mixed_float16")
     try:
