@@ -50,5 +50,5 @@ SETTINGS = {"digits": DIGITS, "mnist": MNIST, "fashion_mnist": FASHION_MNIST}
 
 
 def of(dataset):
-    """Returns the settings of a dataset by name, or `OTHER` if it has none of its own."""
+    """Returns a dataset's settings by its name; `OTHER` for datasets without settings here."""
     return SETTINGS.get(dataset, OTHER)

@@ -90,12 +90,17 @@ def average(optimizer: keras.optimizers.Optimizer) -> list[tuple[keras.Variable,
 
 
 @contextlib.contextmanager
-def choosing(optimizer: keras.optimizers.Optimizer, fine: tf.Tensor) -> Iterator[None]:
+def choosing(optimizer: keras.optimizers.Optimizer, fine: tf.Tensor | None) -> Iterator[None]:
     """Context in which the optimizer's own assignments change nothing unless `fine`, a bool scalar, is true.
 
+    None means that they always act.
+
     For XLA, which fuses the selection of an increment into the update. Old values of all weights and slots would have
-    to be kept until the end of the update instead, which takes an eighth of the time of a small step.
+    to be kept until the end of the update instead, which is slower: see benchmarks/NOTES.md.
     """
+    if fine is None:
+        yield
+        return
     inner = unscaled(optimizer)
 
     def change(assign):

@@ -1,6 +1,5 @@
 """One training step, which updates each objective in turn, once or several times."""
 
-import contextlib
 import functools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -113,7 +112,7 @@ def move(
             variable.assign(value)
         optimizer.apply(gradients, variables)
 
-    with optimizers.choosing(optimizer, fine) if xla.for_xla() and fine is not None else contextlib.nullcontext():
+    with optimizers.choosing(optimizer, fine if xla.for_xla() else None):
         _only_if(fine, update, [*(v for v, _ in changes.values()), *optimizers.assigned_directly(optimizer, variables)])
     return terms, loss, fine
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_ae as ka
-from keras_ae.models.base.latent_model import between
+from keras_ae.models.base.walks import between
 from keras_ae.training import roles
 
 tfd = tfp.distributions
