@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from keras_ae.datasets import epochs
 from keras_ae.typing import Matrix
+from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
 
@@ -64,6 +65,7 @@ def pairs(
 
     Source: Hansen 2020 (PairRec), for neighbours as targets. See also: `nearest`; `speech.pairs`, of files.
     """
+    x = rows_of.to_rows("x", x)
     n = x.shape[0]
     if n == 0:
         raise ValueError("x: expected at least one row, received none.")
@@ -76,9 +78,10 @@ def pairs(
                 f"neighbours: expected row numbers of shape ({n}, k), as from `nearest`; received {neighbours.shape}."
             )
 
+    x = x.numpy() if tf.is_tensor(x) else x
+
     def dense(rows):
-        block = x[rows]
-        return (block.toarray() if hasattr(block, "toarray") else block).astype(np.float32, copy=False)
+        return rows_of.dense(x[rows]).astype(np.float32, copy=False)
 
     def batches(epoch):
         random = np.random.default_rng([seed, epoch])

@@ -8,6 +8,8 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from keras_ae.datasets import epochs
+from keras_ae.training import feeding
+from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
 UNKNOWN = -1
@@ -59,7 +61,7 @@ def semi_supervised(
     epoch number.
 
     Args:
-        x: `(N, ...)` array.
+        x: rows `(N, ...)` as in `fit`; sparse ones become dense batch by batch.
         y: `(N,)` integer labels, -1 or masked where unknown.
         batch_size: int, rows per batch; the last batch of an epoch may have fewer unlabelled rows.
         labelled: int, labelled rows per batch, 1 to batch_size - 1.
@@ -83,24 +85,24 @@ def semi_supervised(
 
     See also: `keep_labels`, which hides labels; `M2` and `M1M2`, which train on these batches.
     """
-    x, y = np.asarray(x), _unmasked(y)
+    x, y = rows_of.to_rows("x", x), _unmasked(y)
     batch_size, labelled = (
         validation.positive_int("batch_size", batch_size),
         validation.positive_int("labelled", labelled),
     )
     num_classes = validation.positive_int("num_classes", num_classes)
     seed = epochs.whole_number("seed", seed)
-    if len(x) != len(y):
-        raise ValueError(f"y: expected a label for each of the {len(x)} rows, received {len(y)}.")
+    if x.shape[0] != len(y):
+        raise ValueError(f"y: expected a label for each of the {x.shape[0]} rows, received {len(y)}.")
     known = np.flatnonzero(y != UNKNOWN)
     unknown = np.flatnonzero(y == UNKNOWN)
-    validation.check_some_labels(y, len(x), num_classes)
+    validation.check_some_labels(y, x.shape[0], num_classes)
     if len(unknown) == 0:
         raise ValueError("y: all rows are labelled; expected -1 for unknown ones. Train a classifier instead.")
     if labelled >= batch_size:
         raise ValueError(f"labelled: expected 1 to batch_size - 1 = {batch_size - 1}; received {labelled}.")
     # Keep one copy in memory and gather from it, because a batch has rows from anywhere.
-    images, labels = tf.constant(x), tf.constant(y.astype("int32"))
+    gather = feeding.gatherer([x, y.astype("int32")])
     others = batch_size - labelled
     steps = -(-len(unknown) // others)
 
@@ -115,7 +117,7 @@ def semi_supervised(
 
         def batch(i):
             i = tf.concat([first[i * labelled : (i + 1) * labelled], second[i * others : (i + 1) * others]], axis=0)
-            return tf.gather(images, i), tf.gather(labels, i)
+            return gather(i)
 
         return tf.data.Dataset.range(steps).map(batch)
 
@@ -123,4 +125,4 @@ def semi_supervised(
 
 
 def _unmasked(y: Any) -> np.ndarray:
-    return y.astype("int64").filled(UNKNOWN) if np.ma.is_masked(y) else np.asarray(y)
+    return y.astype("int64").filled(UNKNOWN) if np.ma.is_masked(y) else np.asarray(rows_of.to_rows("y", y))

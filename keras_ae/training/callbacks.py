@@ -74,14 +74,25 @@ def _is_settable(member):
     return member.fset is not None if isinstance(member, property) else hasattr(member, "__set__")
 
 
-def acts_on_batches(callback: keras.callbacks.Callback, hooks: Iterable[str]) -> bool:
-    """Whether a callback needs to run on every batch: it overrides one of the hooks and is not built into Keras.
+def _counts_batches(callback):
+    if isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore):
+        return callback.save_freq != "epoch"
+    if isinstance(callback, keras.callbacks.TensorBoard):
+        return callback.update_freq != "epoch" or callback.write_steps_per_second or callback._start_batch > 0
+    return False
 
-    Keras's own callbacks track batches by index, which advances by the number of steps per call. A callback that only
-    needs to run once per call can set `acts_on_every_step = False`.
+
+def acts_on_batches(callback: keras.callbacks.Callback, hooks: Iterable[str]) -> bool:
+    """Whether a callback needs to run on every batch.
+
+    A user's callback does if it overrides one of the hooks; if it only needs to run once per call, it can set
+    `acts_on_every_step = False`. Of Keras's own, those that count batches do: `TensorBoard` and `ModelCheckpoint` when
+    they act within an epoch.
     """
     if not getattr(callback, "acts_on_every_step", True):
         return False
+    if TRAIN_HOOKS[0] in hooks and _counts_batches(callback):
+        return True
     if any(name in vars(callback) for name in hooks):  # of a LambdaCallback
         return not type(callback).__module__.startswith("keras.") or isinstance(
             callback, keras.callbacks.LambdaCallback

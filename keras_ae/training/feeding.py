@@ -4,6 +4,7 @@ Arrays stay in memory as tensors, and each training step gathers its rows from t
 `tf.data.Dataset`. `Feed` hides the difference.
 """
 
+import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +20,8 @@ from keras_ae.typing import Columns, Matrix, Rows
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
+
+_KEPT_BYTES = 4 << 30  # of a generator of validation data
 
 
 class Feed:
@@ -42,28 +45,39 @@ class Feed:
         batch: Columns | None = None,
         is_whole: bool = False,
         adapter: Any = None,
+        once: "_Once | None" = None,
     ) -> None:
         self.first, self.steps, self.arrays, self.is_whole = first, steps, arrays, is_whole
         self.batch = first if batch is None else batch
-        self._make, self._adapter = make, adapter
+        self._make, self._adapter, self._once = make, adapter, once
         self._dataset: Any = None
         self._order: tf.Variable | None = None
+
+    @contextlib.contextmanager
+    def epoch(self) -> Iterator[None]:
+        """Context of one epoch, of which a `PyDataset` is told; `start` an iterator in it, or go on with an old one."""
+        if self._adapter is None:
+            yield
+            return
+        self._adapter.on_epoch_begin()
+        try:
+            yield
+        finally:
+            self._adapter.on_epoch_end()
 
     def start(
         self, strategy: tf.distribute.Strategy, numbers: bool = False, seed: tf.Tensor | None = None
     ) -> Iterator[Any]:
-        """Returns an iterator over the batches of one epoch.
+        """Returns an iterator over all batches.
 
         Args:
             strategy: `tf.distribute.Strategy`.
             numbers: bool, whether to yield row indices into `arrays` instead of rows; for arrays only.
             seed: int32 `(2,)`, seed for shuffling arrays.
         """
-        if self._adapter is not None:
-            self._adapter.on_epoch_begin()
         if self._order is not None:
             self._order.assign(seed)
-        elif self._dataset is None or (seed is not None and self.arrays is not None):
+        elif self._dataset is None or (seed is not None and self.is_whole):
             self._dataset, self._order = self._make(strategy, numbers, seed)
         return iter(self._dataset)
 
@@ -71,10 +85,18 @@ class Feed:
         """Returns the batches of one epoch as a `tf.data.Dataset`."""
         return self._make(strategy, False, None)[0]
 
-    def end(self) -> None:
-        """Notifies a `PyDataset` that an epoch has ended."""
+    def put_back(self) -> None:
+        """Puts batches back that a failed first call of a compiled step has taken; then `start` a new iterator."""
+        if self._once is not None:
+            self._once.put_back()
         if self._adapter is not None:
             self._adapter.on_epoch_end()
+            self._adapter.on_epoch_begin()
+
+    def keep_going(self) -> None:
+        """Says that `put_back` will not be called any more, so that batches need not be kept."""
+        if self._once is not None:
+            self._once.forget()
 
 
 def open_feed(
@@ -181,7 +203,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
             order = tf.Variable(order)  # lets all epochs use one data set and one graph
         dataset = _row_numbers(count, batch_size, batches, steps, moves, order)
         if not numbers:
-            of_rows = _sparse_gather(first) if arrays is None else lambda rows: gather(arrays, rows)
+            of_rows = gatherer(first) if arrays is None else lambda rows: gather(arrays, rows)
             dataset = dataset.map(as_it_is(of_rows if moves == 1 else lambda *rows: tuple(map(of_rows, rows))))
         return _distributed(dataset, strategy), order if isinstance(order, tf.Variable) else None
 
@@ -221,7 +243,7 @@ def _row_numbers(count, batch_size, batches, steps, moves, seed):
     return made.apply(tf.data.experimental.assert_cardinality(steps))
 
 
-def _sparse_gather(columns):
+def gatherer(columns: Iterable[Any]) -> Callable[[tf.Tensor], Columns]:
     """Returns a function that gathers the columns' rows by index and densifies sparse columns."""
     stored = [each if rows_of.is_sparse(each) else _tensor(each) for each in columns]
 
@@ -239,7 +261,7 @@ def dense_batches(x: Matrix, batch_size: int) -> tf.data.Dataset:
     """Returns a data set of dense batches of a sparse matrix, in order."""
     batches = -(-x.shape[0] // batch_size)
     numbers = _row_numbers(x.shape[0], batch_size, batches, batches, 1, None)
-    return numbers.map(as_it_is(lambda rows: _sparse_gather([x])(rows)[0]))
+    return numbers.map(as_it_is(lambda rows: gatherer([x])(rows)[0]))
 
 
 def tensors(columns: Iterable[Any]) -> Columns:
@@ -248,12 +270,7 @@ def tensors(columns: Iterable[Any]) -> Columns:
 
 
 def _tensor(column):
-    if column is None:
-        return None
-    column = rows_of.dense(column)
-    is_double = isinstance(column, np.ndarray) and column.dtype == np.float64
-    with np.errstate(over="ignore"):  # `validation.check_array` refuses values beyond the range of float32
-        return tf.convert_to_tensor(column.astype("float32") if is_double else column)
+    return None if column is None else tf.convert_to_tensor(_single(rows_of.dense(column)))
 
 
 def _example(array, batch_size):
@@ -289,7 +306,8 @@ def _of_source(x, role, class_weight, shuffle, moves):
         return _of_tf_data(x, role, class_weight, moves)
 
     def prepared(batch):
-        return tuple(map(rows_of.dense, weighed(standard_rows(*_columns(batch), role), role, class_weight)))
+        columns = weighed(standard_rows(*_columns(batch), role), role, class_weight)
+        return tuple(_single(rows_of.dense(column)) for column in columns)
 
     if isinstance(x, keras.utils.PyDataset):
         first = prepared(x[0])
@@ -302,27 +320,62 @@ def _of_source(x, role, class_weight, shuffle, moves):
         raise ValueError("x is empty: expected at least one batch.")
     first = prepared(first)
     # A generator runs only once, so the first batch is put back; a loader restarts in each epoch.
-    rest = itertools.chain([first], map(prepared, iterator))
+    once = _Once(itertools.chain([first], map(prepared, iterator))) if iterator is x else None
     specs = tuple(tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in first if each is not None)
 
     def generate():
-        for batch in rest if iterator is x else map(prepared, x):
+        for batch in once or map(prepared, x):
             yield _present(batch)
 
     dataset = _with_absent(tf.data.Dataset.from_generator(generate, output_signature=specs), first)
-    return _of_dataset(dataset, first, len(x) if hasattr(x, "__len__") else None, moves)
+    return _of_dataset(dataset, first, len(x) if hasattr(x, "__len__") else None, moves, once=once)
+
+
+class _Once:
+    """The batches of a generator, which runs only once; those of the first call are kept, to be put back."""
+
+    def __init__(self, batches):
+        self._batches, self._taken = batches, []
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        batch = next(self._batches)
+        if self._taken is not None:
+            self._taken.append(batch)
+        return batch
+
+    def put_back(self):
+        self._batches, self._taken = itertools.chain(self._taken or (), self._batches), []
+
+    def forget(self):
+        self._taken = None
 
 
 def repeatable(x: Rows, steps: int | None) -> Rows:
-    """Returns a source that can be read once an epoch, because a generator runs only once: it is kept in memory.
+    """Returns a source that can be read in every epoch. A generator runs only once, so its batches are kept in memory.
 
     Args:
         x: rows or a source of batches; everything but a generator is returned unchanged.
         steps: int, the number of batches to keep, or None for all.
+
+    Raises:
+        ValueError: if the batches of a generator take more than `_KEPT_BYTES`; it may be endless.
     """
     once = rows_of.is_source(x) and not isinstance(x, tf.data.Dataset | keras.utils.PyDataset) and iter(x) is x
-    # Copies, because a generator may yield the same array again with other values.
-    return _Kept([copy.deepcopy(batch) for batch in itertools.islice(x, steps)]) if once else x
+    if not once:
+        return x
+    kept, size = [], 0
+    for batch in itertools.islice(x, steps):
+        kept.append(copy.deepcopy(batch))  # a generator may yield the same array again with other values
+        size += sum(getattr(leaf, "nbytes", 0) for leaf in keras.tree.flatten(batch))
+        if size > _KEPT_BYTES:
+            raise ValueError(
+                f"validation_data: the generator yields more than {_KEPT_BYTES >> 30} GB, which would all be kept in "
+                "memory. Pass fewer validation_steps, or a tf.data.Dataset."
+            )
+    return _Kept(kept)
 
 
 class _Kept:
@@ -355,7 +408,7 @@ def _of_tf_data(dataset, role, class_weight, moves):
     return _of_dataset(dataset, _columns(first), batches if batches >= 0 else None, moves)
 
 
-def _of_dataset(dataset, first, batches, moves, adapter=None):
+def _of_dataset(dataset, first, batches, moves, adapter=None, once=None):
     steps = None if batches is None else max(1, batches // moves)
     if moves > 1:
         # With fewer batches than moves, some are used twice.
@@ -364,7 +417,7 @@ def _of_dataset(dataset, first, batches, moves, adapter=None):
     def make(strategy, numbers, seed):
         return _distributed(dataset, strategy), None
 
-    return Feed(first, make, steps, adapter=adapter)
+    return Feed(first, make, steps, adapter=adapter, once=once)
 
 
 def _grouped(dataset, moves):
@@ -414,18 +467,26 @@ def _check_spec(spec):
     for part in _columns(spec):
         if isinstance(part, tf.RaggedTensorSpec):
             raise ValueError("x: received ragged batches. Pad them: data.map(lambda x: x.to_tensor()).")
-        if isinstance(part, dict | tuple | list):
-            _columns(part if isinstance(part, dict) else tuple(part) * 4)  # raises
+        if isinstance(part, dict):
+            _columns(part)  # raises
+        if isinstance(part, tuple | list):
+            raise ValueError(
+                f"x: expected batches of x, (x, y) or (x, y, sample_weight); received a tuple of {len(part)} inside "
+                "one of them. Concatenate its tensors, or pass one of them as y."
+            )
 
 
 def _standard_tensors(x, y, sample_weight, role):
     x, y = (tf.sparse.to_dense(each) if isinstance(each, tf.SparseTensor) else each for each in (x, y))
-    x, y = (tf.cast(each, tf.float32) if _is_bfloat16(each) else each for each in (x, y))
-    return unpack((x, role.standard(y), sample_weight))
+    return unpack((_single(x), role.standard(_single(y)), _single(sample_weight)))
 
 
-def _is_bfloat16(tensor):
-    return tensor is not None and tensor.dtype == tf.bfloat16
+def _single(rows):
+    """Rows of float32 where they were float64 or bfloat16, as elsewhere in Keras."""
+    if rows is None or rows.dtype not in (np.float64, tf.bfloat16):
+        return rows
+    with np.errstate(over="ignore"):  # `validation.check_array` refuses values beyond the range of float32
+        return tf.cast(rows, tf.float32) if tf.is_tensor(rows) else rows.astype("float32")
 
 
 class _Prepared(keras.utils.PyDataset):

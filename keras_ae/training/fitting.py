@@ -63,36 +63,39 @@ def fit(
     numbers = feed.arrays is not None and per_call > 1
     arrays = feed.arrays if numbers else None
     model.stop_training = False
-    iterator, logs = None, {}
+    iterator, used, logs = None, 0, {}
     callbacks.on_train_begin()
     for epoch in range(model._initial_epoch or initial_epoch, epochs):
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        if iterator is None or not steps_per_epoch:
-            seed = model.next_seed() if shuffle and feed.is_whole else None
-            iterator = feed.start(model.distribute_strategy, numbers, seed)
-        try:
-            made, done, ended = _epoch(model, iterator, arrays, steps, callbacks)
-        except WithoutXLA:
-            iterator = feed.start(model.distribute_strategy, numbers, seed)
-            made, done, ended = _epoch(model, iterator, arrays, steps, callbacks)
+        with feed.epoch():
+            if iterator is None or not steps_per_epoch:
+                seed, used = model.next_seed() if shuffle and feed.is_whole else None, 0
+                iterator = feed.start(model.distribute_strategy, numbers, seed)
+            try:
+                made, done, ended = _epoch(model, feed, iterator, arrays, steps, callbacks)
+            except WithoutXLA:
+                feed.put_back()
+                iterator = feed.start(model.distribute_strategy, numbers, seed)
+                made, done, ended = _epoch(model, feed, iterator, arrays, steps, callbacks)
+        used += done
         if ended:
-            iterator = None
             _warn_of_end(model, epoch, done, steps)
+        if ended or used == feed.steps:
+            iterator = None  # the next epoch begins anew
         check_weights(model, epoch)
         logs = dict(model._get_metrics_result_or_logs(made)) if done else {}
         if validation is not None and model._should_eval(epoch, validation_freq):
             measured = measure(model, validation, validation_steps, callbacks)
             logs |= {f"val_{name}": value for name, value in measured.items()}
         callbacks.on_epoch_end(epoch, logs)
-        feed.end()
         if model.stop_training:
             break
     callbacks.on_train_end(logs)
     return model.history
 
 
-def _epoch(model, iterator, arrays, steps, callbacks):
+def _epoch(model, feed, iterator, arrays, steps, callbacks):
     """Trains for one epoch; returns the last logs, the number of steps run, and whether the data ran out early."""
     logs, done = {}, 0
     while (steps is None or done < steps) and not model.stop_training:
@@ -102,6 +105,7 @@ def _epoch(model, iterator, arrays, steps, callbacks):
             logs, made = _run(model, iterator, arrays, limit)
         except (StopIteration, tf.errors.OutOfRangeError):
             return logs, done, True
+        feed.keep_going()
         done += made
         callbacks.on_train_batch_end(done - 1, logs)
     return logs, done, False
@@ -112,8 +116,8 @@ def _warn_of_end(model, epoch, done, steps):
         return
     wanted = f" of {steps}" if steps else ""
     warnings.warn(
-        f"x ended after {done}{wanted} steps in epoch {epoch + 1}. Pass fewer steps_per_epoch, or batches that go on: "
-        "a generator runs only once, and a data set goes on with data.repeat().",
+        f"x ran out of batches after {done}{wanted} steps in epoch {epoch + 1}. Lower steps_per_epoch, or pass an "
+        "endless source: use data.repeat() for a data set. A generator can be iterated only once.",
         stacklevel=4,
     )
     model.stop_training |= not done
@@ -142,11 +146,26 @@ def measure(
 ) -> dict[str, float]:
     """Evaluates on `steps` batches, or on all if None; returns the logs, `{name: float}`."""
     steps = steps or feed.steps
-    setting = EvaluationSetting(steps_per_call(model, feed, steps, callbacks, TEST_HOOKS), model.has_averages)
+    per_call = steps_per_call(model, feed, steps, callbacks, TEST_HOOKS)
+    run = test_function(model, per_call)
+    with feed.epoch():
+        logs = _measured(model, run, feed, steps, per_call, callbacks)
+    logs = {name: float(np.mean(value)) for name, value in model._get_metrics_result_or_logs(logs).items()}
+    callbacks.on_test_end(logs)
+    return logs
+
+
+def test_function(model: keras.Model, per_call: int) -> Callable[..., tuple[Logs, int]]:
+    """Returns the model's test function for calls of up to `per_call` steps, with the averages that there are now."""
+    setting = EvaluationSetting(per_call, model.has_averages)
     if setting != model._test_setting:
         model._test_setting, model.test_function = setting, None
-    per_call, numbers = setting.per_call, feed.arrays is not None and setting.per_call > 1
-    run, iterator = model.make_test_function(), feed.start(model.distribute_strategy, numbers)
+    return model.make_test_function()
+
+
+def _measured(model, run, feed, steps, per_call, callbacks):
+    numbers = feed.arrays is not None and per_call > 1
+    iterator = feed.start(model.distribute_strategy, numbers)
     model.stop_evaluating = False
     callbacks.on_test_begin()
     model.reset_metrics()
@@ -158,12 +177,10 @@ def measure(
             logs, made = run(iterator, feed.arrays if numbers else None, limit)
         except (StopIteration, tf.errors.OutOfRangeError):
             if steps is not None:
-                warnings.warn(f"x ended after {done} of {steps} steps: only these were evaluated.", stacklevel=3)
+                warnings.warn(f"x ended after {done} of {steps} steps: only those were evaluated.", stacklevel=4)
             break
         done += made
         callbacks.on_test_batch_end(done - 1, logs)
-    logs = {name: float(np.mean(value)) for name, value in model._get_metrics_result_or_logs(logs).items()}
-    callbacks.on_test_end(logs)
     return logs
 
 
@@ -177,7 +194,9 @@ def steps_per_call(
     """Returns the maximum number of steps per call, which is 1 if anything needs to act on each batch."""
     if model._requested_steps == 1 or model.run_eagerly or model._distribute_strategy is not None:
         return 1
-    if model._needs_single_steps or any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
+    if model._needs_single_steps(TRAIN_HOOKS[0] in hooks):
+        return 1
+    if any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
         return 1
     return loop.steps_that_fit(feed.batch, steps) if model._requested_steps == "auto" else model._requested_steps
 
@@ -188,8 +207,8 @@ def tell_of_single_steps(model: keras.Model, callbacks: keras.callbacks.Callback
         return
     if any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
         _log.warning("A callback acts on every batch, so steps run one per call, which is slower.")
-    elif model._needs_single_steps:
-        _log.warning("Metrics or an overridden train_step see every batch, so steps run one per call, which is slower.")
+    elif model._needs_single_steps(TRAIN_HOOKS[0] in hooks):
+        _log.warning("Metrics or an overridden step see every batch, so steps run one per call, which is slower.")
 
 
 def function(

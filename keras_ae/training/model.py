@@ -4,6 +4,7 @@ A model declares its objectives: which networks minimise which loss terms. `Obje
 """
 
 import contextlib
+import functools
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeAlias
@@ -21,6 +22,17 @@ from keras_ae.utils import batching, validation
 from keras_ae.utils import rows as rows_of
 
 Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | keras.callbacks.CallbackList | None
+
+
+def by_averages(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of a model's method: outside of training, networks use their averaged weights, see `averaged`."""
+
+    @functools.wraps(method)
+    def averaged(self, *args, **kwargs):
+        with self.averaged():
+            return method(self, *args, **kwargs)
+
+    return averaged
 
 
 class ObjectiveModel(keras.Model):
@@ -97,7 +109,7 @@ class ObjectiveModel(keras.Model):
         super().__init__(**kwargs)
         self.seed_generator = keras.random.SeedGenerator(None if seed is None else int(seed))
         self._requested_steps: int | str = 1
-        self._in_training = False
+        self._in_training = self._by_averages = False
         self._objectives_of_terms: dict[str, str] = {}
         self._test_setting = fitting.EvaluationSetting(1, False)
         self._predicts_by_averages = False  # whether `predict_function` was traced with averaged weights
@@ -161,6 +173,7 @@ class ObjectiveModel(keras.Model):
     def compile(
         self,
         optimizer: OptimizerLike | Mapping[str, OptimizerLike] = "adam",
+        loss: None = None,
         *,
         metrics: Iterable[str | Callable[..., Any] | keras.metrics.Metric] | None = None,
         jit_compile: bool | str = "auto",
@@ -173,6 +186,7 @@ class ObjectiveModel(keras.Model):
         Args:
             optimizer: name or instance, or `{objective name: name or instance}`. With one objective, an instance is
                 used directly. With several, each objective gets its own copy; see `model.optimizers`.
+            loss: None. The loss is the weighted sum of the model's own terms.
             metrics: list of Keras metrics on the model's predictions: reconstructions against their targets, or
                 class probabilities against labels. They add one forward pass per step.
             jit_compile: bool or "auto", which uses XLA where it speeds up training (networks without convolutions, or
@@ -183,10 +197,15 @@ class ObjectiveModel(keras.Model):
             auto_scale_loss: bool, whether to scale the loss under the `mixed_float16` policy.
 
         Raises:
-            ValueError: if the optimizer names do not match the objectives, an objective has no networks, an optimizer
-                would overwrite weights with their averages, or a network was created outside the scope of the model's
-                distribution strategy.
+            ValueError: if `loss` is given, the optimizer names do not match the objectives, an objective has no
+                networks, an optimizer would overwrite weights with their averages, or a network was created outside the
+                scope of the model's distribution strategy.
         """
+        if loss is not None:
+            raise ValueError(
+                f"loss: {type(self).__name__} has its own, the weighted sum of {', '.join(self.terms)}; received "
+                f"{loss!r}. Leave it out; the likelihood decides how reconstructions are compared."
+            )
         distribute.check_scope(self.distribute_strategy, self.variables)
         players = self.objectives()
         for name, player in players.items():
@@ -227,10 +246,10 @@ class ObjectiveModel(keras.Model):
         batching.forget_averaged(self)
         self.build_if_possible()
 
-    @property
-    def _needs_single_steps(self):
-        """Whether each step needs its own call, because the subclass overrides `train_step` or metrics were given."""
-        return type(self).train_step is not ObjectiveModel.train_step or bool(self._measures)
+    def _needs_single_steps(self, training):
+        """Whether each step needs its own call, because the subclass overrides the step or metrics were given."""
+        name = "train_step" if training else "test_step"
+        return getattr(type(self), name) is not getattr(ObjectiveModel, name) or bool(self._measures)
 
     @property
     def _may_fall_back(self):
@@ -264,15 +283,19 @@ class ObjectiveModel(keras.Model):
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """Context in which networks use their averaged weights, where an optimizer keeps them."""
-        if self._in_training or not self.compiled:
+        if self._in_training or self._by_averages or not self.compiled:
             yield
             return
         pairs = [pair for optimizer in self.optimizers.values() for pair in optimizers.average(optimizer)]
         if not pairs:
             yield
             return
-        with keras.StatelessScope(state_mapping=pairs) as scope:
-            yield
+        self._by_averages = True  # an inner context of the same averages would hide what changed in this one
+        try:
+            with keras.StatelessScope(state_mapping=pairs) as scope:
+                yield
+        finally:
+            self._by_averages = False
         for state in self.seed_states():
             value = scope.get_current_value(state)
             if value is not None:
@@ -399,12 +422,14 @@ class ObjectiveModel(keras.Model):
         If an objective has n steps, each training step uses n batches, an epoch has `batches // n` steps (at least 1),
         and `steps_per_epoch` counts training steps.
 
+        A generator runs only once. As validation data, its batches are kept in memory.
+
         Returns:
             a `keras.callbacks.History`.
 
         Raises:
-            ValueError: if the data are invalid for the model; the message gives what was expected, what was received
-                and how to fix it.
+            ValueError: if the data are invalid for the model, or a `ModelCheckpoint` names a file that could not be
+                loaded; the message gives what was expected, what was received and how to fix it.
             FloatingPointError: if a term becomes NaN or infinite; the message names the step, objective and term.
         """
         self._assert_compile_called("fit")
@@ -419,6 +444,7 @@ class ObjectiveModel(keras.Model):
             x_held = feeding.repeatable(x_held, validation_steps)
             validation = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
         callbacks = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
+        saving.check_checkpoints(callbacks.callbacks)
         return fitting.fit(
             self,
             feed,
@@ -475,8 +501,12 @@ class ObjectiveModel(keras.Model):
         self._assert_compile_called("test_on_batch")
         batch = self._batch(x, y, sample_weight, None, training=False)
         self.reset_metrics()
-        found, _ = self.make_test_function()(iter([batch]))
+        found, _ = fitting.test_function(self, self._test_setting.per_call)(iter([batch]))
         return self._returned(found, return_dict)
+
+    def predict_on_batch(self, x: Rows) -> np.ndarray:
+        """Computes `self(x)` for one batch; x as in `predict`."""
+        return self.predict(x, batch_size=max(1, len(keras.tree.flatten(x)[0])), verbose=0)
 
     def _returned(self, found, return_dict):
         found = {name: float(np.mean(value)) for name, value in found.items()}
@@ -606,18 +636,28 @@ class ObjectiveModel(keras.Model):
         self.build_if_possible()
         super().load_weights(filepath, *args, **kwargs)
 
-    def export(self, filepath: FilePath, **kwargs: Any) -> str:
+    def export(
+        self, filepath: FilePath, format: str = "tf_saved_model", verbose: bool | None = None, **kwargs: Any
+    ) -> str:
         """Writes a SavedModel directly to `filepath`, with the same endpoints as `keras_ae.export`.
 
         Args:
             filepath: path of a folder that does not exist yet.
+            format: "tf_saved_model", the only one.
+            verbose: ignored; Keras's method prints the endpoints.
             **kwargs: as in `keras_ae.export`.
 
         Raises:
-            ValueError: as in `keras_ae.export`.
+            ValueError: as in `keras_ae.export`; if `format` is another one, or there is an `input_signature`, because
+                every endpoint has its own.
             FileExistsError: if the folder exists.
         """
         from keras_ae import serving
+
+        if format != "tf_saved_model":
+            raise ValueError(f"format: expected 'tf_saved_model'; received {format!r}.")
+        if kwargs.pop("input_signature", None) is not None:
+            raise ValueError("input_signature: each endpoint has its own. Pass endpoints=..., see keras_ae.export.")
 
         return serving.write(self, filepath, **kwargs)
 

@@ -48,7 +48,7 @@ class Role:
     def class_weights(self, y: Rows | None, class_weight: Mapping[int, float]) -> np.ndarray | tf.Tensor:
         """Returns the weight of each row from its label, `(B,)` float32."""
         raise ValueError(
-            "class_weight: this model has no integer labels. Give sample_weight, one number for each row, instead."
+            "class_weight: this model has no integer labels. Use sample_weight instead, one number per row."
         )
 
     # Of conditions, which only conditional roles have
@@ -75,7 +75,7 @@ class Target(Role):
             if shape is not None and not validation.fits(tuple(x.shape[1:]), shape):
                 raise ValueError(
                     f"y: {type(model).__name__} maps x of shape {tuple(x.shape[1:])} to rows of shape {shape}, so x "
-                    "cannot be its own target. Give y, or networks for x's own shape."
+                    "cannot be its own target. Pass y, or use a decoder whose output has x's shape."
                 )
             model.check_target(x)
             return
@@ -154,7 +154,9 @@ class Condition(Role):
             return self._standard_tensor(y)
         if y.dtype.kind in "OUS":
             return self._numbers_of_names(y)
-        if y.ndim == 2 and y.shape[1] == self.num_classes > 1 and np.isin(y, (0, 1)).all():
+        # Rows with several ones are not labels: they stay as they are, and are refused.
+        one_hot = y.ndim == 2 and y.shape[1] == self.num_classes > 1 and np.isin(y, (0, 1)).all()
+        if one_hot and (y.sum(axis=1) <= 1).all():
             return np.where(y.any(axis=1), y.argmax(axis=1), -1)
         if y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
@@ -162,23 +164,33 @@ class Condition(Role):
         return y.astype("int64") if whole else y
 
     def _standard_tensor(self, y):
+        # What is no label becomes one out of range, which stops training.
+        no_class = tf.constant(self.num_classes, tf.int64)
+        no_label = no_class if self.unknown is None else tf.constant(self.unknown, tf.int64)
         if y.dtype == tf.string:
             if self.classes is None:
                 raise ValueError(_NO_NAMES)
-            same = tf.reshape(y, [-1, 1]) == tf.constant(self.classes)
-            # An unknown name becomes the label num_classes, which is out of range and stops training.
-            return tf.where(tf.reduce_any(same, 1), tf.argmax(tf.cast(same, tf.int32), 1), self.num_classes)
+            y = tf.reshape(y, [-1, 1])
+            same = y == tf.constant(self.classes)
+            other = tf.where(y[:, 0] == "", no_label, no_class)
+            return tf.where(tf.reduce_any(same, 1), tf.argmax(tf.cast(same, tf.int32), 1), other)
         if y.shape.rank == 2 and y.shape[1] == self.num_classes > 1:
-            return tf.where(tf.reduce_any(y != 0, 1), tf.argmax(y, 1), -1)
+            ones, zeros = (tf.reduce_sum(tf.cast(y == value, tf.int64), axis=1) for value in (1, 0))
+            fine = (ones <= 1) & (ones + zeros == self.num_classes)
+            return tf.where(fine, tf.where(ones == 1, tf.argmax(y, 1), -1), no_class)
         if y.shape.rank == 2 and y.shape[1] == 1:
             y = y[:, 0]
-        return tf.cast(y, tf.int64) if y.dtype.is_floating else y
+        if not y.dtype.is_floating:
+            return y
+        return tf.where(y == tf.floor(y), tf.cast(y, tf.int64), no_class)
 
     def _numbers_of_names(self, y):
-        names = [each.decode() if isinstance(each, bytes) else str(each) for each in np.ravel(y)]
         if self.classes is None:
             raise ValueError(_NO_NAMES)
         numbers = {name: number for number, name in enumerate(self.classes)}
+        if self.unknown is not None:
+            numbers |= dict.fromkeys(_MISSING, self.unknown)
+        names = [each.decode() if isinstance(each, bytes) else str(each) for each in np.ravel(y)]
         wrong = next((name for name in names if name not in numbers), None)
         if wrong is not None:
             raise ValueError(f"y: {wrong!r} is not one of the classes {', '.join(self.classes)}.")
@@ -191,7 +203,7 @@ class Condition(Role):
     def check_given(self, model: keras.Model, rows: int, y: Rows | None) -> None:
         """Raises a `ValueError` unless y has a valid condition for each row passed to a public method."""
         if y is None:
-            raise ValueError(f"y: {type(model).__name__} is conditional. Give a condition for each row.")
+            raise ValueError(f"y: {type(model).__name__} is conditional. Pass one condition per row.")
         if not y.shape or y.shape[0] != rows:
             raise ValueError(f"y: expected a condition for each of the {rows} rows, received shape {tuple(y.shape)}.")
         if self.num_classes:
@@ -218,6 +230,8 @@ class Condition(Role):
     def class_weights(self, y: Rows | None, class_weight: Mapping[int, float]) -> np.ndarray | tf.Tensor:
         if not self.num_classes:
             return super().class_weights(y, class_weight)
+        numbers = {name: number for number, name in enumerate(self.classes or ())}
+        class_weight = {numbers.get(label, label): weight for label, weight in class_weight.items()}
         wrong = set(class_weight) - set(range(self.num_classes))
         if wrong:
             raise ValueError(
@@ -233,7 +247,7 @@ class Condition(Role):
 
 
 class PartialLabel(Condition):
-    """y is the label of a row, or -1 if unknown.
+    """y is the label of a row, or -1 if unknown; among class names, None, NaN or "" if unknown.
 
     `fit` and `evaluate` accept unknown labels; the model's other methods require known ones.
     """
@@ -249,6 +263,7 @@ class PartialLabel(Condition):
         return finite(x) & self.valid(y)
 
 
+_MISSING = ("", "None", "nan", "<NA>")  # how names that are missing in NumPy and pandas read as text
 _NOT_CONDITIONAL = "y: this model is not conditional. Leave y out."
 _NO_NAMES = "y: received class names, which this model does not know. Pass classes=[...] to the constructor."
 

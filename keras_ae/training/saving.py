@@ -5,7 +5,7 @@ import inspect
 import os
 import pathlib
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -53,12 +53,23 @@ def check_arguments(model: keras.Model) -> None:
         )
 
 
+def check_checkpoints(callbacks: Iterable[keras.callbacks.Callback]) -> None:
+    """Raises a `ValueError` if a `ModelCheckpoint` would write a file that cannot be loaded."""
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.ModelCheckpoint):
+            _check_suffix(callback.filepath, ".weights.h5" if callback.save_weights_only else ".keras")
+
+
+def _check_suffix(path, suffix):
+    if not os.fspath(path).endswith(suffix):
+        raise ValueError(f"filepath: expected a path that ends in {suffix}; received {str(path)!r}.")
+
+
 @contextlib.contextmanager
 def replacing(filepath: FilePath, suffix: str, overwrite: bool) -> Iterator[pathlib.Path]:
     """Like `files.replacing`, but requires the given suffix and an existing folder."""
     path = pathlib.Path(filepath)
-    if not path.name.endswith(suffix):
-        raise ValueError(f"filepath: expected a path that ends in {suffix}; received {str(filepath)!r}.")
+    _check_suffix(path, suffix)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"filepath: there is no folder {str(path.parent)!r} to save {path.name} in. Create it.")
     if not overwrite and os.path.exists(path):

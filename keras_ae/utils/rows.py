@@ -105,17 +105,17 @@ def _is_pandas(data):
 
 
 def _of_pandas(name, table):
-    columns = {name: table} if not hasattr(table, "columns") else {str(key): table[key] for key in table.columns}
-    arrays = {key: _of_column(column) for key, column in columns.items()}
     if not hasattr(table, "columns"):
-        return arrays[name]
-    wrong = [key for key, array in arrays.items() if array.dtype.kind not in "fiub"]
+        return _of_column(table)
+    # By position, because several columns may have the same name.
+    arrays = [_of_column(table.iloc[:, i]) for i in range(table.shape[1])]
+    wrong = [str(key) for key, array in zip(table.columns, arrays, strict=True) if array.dtype.kind not in "fiub"]
     if wrong:
         raise ValueError(
             f"{name}: expected numeric columns; received others: {', '.join(wrong)}. Drop them, or encode them as "
             "numbers (pandas.get_dummies)."
         )
-    return np.column_stack(list(arrays.values())) if arrays else np.zeros((len(table), 0))
+    return np.column_stack(arrays) if arrays else np.zeros((len(table), 0))
 
 
 def _of_column(column):

@@ -109,7 +109,8 @@ def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: float, 
     wrong = values[(values >= num_classes) | ((values < 0) & (values != unknown))]
     if len(wrong):
         or_unknown = "" if unknown is None else f", or {unknown} where unknown"
-        raise ValueError(f"{name}: expected labels 0 to {num_classes - 1}{or_unknown}; received {wrong[0]}.")
+        up_to = "or more" if np.isinf(num_classes) else f"to {num_classes - 1}"
+        raise ValueError(f"{name}: expected labels 0 {up_to}{or_unknown}; received {wrong[0]}.")
 
 
 def check_partial_labels(y: np.ndarray | tf.Tensor | None, rows: int, num_classes: int) -> None:
@@ -155,11 +156,15 @@ def check_width(name: str, shape: Sequence[int | None] | None, width: int, what:
 
 def check_weights(sample_weight: Any, rows: int) -> np.ndarray | tf.Tensor:
     """Returns the weights as `(rows,)`; raises a `ValueError` unless there is one finite number per row."""
+    if np.dtype(getattr(sample_weight.dtype, "as_numpy_dtype", sample_weight.dtype)).kind not in "fiub":
+        raise ValueError(f"sample_weight: expected numbers; received {sample_weight.dtype}.")
     shape = tuple(sample_weight.shape)
     if shape not in ((rows,), (rows, 1)):
         raise ValueError(f"sample_weight: expected one number per row, shape ({rows},); received shape {shape}.")
-    if not np.isfinite(np.asarray(sample_weight)).all():
-        raise ValueError("sample_weight contains NaN or infinity: expected finite numbers.")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.asarray(sample_weight).astype("float32")).all()
+    if not finite:
+        raise ValueError("sample_weight: expected finite numbers; received NaN, infinity, or more than float32 holds.")
     return sample_weight[:, 0] if len(shape) == 2 else sample_weight
 
 

@@ -1,7 +1,9 @@
 """Labels that are hidden, and batches with a stated number of labelled rows."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 
 from keras_ae.datasets import keep_labels, semi_supervised
 
@@ -89,3 +91,18 @@ def test_every_batch_has_its_labelled_rows_and_an_epoch_all_unlabelled_ones():
 def test_refuses_data(y, labelled, message):
     with pytest.raises(ValueError, match=message):
         semi_supervised(np.zeros((10, 1)), y, batch_size=5, labelled=labelled, num_classes=2)
+
+
+def test_rows_are_what_users_have():
+    x, y = np.random.default_rng(0).random((12, 3)).astype("float32"), np.arange(12) % 3 - 1
+    options = {"batch_size": 6, "labelled": 2, "num_classes": 2}
+    expected = list(semi_supervised(x, y, **options).as_numpy_iterator())
+    nullable = pd.Series([None if label < 0 else label for label in y], dtype="Int64").fillna(-1)
+    for rows, labels in ((scipy.sparse.csr_array(x), y), (pd.DataFrame(x), nullable), (x.astype("float64"), y)):
+        for one, two in zip(semi_supervised(rows, labels, **options).as_numpy_iterator(), expected, strict=True):
+            np.testing.assert_array_equal(one[0], two[0])
+            np.testing.assert_array_equal(one[1], two[1])
+    with pytest.raises(ValueError, match="masked array"):
+        semi_supervised(np.ma.masked_less(x, 0.1), y, **options)
+    with pytest.raises(ValueError, match="labels 0 or more, or -1 where unknown; received -2"):
+        keep_labels([0, -2, 1], 2)

@@ -372,3 +372,42 @@ def test_objectives_without_networks_are_refused():
 
     with pytest.raises(ValueError, match="'nobody' has no networks"):
         Empty(mlp(Z, D), mlp(D, 1)).compile("adam")
+
+
+def test_every_method_uses_the_averages_also_after_it_was_traced_without():
+    x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+
+    def made():
+        keras.utils.set_random_seed(0)
+        parts = ka.networks.mlp_encoder((4,), 2, (5,), parameters=2), ka.networks.mlp_decoder(2, (4,), (5,))
+        return ka.VAE(*parts, "gaussian", ka.priors.LearnedMixture(2, 3), seed=0)
+
+    model = made()
+    model.compile(keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5), jit_compile=False)
+    z = np.ones((3, 2), "float32")
+    answers = {
+        "test_on_batch": lambda m: m.test_on_batch(x, return_dict=True)["reconstruction"],
+        "predict_on_batch": lambda m: m.predict_on_batch(x),
+        "posterior": lambda m: m.posterior(x).mean(),
+        "likelihood": lambda m: m.likelihood(z).mean(),
+        "prior": lambda m: m.prior.log_prob(z),
+        "conditional_prior": lambda m: m.conditional_prior().log_prob(z),
+    }
+    before = {name: np.array(answer(model)) for name, answer in answers.items()}  # traced before there are averages
+    model.fit(x, epochs=3, verbose=0)
+    averaged, raw = made(), made()
+    raw.set_weights(model.get_weights())
+    averaged.set_weights(model.get_weights())
+    averages = {v.path: mean for v, mean in model.averages("autoencoder")}
+    for mine, its in zip(model.trainable_variables, averaged.trainable_variables, strict=True):
+        its.assign(averages[mine.path])
+    for other in (averaged, raw):
+        other.compile("sgd", jit_compile=False)
+    for name, answer in answers.items():
+        if name == "test_on_batch":
+            for other in (averaged, raw):
+                other.seed_generator.state.assign(model.seed_generator.state)
+        found, expected, without = (np.array(answer(each)) for each in (model, averaged, raw))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)
+        assert np.abs(found - without).max() > 1e-4, name
+        assert np.abs(found - before[name]).max() > 1e-4, name

@@ -216,6 +216,8 @@ def test_data_sets_of_other_structure_are_refused():
         model.fit(tf.data.Dataset.from_tensor_slices(X))
     with pytest.raises(ValueError, match="4 parts"):
         model.fit(tf.data.Dataset.from_tensors((X, X, W, W)))
+    with pytest.raises(ValueError, match="received a tuple of 2 inside one"):
+        model.fit(tf.data.Dataset.from_tensors(((X, X), W)))
     with pytest.raises(ValueError, match="expected none, as x yields them"):
         model.fit(tf.data.Dataset.from_tensors(X), X)
 
@@ -228,6 +230,43 @@ def test_sparse_data_sets_are_densified():
 
 
 # Weights: one number a row, whatever carries them
+
+
+class LeastSquares(ka.Autoencoder):
+    """An objective that a user wrote for float32 rows."""
+
+    def loss_terms(self, x, y, training, q=None):
+        made = self.likelihood(self.posterior(x, training=training).mean(), training=training).mean()
+        return {"reconstruction": tf.reduce_sum((x - made) ** 2, axis=-1)}
+
+
+DOUBLES = {
+    "array": lambda x: x,
+    "generator": lambda x: (x[i : i + 10] for i in range(0, 40, 10)),
+    "PyDataset": lambda x: Batches(x),
+    "data set": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(10),
+}
+
+
+@pytest.mark.parametrize("source", DOUBLES)
+def test_float64_becomes_float32_in_every_source(source):
+    model = LeastSquares(dense(2, D), dense(D, 2), seed=0)
+    model.compile("sgd", run_eagerly=True)
+    model.fit(DOUBLES[source](X.astype("float64")), batch_size=10, verbose=0)
+    assert int(model.optimizer.iterations) == 4
+
+
+def test_columns_of_equal_names_are_all_used():
+    table = pd.DataFrame(X, columns=["a", "a", "b", 1, "1", "c"])
+    model = autoencoder()
+    np.testing.assert_array_equal(model.encode(table), model.encode(X))
+
+
+@pytest.mark.parametrize("weight", [["a"] * 40, pd.Series([1.0] * 39 + [None], dtype=object), np.full(40, 1e300)])
+def test_weights_that_are_no_float32_numbers_are_refused(weight):
+    with pytest.raises(ValueError, match="sample_weight: expected (finite )?numbers"):
+        autoencoder().fit(X, sample_weight=weight, verbose=0)
+
 
 WEIGHTS = {
     "Series": lambda: {"x": X, "sample_weight": pd.Series(W, index=range(7, 47))},
@@ -687,6 +726,47 @@ def test_labels_of_data_sets_may_be_names_or_one_hot():
         model.seed_generator.state.assign(m2().seed_generator.state)
         found = model.evaluate(tf.data.Dataset.from_tensors((X, labels)), return_dict=True, verbose=0)
         assert found["classification"] == pytest.approx(expected["classification"], rel=1e-5)
+
+
+NOT_LABELS = {
+    "several ones": np.eye(3)[np.arange(40) % 3] + np.eye(3)[0],
+    "soft labels": np.full((40, 3), 1 / 3),
+    "fractions": np.full(40, 1.7),
+    "two ones": np.ones((40, 3)) - np.eye(3)[np.arange(40) % 3],
+}
+
+
+@pytest.mark.parametrize("labels", NOT_LABELS)
+def test_what_is_no_label_is_refused(labels):
+    y = NOT_LABELS[labels]
+    for source in ((X, y), (tf.data.Dataset.from_tensor_slices((X, y)).batch(10),), (generator(X, y),)):
+        with pytest.raises(ValueError, match="expected (integer labels|labels 0 to 2)"):
+            m2().fit(*source, verbose=0)
+
+
+def test_missing_class_names_are_unknown_labels():
+    classes, y = ["cat", "dog", "eel"], np.arange(40) % 4 - 1
+    expected = m2(classes=classes).fit(X, y, shuffle=False, verbose=0).history
+    names = [classes[i] if i >= 0 else None for i in y]
+    forms = [names, pd.Series(names), pd.Series(names, dtype="string"), [name or "" for name in names]]
+    forms = [(X, form) for form in forms]
+    texts = tf.constant([name or "" for name in names])
+    forms.append((tf.data.Dataset.from_tensor_slices((X, texts)).batch(32),))
+    for form in forms:
+        assert m2(classes=classes).fit(*form, shuffle=False, verbose=0).history == pytest.approx(expected)
+    weights = {"cat": 2.0}
+    by_name = m2(classes=classes).fit(X, y, class_weight=weights, shuffle=False, verbose=0).history
+    assert by_name == pytest.approx(m2().fit(X, y, class_weight={0: 2.0}, shuffle=False, verbose=0).history)
+
+
+def test_one_label_for_all_rows():
+    model, z = m2(classes=["cat", "dog", "eel"]), np.zeros((5, 2), "float32")
+    for label in (1, "dog", np.int64(1)):
+        np.testing.assert_array_equal(model.decode(z, label), model.decode(z, [1] * 5))
+        np.testing.assert_array_equal(model.encode(X[:5], label), model.encode(X[:5], [1] * 5))
+        np.testing.assert_array_equal(model.sample(5, label), model.sample(5, [1] * 5))
+        walk = model.interpolate(X[:5], X[5:10], 3, y=label)
+        np.testing.assert_array_equal(walk, model.interpolate(X[:5], X[5:10], 3, y=[1] * 5))
 
 
 def test_unknown_class_names_are_refused():

@@ -481,6 +481,23 @@ def test_undeclared_terms_raise():
         model.train_on_batch(X)
 
 
+def test_a_loss_of_keras_is_refused():
+    model = vae()
+    for options in (("adam", "mse"), ("adam",)):
+        with pytest.raises(ValueError, match="loss: VAE has its own, the weighted sum of reconstruction, kl"):
+            model.compile(*options, **({} if len(options) == 2 else {"loss": "mse"}))
+
+
+def test_arguments_of_keras_export(tmp_path):
+    model = vae()
+    model.export(tmp_path / "a", format="tf_saved_model", verbose=False)
+    assert (tmp_path / "a" / "saved_model.pb").exists()
+    with pytest.raises(ValueError, match="format: expected 'tf_saved_model'; received 'onnx'"):
+        model.export(tmp_path / "b", format="onnx")
+    with pytest.raises(ValueError, match="input_signature: each endpoint has its own"):
+        model.export(tmp_path / "b", input_signature=[tf.TensorSpec([None, 6])])
+
+
 def test_fit_before_compile_raises():
     with pytest.raises(ValueError, match="compile"):
         vae().fit(X)

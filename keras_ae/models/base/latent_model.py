@@ -13,6 +13,7 @@ from keras_ae.distributions import hierarchical, importance, likelihoods, poster
 from keras_ae.models.base.parts import needs
 from keras_ae.models.base.walks import between
 from keras_ae.training import ObjectiveModel, roles
+from keras_ae.training.model import by_averages
 from keras_ae.typing import Distribution, Networks, Rows, Shape
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
@@ -160,6 +161,7 @@ class LatentModel(ObjectiveModel):
     # Distributions
 
     @needs("encoder")
+    @by_averages
     def posterior(self, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         """Returns q(z|x), or q(z|x, y): a tfd with batch shape `(B,)` and event shape `code_shape`."""
         params = self.encoder(self._given("encoder", self._likelihood.preprocess(x), y), training=training)
@@ -167,6 +169,7 @@ class LatentModel(ObjectiveModel):
         return self._posterior.call(tf.cast(params, tf.float32))
 
     @needs("decoder")
+    @by_averages
     def likelihood(self, z: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         """Returns p(x|z), or p(x|z, y), for codes `(..., B, *code_shape)`.
 
@@ -191,7 +194,7 @@ class LatentModel(ObjectiveModel):
         return p
 
     def _check_event(self, shape):
-        """Raises where a callable likelihood is of another shape than x: densities would broadcast without a word."""
+        """Raises if a callable likelihood's event shape differs from x's: densities would broadcast silently."""
         custom = isinstance(self._likelihood, likelihoods.Custom)
         if custom and self.event_shape and not validation.fits(shape, self.event_shape):
             raise ValueError(
@@ -203,7 +206,8 @@ class LatentModel(ObjectiveModel):
         """p(z), a tfd with event shape `code_shape`."""
         if self._prior is None:
             raise AttributeError(f"{type(self).__name__} has no prior over codes.")
-        return priors.distribution(priors.get(self._prior, self.code_shape))
+        with self.averaged():
+            return priors.distribution(priors.get(self._prior, self.code_shape))
 
     def conditional_prior(self, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         """Returns p(z|y), or the prior itself if codes do not depend on a condition."""
@@ -216,7 +220,7 @@ class LatentModel(ObjectiveModel):
     def condition(self, y: tf.Tensor | None) -> tf.Tensor:
         """Converts the condition y to the networks' input: float32 `(B, ...)`."""
         if y is None:
-            raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
+            raise ValueError(f"y: {type(self).__name__} is conditional. Pass one condition per row.")
         return self.y_role.for_networks(y)
 
     def _given(self, name, values, y):
@@ -281,8 +285,6 @@ class LatentModel(ObjectiveModel):
         n = validation.positive_int("n", n)
         self.require_built()
         seeds = seed + tf.range(n, dtype=tf.int64)
-        if y is not None and np.ndim(y) == 0 and self.num_classes:
-            y = [y] * n
         return self.sample_from_seeds(seeds) if y is None else self.sample_from_seeds(seeds, y)
 
     @needs("prior", "decoder")
@@ -403,7 +405,7 @@ class LatentModel(ObjectiveModel):
     def _decoded(self, z, y):
         """Decodes several codes per row, `(B, steps, *code_shape)`, each under its row's condition."""
         flat = z.reshape(-1, *z.shape[2:])
-        given = () if y is None else (np.repeat(np.asarray(y), z.shape[1], axis=0),)
+        given = () if y is None else (y if np.ndim(y) == 0 else np.repeat(np.asarray(y), z.shape[1], axis=0),)
         x = self.decode(flat, *given)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
@@ -417,7 +419,9 @@ class LatentModel(ObjectiveModel):
         `keras.Model.predict`. Rows with an invalid condition y become NaN.
         """
         if "classifier" in self.parts and y is None and not isinstance(x, tuple):
-            batch_size, _, steps, _ = _predict_arguments(*args, **kwargs)
+            batch_size, _, steps, callbacks = _predict_arguments(*args, **kwargs)
+            if callbacks:
+                raise ValueError("callbacks: class probabilities are computed without any. Leave them out.")
             if rows_of.is_source(x):  # labels that it yields are left out
                 x = itertools.islice(rows_of.batches_of(x), steps)
             return self.predict_proba(x, **({} if batch_size is None else {"batch_size": batch_size}))
@@ -516,7 +520,7 @@ class LatentModel(ObjectiveModel):
     def build(self, input_shape: Any = None) -> None:
         if input_shape is not None and self.conditional:
             if not all(isinstance(shape, tuple | list) for shape in input_shape):
-                raise ValueError(f"y: {type(self).__name__} is conditional. Give a condition for each row.")
+                raise ValueError(f"y: {type(self).__name__} is conditional. Pass one condition per row.")
             x, y = (tuple(shape) for shape in input_shape)
             if not self._networks_built():
                 self.call((tf.zeros([1, *x[1:]]), tf.zeros([1, *y[1:]], self.condition_dtype)))

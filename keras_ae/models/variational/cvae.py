@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.models.variational.vae import VAE
 from keras_ae.training import roles
+from keras_ae.training.model import by_averages
 from keras_ae.typing import Distribution, Network, Terms
 from keras_ae.utils import validation
 
@@ -111,6 +112,7 @@ class CVAE(VAE):
             raise ValueError("prior: this model has p(z|y), not p(z). Use conditional_prior(y).")
         return super().prior
 
+    @by_averages
     def conditional_prior(self, y: tf.Tensor | None, *, training: bool = False) -> Distribution:  # type: ignore[override]
         """p(z|y): a tfd, batch `(B,)` if it depends on y and `()` otherwise, event `(latent_dim,)`."""
         if self.prior_network is None:

@@ -12,6 +12,7 @@ from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.variational.m2 import M2
 from keras_ae.models.variational.vae import VAE
 from keras_ae.training import Objective, roles
+from keras_ae.training.model import by_averages
 from keras_ae.typing import Distribution, Rows, Terms
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
@@ -90,14 +91,22 @@ class M1M2(LatentModel):
         z = sampling.draw(self.m1.posterior(x), 1, self.m2.next_seed())[0]
         return self.m2.loss_terms(self._seen(z), y, training)
 
+    @by_averages
     def posterior(self, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         return self.m2.posterior(self._seen(self.m1.posterior(x).mean()), y, training=training)
 
+    @by_averages
     def likelihood(self, z: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         return self.m1.likelihood(self._whole(self.m2.likelihood(z, y, training=training).mean()))
 
+    @by_averages
     def conditional_prior(self, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         return self.m2.conditional_prior(y, training=training)
+
+    @property
+    def networks(self) -> list[keras.layers.Layer]:
+        """M2's networks, which training moves; those of M1 stay as they are."""
+        return self.m2.networks
 
     @property
     def code_shape(self) -> tuple[int, ...] | Any:
