@@ -1,5 +1,6 @@
 """The loop over epochs: multi-step calls, callbacks, validation and early stops."""
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterable
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_ae.training import feeding, loop, optimizers
+from keras_ae.training import feeding, loop, optimizers, states
 from keras_ae.training.callbacks import TEST_HOOKS, TRAIN_HOOKS, acts_on_batches
 from keras_ae.typing import Logs
 from keras_ae.utils import xla
@@ -216,7 +217,7 @@ def function(
     one_step: Callable[[Any], Logs],
     summarise: Callable[[Any], tf.Tensor],
     per_call: int,
-    stops: bool,
+    trains: bool,
 ) -> Callable[..., tuple[Logs, int]]:
     """Returns a function `(iterator, arrays or None, limit) -> (logs, steps run)` that runs up to `limit` steps.
 
@@ -225,8 +226,9 @@ def function(
         one_step: function of a batch that returns the logs.
         summarise: function of a batch that returns a summary, see `loop.make_loop`.
         per_call: int, maximum value of `limit`.
-        stops: bool, whether to stop once a logged value is not finite.
+        trains: bool, whether to stop once a logged value is not finite, with the variables as before that step.
     """
+    undoes = trains and bool(model.jit_compile) and not model.run_eagerly
 
     def traced(data):
         with xla.tracing(bool(model.jit_compile) and not model.run_eagerly):
@@ -236,10 +238,15 @@ def function(
 
     def single(iterator):
         steps, model.steps_per_execution = model.steps_per_execution, 1  # disables Keras's own multi-step loop
+        variables = states.variables(model) if undoes else []
+        before = states.values(variables)
         try:
-            return by_batch(iterator), 1
+            logs = by_batch(iterator)
         finally:
             model.steps_per_execution = steps
+        if variables and not all(np.all(np.isfinite(value)) for value in logs.values()):
+            states.restore(variables, before)
+        return logs, 1
 
     def run(iterator, arrays=None, limit=1):
         nonlocal many
@@ -247,7 +254,8 @@ def function(
             return single(iterator)
         if many is None:
             shape = (1 + len(model.terms), 2)
-            many = loop.make_loop(summarise, model._record, shape, per_call, model.jit_compile, stops)
+            changed = functools.partial(states.variables, model) if trains else None
+            many = loop.make_loop(summarise, model._record, shape, per_call, model.jit_compile, changed)
         logs, done = many(iterator, arrays, tf.constant(limit))
         return logs, int(done)
 

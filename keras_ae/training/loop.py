@@ -7,13 +7,13 @@ XLA can compile as a whole: weights and optimizer slots stay in place between st
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_ae.training import feeding
+from keras_ae.training import feeding, states
 from keras_ae.typing import Logs
 from keras_ae.utils import xla
 
@@ -72,14 +72,16 @@ def make_loop(
     summary_shape: tuple[int, ...],
     steps: int,
     jit_compile: bool,
-    stops: bool = True,
+    changed: Callable[[], Sequence[keras.Variable]] | None = None,
 ) -> Callable[..., tuple[Logs, tf.Tensor]]:
     """Returns a function `(iterator, arrays or None, limit) -> (logs, steps run)` that runs up to `limit` steps.
 
     With `arrays` (see `feeding.Feed`), the iterator yields row indices instead of rows. The summaries of all steps are
     summed and recorded once per call, because recording each step took a tenth of a small VAE's training time.
 
-    The loop ends early if the data run out or, with `stops`, a logged value is not finite. Batches of equal shape run
+    The loop ends early if the data run out or, with `changed`, a logged value is not finite. Under XLA, such a step is
+    then undone: the variables get the values back that they had before the call, and the steps before it run again. To
+    hold these values costs nothing that shows, once in up to 32 steps. Batches of equal shape run
     as one program. Under XLA, a batch with a shape of its own (the last of an epoch) runs without it.
 
     Args:
@@ -88,7 +90,7 @@ def make_loop(
         summary_shape: shape of a summary.
         steps: int, maximum value of `limit`, and the size of the stack of batches.
         jit_compile: bool, whether to compile with XLA.
-        stops: bool, whether to stop once a logged value is not finite.
+        changed: function that returns the variables that steps change, of training; None if they change none.
 
     Raises:
         tf.errors.OutOfRangeError: by the returned function, if the iterator has no more batches.
@@ -104,7 +106,7 @@ def make_loop(
     nothing = functools.partial(tf.zeros, summary_shape)
 
     def goes_on(total):
-        return tf.reduce_all(tf.math.is_finite(total)) if stops else tf.constant(True)
+        return tf.constant(True) if changed is None else tf.reduce_all(tf.math.is_finite(total))
 
     def run(batches, arrays, count):
         def body(i, total, fine):
@@ -124,7 +126,18 @@ def make_loop(
             batches, count, optional = _pull(iterator, first, steps, limit - done)
 
             def several():
-                return compiled(batches, arrays, count)
+                if changed is None or not jit_compile:
+                    return compiled(batches, arrays, count)
+                variables = changed()
+                before = states.values(variables)
+                made, new = compiled(batches, arrays, count)
+
+                def again():
+                    states.restore(variables, before)
+                    return compiled(batches, arrays, made - 1)[0]
+
+                tf.cond(goes_on(new), lambda: made, again)
+                return made, new
 
             def alone():
                 return 1, step(rows(first, arrays))

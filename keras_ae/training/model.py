@@ -382,14 +382,14 @@ class ObjectiveModel(keras.Model):
         """Returns `(iterator, arrays or None, limit) -> (logs, steps run)`, which trains for up to `limit` steps."""
         if self.train_function is None or force:
             per_call = self.steps_per_execution
-            self.train_function = fitting.function(self, self.train_step, self._train, per_call, stops=True)
+            self.train_function = fitting.function(self, self.train_step, self._train, per_call, trains=True)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable[..., tuple[Logs, int]]:
         """Like `make_train_function`, without training."""
         if self.test_function is None or force:
             per_call = self._test_setting.per_call
-            self.test_function = fitting.function(self, self.test_step, self._test, per_call, stops=False)
+            self.test_function = fitting.function(self, self.test_step, self._test, per_call, trains=False)
         return self.test_function
 
     # Training, evaluation and prediction

@@ -1,7 +1,6 @@
 """The optimizers of a model's objectives: how they are chosen, copied, averaged and saved."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import keras
@@ -87,48 +86,6 @@ def average(optimizer: keras.optimizers.Optimizer) -> list[tuple[keras.Variable,
             return []
     pairs = zip(inner._trainable_variables, inner._model_variables_moving_average, strict=True)
     return [(variable, mean) for variable, mean in pairs if mean is not None]
-
-
-@contextlib.contextmanager
-def choosing(optimizer: keras.optimizers.Optimizer, fine: tf.Tensor | None) -> Iterator[None]:
-    """Context in which the optimizer's own assignments change nothing unless `fine`, a bool scalar, is true.
-
-    None means that they always act.
-
-    For XLA, which fuses the selection of an increment into the update. Old values of all weights and slots would have
-    to be kept until the end of the update instead, which is slower: see benchmarks/NOTES.md.
-    """
-    if fine is None:
-        yield
-        return
-    inner = unscaled(optimizer)
-
-    def change(assign):
-        return lambda variable, value: assign(variable, tf.where(fine, value, tf.zeros_like(value)))
-
-    def replace(variable, value):
-        type(inner).assign(inner, variable, tf.where(fine, value, tf.convert_to_tensor(variable)))
-
-    chosen = {"assign": replace, "assign_add": change(inner.assign_add), "assign_sub": change(inner.assign_sub)}
-    vars(inner).update(chosen)
-    try:
-        yield
-    finally:
-        for name in chosen:
-            del vars(inner)[name]
-
-
-def assigned_directly(optimizer: keras.optimizers.Optimizer, variables: list[keras.Variable]) -> list[keras.Variable]:
-    """Returns what an update changes without the optimizer's own `assign`, of its variables and the trained ones.
-
-    These are counters, averages, accumulated gradients and, with weight decay, the trained variables.
-    """
-    inner = unscaled(optimizer)
-    averages = inner._model_variables_moving_average if inner.use_ema else []
-    accumulated = inner._accumulated_gradients if inner.gradient_accumulation_steps else []
-    found = [v for v in optimizer.variables if v.shape == ()]
-    found += [v for v in (*averages, *accumulated) if v is not None and v.shape != ()]
-    return found + (variables if inner.weight_decay else [])
 
 
 def copy(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

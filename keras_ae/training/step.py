@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from keras_ae.training import distribute, feeding, objective, optimizers, roles
+from keras_ae.training import distribute, feeding, objective, roles
 from keras_ae.typing import Terms
 from keras_ae.utils import xla
 
@@ -112,24 +112,14 @@ def move(
             variable.assign(value)
         optimizer.apply(gradients, variables)
 
-    with optimizers.choosing(optimizer, fine if xla.for_xla() else None):
-        _only_if(fine, update, [*(v for v, _ in changes.values()), *optimizers.assigned_directly(optimizer, variables)])
+    _only_if(fine, update)
     return terms, loss, fine
 
 
-def _only_if(fine, update, variables):
-    """Runs `update`, which assigns only to `variables`, if `fine`, a bool scalar, is true; None means always.
-
-    Under XLA, `update` always runs, and `variables` get their old values back.
-    """
+def _only_if(fine, update):
+    """Runs `update` if `fine`, a bool scalar, is true; None means always."""
     if fine is None or (tf.executing_eagerly() and fine):
         update()
-    elif xla.for_xla():
-        # XLA's conditional would copy all weights, which doubles the time of a step.
-        before = [tf.convert_to_tensor(variable) for variable in variables]
-        update()
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(tf.where(fine, variable, value))
     elif not tf.executing_eagerly():
         tf.cond(fine, lambda: (update(), True)[1], lambda: False)
 
@@ -142,6 +132,8 @@ def train(model: keras.Model, batches: Sequence[Any]) -> tuple[Batch, Terms, tf.
 
     If a row of any batch is invalid, nothing is updated. If a loss is not finite, neither its objective nor those after
     it are updated. Replicas cannot agree to skip an update, so under a strategy with several of them all are applied.
+    Under XLA all are applied too, and the caller undoes the step, see `states`: a conditional copies all weights there, and
+    choosing each increment took up to a sixth of a step, see benchmarks/NOTES.md.
 
     Returns:
         the last batch's `Batch`, all terms, the last objective's loss, and `{term: its objective's name}`.
@@ -150,7 +142,7 @@ def train(model: keras.Model, batches: Sequence[Any]) -> tuple[Batch, Terms, tf.
     every: Terms = {}
     players: dict[str, str] = {}
     loss, fine = None, None
-    if not tf.distribute.has_strategy():
+    if not tf.distribute.has_strategy() and not xla.for_xla():
         fine = tf.reduce_all([batch.valid for batch in prepared])
         if len(prepared) > 1 or len(model.optimizers) > 1:
             # A single update sees NaN in its own loss. Here a later one might, when others are done already.
@@ -161,7 +153,7 @@ def train(model: keras.Model, batches: Sequence[Any]) -> tuple[Batch, Terms, tf.
         every |= terms
         players |= dict.fromkeys(terms, name)
     if model._acts_after_step:
-        _only_if(fine, lambda: model.after_step(every), model.variables)
+        _only_if(fine, lambda: model.after_step(every))
     return prepared[-1], every, loss, players
 
 

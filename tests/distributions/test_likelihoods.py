@@ -178,7 +178,7 @@ def test_softplus_in_a_training_loop_is_that_of_float64(xla):
 
     # The loop sums over two batches, the softplus of the second one being 0.
     batches = tf.data.Dataset.from_tensor_slices([logits, np.full_like(logits, -1e30)])
-    many_steps = loop.make_loop(train, lambda summary: summary, logits.shape, steps=4, jit_compile=xla, stops=False)
+    many_steps = loop.make_loop(train, lambda summary: summary, logits.shape, steps=4, jit_compile=xla)
     found, done = many_steps(iter(batches), None, tf.constant(4))
     assert int(done) == 2
     np.testing.assert_allclose(found, np.logaddexp(0, logits.astype("float64")), rtol=5e-7, atol=1e-38)
