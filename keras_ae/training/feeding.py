@@ -311,7 +311,7 @@ def _of_source(x, role, class_weight, shuffle, moves):
 
     if isinstance(x, keras.utils.PyDataset):
         first = prepared(x[0])
-        adapter = get_data_adapter(_Prepared(x, prepared), shuffle=shuffle)
+        adapter = get_data_adapter(_Prepared(x, prepared), shuffle=shuffle and x.num_batches is not None)
         dataset = _with_absent(adapter.get_tf_dataset(), first)
         return _of_dataset(dataset, first, x.num_batches, moves, adapter)
     iterator = iter(x)

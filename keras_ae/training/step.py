@@ -132,7 +132,7 @@ def train(model: keras.Model, batches: Sequence[Any]) -> tuple[Batch, Terms, tf.
 
     If a row of any batch is invalid, nothing is updated. If a loss is not finite, neither its objective nor those after
     it are updated. Replicas cannot agree to skip an update, so under a strategy with several of them all are applied.
-    Under XLA all are applied too, and the caller undoes the step, see `states`: a conditional copies all weights there, and
+    Under XLA all are applied too, and the caller undoes the step, see `states`: a conditional copies all weights, and
     choosing each increment took up to a sixth of a step, see benchmarks/NOTES.md.
 
     Returns:
