@@ -214,7 +214,7 @@ def mixtures(
     See also: `pairs` and `windows`, for speech that is noisy already.
     """
     window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
-    rate, seed = audio.check_rate(rate), epochs.whole_number("seed", seed)
+    rate, seed = audio.check_rate(rate), validation.positive_int("seed", seed, at_least=0)
     clean = _clips(clean_dir, split)
     noise = [] if noise_dir is None else _clips(noise_dir, split)
     if batches is None:
@@ -318,7 +318,7 @@ def windows(
     hop = validation.positive_int("hop", window if hop is None else hop)
     if not pairs:
         raise ValueError("`pairs` must have at least one pair of files, received none.")
-    rate, seed = audio.check_rate(rate), epochs.whole_number("seed", seed)
+    rate, seed = audio.check_rate(rate), validation.positive_int("seed", seed, at_least=0)
     clips = [_paired(pair) for pair in pairs]
     lengths = [math.ceil(clean.frames * rate / clean.rate) for clean, _ in clips]
     ends = np.cumsum([1 + math.ceil(max(0, length - window) / hop) for length in lengths])
