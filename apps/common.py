@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from keras_ae.training import distribute
 from keras_ae.utils import files, plain
+from keras_ae.utils.extras import EXTRAS
 
 from .progress import Progress
 
@@ -25,19 +26,6 @@ from .progress import Progress
 flags.disclaim_key_flags()
 
 STRATEGIES = ("default", "mirrored", "multi_worker")
-
-# The keras_ae extra that installs each module that an app may need but keras_ae itself does not.
-EXTRAS = {
-    "PIL": "apps",
-    "apache_beam": "beam",
-    "faiss": "apps",
-    "matplotlib": "apps",
-    "noisereduce": "audio",
-    "pesq": "audio",
-    "pystoi": "audio",
-    "soundfile": "audio",
-    "soxr": "audio",
-}
 
 
 class UserError(Exception):

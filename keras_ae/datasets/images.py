@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import importlib.util
 import itertools
 import math
 import os
@@ -16,7 +15,7 @@ import tensorflow as tf
 
 from keras_ae.datasets import epochs
 from keras_ae.typing import FilePath, Size
-from keras_ae.utils import files, validation
+from keras_ae.utils import extras, files, validation
 from keras_ae.utils.xla import as_it_is
 
 _NPZ = ("mnist", "fashion_mnist")
@@ -414,8 +413,7 @@ def _tfds_batches(name, data, options):
 
 
 def _folder_batches(root, options, full_scale):
-    if importlib.util.find_spec("PIL") is None:
-        raise ImportError("keras_ae.datasets.load reads images with Pillow: pip install 'keras_ae[apps]'.")
+    extras.library("PIL", "keras_ae.datasets.load")  # here, as images whose decoding raises an error are skipped
     names = _image_names(root)
     shape = _scan(root, names, options.size, full_scale)
     split, count = options.split, len(names)

@@ -10,6 +10,7 @@ import pytest
 
 import keras_ae as ka
 from apps import common
+from keras_ae.utils.extras import EXTRAS
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ def test_a_missing_module_names_its_extra(monkeypatch):
 def test_every_extra_brings_its_modules():
     packages = importlib.metadata.packages_distributions()
     required = importlib.metadata.requires("keras_ae")
-    for module, extra in common.EXTRAS.items():
+    for module, extra in EXTRAS.items():
         names = {name.lower() for name in packages[module]}
         brought = {re.match(r"[\w.-]+", each)[0].lower() for each in required if f'extra == "{extra}"' in each}
         assert names & brought, module

@@ -2,9 +2,9 @@
 
 import ast
 import doctest
-import importlib.util
 import os
 import re
+import sys
 import warnings
 from pathlib import Path
 
@@ -669,6 +669,6 @@ def test_optional_packages_are_imported_late():
 
 
 def test_without_pillow_the_error_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"Pillow: pip install 'keras_ae\[apps\]'"):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r'PIL: pip install "keras_ae\[apps\]"'):
         load(tmp_path)
