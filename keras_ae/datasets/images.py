@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_ae.datasets import epochs
 from keras_ae.typing import FilePath, Size
-from keras_ae.utils import extras, files, validation
+from keras_ae.utils import digests, extras, files, validation
 from keras_ae.utils.xla import as_it_is
 
 _NPZ = ("mnist", "fashion_mnist")
@@ -425,7 +425,7 @@ def _folder_batches(root, options, full_scale):
         names = [name for name in names if split_of[name.split("/")[0]] == wanted]
     else:
         _check_split("folder", split, _SPLITS)
-        names = [name for name in names if (_hash(name) % 10 == 0) == (split == "test")]
+        names = [name for name in names if (digests.of_name(name) % 10 == 0) == (split == "test")]
     if not names:
         raise ValueError(f"`split` {split!r} is empty: none of the {count} images of {root!r} falls into it.")
 
@@ -522,10 +522,6 @@ def _image_names(root):
     if others:
         warnings.warn(f"Left out of {root!r}: {left_out}. Only {suffixes} are read; convert the others.", stacklevel=4)
     return sorted(names)
-
-
-def _hash(name):
-    return int(hashlib.sha1(name.encode("utf-8", "surrogateescape")).hexdigest()[:8], 16)
 
 
 def _scan(root, names, size, full_scale):
