@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from keras_ae.training import distribute
 from keras_ae.utils import files, plain
+from keras_ae.utils.extras import EXTRAS
 
 from .progress import Progress
 
@@ -25,19 +26,6 @@ from .progress import Progress
 flags.disclaim_key_flags()
 
 STRATEGIES = ("default", "mirrored", "multi_worker")
-
-# The keras_ae extra that installs each module that an app may need but keras_ae itself does not.
-EXTRAS = {
-    "PIL": "apps",
-    "apache_beam": "beam",
-    "faiss": "apps",
-    "matplotlib": "apps",
-    "noisereduce": "audio",
-    "pesq": "audio",
-    "pystoi": "audio",
-    "soundfile": "audio",
-    "soxr": "audio",
-}
 
 
 class UserError(Exception):
@@ -310,10 +298,7 @@ def _task(config):
 
 
 def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), verbose=None, **kwargs):
-    """Runs `model.fit` with a `TimeBudget` and a backup; Ctrl-C stops it with the best weights so far.
-
-    The best weights are those of an `EarlyStopping(restore_best_weights=True)` among the callbacks, or the last
-    weights if there is none.
+    """Runs `model.fit` with a `TimeBudget` and a backup; Ctrl-C stops it and keeps the latest weights.
 
     Args:
         verbose: as in Keras. The default is a single progress line, or one line per epoch with the flag --verbose.
@@ -334,9 +319,6 @@ def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), verbose=None, *
     except KeyboardInterrupt:
         progress.on_train_end()
         print("\nTraining was interrupted; continuing with the weights so far.", file=sys.stderr)
-        for callback in callbacks:
-            if getattr(callback, "best_weights", None) is not None:
-                model.set_weights(callback.best_weights)
     return budget.seconds()
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_ae.utils import extras
+
 if TYPE_CHECKING:  # matplotlib is optional
     from matplotlib.figure import Figure
 
@@ -432,11 +434,8 @@ def drift(times: ArrayLike, shares: ArrayLike, names: Sequence[str], title: str 
 
 
 def _figure(width, height, title, **subplots):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("keras_ae.plots needs matplotlib: pip install 'keras_ae[apps]'.") from error
-    figure = Figure(figsize=(width, height + 0.3 * bool(title)), dpi=150, layout="constrained")
+    matplotlib_figure = extras.library("matplotlib.figure", __name__)
+    figure = matplotlib_figure.Figure(figsize=(width, height + 0.3 * bool(title)), dpi=150, layout="constrained")
     axes = figure.subplots(**subplots)
     np.ravel(axes)[0].set_title(title or "", fontsize=10)
     return figure, axes

@@ -34,6 +34,14 @@ class Sampler:
     Raises:
         ValueError: if the model lacks a required method, or its prior depends on y.
 
+    Example:
+
+        class Wide(Sampler):
+            def distribution(self):
+                return tfd.MultivariateNormalDiag(tf.zeros(2), 3 * tf.ones(2))    # for codes of size 2
+
+        Wide(autoencoder).sample(16, seed=0)    # (16, 28, 28, 1)
+
     See also: `PriorSampler`, `MixtureSampler` and `FlowSampler`.
     """
 
@@ -122,6 +130,14 @@ class FittedSampler(Sampler):
 
     Raises:
         ValueError: if the model has no `encode` or `decode`, or its prior depends on y.
+
+    Example:
+
+        class Diagonal(FittedSampler):
+            def _fitted(self, codes):
+                return tfd.MultivariateNormalDiag(codes.mean(axis=0), codes.std(axis=0))
+
+        Diagonal(autoencoder).fit(x_train).sample(16, seed=0)    # (16, 28, 28, 1)
 
     Source: Ghosh 2020, section 4. See also: `MixtureSampler` and `FlowSampler`, which define the density;
     `PriorSampler`, which needs no fit.

@@ -99,6 +99,13 @@ def write(
     Raises:
         ValueError, OSError: as in `export`.
         FileExistsError: if the path exists.
+
+    Example:
+
+        endpoints = {"serving_default": model_endpoints(vae)["encode"]}
+        write(vae, "mnist_encoder", endpoints=endpoints)    # "mnist_encoder", which only encodes
+
+    See also: `export`, which numbers versions.
     """
     path = pathlib.Path(path)
     if path.exists():
@@ -155,7 +162,12 @@ def _write(save, directory, publish):
 
 
 def versions(directory: FilePath) -> list[int]:
-    """Lists the integer versions under `directory`, in ascending order."""
+    """Lists the integer versions under `directory`, in ascending order.
+
+    Example: `versions(pretrained("semantic_hashing"))    # [1]`
+
+    See also: `newest`, the path of the last one.
+    """
     return sorted(_numbered(directory))
 
 
@@ -164,6 +176,10 @@ def newest(directory: FilePath) -> pathlib.Path:
 
     Raises:
         ValueError: if there is none.
+
+    Example: `newest(pretrained("semantic_hashing")).name    # "1"`
+
+    See also: `versions`, all of them; `load`, which loads it.
     """
     found = _numbered(directory)
     if not found:
@@ -180,6 +196,13 @@ def load(directory: FilePath) -> tuple[pathlib.Path, Any, dict[str, Any]]:
 
     Raises:
         ValueError: if there is no version, or it has no readable SavedModel.
+
+    Example:
+
+        path, loaded, card = load(pretrained("semantic_hashing"))    # .../semantic_hashing/1
+        loaded.signatures["serving_default"](text=tf.constant(["A text."]))["code"]    # (1, 8) uint8
+
+    See also: `Served`, which keeps all three together.
     """
     path = pathlib.Path(newest(directory))
     try:
@@ -214,6 +237,15 @@ class Served:
 
     Raises:
         ValueError: if there is no version, or it cannot be read.
+
+    Example:
+
+        ka.export(autoencoder, "saved_models/mnist")
+        served = Served("saved_models/mnist")
+        served.signatures["encode"](x=x)["z"]    # (N, 2) float32
+        served.card["model"]                     # "Autoencoder"
+
+    See also: `load_pretrained`, for the models that ship with keras_ae.
     """
 
     def __init__(self, directory: FilePath) -> None:
@@ -221,6 +253,7 @@ class Served:
 
     @property
     def signatures(self) -> Mapping[str, Callable[..., dict[str, tf.Tensor]]]:
+        """`{endpoint: function}`; each function takes named tensors and returns a dict of tensors."""
         return self._model.signatures
 
 
@@ -283,6 +316,10 @@ def model_endpoints(model: keras.Model) -> dict[str, Endpoint]:
 
     `valid` is false for rows with NaN, infinity, values outside the likelihood's range or a label out of range, and for
     rows whose output would not be finite. Outputs of invalid rows are 0, and their score is the lowest float32.
+
+    Example: `list(model_endpoints(vae))    # ["reconstruct", "encode", "decode", "score", "sample"]`
+
+    See also: `Endpoint`, for one of your own; `export`, which writes them.
     """
     inputs = {
         "x": lambda: (tf.TensorSpec((None, *model.event_shape), model.input_dtype, name="x"), model.valid),

@@ -5,6 +5,7 @@ from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
 from keras_ae.evaluation.speech import check_signal
+from keras_ae.utils import extras
 
 _GATING_WINDOW = 1024  # noisereduce's default, in samples
 # The constants of the Wiener filter were tuned by PESQ on mixtures of training speech and training noise; PESQ is not
@@ -38,10 +39,7 @@ def spectral_gating(audio, rate):
     Example: `spectral_gating(noisy, 16_000)`
     """
     audio = check_signal("audio", audio)
-    try:
-        import noisereduce
-    except ImportError as error:
-        raise ImportError("Spectral gating needs noisereduce: pip install 'keras_ae[audio]'.") from error
+    noisereduce = extras.library("noisereduce", "Spectral gating")
     if not audio.any() or len(audio) < _GATING_WINDOW:
         return audio.copy()
     return noisereduce.reduce_noise(audio, rate).astype(audio.dtype, copy=False)

@@ -1,7 +1,6 @@
 """Audio files: read as a whole or in blocks, checked before decoding, and written atomically."""
 
 import contextlib
-import importlib
 import itertools
 import math
 import os
@@ -16,8 +15,8 @@ from numpy.typing import ArrayLike
 from scipy import signal
 
 from keras_ae.typing import FilePath
+from keras_ae.utils import extras, validation
 from keras_ae.utils import files as whole_files
-from keras_ae.utils import validation
 
 MAX_SAMPLES = 2**28
 """Maximum samples times channels for `read` and for a block of `blocks`: 1 GB of float32."""
@@ -180,7 +179,7 @@ def resample(x: np.ndarray, own: float, rate: float) -> np.ndarray:
 
     See also: `resample_blocks`, for a signal that arrives in blocks.
     """
-    y = _library("soxr").resample(x, own, rate)
+    y = extras.library("soxr", __name__).resample(x, own, rate)
     return y if len(y) else x[:1]
 
 
@@ -216,7 +215,7 @@ def resample_blocks(
     if own != rate and prompt:
         stream = _Polyphase(own, rate, first.shape[1])
     elif own != rate:
-        stream = _library("soxr").ResampleStream(own, rate, first.shape[1], dtype="float32")
+        stream = extras.library("soxr", __name__).ResampleStream(own, rate, first.shape[1], dtype="float32")
 
     def made():
         for block in itertools.chain([first], blocks):
@@ -304,7 +303,7 @@ def subtype(path: FilePath, target: FilePath) -> str | None:
 
     See also: `write`, which takes it.
     """
-    soundfile = _library("soundfile")
+    soundfile = extras.library("soundfile", __name__)
     with _opened(path) as file:
         found = file.subtype
     kind = _WRITTEN.get(pathlib.Path(target).suffix.lower())
@@ -350,7 +349,7 @@ def write(
 
     See also: `read` and `blocks`, which read such files; `subtype`, the encoding of a file.
     """
-    soundfile = _library("soundfile")
+    soundfile = extras.library("soundfile", __name__)
     path = pathlib.Path(path)
     kind = _WRITTEN.get(path.suffix.lower())
     if kind is None:
@@ -439,19 +438,12 @@ def check_rate(rate: float) -> int:
     return int(rate)
 
 
-def _library(name):
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(f"keras_ae.datasets.audio needs {name}: pip install 'keras_ae[audio]'.") from error
-
-
 # Reading.
 
 
 @contextlib.contextmanager
 def _opened(path):
-    soundfile = _library("soundfile")
+    soundfile = extras.library("soundfile", __name__)
     path = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path!r} does not exist.")
@@ -534,7 +526,7 @@ def _lacks(raw, size):
 
 def _decode(file, path, start, frames):
     """Reads the next frames of a file positioned at `start`."""
-    soundfile, path = _library("soundfile"), os.fspath(path)
+    soundfile, path = extras.library("soundfile", __name__), os.fspath(path)
     try:
         x = file.read(frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -558,7 +550,7 @@ def _decode(file, path, start, frames):
 def _seek(file, path, start):
     try:
         file.seek(start)
-    except _library("soundfile").LibsndfileError as error:
+    except extras.library("soundfile", __name__).LibsndfileError as error:
         raise ValueError(
             f"{os.fspath(path)!r} cannot be read from frame {start} ({error}). It is damaged or cut short, or its "
             "encoding can only be read from the beginning."
@@ -576,9 +568,10 @@ def _blocks(path, frames):
 
 @contextlib.contextmanager
 def _writing(path):
+    soundfile = extras.library("soundfile", __name__)
     try:
         yield
-    except (_library("soundfile").LibsndfileError, AssertionError) as error:  # It asserts that all was written.
+    except (soundfile.LibsndfileError, AssertionError) as error:  # It asserts that all was written.
         reason = str(error) or "the disk may be full"
         raise OSError(f"{os.fspath(path)!r} could not be written: {reason}") from error
 

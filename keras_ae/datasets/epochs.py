@@ -1,11 +1,12 @@
 """Data sets with numbered epochs, so that equal seeds give identical runs."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
 
 
@@ -39,7 +40,7 @@ def numbered(
 
     See also: `seed_of`, a seed for each epoch.
     """
-    first_epoch, make = whole_number("first_epoch", first_epoch), as_it_is(make)
+    first_epoch, make = validation.positive_int("first_epoch", first_epoch, at_least=0), as_it_is(make)
     data = _counted(make, batches, first_epoch) if is_random else make(tf.constant(0, tf.int64))
     if batches is not None:
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
@@ -79,19 +80,8 @@ def _counted(make, batches, first_epoch):
     return tf.data.Dataset.from_tensors(0).map(begin).flat_map(batches_of).enumerate().map(counting)
 
 
-def whole_number(name: str, value: Any) -> int:
-    """Returns `value` as an int.
-
-    Raises:
-        ValueError: unless it is a whole number, 0 or more.
-
-    Example: `whole_number("seed", 3)    # 3`
-
-    See also: `utils.validation.positive_int`, which refuses 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(f"{name}: expected a whole number, 0 or more; received {value!r}.")
-    return int(value)
+# Only `semi_supervised` still calls it by this name.
+whole_number = functools.partial(validation.positive_int, at_least=0)
 
 
 def seed_of(key: int, epoch: tf.Tensor) -> tf.Tensor:

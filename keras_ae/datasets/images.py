@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import importlib.util
 import itertools
 import math
 import os
@@ -10,14 +9,13 @@ import warnings
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeGuard
 
 import numpy as np
 import tensorflow as tf
 
 from keras_ae.datasets import epochs
 from keras_ae.typing import FilePath, Size
-from keras_ae.utils import files
+from keras_ae.utils import digests, extras, files, validation
 from keras_ae.utils.xla import as_it_is
 
 _NPZ = ("mnist", "fashion_mnist")
@@ -115,11 +113,14 @@ def load(
     See also: `arrays`, which collects the batches; `semi_supervised`, for rows of which few are labelled.
     """
     name, data = os.fspath(name), None if data is None else os.fspath(data)
-    size = (size, size) if _is_integer(size, 1) else size
-    _check(name, split, data, binarize, batch_size, seed, size, full_scale)
+    _check(name, split, data, binarize)
+    batch_size = validation.positive_int("batch_size", batch_size)
+    seed = validation.positive_int("seed", seed, at_least=0)
+    full_scale = validation.positive_int("full_scale", full_scale, at_most=_FULL_SCALE)
+    size = None if size is None else _height_and_width(size)
     shuffle = split.startswith("train") if shuffle is None else shuffle
     # The split is part of the key, so that equal positions in train and test do not share their random draws.
-    options = _Options(split, labels, binarize, batch_size, shuffle, _key(int(seed), split), size)
+    options = _Options(split, labels, binarize, batch_size, shuffle, _key(seed, split), size)
     levels = 255
     if name == "folder" or (data is None and os.path.isdir(name)):
         make, batches = _folder_batches(data or name, options, full_scale)
@@ -170,33 +171,29 @@ def arrays(dataset: tf.data.Dataset) -> np.ndarray | tuple[np.ndarray, ...]:
 _Options = namedtuple("_Options", "split labels binarize batch_size shuffle key size")
 
 
-def _is_integer(value: Any, least: int) -> TypeGuard[int]:
-    return bool(isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least)
-
-
-def _check(name, split, data, binarize, batch_size, seed, size, full_scale):
+def _check(name, split, data, binarize):
     if not isinstance(split, str):
         raise ValueError(f"`split` must be a string such as 'train' or 'test', received {split!r}.")
     if binarize not in _BINARIZE:
         raise ValueError(f"`binarize` must be one of {_BINARIZE}, received {binarize!r}.")
-    if not _is_integer(batch_size, 1):
-        raise ValueError(f"`batch_size` must be a positive integer, received {batch_size!r}.")
-    if not _is_integer(seed, 0):
-        raise ValueError(f"`seed` must be a non-negative integer, received {seed!r}.")
-    if size is not None and not (
-        isinstance(size, (tuple, list)) and len(size) == 2 and all(_is_integer(side, 1) for side in size)
-    ):
-        raise ValueError(f"`size` must be (height, width), two positive integers, or one for both; received {size!r}.")
-    if size is not None and size[0] * size[1] > _MAX_PIXELS:
-        raise ValueError(f"`size` must have at most {_MAX_PIXELS} pixels, received {size!r}.")
-    if not _is_integer(full_scale, 1) or full_scale > _FULL_SCALE:
-        raise ValueError(f"`full_scale` must be an integer of 1 to {_FULL_SCALE}, received {full_scale!r}.")
     if name == "digits" and data is not None:
         raise ValueError(f"`data` must be None for 'digits', which scikit-learn includes; received {data!r}.")
     if name == "folder" and data is None:
         raise ValueError("`data` must be the folder with the images when `name` is 'folder', received None.")
     if data is not None and not tf.io.gfile.exists(data):
         raise ValueError(f"`data` must be an existing path, received {data!r}.")
+
+
+def _height_and_width(size):
+    sides = size if isinstance(size, (tuple, list)) else (size, size)
+    try:
+        height, width = (validation.positive_int("size", side) for side in sides)
+    except ValueError:  # of the sides, or of their number
+        expected = "two positive integers, or one for both"
+        raise ValueError(f"`size` must be (height, width), {expected}; received {size!r}.") from None
+    if height * width > _MAX_PIXELS:
+        raise ValueError(f"`size` must have at most {_MAX_PIXELS} pixels, received {size!r}.")
+    return height, width
 
 
 def _check_split(name, split, splits):
@@ -416,8 +413,7 @@ def _tfds_batches(name, data, options):
 
 
 def _folder_batches(root, options, full_scale):
-    if importlib.util.find_spec("PIL") is None:
-        raise ImportError("keras_ae.datasets.load reads images with Pillow: pip install 'keras_ae[apps]'.")
+    extras.library("PIL", "keras_ae.datasets.load")  # here, as images whose decoding raises an error are skipped
     names = _image_names(root)
     shape = _scan(root, names, options.size, full_scale)
     split, count = options.split, len(names)
@@ -429,7 +425,7 @@ def _folder_batches(root, options, full_scale):
         names = [name for name in names if split_of[name.split("/")[0]] == wanted]
     else:
         _check_split("folder", split, _SPLITS)
-        names = [name for name in names if (_hash(name) % 10 == 0) == (split == "test")]
+        names = [name for name in names if (digests.of_name(name) % 10 == 0) == (split == "test")]
     if not names:
         raise ValueError(f"`split` {split!r} is empty: none of the {count} images of {root!r} falls into it.")
 
@@ -526,10 +522,6 @@ def _image_names(root):
     if others:
         warnings.warn(f"Left out of {root!r}: {left_out}. Only {suffixes} are read; convert the others.", stacklevel=4)
     return sorted(names)
-
-
-def _hash(name):
-    return int(hashlib.sha1(name.encode("utf-8", "surrogateescape")).hexdigest()[:8], 16)
 
 
 def _scan(root, names, size, full_scale):

@@ -70,7 +70,7 @@ def pairs(
     if n == 0:
         raise ValueError("x: expected at least one row, received none.")
     batch_size = min(validation.positive_int("batch_size", batch_size), n)
-    seed = epochs.whole_number("seed", seed)
+    seed = validation.positive_int("seed", seed, at_least=0)
     if neighbours is not None:
         neighbours = np.asarray(neighbours)
         if neighbours.ndim != 2 or len(neighbours) != n or neighbours.size == 0:

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_ae.utils import validation
+
 _SUBPIXELS = 8  # samples along each edge of a pixel
 
 
@@ -54,9 +56,9 @@ class Shapes:
     """
 
     def __init__(self, size: int = 32, *, sizes: int = 6, angles: int = 40, positions: int = 16) -> None:
-        for name, value, least in [("size", size, 16), ("sizes", sizes, 1), ("angles", angles, 1)]:
-            _check_whole(name, value, least, None)
-        _check_whole("positions", positions, 1, 4 * size + 1)
+        size = validation.positive_int("size", size, at_least=16)
+        sizes, angles = validation.positive_int("sizes", sizes), validation.positive_int("angles", angles)
+        positions = validation.positive_int("positions", positions, at_most=4 * size + 1)
         self.size = size
         self.factors = {"kind": len(_KINDS), "size": sizes, "angle": angles, "x": positions, "y": positions}
         self.factor_sizes = tuple(self.factors.values())
@@ -165,9 +167,3 @@ def _window(inside, axis):
     """Sums over `_SUBPIXELS` neighbours along an axis."""
     width = inside.shape[axis] - _SUBPIXELS + 1
     return sum(np.take(inside, range(i, i + width), axis).astype("uint8") for i in range(_SUBPIXELS))
-
-
-def _check_whole(name, value, least, most):
-    if not isinstance(value, (int, np.integer)) or value < least or (most is not None and value > most):
-        upper = "" if most is None else f" to {most}"
-        raise ValueError(f"{name}: expected a whole number from {least}{upper}; received {value!r}.")

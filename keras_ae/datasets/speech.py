@@ -1,6 +1,5 @@
 """Windows of noisy speech with the clean speech as target, from pairs of files or mixed on the fly."""
 
-import hashlib
 import math
 import os
 import pathlib
@@ -16,7 +15,7 @@ from scipy import fft
 
 from keras_ae.datasets import audio, epochs
 from keras_ae.typing import FilePath
-from keras_ae.utils import validation
+from keras_ae.utils import digests, validation
 
 SPLITS = ("train", "validation")
 
@@ -74,12 +73,7 @@ def is_validation(name: str) -> bool:
 
     See also: `mixtures` and `pairs`, whose `split` uses it.
     """
-    return _hash(name) % 10 == 0
-
-
-def _hash(name):
-    digest = hashlib.sha1(name.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
-    return int(digest[:8], 16)
+    return digests.of_name(name) % 10 == 0
 
 
 def embedded() -> tuple[pathlib.Path, pathlib.Path]:
@@ -214,7 +208,7 @@ def mixtures(
     See also: `pairs` and `windows`, for speech that is noisy already.
     """
     window, batch_size = validation.positive_int("window", window), validation.positive_int("batch_size", batch_size)
-    rate, seed = audio.check_rate(rate), epochs.whole_number("seed", seed)
+    rate, seed = audio.check_rate(rate), validation.positive_int("seed", seed, at_least=0)
     clean = _clips(clean_dir, split)
     noise = [] if noise_dir is None else _clips(noise_dir, split)
     if batches is None:
@@ -318,7 +312,7 @@ def windows(
     hop = validation.positive_int("hop", window if hop is None else hop)
     if not pairs:
         raise ValueError("`pairs` must have at least one pair of files, received none.")
-    rate, seed = audio.check_rate(rate), epochs.whole_number("seed", seed)
+    rate, seed = audio.check_rate(rate), validation.positive_int("seed", seed, at_least=0)
     clips = [_paired(pair) for pair in pairs]
     lengths = [math.ceil(clean.frames * rate / clean.rate) for clean, _ in clips]
     ends = np.cumsum([1 + math.ceil(max(0, length - window) / hop) for length in lengths])
@@ -376,7 +370,7 @@ def _of_split(names, folder, split):
             f"{os.fspath(folder)!r} has one file: expected at least two, because some are held out for validation. "
             "Split a long one into parts."
         )
-    ordered = sorted(names, key=_hash)
+    ordered = sorted(names, key=digests.of_name)
     held_out = [name for name in ordered if is_validation(name)] or ordered[:1]  # a small folder may have none
     held_out = held_out[: len(names) - 1]
     return sorted(held_out if split == "validation" else set(names) - set(held_out))

@@ -9,7 +9,6 @@ import email.errors
 import email.header
 import email.parser
 import email.utils
-import hashlib
 import itertools
 import json
 import os
@@ -25,6 +24,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keras_ae.typing import FilePath
+from keras_ae.utils import digests
 
 MAX_BYTES = 2**20
 """Maximum length of a document: bytes of a file, or characters of a field in a JSONL or CSV file."""
@@ -195,8 +195,7 @@ def is_query(document_id: str) -> bool:
 
     See also: `speech.is_validation`, for audio files.
     """
-    digest = hashlib.sha1(document_id.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
-    return int(digest[:8], 16) % 5 == 0
+    return digests.of_name(document_id) % 5 == 0
 
 
 # Files: (path, label, up to MAX_BYTES + 1 bytes) -> Document, whether it was truncated.

@@ -12,11 +12,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae.typing import Distribution, Shape
+from keras_ae.utils.constants import SCALE_FLOOR
 from keras_ae.utils.xla import softplus
 
 tfd = tfp.distributions
 
-SCALE_FLOOR = 1e-6
 POINTS = (tfd.Deterministic, tfd.VectorDeterministic)
 
 

@@ -1,13 +1,8 @@
 """Binary codes: differentiable samples of bits, and packing bits into bytes."""
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
-
-from keras_ae.typing import Rows
-from keras_ae.utils.batching import in_batches
 
 
 def straight_through(logits: tf.Tensor, n: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -84,22 +79,6 @@ def pack(bits: tf.Tensor) -> tf.Tensor:
     bits = tf.pad(bits, [[0, 0], [0, -bits.shape[-1] % 8]])
     eights = tf.reshape(bits, [-1, bits.shape[-1] // 8, 8])
     return tf.reduce_sum(tf.bitwise.left_shift(eights, tf.constant([7, 6, 5, 4, 3, 2, 1, 0], tf.uint8)), axis=-1)
-
-
-class Hashing:
-    """Mixin for models with binary codes: `hash` thresholds their `probabilities`.
-
-        code_j = [p_j > 1/2]
-
-    See also: `SemanticHashing` and `VDSH`, which use it and have an example.
-    """
-
-    probabilities: Callable[..., Any]
-
-    @in_batches
-    def hash(self, x: Rows) -> np.ndarray:
-        """Codes of x, `(B, ceil(bits / 8))` uint8: the more probable value of each bit, most significant bit first."""
-        return pack(self.probabilities(x) > 0.5)
 
 
 def _uniform(logits, n, seed):

@@ -49,8 +49,13 @@ class LogLikelihood:
         num_samples: int S, weights per row.
         acceptance: `(N,)` float64, acceptance rate of the HMC moves; None without HMC.
 
+    Example:
+
+        found = LogLikelihood(np.array([-85.0, -95.0]), effective_samples=np.array([40.0, 2.0]), num_samples=100)
+        found.nll, found.standard_error, found.share_below(10)    # (90.0, 5.0, 0.5)
+
     Source: Kong 1992, for the effective sample size. See also: `negative_log_likelihood` and
-    `annealed_importance_sampling`, which return it and have an example.
+    `annealed_importance_sampling`, which return it.
     """
 
     log_prob: np.ndarray

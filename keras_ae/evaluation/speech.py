@@ -5,11 +5,12 @@ A measure is NaN where it is undefined; invalid arguments raise a `ValueError`.
 """
 
 import contextlib
-import importlib
 import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from keras_ae.utils import extras
 
 RATE = 16_000
 # Frames of Hu and Loizou: 30 ms with an overlap of three quarters.
@@ -152,7 +153,7 @@ def stoi(clean: ArrayLike, processed: ArrayLike) -> float:
     Source: Taal 2011. See also: `pesq_wb`, quality rather than intelligibility.
     """
     clean, processed = _pair(clean, processed)
-    pystoi = _library("pystoi")
+    pystoi = extras.library("pystoi", __name__)
     if _silent(clean) or len(clean) < _STOI_LEAST:
         return np.nan
     with warnings.catch_warnings():
@@ -382,17 +383,9 @@ def _has_frames(clean):
     return len(clean) >= _FRAME + _HOP and not _silent(clean)
 
 
-def _library(name):
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        message = f"keras_ae.evaluation.speech needs {name}: pip install 'keras_ae[audio]'."
-        raise ImportError(message) from error
-
-
 def _pesq(clean, processed, mode):
     clean, processed = _pair(clean, processed)
-    pesq = _library("pesq")
+    pesq = extras.library("pesq", __name__)
     parts = -(-len(clean) // (_PESQ_SECONDS * RATE))
     scores = []
     # ValueError: the part is too faint for its level to be computed in float32.

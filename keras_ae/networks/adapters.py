@@ -6,8 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# The minimum scale in this package, and a bound that keeps the logarithm of (scale - minimum) finite.
-_LEAST, _TINY = 1e-6, 1e-12
+from keras_ae.utils.constants import SCALE_FLOOR
+
+# Keeps the logarithm of (scale - SCALE_FLOOR) finite.
+_TINY = 1e-12
 
 
 def from_mean_log_var(encoder: keras.Model) -> keras.Model:
@@ -69,7 +71,7 @@ class MeanAndRawScale(keras.layers.Layer):
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         mean, log_var = inputs
-        y = tf.maximum(tf.exp(log_var / 2) - _LEAST, _TINY)
+        y = tf.maximum(tf.exp(log_var / 2) - SCALE_FLOOR, _TINY)
         # softplus^-1(y) = log(exp(y) - 1) overflows for large y and loses all precision for small y.
         return tf.concat([mean, y + tf.math.log(-tf.math.expm1(-y))], axis=-1)
 

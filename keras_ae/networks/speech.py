@@ -223,6 +223,7 @@ class SpectralGenerator(keras.Model):
 
     @property
     def state_size(self) -> int:
+        """int, number of floats in the state of one row, the sum of `state_parts`."""
         return sum(self.state_parts.values())
 
     @property

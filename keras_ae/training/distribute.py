@@ -45,7 +45,16 @@ def get(name: str) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process should write reports, saved models and exports; true for exactly one worker."""
+    """Whether this process should write reports, saved models and exports; true for exactly one worker.
+
+    Example:
+
+        strategy = ka.distribute.get("default")
+        if ka.distribute.is_chief(strategy):    # always, in a single process
+            vae.save("mnist_vae.keras")
+
+    See also: `get`, which makes the strategy.
+    """
     if not spans_workers(strategy):
         return True
     resolver = strategy.cluster_resolver

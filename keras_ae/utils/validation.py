@@ -79,10 +79,12 @@ def check_waveforms(name: str, array: np.ndarray | tf.Tensor) -> None:
         )
 
 
-def positive_int(name: str, value: Any, at_least: int = 1) -> int:
-    """Returns `value` as an int; raises a `ValueError` unless it is a whole number, `at_least` or more."""
-    if not _is_number(value) or value < at_least or value != int(value):
-        raise ValueError(f"{name}: expected a whole number, {at_least} or more; received {value!r}.")
+def positive_int(name: str, value: Any, at_least: int = 1, at_most: int | None = None) -> int:
+    """Returns `value` as an int; raises a `ValueError` unless it is a whole number, from `at_least` to `at_most`."""
+    in_range = _is_number(value) and at_least <= value and (at_most is None or value <= at_most)
+    if not in_range or value != int(value):
+        allowed = f"{at_least} or more" if at_most is None else f"{at_least} to {at_most}"
+        raise ValueError(f"{name}: expected a whole number, {allowed}; received {value!r}.")
     return int(value)
 
 
@@ -94,8 +96,9 @@ def non_negative(name: str, value: Any) -> float:
 
 
 def _is_number(value):
-    is_scalar = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return is_scalar and bool(np.isfinite(value))
+    if isinstance(value, int | np.integer):  # of any size, which `isfinite` does not take: seeds may have 128 bits
+        return not isinstance(value, bool)
+    return isinstance(value, float | np.floating) and bool(np.isfinite(value))
 
 
 def check_labels(name: str, labels: np.ndarray | tf.Tensor, num_classes: float, unknown: int | None = None) -> None:

@@ -87,5 +87,5 @@ def test_what_is_no_signal_is_refused(denoise, audio):
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "noisereduce", None)
-    with pytest.raises(ImportError, match=r"pip install 'keras_ae\[audio\]'"):
+    with pytest.raises(ImportError, match=r'pip install "keras_ae\[audio\]"'):
         spectral_gating(np.ones(100), RATE)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import keras_ae_command
+from keras_ae.utils.extras import EXTRAS
 
 ROOT = pathlib.Path(__file__).parents[2]
 VERBS = {
@@ -146,12 +147,85 @@ def test_a_wheel_holds_what_a_clone_has(wheel):
     assert {path.name for path in wheel.glob("*.py")} == {"keras_ae_command.py"}
 
 
-def test_a_wheel_denoises_from_any_folder(wheel, tmp_path):
-    command = [sys.executable, str(wheel / "keras_ae_command.py"), "denoise", "--output=out"]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+def _ended(wheel, folder, *arguments, program=None, **environment):
+    """Runs the wheel's command in a folder, in a process of its own that does not see the clone."""
+    command = [sys.executable, *(program or [str(wheel / "keras_ae_command.py")]), *arguments]
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(command, cwd=folder, env=inherited | environment, capture_output=True, text=True)
+
+
+def _last_line(ended):
+    """The JSON object that a program prints last."""
     assert ended.returncode == 0, ended.stderr
-    report = json.loads(ended.stdout.splitlines()[-1])
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def test_a_wheel_denoises_from_any_folder(wheel, tmp_path):
+    ended = _ended(wheel, tmp_path, "denoise", "--output=out")
+    report = _last_line(ended)
     assert pathlib.Path(report["model"]) == wheel / "keras_ae" / "pretrained" / "audio_denoising" / "1"
     assert (tmp_path / "out" / "denoised.wav").exists() and np.isfinite(report["real_time_factor"])
     assert "Traceback" not in ended.stderr and "I0000" not in ended.stderr
+
+
+def test_a_wheel_has_the_help_of_a_clone(wheel, tmp_path):
+    ended = _ended(wheel, tmp_path, "--help")
+    described = keras_ae_command._described(keras_ae_command._apps())
+    assert ended.returncode == 0 and ended.stdout == keras_ae_command.USAGE.format(apps=described) + "\n"
+
+
+def test_a_wheel_indexes_and_searches(wheel, tmp_path):
+    texts = {
+        "hockey": "The goalie stopped the puck, so the hockey team won.",
+        "space": "The comet passed the moon on its orbit around the sun.",
+        "keys": "The government reads a message without encryption.",
+    }
+    lines = [json.dumps({"id": key, "text": text}) for key, text in texts.items()]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    report = _last_line(_ended(wheel, tmp_path, "index", "--data=texts.jsonl", "--index=index"))
+    assert pathlib.Path(report["model"]) == wheel / "keras_ae" / "pretrained" / "semantic_hashing" / "1"
+    assert report["added"] == 3
+    answer = _last_line(_ended(wheel, tmp_path, "search", "--index=index", "--json", f"--query={texts['space']}"))
+    nearest = answer["results"][0]
+    assert nearest["id"] == "space" and nearest["distance"] == 0
+
+
+# The first steps of the default model take about a minute. This one is small, and trains without XLA, whose compilation
+# would take longer than the steps.
+TRAINS = """
+from keras_ae.apps.audio_denoising import settings
+from keras_ae.training import loop
+small = {"frame": 128, "hop": 64, "units": 8, "depth": 1, "taps": 2, "window": 4096, "batch_size": 2}
+settings.METHODS["causal"] |= small
+settings.SHARED["validation"] = 1
+loop.xla_pays = lambda layers: False
+import keras_ae_command
+keras_ae_command.main()
+"""
+
+
+def test_a_wheel_trains_on_the_speech_that_it_holds(wheel, tmp_path):
+    arguments = ["audio_denoising", "train", "--max_minutes=0", "--export_dir=run/export"]
+    ended = _ended(wheel, tmp_path, *arguments, program=["-c", TRAINS], PYTHONPATH=str(wheel))
+    report = _last_line(ended)
+    assert report["data"] == "speech_sample" and 0 < report["steps"] <= 20  # the first call ends in the first epoch
+    card = json.loads((tmp_path / report["export"] / "card.json").read_text())
+    assert card["command"] == "keras-ae audio_denoising train --max_minutes=0 --export_dir=run/export"
+
+
+@pytest.mark.parametrize(
+    ("verb", "missing", "extra"),
+    [("denoise", "soundfile and soxr, which are", "audio"), ("quickstart", "matplotlib, which is", "apps")],
+)
+def test_a_wheel_without_extras_says_which_one_to_install(wheel, tmp_path, verb, missing, extra):
+    for name in ("blocked", "work"):
+        (tmp_path / name).mkdir()
+    # Python runs a module of this name when it starts. A module that is None cannot be imported.
+    (tmp_path / "blocked" / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({list(EXTRAS)}))\n"
+    )
+    ended = _ended(wheel, tmp_path / "work", verb, PYTHONPATH=str(tmp_path / "blocked"))
+    assert ended.returncode == 1 and ended.stdout == "" and "Traceback" not in ended.stderr
+    message = f'error: This needs {missing} not installed: pip install "keras_ae[{extra}]"'
+    assert ended.stderr.splitlines()[-1].startswith(message)
+    assert not list((tmp_path / "work").iterdir())

@@ -10,6 +10,7 @@ import pytest
 
 import keras_ae as ka
 from apps import common
+from keras_ae.utils.extras import EXTRAS
 
 
 @pytest.fixture
@@ -58,20 +59,6 @@ def test_an_interrupted_fit_keeps_the_weights_so_far(model, x, capsys):
     _fit(model, x, epochs=50, callbacks=[_Stop(2, KeyboardInterrupt())])
     assert int(model.optimizer.iterations) == 4
     assert "interrupted" in capsys.readouterr().err
-
-
-def test_an_interrupted_fit_restores_the_best_weights(model, x):
-    class Worse(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs):
-            logs["val_loss"] = float(epoch)
-            if epoch == 0:
-                self.best = [w.copy() for w in self.model.get_weights()]
-
-    worse = Worse()
-    early = keras.callbacks.EarlyStopping(patience=99, restore_best_weights=True)
-    _fit(model, x, epochs=9, callbacks=[worse, early, _Stop(3, KeyboardInterrupt())])
-    for a, b in zip(model.get_weights(), worse.best, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_a_killed_fit_resumes_and_then_removes_only_its_own_folder(model, x, tmp_path):
@@ -175,7 +162,7 @@ def test_a_missing_module_names_its_extra(monkeypatch):
 def test_every_extra_brings_its_modules():
     packages = importlib.metadata.packages_distributions()
     required = importlib.metadata.requires("keras_ae")
-    for module, extra in common.EXTRAS.items():
+    for module, extra in EXTRAS.items():
         names = {name.lower() for name in packages[module]}
         brought = {re.match(r"[\w.-]+", each)[0].lower() for each in required if f'extra == "{extra}"' in each}
         assert names & brought, module

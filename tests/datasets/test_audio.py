@@ -407,8 +407,8 @@ def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
     path = save(tmp_path / "x.wav", tone())
     monkeypatch.setitem(sys.modules, "soxr", None)
     audio.read(path)
-    with pytest.raises(ImportError, match=r"needs soxr: pip install 'keras_ae\[audio\]'"):
+    with pytest.raises(ImportError, match=r'needs soxr: pip install "keras_ae\[audio\]"'):
         audio.read(path, rate=8000)
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    with pytest.raises(ImportError, match=r"needs soundfile: pip install 'keras_ae\[audio\]'"):
+    with pytest.raises(ImportError, match=r'needs soundfile: pip install "keras_ae\[audio\]"'):
         audio.header(path)

@@ -140,10 +140,10 @@ def test_no_pictures_and_single_levels():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"size": 15}, {"size": 32.0}, {"sizes": 0}, {"angles": -1}, {"positions": 130}, {"positions": 2.5}]
+    "arguments", [{"size": 15}, {"size": 32.5}, {"sizes": 0}, {"angles": -1}, {"positions": 130}, {"positions": 2.5}]
 )
 def test_levels_that_cannot_be_drawn_are_refused(arguments):
-    with pytest.raises(ValueError, match=f"{next(iter(arguments))}: expected a whole number from"):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))}: expected a whole number, "):
         Shapes(**arguments)
 
 

@@ -278,7 +278,7 @@ def test_other_rates_are_refused():
 @pytest.mark.parametrize("measure, package", [(speech.pesq_wb, "pesq"), (speech.stoi, "pystoi")])
 def test_a_missing_package_is_named(monkeypatch, measure, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=rf"{package}: pip install 'keras_ae\[audio\]'"):
+    with pytest.raises(ImportError, match=rf'{package}: pip install "keras_ae\[audio\]"'):
         measure(voice(), voice())
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_ae.distributions import likelihoods, priors, relaxed_bits
 from keras_ae.losses.contrastive import contrast
 from keras_ae.models.deterministic.autoencoder import target
+from keras_ae.models.text.hashing import Hashing
 from keras_ae.models.variational.vae import VAE
 from keras_ae.training import roles
 from keras_ae.typing import Distribution, Network, Rows, Terms
@@ -17,7 +18,7 @@ from keras_ae.utils.batching import in_batches
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class SemanticHashing(relaxed_bits.Hashing, VAE):
+class SemanticHashing(Hashing, VAE):
     """A VAE with short binary codes, which are close for documents on similar subjects.
 
         q(z|x) = prod_j Bernoulli(z_j; p_j),    p = sigmoid(encoder(x)),    code = [p > 1/2]

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_ae.distributions import likelihoods, priors
-from keras_ae.distributions.relaxed_bits import Hashing
+from keras_ae.models.text.hashing import Hashing
 from keras_ae.models.variational.vae import VAE
 from keras_ae.typing import Networks, Rows
 from keras_ae.utils.batching import in_batches

@@ -90,6 +90,7 @@ class VAE(LatentModel):
             self.terms = (*self.terms, "free_bits")
 
     def objectives(self) -> dict[str, Objective]:
+        """`{"autoencoder": Objective}`: `loss_terms`, weighted by `term_weights`, for all networks."""
         return {"autoencoder": Objective(self.loss_terms, self.networks, self.term_weights())}
 
     def term_weights(self) -> dict[str, Any]:
@@ -97,6 +98,7 @@ class VAE(LatentModel):
         return {"kl": self._beta, "free_bits": self._beta}
 
     def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, q: Distribution | None = None) -> Terms:
+        """The loss terms of one batch, `{name: (B,)}`; q is the posterior if a shared pass has already computed it."""
         q = self.posterior(x, training=training) if q is None else q
         return self.elbo_terms(q, target(x, y), training=training)
 
