@@ -173,7 +173,7 @@ def test_lines_of_the_input_are_queries_and_bad_ones_do_not_stop_the_others(expo
 def test_it_fails_only_if_nothing_could_be_answered(export, directory, capsys):
     lines, message = _run(export, directory, capsys, query="1 2 3")
     assert message == "No query could be answered."
-    assert "knows no word" in lines[1] and json.loads(lines[-1])["median_ms"] is None
+    assert "none of the query's words" in lines[1] and json.loads(lines[-1])["median_ms"] is None
 
 
 def test_hostile_titles_are_printed_clean(tmp_path, export, capsys):

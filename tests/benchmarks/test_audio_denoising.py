@@ -1,4 +1,4 @@
-"""What the benchmark of speech denoising tables, and its measures of speed and memory, on a small model."""
+"""The tables of the speech denoising benchmark, and its measures of speed and memory, on a small model."""
 
 import pathlib
 import shutil
@@ -32,11 +32,11 @@ def test_rows_hold_the_default_to_its_marks_and_nothing_else():
     assert rows["the default, causal", "PESQ, wide band"]["required"] == 2.0
     assert rows["SEGAN, a quarter of the paper's width", "PESQ, wide band"]["required"] is None
     assert rows["Wiener filter", "STOI"]["ours"] == 2.0
-    above = rows["the default, causal: above the Wiener filter", "STOI"]
-    assert above["ours"] == above["required"] == 0.0
+    gain = rows["the default, causal: gain over the Wiener filter", "STOI"]
+    assert gain["ours"] == gain["required"] == 0.0
     clean = rows["the default, causal: clean speech in", "PESQ, wide band"]
     assert clean["ours"] == 3.5 and clean["standard_error"] == pytest.approx(0.5)
-    assert rows["the default, causal: training", "minutes of two cores"]["ours"] == 1.0
+    assert rows["the default, causal: training", "minutes on two cores"]["ours"] == 1.0
 
 
 def test_the_page_orders_groups_and_shows_before_and_after():

@@ -90,10 +90,10 @@ def test_a_beta_vae_is_measured_against_the_vae_of_its_seed():
         reports[f"vae {seed}"]["mig"], reports[f"beta4 {seed}"]["mig"] = 0.1 * seed, 0.1 * seed + 0.3
     rows = {(row["claim"], row["metric"]): row for row in disentanglement.rows(reports)}
     assert rows["beta-VAE, beta 4", "mutual information gap"]["ours"] == pytest.approx(0.4)
-    gain = rows["beta-VAE, beta 4, less the VAE's of the seed", "mutual information gap"]
+    gain = rows["beta-VAE, beta 4, minus the VAE with the same seed", "mutual information gap"]
     assert gain["ours"] == pytest.approx(0.3) and gain["standard_error"] == pytest.approx(0.0, abs=1e-9)
     marked = [key for key, row in rows.items() if row["required"] is not None]
-    assert marked == [("beta-VAE, beta 4, less the VAE's of the seed", "mutual information gap")]
+    assert marked == [("beta-VAE, beta 4, minus the VAE with the same seed", "mutual information gap")]
     assert gain["required"] == disentanglement.ABOVE  # as the gains do not vary
     reports["beta4 0"]["mig"] += 0.3
     gain = {(row["claim"], row["metric"]): row for row in disentanglement.rows(reports)}[marked[0]]

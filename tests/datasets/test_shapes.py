@@ -106,7 +106,7 @@ def test_the_whole_figure_is_inside_the_frame_and_touches_it_at_most():
         for place in ([0, 0], [last, last], [0, last], inner):
             x = shapes.images([[kind, 1, angle, *place] for kind in range(3) for angle in range(24)])
             masses.append(x.sum(axis=(1, 2, 3)) / 255)
-        # A figure that is cut by the frame loses mass; roundings to 255 levels are all that is left.
+        # A shape that the frame cuts off would lose mass; only rounding to 255 levels may change it.
         np.testing.assert_allclose(masses[:3], np.tile(masses[3], (3, 1)), atol=0.35)
         assert shapes.centres[0] >= size / 4 and shapes.centres[-1] <= size - size / 4
         np.testing.assert_allclose(np.diff(shapes.centres), np.diff(shapes.centres)[0])

@@ -520,7 +520,7 @@ def test_an_archive_cut_anywhere_yields_what_is_before_and_raises(tmp_path, comp
     path.write_bytes(content[: 3 * 1536])  # between two members, or after the last
     documents = iter(Documents(path))
     assert [next(documents).text for _ in range(3)] == whole
-    with pytest.raises(ValueError, match=r"cut short: after 3 documents"):
+    with pytest.raises(ValueError, match=r"truncated: after 3 documents"):
         next(documents)
 
 
