@@ -3,7 +3,7 @@
 The data are `ka.datasets.Shapes`: three kinds of shapes, six sizes, 40 angles, 16 x 16 positions, 32 x 32 pixels. All
 models have the same networks and train on the same images for the same time, with three seeds. The scores of
 `keras_ae.evaluation.disentanglement` are computed on held-out images. The FactorVAE and beta-VAE scores are exceptions:
-they fix factors, so they draw from all images. The reconstruction term shows the price of disentanglement.
+they fix factors, so they draw from all images. The reconstruction term shows the cost of disentanglement.
 
 Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
