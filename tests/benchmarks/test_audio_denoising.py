@@ -57,7 +57,7 @@ def test_a_run_trains_once_and_measures_what_it_trained(tmp_path, monkeypatch):
     monkeypatch.setitem(settings.METHODS, "causal", settings.METHODS["causal"] | small)
     for name, value in {"epochs": 1, "batches": 2, "validation": 1}.items():
         monkeypatch.setitem(settings.SHARED, name, value)
-    monkeypatch.setattr(common.TimeBudget, "clock", common.TimeBudget.clock)  # put back afterwards
+    monkeypatch.setattr(common.TimeBudget, "clock", common.TimeBudget.clock)  # restored afterwards
     monkeypatch.setattr(benchmark, "apart", lambda function, *arguments, cores=None: function(*arguments))
     clean, noise = speech.embedded()
     data = tmp_path / "data"
@@ -70,7 +70,7 @@ def test_a_run_trains_once_and_measures_what_it_trained(tmp_path, monkeypatch):
         flags.FLAGS(["test"])
     with flagsaver.flagsaver(data=str(data), minutes=1.0):
         found = benchmark.measure("causal", tmp_path / "run")
-        monkeypatch.setattr(benchmark.train, "run", None)  # not a second time
+        monkeypatch.setattr(benchmark.train, "run", None)  # must not be called again
         again = benchmark.measure("causal", tmp_path / "run")
     assert found["train"]["steps"] == 2 and len(found["clean"]) == 1 and found["clean"] == again["clean"]
     assert found["evaluate"]["recordings"] == 1 and again["train"] == found["train"]
@@ -78,7 +78,7 @@ def test_a_run_trains_once_and_measures_what_it_trained(tmp_path, monkeypatch):
 
 
 def speed_and_memory(export):
-    """All that is measured of an export, in one process: a peak of memory only grows."""
+    """Measures an export in one process; the memory peak of a process never falls."""
     factors = benchmark.real_time_factors(export)
     return factors, [benchmark.memory(export, seconds) for seconds in (20, 320)]
 
@@ -89,5 +89,5 @@ def test_speed_and_memory_are_those_of_an_export(tmp_path):
     export = str(pathlib.Path(train.export(train.build(chosen, 0), chosen, tmp_path, {})).parent)
     factors, (short, long) = benchmark.one_core(speed_and_memory, export)
     assert set(factors) == {"offline", "stream"}
-    # Five more minutes of samples are 19 MB, going in and coming out: held whole, they would show.
+    # Five more minutes of samples take 19 MB each for input and output, so keeping them in memory would show.
     assert long - short < 15e6

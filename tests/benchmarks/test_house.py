@@ -1,4 +1,4 @@
-"""What the benchmark of the code's size counts."""
+"""The counts of the benchmark of code size."""
 
 import textwrap
 
