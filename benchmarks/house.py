@@ -48,10 +48,10 @@ def probe(checkout):
 
 
 def statement_lines(source):
-    """Returns two sets of line numbers: lines with statements, and those among them that are only defensive.
+    """Returns two sets of line numbers: lines with statements, and those among them that only check and raise.
 
-    Docstrings, comments and blank lines do not count. Defensive lines are those of a `raise`, of a branch that only
-    raises (it may build the message first), and of its condition.
+    Docstrings, comments and blank lines do not count. Lines that only check and raise are those of a `raise`, of a
+    branch that only raises (it may build the message first), and of its condition.
     """
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     unseen = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
@@ -92,7 +92,7 @@ def _head(node):
 
 
 def defence_share(package):
-    """Returns the share of statement lines that are only defensive, over all files of a folder."""
+    """Returns the share of statement lines that only check and raise, over all files of a folder."""
     found = [statement_lines(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))]
     return sum(len(defence) for _, defence in found) / sum(len(statements) for statements, _ in found)
 

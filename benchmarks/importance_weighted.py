@@ -1,6 +1,6 @@
 """VAE and IWAE of Burda 2016 on MNIST: `python -m benchmarks.importance_weighted --data=<path of mnist.npz>`.
 
-One stochastic layer: 784-200-200-50 and back, tanh; training images are binarised anew in every epoch. The paper trains
+One stochastic layer: 784-200-200-50 and back, tanh; training images are binarised in every epoch. The paper trains
 for 3,280 passes for each k, from random weights. Here both IWAEs continue from the trained VAE (as in the paper's table
 2), for the minutes in `STAGES`, because a pass with k = 50 draws fifty times as many samples as one of the VAE. Models
 with more samples per image use smaller batches: a step costs no more per sample, and there are more steps. Learning

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 as_it_is = tf.autograph.experimental.do_not_convert
-"""Decorator for functions passed to `tf.data`, which would otherwise rewrite them with AutoGraph, which takes a quarter
-of a second each."""
+"""Decorator for functions passed to `tf.data`; AutoGraph would rewrite them, which takes a quarter of a second each."""
 
 _compiling = contextvars.ContextVar("compiling", default=False)
 
