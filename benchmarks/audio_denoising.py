@@ -47,7 +47,8 @@ METRICS = {
 }
 LIMITS = (
     "Speech of a few speakers in four languages, eight kinds of noise and synthetic ones; 16 kHz. Music, far or "
-    "overlapping speakers and echo were not trained on. Of voices unlike those in training it may take parts away."
+    "overlapping speakers and echo were not trained on. It may remove parts of voices that are unlike those in "
+    "training."
 )
 LICENCE = "trained on Asterisk core sounds, CC BY-SA 3.0, and noise of ESC-10 (Piczak 2015), CC BY 3.0"
 DOCS = results.DOCS
@@ -155,7 +156,7 @@ def speed(export):
 
 
 def rows(reports, figures):
-    """Returns the rows of the table, from the reports by method and the figures of `speed`."""
+    """Returns the rows of the table, from the reports by method and the results of `speed`."""
     made = []
     for method, report in reports.items():
         evaluated, seconds = report["evaluate"], report["train"]["train_seconds"]
@@ -172,11 +173,12 @@ def rows(reports, figures):
         for way in ("wiener", "spectral_gating"):
             for name in (name for name, (_, required, _) in METRICS.items() if required):
                 gain = evaluated["methods"]["model"][name] - evaluated["methods"][way][name]
-                each = {"claim": f"{CLAIMS[method]}: above the {BESIDE[way]}", "data": data, "ours": gain}
+                beside = f"the {BESIDE[way]}" if way == "wiener" else BESIDE[way]
+                each = {"claim": f"{CLAIMS[method]}: gain over {beside}", "data": data, "ours": gain}
                 each |= {"metric": METRICS[name][0], "required": 0.0 if method == "causal" else None}
                 made.append(results.row(**each, **shared))
         each = {"claim": f"{CLAIMS[method]}: training", "data": "clean_trainset, noise_trainset"}
-        each |= {"metric": "minutes of two cores"}
+        each |= {"metric": "minutes on two cores"}
         made.append(results.row(**each, ours=seconds / 60, required=90.0, **shared | {"better": "lower"}))
     report = reports["causal"]
     shared = {"seeds": [report["train"]["seed"]], "command": COMMAND, "seconds": report["clean_seconds"]}
@@ -195,7 +197,7 @@ def rows(reports, figures):
         }
         made.append(results.row(**each, ours=figures[key], **shared))
     each = {
-        "claim": "denoise: peak memory for an hour less that for a minute",
+        "claim": "denoise: extra peak memory for one hour compared with one minute",
         "data": "noise, 16 kHz",
         "required": 50.0,
     }
@@ -204,16 +206,16 @@ def rows(reports, figures):
 
 
 def page(evaluated):
-    """Returns a Markdown page with the default's figures by noise and by SNR."""
+    """Returns a Markdown page with the default's results by noise and by SNR."""
     lines = [
         "# Speech denoising by noise and by SNR",
         "",
-        f"The {evaluated['recordings']} test recordings, before and after; means ± standard errors. Written by",
+        f"The {evaluated['recordings']} test recordings, noisy and denoised; means ± standard errors. Written by",
         f"`{COMMAND} --publish`.",
     ]
     columns = ("pesq_wb", "stoi", "si_sdr")
     for label, groups in (("noise", evaluated["by_noise"]), ("SNR, dB", evaluated["by_snr"])):
-        head = [label, "recordings", *(f"{METRICS[name][0]}{when}" for name in columns for when in ("", ": after"))]
+        head = [label, "recordings", *(f"{METRICS[name][0]}, {of}" for name in columns for of in ("noisy", "denoised"))]
         lines += ["", f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
         for value, group in sorted(groups.items(), key=lambda item: (_number(item[0]), item[0])):
             cells = [

@@ -1,7 +1,7 @@
 """Completion of MNIST digits by a CVAE: `python -m benchmarks.conditional --data=<path of mnist.npz>`.
 
 One, two or three quadrants are visible: the lower left, the left half, or all but the lower right (Sohn 2015, section
-5.1). The model predicts the others as Bernoulli pixels. Training images are binarised anew in every epoch, and each
+5.1). The model predicts the others as Bernoulli pixels. Training images are binarised again in every epoch, and each
 test image once. The conditional log-likelihood of the predicted pixels is estimated with 5,000 samples on all test
 images; it was not used to choose settings. Differences from the paper: the prior network does not receive the initial
 guess of a deterministic network, codes have 50 dimensions, and there is no early stopping.

@@ -1,9 +1,9 @@
 """Disentanglement of drawn shapes, VAE compared with beta-VAE: `python -m benchmarks.disentanglement`.
 
-The data are `ka.datasets.Shapes`: three kinds of figures, six sizes, 40 angles, 16 x 16 positions, 32 x 32 pixels. All
+The data are `ka.datasets.Shapes`: three kinds of shapes, six sizes, 40 angles, 16 x 16 positions, 32 x 32 pixels. All
 models have the same networks and train on the same images for the same time, with three seeds. The scores of
 `keras_ae.evaluation.disentanglement` are computed on held-out images. The FactorVAE and beta-VAE scores are exceptions:
-they fix factors, so they draw from all images. The reconstruction term shows the price of disentanglement.
+they fix factors, so they draw from all images. The reconstruction term shows the cost of disentanglement.
 
 Finished runs are saved in `--runs` and not repeated, so the same command resumes after it was killed.
 """
@@ -105,13 +105,13 @@ def rows(reports):
             values = np.array([each[key] for each in found])
             each = {"claim": claim, "metric": metric, "better": "lower" if key == "reconstruction" else "higher"}
             fixes_factors = key in ("beta_vae", "factor_vae")
-            each["data"] = "drawn shapes" if fixes_factors else f"drawn shapes, {SCORED:,} new pictures"
+            each["data"] = "drawn shapes" if fixes_factors else f"drawn shapes, {SCORED:,} new images"
             made.append(results.row(**each, **_mean(values), **shared))
             if name != "vae":
                 gains = values - [reports[f"vae {seed}"][key] for seed in SEEDS]
                 gain = _mean(gains)
                 required = max(ABOVE, 2 * gain["standard_error"]) if (name, key) == JUDGED else None
-                each |= {"claim": f"{claim}, less the VAE's of the seed", "required": required}
+                each |= {"claim": f"{claim}, minus the VAE with the same seed", "required": required}
                 made.append(results.row(**each, **gain, **shared))
     return made
 

@@ -4,7 +4,7 @@ Both predict the words of held-out postings. The vocabulary is the 2,000 words, 
 most postings. Both use the same training, validation and held-out parts; settings are chosen on the validation part.
 
 - Document completion: a random half of a posting's words determines its code or topic shares, and the perplexity is
-  that of the other half. The claim is about this figure.
+  that of the other half. The claim is about this perplexity.
 - Whole postings: the code is computed from the same words that it predicts.
 
 The predecessor of a posting is the latest earlier posting of its thread, that is, with the same subject without `Re:`.
@@ -59,7 +59,7 @@ CLUSTERS, SHOWN, NAMED = 40, 6, 5
 BANDWIDTH_DAYS = 1.0
 WINDOW = (0.22, 0.8)  # quantiles of the dates; outside them, some groups have hardly any postings
 LEAST_SHARE = 0.01  # minimum mean share of a topic to be shown
-COMPLETION, WHOLE = "perplexity of one half from the other", "perplexity of whole postings"
+COMPLETION, WHOLE = "perplexity of one half given the other", "perplexity of whole postings"
 NEAR, ROUGHNESS = "precision at 100", "mean squared step, 1 for unrelated postings"
 PICTURE = "topics_drifting.png"
 SMOKE = {
@@ -310,15 +310,15 @@ def measure(size, documents, counts, parts, first_weights):
     for metric, asked, rest in ((COMPLETION, held_out.asked, held_out.rest), (WHOLE, held_out.whole, held_out.whole)):
         theirs = topics.perplexity_of(lda_log_prob(beside, asked, rest), rest.sum(axis=1))
         value = predicted(model, rest, model.encode(asked))
-        add(f"{ours}, trained {recipe}: below LDA", metric, value, seconds, required=theirs[0])
+        add(f"{ours}, trained {recipe}, compared with LDA", metric, value, seconds, required=theirs[0])
         add(its, metric, theirs, lda_seconds)
     for (other, weight), (each, _, its_seconds) in found.items():
         if each is not model:
             value = predicted(each, held_out.rest, each.encode(held_out.asked))
             add(f"{ours}, trained {other}, dynamics weight {weight}", COMPLETION, value, its_seconds)
     start = time.perf_counter()
-    for claim, value in zip(("without", "with"), lowest_energy(model, held_out, counts, before), strict=True):
-        claim = f"{ours}, of lowest energy, {claim} the posting before"
+    for claim, value in zip(("without", "given"), lowest_energy(model, held_out, counts, before), strict=True):
+        claim = f"{ours} found by energy minimisation, {claim} the previous posting"
         add(claim, COMPLETION, value, time.perf_counter() - start)
     follows = before != held_out.rows
     required = None
@@ -332,7 +332,7 @@ def measure(size, documents, counts, parts, first_weights):
     labels = labels[held_out.rows], labels[train.rows]
     theirs = precision(*(beside.transform(sparse.csr_matrix(part.whole)) for part in (held_out, train)), *labels)
     value = precision(*(model.encode(part.whole) for part in (held_out, train)), *labels)
-    add(f"{ours}, nearest postings: of the group, as LDA", NEAR, value, seconds, theirs[0], "higher")
+    add(f"{ours}, nearest postings from the same group, compared with LDA", NEAR, value, seconds, theirs[0], "higher")
     add(its, NEAR, theirs, lda_seconds, better="higher")
     return made, model
 
@@ -353,7 +353,7 @@ def main(_):
     made, models = [], {}
     share = train.whole.sum(axis=0) / train.whole.sum()
     value = topics.perplexity_of(held_out.rest @ np.log(share), held_out.rest.sum(axis=1))
-    each = {"claim": "one share of each word for all postings", "metric": COMPLETION, "better": "lower"}
+    each = {"claim": "the same word frequencies for all postings", "metric": COMPLETION, "better": "lower"}
     made.append(each | {"ours": value[0], "standard_error": value[1], "seconds": 1.0})
     for size in SIZES:
         rows, models[size] = measure(size, documents, counts, parts, first.get_weights())

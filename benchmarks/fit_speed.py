@@ -243,7 +243,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", choices=WORKLOADS)
     parser.add_argument("--seconds", type=float, default=5.0, help="About how long to train, after a warm-up.")
-    parser.add_argument("--rows", type=int, help="Rows of the data, instead of those of record.")
+    parser.add_argument("--rows", type=int, help="Rows of the data, instead of the published setting.")
     arguments = parser.parse_args()
     print(json.dumps(measure(arguments.model, arguments.seconds, arguments.rows)))
 

@@ -80,8 +80,8 @@ def rows(directory, bits, queries, data, command):
     claim = f"the {NEAREST} nearest codes and their ids, one thread, {len(queries)} queries"
     return [
         row(claim=claim, metric="milliseconds, median", required=5.0, ours=np.median(milliseconds)),
-        row(claim="the same", metric="milliseconds, 95th percentile", ours=np.quantile(milliseconds, 0.95)),
-        row(claim="the index is opened", metric="milliseconds", ours=1000 * opened),
+        row(claim=claim, metric="milliseconds, 95th percentile", ours=np.quantile(milliseconds, 0.95)),
+        row(claim="opening the index", metric="milliseconds", ours=1000 * opened),
         row(
             claim="memory of the index after these queries",
             metric="ratio to the codes",

@@ -4,7 +4,7 @@ Compares this checkout, or that of `--after`, with that of `--before`:
 
 - number of classes of the package that each public model consists of, including itself and mixins, excluding
   `keras.Model`;
-- share of the package's statement lines that are only defensive: `raise` statements, branches that only raise, and
+- share of the package's statement lines that only check and raise: `raise` statements, branches that only raise, and
   their conditions;
 - number of lines of `keras_ae/training` (in a flat layout, of the modules that it was made from), and of the README;
 - number of test functions;
@@ -48,10 +48,10 @@ def probe(checkout):
 
 
 def statement_lines(source):
-    """Returns two sets of line numbers: lines with statements, and those among them that are only defensive.
+    """Returns two sets of line numbers: lines with statements, and those among them that only check and raise.
 
-    Docstrings, comments and blank lines do not count. Defensive lines are those of a `raise`, of a branch that only
-    raises (it may build the message first), and of its condition.
+    Docstrings, comments and blank lines do not count. Lines that only check and raise are those of a `raise`, of a
+    branch that only raises (it may build the message first), and of its condition.
     """
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     unseen = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
@@ -92,7 +92,7 @@ def _head(node):
 
 
 def defence_share(package):
-    """Returns the share of statement lines that are only defensive, over all files of a folder."""
+    """Returns the share of statement lines that only check and raise, over all files of a folder."""
     found = [statement_lines(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))]
     return sum(len(defence) for _, defence in found) / sum(len(statements) for statements, _ in found)
 
@@ -115,10 +115,10 @@ def _count(path):
 
 
 def figures(checkout):
-    """Returns all figures of a checkout, `{(claim, metric): number}`, and the functions that one batch calls."""
+    """Returns all results of a checkout, `{(claim, metric): number}`, and the functions that one batch calls."""
     found = probe(checkout)
-    made = {(f"{name} is made of", "classes below keras.Model"): len(of) for name, of in found["classes"].items()}
-    made["lines of statements that only defend", "percent"] = 100 * defence_share(checkout / "keras_ae")
+    made = {(f"{name} and its bases", "classes below keras.Model"): len(of) for name, of in found["classes"].items()}
+    made["lines that only check and raise", "percent of statement lines"] = 100 * defence_share(checkout / "keras_ae")
     made["the training step and its loop", "lines"] = training_lines(checkout / "keras_ae")
     made["README.md", "lines"] = _count(checkout / "README.md")
     made["tests", "functions"] = count_tests(checkout / "tests")
@@ -128,11 +128,11 @@ def figures(checkout):
 
 
 def rows(after, before, seconds):
-    """Returns the rows of the table from the figures of two checkouts; `before` may be empty."""
+    """Returns the rows of the table from the results of two checkouts; `before` may be empty."""
     shared = {"seeds": [], "seconds": seconds, "command": "python -m benchmarks.house"}
-    shared["command"] += " --before=<the checkout before>" if before else ""
+    shared["command"] += " --before=<earlier checkout>" if before else ""
     made = []
-    for found, data in ((after, "keras_ae"), (before, "keras_ae, the checkout before")):
+    for found, data in ((after, "keras_ae"), (before, "keras_ae, the earlier checkout")):
         for (claim, metric), value in found.items():
             better = "higher" if claim == "tests" else "lower"
             made.append(results.row(claim=claim, metric=metric, data=data, better=better, ours=value, **shared))
@@ -140,8 +140,8 @@ def rows(after, before, seconds):
 
 
 def table(after, before):
-    """Returns the figures of both checkouts side by side, as Markdown."""
-    lines = ["| figure | | before | after |", "|---|---|---:|---:|"]
+    """Returns the results of both checkouts side by side, as Markdown."""
+    lines = ["| claim | metric | before | after |", "|---|---|---:|---:|"]
     for claim, metric in after | before:
         cells = ("" if (value := of.get((claim, metric))) is None else f"{value:.4g}" for of in (before, after))
         lines.append(f"| {claim} | {metric} | {' | '.join(cells)} |")

@@ -1,7 +1,7 @@
 """CPU time of imports and commands, each in its own process: `python -m benchmarks.import_time`.
 
-Figures are relative to `import tensorflow` in the same round (differences or ratios), because machines differ, and one
-machine varies over time. A round runs each program once; the figures are medians over the rounds.
+Results are relative to `import tensorflow` in the same round (differences or ratios), because machines differ, and one
+machine varies over time. A round runs each program once; the results are medians over the rounds.
 """
 
 import json
@@ -102,10 +102,10 @@ def rows(measured):
         return results.row(data=f"{len(values)} rounds", seconds=sum(measured[claim]), **own, **marks, **shared)
 
     over = {name: list(np.array(seconds) - baseline) for name, seconds in measured.items()}
-    metric = "s of processor time over import tensorflow"
+    metric = "s of CPU time beyond that of import tensorflow"
     return [
-        row(TENSORFLOW, measured[TENSORFLOW], "s of processor time"),
-        row(HELP, measured[HELP], "s of processor time", required=1.5),
+        row(TENSORFLOW, measured[TENSORFLOW], "s of CPU time"),
+        row(HELP, measured[HELP], "s of CPU time", required=1.5),
         row(PACKAGE, over[PACKAGE], metric),
         *(row(name, over[name], metric, **({"required": 2.0} if name == DENOISE else {})) for name in VERBS),
     ]

@@ -1,6 +1,6 @@
 """VAE and IWAE of Burda 2016 on MNIST: `python -m benchmarks.importance_weighted --data=<path of mnist.npz>`.
 
-One stochastic layer: 784-200-200-50 and back, tanh; training images are binarised anew in every epoch. The paper trains
+One stochastic layer: 784-200-200-50 and back, tanh; training images are binarised in every epoch. The paper trains
 for 3,280 passes for each k, from random weights. Here both IWAEs continue from the trained VAE (as in the paper's table
 2), for the minutes in `STAGES`, because a pass with k = 50 draws fifty times as many samples as one of the VAE. Models
 with more samples per image use smaller batches: a step costs no more per sample, and there are more steps. Learning
@@ -25,7 +25,7 @@ STAGES = {
     5: {"batch": 50, "rate": 1e-3, "minutes": 20.0},
     50: {"batch": 20, "rate": 5e-4, "minutes": 25.0},
 }
-# Samples k of the stages, the figures in the paper's table 1, and this project's requirements.
+# Samples k of the stages, the values in the paper's table 1, and this project's requirements.
 MODELS = {
     "vae": {"claim": "VAE", "stages": (1,), "paper": 86.76, "required": 87.2, "units": 19},
     "iwae5": {"claim": "IWAE, k = 5", "stages": (1, 5), "paper": 85.54, "required": 86.4, "units": 22},
@@ -105,7 +105,7 @@ def rows(reports):
         units = {"metric": "active units", "better": "higher", "ours": report["active_units"], "paper": asked["units"]}
         units["required"] = None if below is None else below + 1  # active units should increase with k
         below = report["active_units"]
-        minutes = {"metric": "training, minutes of both cores", "better": "lower", "required": 60}
+        minutes = {"metric": "training, minutes on two cores", "better": "lower", "required": 60}
         minutes["ours"] = report["train_seconds"] / 60
         made += [results.row(claim=claim, **each, **shared) for each in (nll, effective, units, minutes)]
     return made

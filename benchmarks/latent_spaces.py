@@ -1,4 +1,4 @@
-"""Figures of latent spaces of MNIST: `python -m benchmarks.latent_spaces --data=<path of mnist.npz>`.
+"""Pictures of latent spaces of MNIST: `python -m benchmarks.latent_spaces --data=<path of mnist.npz>`.
 
 An autoencoder and a VAE have two latent dimensions and the same networks. The figures show their codes side by side,
 the images that the VAE decodes from a grid over the plane, traversals of each of its dimensions, and the two terms of
@@ -21,9 +21,9 @@ LATENT = {"autoencoder": 2, "VAE": 2, "CVAE": 10}
 STYLES = 8
 DOCS = results.DOCS
 METRICS = {
-    "off_centre": "distance of the codes' mean from 0, in their standard deviations",
-    "uneven_areas": "area of the widest class, in those of the narrowest",
-    "gaps": "share of draws in the codes' midst far from any",
+    "off_centre": "distance of the mean code from 0, in standard deviations of the codes",
+    "uneven_areas": "area of the largest class, relative to the smallest",
+    "gaps": "share of points drawn from among the codes that are far from every code",
 }
 COMMAND = "python -m benchmarks.latent_spaces --data=mnist.npz"
 SMOKE = {"HIDDEN": (32,)}

@@ -7,8 +7,8 @@ The exact likelihood of four models is known. The first two train on the embedde
   signs    VAE with the decoder of `bits`, which sees only the signs of ten dimensions: the same sum;
   linear   linear decoder with Gaussian noise: p(x) = N(b, W W^T + I), on rows drawn from the model.
 
-The figure is the distance between the means over rows of the estimated and the exact log p(x). Its standard error
-counts only the noise of the samples. The figure must not exceed three standard errors, nor 0.02 nats.
+The result is the distance between the means over rows of the estimated and the exact log p(x). Its standard error
+counts only the noise of the samples. The distance must not exceed three standard errors, nor 0.02 nats.
 """
 
 import itertools

@@ -12,12 +12,12 @@ from absl import app, flags
 
 from benchmarks import results
 
-_DATA = flags.DEFINE_string("data", None, "The data set that the benchmark is about, see the top of its file.")
-SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.")
-_MINUTES = flags.DEFINE_float("minutes", None, "Minutes of training of each model, instead of those of record.")
-_PUBLISH = flags.DEFINE_bool("publish", False, "Replaces the app's model under saved_models by the one measured here.")
-_ONLY = flags.DEFINE_list("only", None, "Names of the runs to make now; the table is written once all are there.")
-_RUNS = flags.DEFINE_string("runs", "runs/benchmarks", "Where finished runs are kept, so that none is repeated.")
+_DATA = flags.DEFINE_string("data", None, "Path of the data set; see the benchmark's docstring.")
+SEED = flags.DEFINE_integer("seed", 0, "Seed of all random numbers.")
+_MINUTES = flags.DEFINE_float("minutes", None, "Training minutes per model, instead of the published setting.")
+_PUBLISH = flags.DEFINE_bool("publish", False, "Replaces the app's model in saved_models with the one measured here.")
+_ONLY = flags.DEFINE_list("only", None, "Runs to perform now; the table is written when all are complete.")
+_RUNS = flags.DEFINE_string("runs", "runs/benchmarks", "Folder of finished runs, which are not repeated.")
 _SMOKE = flags.DEFINE_bool(
     "smoke", False, "Runs the whole benchmark on tiny data with tiny settings, in under a minute, and writes nothing."
 )
@@ -42,9 +42,9 @@ def data(kind=None):
     return str(folder if folder.exists() else getattr(tiny_data, kind)(folder))
 
 
-def minutes(of_record):
-    """Returns the training time of a model in minutes: `--minutes` if given, else `of_record`."""
-    return _MINUTES.value or (_SMOKE_MINUTES if smoking() else of_record)
+def minutes(published):
+    """Returns the training time of a model in minutes: `--minutes` if given, else `published`."""
+    return _MINUTES.value or (_SMOKE_MINUTES if smoking() else published)
 
 
 def publish():

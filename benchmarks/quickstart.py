@@ -1,4 +1,4 @@
-"""Figures of the quickstart, by dataset: `python -m benchmarks.quickstart --mnist=<path of mnist.npz>`.
+"""Results of the quickstart, by dataset: `python -m benchmarks.quickstart --mnist=<path of mnist.npz>`.
 
 Runs the commands of the README one after the other and saves their reports.
 """
@@ -38,10 +38,10 @@ def rows(report, command, marks):
         results.row(
             claim=nll, metric="nats", better="lower", ours=report["test_nll"], standard_error=error, **marks, **shared
         ),
-        results.row(claim="minus the ELBO of the same", metric="nats", better="lower", ours=-report["elbo"], **shared),
+        results.row(claim="same model: negative ELBO", metric="nats", better="lower", ours=-report["elbo"], **shared),
         results.row(
-            claim="squared error of its reconstructions below PCA's",
-            metric="ratio to PCA's",
+            claim="reconstruction error relative to PCA",
+            metric="ratio of squared errors",
             better="lower",
             required=1.0,
             ours=report["squared_error"] / report["pca_squared_error"],

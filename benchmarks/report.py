@@ -87,7 +87,7 @@ def _given(value, sign=""):
     if value is None:
         return ""
     if isinstance(value, float):
-        value = float(f"{value:.6g}")  # a mark may be another model's figure, in full precision
+        value = float(f"{value:.6g}")  # a mark may be another model's result, in full precision
     return sign + (value if isinstance(value, str) else f"{value:,}")
 
 

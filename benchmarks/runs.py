@@ -108,12 +108,12 @@ def train(model, batches, rate, minutes, folder, settings=None):
 
 
 def publish(export, target, numbers, **facts):
-    """Copies the newest version of an export to `target`, and adds a benchmark's figures to its card.
+    """Copies the newest version of an export to `target`, and adds a benchmark's results to its card.
 
     Args:
         export: path of the export folder.
         target: path of the version under `saved_models`, which is replaced.
-        numbers: dict of measured figures, added to those of training.
+        numbers: dict of results, added to those of training.
         **facts: JSON values by name: the `command` that makes the model, with names of data instead of paths, the
             `limits` of its use, and its `licence` if the program cannot know it.
     """

@@ -1,12 +1,12 @@
-"""Documents found that contain none of the query's words: `python -m benchmarks.search_without_words --data=...`.
+"""Search results that share no word with the query: `python -m benchmarks.search_without_words --data=...`.
 
 Each query is the subject line, without `Re:`, of a posting that is not in the database. Only subject lines with at
 least three words that the model knows are used. The answer is the first document that the search returns, which is the
 nearest by code; ties go to the first in the database, and no document is left out of the ranking. An answer shares no
 word if it contains none of the query's known words. It is right if it is from the query's group. Queries are ordered by
-the SHA-1 of their ids, and the page shows the first five right answers that share no word; it also states how many
-queries this took. The figures are the share of answers without a shared word, the share of right ones among these, and,
-for comparison, the share of right ones among the other answers, over all queries.
+the SHA-1 of their ids, and the page shows the first five right answers that share no word. The results are, over all
+queries, the share of answers without a shared word, the share of right ones among these, and, for comparison, the share
+of right ones among the other answers.
 """
 
 import hashlib
@@ -84,9 +84,9 @@ def main(_):
     right = np.array([is_right(each) for each in found])
     made = []
     for claim, of in (
-        ("first document of a search holds none of the query's words", apart),
-        ("where it holds none, it is from the query's group", right[apart]),
-        ("where it holds some, it is from the query's group", right[~np.array(apart)]),
+        ("top result shares no word with the query", apart),
+        ("share of those from the query's newsgroup", right[apart]),
+        ("share of the others from the query's newsgroup", right[~np.array(apart)]),
     ):
         share = float(np.mean(of))
         each = {"claim": f"{claim}, {encoder.bits} bits", "metric": "share", "ours": share}
@@ -103,13 +103,12 @@ def page(found):
     lines = [
         "# Found without a shared word",
         "",
-        f"Of {len(found):,} subject lines used as queries, {len(apart):,} have a first result that contains none of",
-        f"the words that the model knows of them; {sum(map(is_right, apart)):,} of these results are from the query's",
-        f"group. The table shows the first {len(places)} of them by a fixed rule; the last is number",
-        f"{places[-1] + 1 if places else 0} of the queries in its order. `benchmarks/search_without_words.py` has the",
-        "rule, and writes this page.",
+        f"Of {len(found):,} subject lines used as queries, {len(apart):,} have a top result that contains none of the",
+        f"query's known words; {sum(map(is_right, apart)):,} of those results come from the query's own newsgroup. The",
+        f"table shows the first {len(places)} of them in a fixed order (see `benchmarks/search_without_words.py`,",
+        "which writes this page).",
         "",
-        "| query | group of both | rank of the document | distance in bits | its subject |",
+        "| query | newsgroup of both | rank of the result | distance, bits | subject of the result |",
         "|---|---|---|---|---|",
     ]
     shown = [(found[i].query, found[i].group, "1", str(found[i].distance), found[i].title) for i in places]

@@ -3,7 +3,7 @@
 Models train on the first 50,000 training images, of which 100, 600, 1,000 or 3,000 keep their labels, equally many of
 each class. The last 10,000 are for validation: `--trial` measures settings on them, with a draw of labels that is not
 in the table. Errors are those on the 10,000 test images: with 100 labels the mean of five draws of labels, with more
-labels one draw. Training images are binarised anew in every epoch; grey levels are classified.
+labels one draw. Training images are binarised again in every epoch; grey levels are classified.
 
 M1 trains once, without labels. Nearest neighbours and a support vector machine learn from its features of the labelled
 images; cross-validation on these images chooses their settings. Two more classifiers use the features of all 50,000
@@ -108,7 +108,7 @@ def digits():
 
 
 def binarized(batches, seed):
-    """Binarises batches of x, or of x and y, anew in every epoch."""
+    """Binarises batches of x, or of x and y, again in every epoch."""
 
     def draw(seed, row):
         x, *y = row if isinstance(row, tuple) else (row,)

@@ -115,7 +115,7 @@ def main(_):
     rows = [
         results.row(
             **shared | {"claim": f"adversarial autoencoder, {name}"},
-            metric="operations of a step, over the least",
+            metric="FLOPs per step, relative to the minimum",
             better="lower",
             required=1.05 if name == "one shared pass" else None,
             ours=count / least(),
@@ -126,7 +126,7 @@ def main(_):
     rows.append(
         results.row(
             **shared,
-            metric="speed, over that of separate passes",
+            metric="speed, relative to separate passes",
             better="higher",
             ours=float(np.exp(logs.mean())),
             standard_error=float(np.exp(logs.mean()) * logs.std(ddof=1) / np.sqrt(len(logs))),

@@ -1,10 +1,10 @@
 """What a trial of a hyper-parameter search costs: `python -m benchmarks.trials`.
 
-A trial trains for one epoch. Its cost beside training is tracing and compiling, and the memory that TensorFlow never
+A trial trains for one epoch. Apart from training, it costs tracing and compiling, and the memory that TensorFlow never
 frees. Three ways to run trials are measured, each in its own process:
 
   new     a new `ka.VAE` in each trial, after `keras.utils.clear_session()`
-  reused  one `ka.VAE`; a trial loads the weights and the optimizer of the start, and sets the learning rate and beta
+  reused  one `ka.VAE`; a trial loads the initial weights and optimizer, and sets the learning rate and beta
   Keras   a new plain Keras autoencoder of the same networks in each trial, after `keras.utils.clear_session()`
 
 The first trial of each process is not counted.
@@ -50,7 +50,7 @@ def trials_of(way, x, sizes, start):
         way: key of `WAYS`.
         x: float32 `(rows, pixels)`.
         sizes: pixels, hidden units and size of the code.
-        start: path of a file for the weights of the start.
+        start: path of a file for the initial weights.
     """
     import keras
 
@@ -116,9 +116,9 @@ def main(_):
             seconds, megabytes = pool.apply(measure, (way, TRIALS, ROWS, (PIXELS, HIDDEN, LATENT)))
         error = statistics.stdev(seconds) / len(seconds) ** 0.5 * 1.2533  # of the median of normal values
         shared |= {"data": f"{ROWS:,} random binary images, one epoch, {TRIALS} trials", "seconds": sum(seconds)}
-        row = {"claim": words, "metric": "s a trial, median", "ours": statistics.median(seconds)}
+        row = {"claim": words, "metric": "s per trial, median", "ours": statistics.median(seconds)}
         made.append(results.row(**row, standard_error=error, **shared))
-        made.append(results.row(claim=words, metric="MB more memory a trial", ours=megabytes, **shared))
+        made.append(results.row(claim=words, metric="MB of added memory per trial", ours=megabytes, **shared))
     results.write("trials", made)
     print(json.dumps({f"{each['claim']}, {each['metric']}": each["ours"] for each in made}))
 

@@ -58,7 +58,7 @@ def beta_tcvae():
     axes[0].set(title="Disentanglement (higher is better)", ylabel="score", ylim=(0, 1))
     axes[0].legend(loc="upper left")
     axes[1].set_xticks(range(len(models)), [name.split(",")[0] for name in models], rotation=20)
-    axes[1].set(title="Its price (lower is better)", ylabel="reconstruction, nats per image")
+    axes[1].set(title="Reconstruction cost (lower is better)", ylabel="reconstruction, nats per image")
     return figure
 
 
@@ -147,7 +147,7 @@ def semantic_hashing():
 
 
 def vdsh():
-    """Precision of five published methods and of SemanticHashing at 32 bits, with the papers' figures."""
+    """Precision of five published methods and of SemanticHashing at 32 bits, with the papers' results."""
     figure, axis = _figure(height=3.6)
     methods = {
         "bmsh, 32": "BMSH (Dong 2019)",

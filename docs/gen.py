@@ -79,14 +79,14 @@ FAMILY = (
     ("VDSH", "vdsh", "Chaidaroon 2017", "semantic_hashing", "^vdsh, 32", "precision", "32 bits"),
     (
         *("DynamicAutoencoder", "dynamic_autoencoder", "Mirowski 2010", "dynamic_topics"),
-        *("^dynamic autoencoder, 50 codes, trained stage by stage: below LDA", "perplexity of one", "50 codes"),
+        *("^dynamic autoencoder, 50 codes, trained stage by stage, compared with LDA", "perplexity of one", "50 codes"),
     ),
     ("SpeechDenoiser", "speech", "Braun 2021", "audio_denoising", "^the default, causal$", SPEECH, ""),
     ("SEGAN", "speech", "Pascual 2017", "audio_denoising", "^SEGAN, a quarter of the paper's width$", SPEECH, "small"),
 )
 
 
-# Published figures that are stored in another row: SemanticHashing extends NASH, the method of its paper.
+# Published results that are stored in another row: SemanticHashing extends NASH, the method of its paper.
 PUBLISHED = {"SemanticHashing": ("semantic_hashing", "^nash, 32", "precision")}
 
 

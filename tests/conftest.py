@@ -4,8 +4,9 @@
 
 import os
 
-# Two workers run the tests, a core each: more threads than cores wait for one another, which doubled the time.
-# Processes that tests start inherit it.
+# Two workers run the tests, one core each: with more threads than cores, threads wait for each other, which doubled the
+# time.
+# Child processes of tests inherit it.
 for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
@@ -17,7 +18,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
-    # Without a collection of garbage, which takes half a second; Python's own comes in time.
+    # Skip the explicit garbage collection, which takes half a second.
     keras.backend.clear_session(free_memory=False)
 
 

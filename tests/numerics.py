@@ -1,4 +1,4 @@
-"""What tests share to hold on every processor: tolerances from conditioning, and a ReLU of which NaN is known."""
+"""Helpers for tests on any processor: tolerances from conditioning, and a ReLU with defined behaviour for NaN."""
 
 import os
 
@@ -15,18 +15,18 @@ multiplies_half_precision = pytest.mark.skipif(
 
 
 def rounding(function, x, ulps=32):
-    """How far `function(x)` moves, to first order, where each number in x is off by some units in the last place.
+    """The first-order change of `function(x)` if each number in x is off by a few units in the last place.
 
         sum_j |d function / d x_j| (1 + |x_j|) ulps EPSILON
 
-    Processors differ in the order of their sums, and a computation that goes through many steps may be off by as much:
-    a fixed tolerance is too narrow for a badly conditioned x and too wide for others. One is added to each number as
-    the steps between see sums of several numbers, whose rounding does not vanish with their result.
+    Processors add numbers in different orders, so a computation of many steps may differ by as much. A fixed tolerance
+    would be too narrow for an ill-conditioned x and too wide for others. One is added to each number because
+    intermediate sums of several numbers have rounding errors even if their result is near zero.
 
     Args:
         function: of float32 `(B, N)`, row by row, to `(B,)` or `(B, M)`.
         x: `(B, N)`.
-        ulps: float, a few for each operation that a number passes through.
+        ulps: float, a few for each operation that is applied to a number.
 
     Returns:
         NumPy array of the shape of `function(x)`.
@@ -42,5 +42,5 @@ def rounding(function, x, ulps=32):
 
 
 def relu_without_nan(x):
-    """ReLU with 0 for NaN. Of `tf.nn.relu` some processors make 0 of NaN, and others NaN."""
+    """ReLU that returns 0 for NaN. With `tf.nn.relu`, some processors return 0 for NaN, others NaN."""
     return tf.where(tf.math.is_nan(x), tf.zeros_like(x), tf.nn.relu(x))

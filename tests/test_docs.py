@@ -1,6 +1,6 @@
-"""What the pages and docstrings show runs: Python blocks of the guides, and every `Example`.
+"""The code in pages and docstrings runs: the Python blocks of the guides, and every `Example`.
 
-Names that an example takes for granted (`x_train`, `encoder`, `noisy`) are prepared here, small; `fit` makes one step.
+Names that examples assume (`x_train`, `encoder`, `noisy`) are prepared here with small data; `fit` makes one step.
 To keep a block of a page from running, put `<!-- not run: reason -->` on the line before it.
 """
 
@@ -31,7 +31,7 @@ PACKAGE = ROOT / "keras_ae"
 BLOCK = re.compile(r"^(<!-- not run: .+ -->\n)?```python[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGES = sorted((ROOT / "docs/guides").glob("*.md"))
 
-# Examples that need files or archives of the user's: these stand in for them, or they only have to compile.
+# Examples that need the user's files or archives only have to compile.
 NEEDS_FILES = {
     "keras_ae.datasets.newsgroups.TwentyNewsgroups": "an archive that is downloaded by hand",
     "keras_ae.datasets.noisy_speech.NoisySpeech": "an archive that is downloaded by hand",
@@ -40,7 +40,7 @@ NEEDS_FILES = {
 
 ABSTRACT = {"LatentModel", "Objective", "ObjectiveModel"}
 
-# Arguments that cost more than a test may, in an example's code.
+# Arguments in examples that are too expensive for a test.
 SMALLER = (
     ("num_chains=16, num_temperatures=2000", "num_chains=2, num_temperatures=5"),
     ("negative_log_likelihood(vae, x_test)", "negative_log_likelihood(vae, x_test, num_samples=20)"),
@@ -77,7 +77,7 @@ def _small(monkeypatch, tmp_path):
 
 
 def blocks(page):
-    """The Python blocks of a page that run, as one program whose lines have the page's numbers."""
+    """The Python blocks of a page that run, as one program with the line numbers of the page."""
     text = page.read_text(encoding="utf-8")
     program = ""
     for match in BLOCK.finditer(text):
@@ -89,7 +89,7 @@ def blocks(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run(page, capsys):
     program = blocks(page)
-    # A page without code has to be one, rather than one whose blocks are not found.
+    # If no blocks are found, the page must not have any.
     assert program or "```python" not in page.read_text(encoding="utf-8")
     exec(compile(program, str(page), "exec"), digits())
 
@@ -120,7 +120,7 @@ def gen():
 def test_the_readmes_table_agrees_with_the_results(gen):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert gen.render_readme(readme) == readme
-    # Every model has its row, and its page.
+    # Every model has a row and a page.
     models = {name for name in gen.exported() if isinstance(getattr(ka, name), type)} - ABSTRACT
     assert models == {name for name, *_ in gen.FAMILY} & set(gen.exported())
 
@@ -226,7 +226,7 @@ def test_examples_are_found():
     assert len(EXAMPLES) > 80
 
 
-# The names that examples take for granted
+# The names that examples assume
 
 
 def names_for(name):
@@ -252,7 +252,7 @@ def _digits():
 
 
 def digits():
-    """What the guides start from: digits, and a VAE of them."""
+    """The names that the guides assume: digits, and a VAE of them."""
     encoder = ka.networks.mlp_encoder((8, 8, 1), 4, (16,), parameters=2)
     decoder = ka.networks.mlp_decoder(4, (8, 8, 1), (16,))
     vae = ka.VAE(encoder, decoder, seed=0)
@@ -270,7 +270,7 @@ def _binary_images():
 
 @functools.cache
 def _models():
-    """Networks and models of images of 28 x 28, as most examples have them."""
+    """Networks and models for images of 28 x 28, which most examples use."""
     shape = (28, 28, 1)
     vae = ka.VAE(ka.networks.mlp_encoder(shape, 4, (16,), 2), ka.networks.mlp_decoder(4, shape, (16,)), seed=0)
     autoencoder = ka.Autoencoder(ka.networks.mlp_encoder(shape, 2, (16,)), ka.networks.mlp_decoder(2, shape, (16,)))
@@ -297,7 +297,7 @@ def two_dimensions():
 
 
 def labelled():
-    """Networks that take a label as their condition, and data with some labels."""
+    """Networks that take a label as the condition, and a model of them."""
     options = {"hidden": (16,), "condition_shape": (10,)}
     shape = (28, 28, 1)
     encoder = ka.networks.mlp_encoder(shape, 4, parameters=2, **options)
@@ -310,7 +310,7 @@ def labelled():
 def codes_of_m1():
     shape = (28, 28, 1)
     m1 = ka.M1(ka.networks.mlp_encoder(shape, 4, (16,), parameters=2), ka.networks.mlp_decoder(4, shape, (16,)))
-    m1.encoder.layers[-1].kernel.assign(10 * m1.encoder.layers[-1].kernel)  # codes that vary, as trained ones do
+    m1.encoder.layers[-1].kernel.assign(10 * m1.encoder.layers[-1].kernel)  # codes that vary like trained ones
     return {"m1": m1, "y": ka.datasets.keep_labels(_binary_images()["y"], 100)}
 
 
@@ -330,7 +330,7 @@ def texts():
 
 
 def weighted_texts():
-    """A vectoriser of scikit-learn's, and a model of its words."""
+    """A scikit-learn vectoriser, and a model of its words."""
     made = texts()
     features = TfidfVectorizer().fit(made["documents"])
     words = len(features.vocabulary_)
@@ -376,7 +376,7 @@ def one_recording():
 
 
 def files():
-    """Folders of recordings, as their readers expect them, and a model to train."""
+    """Folders of recordings as the readers expect them, and a model to train."""
     from keras_ae.datasets import audio
 
     noisy, clean = _recordings()
@@ -457,7 +457,7 @@ def embedded_features():
     return {"features": lambda x: np.asarray(x).reshape(len(x), -1)[:, ::98]}
 
 
-# By the beginning of an example's name; the first that fits.
+# By prefix of the example's name; the first match counts.
 SUBJECTS = (
     ("keras_ae.datasets.audio", files),
     ("keras_ae.datasets.speech", files),
@@ -480,7 +480,7 @@ SUBJECTS = (
     ("", images),
 )
 
-# What single examples have of their own.
+# Additional names of single examples.
 OWN = {
     "keras_ae.distributions.priors.Ring": two_dimensions,
     "keras_ae.distributions.priors.SwissRoll": two_dimensions,

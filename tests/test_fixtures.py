@@ -1,4 +1,4 @@
-"""Files that released versions wrote still load, answer the same, and train on from where they stopped."""
+"""Files of released versions still load, give the same answers, and continue training where they stopped."""
 
 import pathlib
 
@@ -44,7 +44,7 @@ def test_every_file_has_stored_answers():
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Methods answer without graphs, which take longer to make than a few rows to compute."""
+    """Methods run without graphs, because tracing takes longer than computing a few rows."""
 
     def call(model, method, signature, tensors, options, rows):
         if "seed" in signature.parameters:
@@ -59,27 +59,27 @@ def eager(monkeypatch):
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name != "export"])
 def test_a_stored_model_answers_and_trains_on_as_it_did(name):
-    # One test for both, since loading takes as long as either.
+    # One test for both, because loading takes as long as each of them.
     stored, model = EXPECTED[name], keras.saving.load_model(FOLDER / f"{name}.keras")
     y = [stored["y"]] if "y" in stored else []
     asked = ANSWERS.keys() & stored.keys()
     assert asked
     for key in asked:
         np.testing.assert_allclose(ANSWERS[key](model, stored["x"], y), stored[key], **CLOSE, err_msg=key)
-    # A SEGAN's players share one draw of noise since 0.2, where each had its own.
+    # In version 0.1, each player of a SEGAN drew its own noise; now they share one draw.
     if "loss" in stored and name != "SEGAN":
         check_training(model, stored)
 
 
 def check_training(model, stored):
-    """One more step gives the stored weights: the optimizer and the seeds go on from where they stopped."""
+    """One more step gives the stored weights: the optimizer and the seeds continue where they stopped."""
     batch = [stored[key] for key in ("batch_x", "batch_y") if key in stored]
     logs = model.train_on_batch(*batch, return_dict=True)
     np.testing.assert_allclose(logs["loss"], stored["loss"], rtol=1e-4)
     left = model.get_weights()
     for key in stored:
         if key.startswith("weight_"):
-            # A file says which weight is whose by path, not by its place in get_weights().
+            # A file identifies weights by path, not by their position in get_weights().
             distances = [np.abs(w - stored[key]).max() if w.shape == stored[key].shape else np.inf for w in left]
             nearest = np.argmin(distances)
             assert distances[nearest] < 1e-4, key

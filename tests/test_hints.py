@@ -23,7 +23,7 @@ def public_functions(tree):
 
 
 def missing(function, is_method):
-    """What of a function has no hint."""
+    """The parameters of a function without a hint."""
     arguments = function.args
     positional = [*arguments.posonlyargs, *arguments.args][is_method:]
     every = [*positional, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]

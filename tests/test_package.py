@@ -1,4 +1,4 @@
-"""The package as a whole: what an import costs and refuses, and the README's example."""
+"""The package as a whole: the cost of importing it, its import errors, and the README's example."""
 
 import ast
 import importlib
@@ -30,7 +30,7 @@ def python(code, *arguments, **environment):
     )
 
 
-# In a process of its own, as here everything is imported already.
+# In its own process, because here everything is already imported.
 ALONE = """
 import sys, tensorflow
 before = set(sys.modules)

@@ -182,7 +182,7 @@ def test_grid_with_codes_lies_in_the_plane_of_their_principal_axes(rng):
     np.testing.assert_allclose(z[1, 1], codes.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(z[..., [1, 3]], np.broadcast_to([2.0, 4.0], (3, 3, 2)), rtol=1e-5)
     step = statistics.NormalDist().inv_cdf(5 / 6)
-    # The sample's axes are tilted a little against those of the distribution.
+    # The sample's axes are slightly tilted with respect to those of the distribution.
     np.testing.assert_allclose(z[1, 2, 2] - z[1, 1, 2], step * codes[:, 2].std(), rtol=0.02)
     np.testing.assert_allclose(z[0, 1, 0] - z[1, 1, 0], step * codes[:, 0].std(), rtol=0.02)
 
@@ -246,7 +246,7 @@ def test_traversals_move_one_unit_at_a_time(rng):
 
     figure = plots.traversals(decode, codes, span=2.0, steps=5)
     z = asked[0].reshape(4, 5, 4)
-    moved = [1, 3, 0, 2]  # the largest variance first
+    moved = [1, 3, 0, 2]  # largest variance first
     for row, unit in enumerate(moved):
         np.testing.assert_allclose(z[row, :, unit], np.linspace(-2, 2, 5), atol=1e-6)
         still = np.delete(z[row], unit, axis=1)

@@ -1,4 +1,4 @@
-"""Samplers: known densities of codes come back, rows keep their seeds, and bad input is refused."""
+"""Samplers: known densities of codes are recovered, rows keep their seeds, and bad input raises errors."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras_ae import samplers
 
 
 class Identity:
-    """Codes that are the data: what a sampler draws shows what it has fitted."""
+    """The codes are the data, so a sampler's draws show what it has fitted."""
 
     latent_dim = 2
 
@@ -46,7 +46,7 @@ def test_mixture_recovers_two_clusters(rng):
     np.testing.assert_allclose(z[left].std(0), [0.3, 0.3], atol=0.05)
     np.testing.assert_allclose(z[~left].mean(0), [5, 3], atol=0.2)
     np.testing.assert_allclose(np.cov(z[~left].T), [[1, 0.8], [0.8, 1]], atol=0.2)
-    # The fitted density is near the one that made the codes: their divergence, by samples of it.
+    # The fitted density is close to the true one: their divergence, estimated from samples.
     fresh = two_clusters(np.random.default_rng(1), 4000)
     truth = 0.3 * scipy.stats.multivariate_normal([-5, 0], 0.09).pdf(fresh)
     truth += 0.7 * scipy.stats.multivariate_normal([5, 3], [[1, 0.8], [0.8, 1]]).pdf(fresh)
@@ -60,7 +60,7 @@ def test_flow_learns_a_curve_far_from_the_origin(rng):
     sampler = samplers.FlowSampler(Identity(), steps=3, hidden=(32,), seed=0)
     sampler.fit(x, epochs=20, optimizer=keras.optimizers.Adam(5e-3))
     z = sampler.sample_codes(200, seed=0)
-    # A Gaussian of the same moments would put these radii 15 apart.
+    # A Gaussian with the same moments would put these radii 15 apart.
     radii = np.hypot(z[:, 0] - 100, z[:, 1])
     assert np.median(np.abs(radii - 30)) < 3
     assert np.mean(z[:, 1] < -3) < 0.05

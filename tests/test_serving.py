@@ -1,4 +1,4 @@
-"""The serving contract: what an export holds, answers and leaves behind, here and in other processes."""
+"""The serving contract: an export's contents, answers and leftovers, here and in other processes."""
 
 import builtins
 import contextlib
@@ -43,7 +43,7 @@ def make(name):
     else:
         model = ka.VAE(encoder, decoder, likelihood=name)
     rng = np.random.default_rng(1)
-    for variable in model.trainable_variables:  # biases, too, must show in the answers
+    for variable in model.trainable_variables:  # biases must also affect the answers
         variable.assign(rng.normal(0, 0.5, variable.shape))
     return model
 
@@ -92,7 +92,7 @@ def assert_close(actual, wanted):
 
 
 def export_one(model, directory, **options):
-    """An export of a single endpoint, where what counts are files: graphs take most of the time of an export."""
+    """An export with a single endpoint, for tests of files, because tracing graphs takes most of the time."""
     return ka.export(model, directory, endpoints={"decode": serving.model_endpoints(model)["decode"]}, **options)
 
 
@@ -107,7 +107,7 @@ def call(function, inputs, rows=slice(None)):
 
 
 def run_python(code, *arguments, **environment):
-    """Runs code in a new process, in the folder of its first argument; returns the finished process."""
+    """Runs code in a new process, in the folder given as its first argument; returns the finished process."""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -119,7 +119,7 @@ def run_python(code, *arguments, **environment):
     )
 
 
-# What an export holds
+# Contents of an export
 
 
 def test_versions_count_up_and_the_newest_is_found(tmp_path):
@@ -222,7 +222,7 @@ def test_own_endpoints_with_text_examples_and_open_shapes(tmp_path):
         "lengths": serving.Endpoint(
             lambda text, scale: {"length": tf.cast(tf.strings.length(text), tf.float32) * scale},
             [tf.TensorSpec((None,), tf.string, "text"), tf.TensorSpec((None,), tf.float32, "scale")],
-            {"text": np.array(["ab", "c"]), "scale": [2, 3]},  # made to fit the specs' dtypes
+            {"text": np.array(["ab", "c"]), "scale": [2, 3]},  # converted to the dtypes of the specs
         ),
         "sum": serving.Endpoint(
             lambda x: {"sum": tf.reduce_sum(x, axis=1)}, [tf.TensorSpec((None, None), tf.float32, "x")]
@@ -248,7 +248,7 @@ def test_an_endpoint_that_fails_on_its_example_is_not_exported(tmp_path):
 
 
 def wide_model():
-    """Weights of 1.3 MB, and an optimizer's slots of twice that."""
+    """A model with weights of 1.3 MB and optimizer slots of twice that."""
     encoder = ka.networks.mlp_encoder((28, 28, 1), LATENT, (200,))
     model = ka.Autoencoder(encoder, ka.networks.mlp_decoder(LATENT, (28, 28, 1), (200,)))
     model.compile("adam", jit_compile=False)
@@ -263,7 +263,7 @@ def test_weights_are_stored_once_and_nothing_of_the_optimizer(tmp_path):
     everything = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     assert weights > 1e6
     assert 0.95 * weights < stored < 1.2 * weights + 100_000
-    assert everything < stored + 500_000  # the graphs hold no second copy, either
+    assert everything < stored + 500_000  # the graphs contain no second copy
 
 
 @pytest.mark.parametrize(
@@ -274,16 +274,16 @@ def test_weights_are_stored_once_and_nothing_of_the_optimizer(tmp_path):
     ],
     ids=["constants", "variables"],
 )
-@pytest.mark.filterwarnings("ignore:prior. training does not update the variables")  # it is not trained
+@pytest.mark.filterwarnings("ignore:prior. training does not update the variables")  # it is untrained
 def test_a_bare_distribution_as_prior_is_exported(tmp_path, prior):
     encoder = ka.networks.mlp_encoder(SHAPE, LATENT, (8,), parameters=2)
     model = ka.VAE(encoder, ka.networks.mlp_decoder(LATENT, SHAPE, (8,)), prior=prior())
-    endpoints = {name: serving.model_endpoints(model)[name] for name in ("sample", "score")}  # that see the prior
+    endpoints = {name: serving.model_endpoints(model)[name] for name in ("sample", "score")}  # that use the prior
     sample = signatures_of(ka.export(model, tmp_path, endpoints=endpoints))["sample"]
     assert_close(sample(seed=tf.range(4, 7, dtype=tf.int64))["x"], model.sample(3, seed=4))
 
 
-# What it answers
+# Answers
 
 FRESH = """
 import sys
@@ -319,7 +319,7 @@ def test_a_process_without_the_package_answers_as_the_model(exports, tmp_path):
     assert all(key.split("/")[2] == "valid" and valid.all() for key, valid in answers.items())
 
 
-# Programs in other languages load this API, and a server runs what it runs: a session on a graph.
+# Programs in other languages use this API, and a server also runs a session on a graph.
 C_API = """
 import sys
 import ctypes
@@ -491,7 +491,7 @@ def test_a_row_whose_answer_overflows_is_not_valid(exports):
     assert_close(answers["score"][[0, 2]], exports["autoencoder"].model.score(inputs["x"][[0, 2]]))
 
 
-# What it leaves behind
+# Leftovers
 
 
 def tree(directory):
@@ -519,7 +519,7 @@ def test_an_export_that_fails_leaves_nothing(tmp_path, monkeypatch, step, error)
 
     def failing(*args, **kwargs):
         if step != "_publish":
-            real(*args, **kwargs)  # everything of this step is on the disk
+            real(*args, **kwargs)  # all files of this version are on the disk
         raise error
 
     monkeypatch.setattr(owner, step, failing)
@@ -606,7 +606,7 @@ def test_two_exporters_take_different_versions(tmp_path, monkeypatch):
 
     def versions(directory):
         found = real(directory)
-        with contextlib.suppress(threading.BrokenBarrierError):  # the one that lost asks once more, alone
+        with contextlib.suppress(threading.BrokenBarrierError):  # the thread that lost the race asks again, alone
             barrier.wait(timeout=20)
         barrier.abort()
         return found
@@ -676,7 +676,7 @@ def test_the_compose_file_mounts_what_it_names():
     assert "${KERAS_AE_EXPORT:-../runs/quickstart/export}" in text
 
 
-# The models that are committed
+# The committed models
 
 
 @pytest.mark.parametrize("directory", sorted((ROOT / "saved_models").iterdir()), ids=lambda path: path.name)

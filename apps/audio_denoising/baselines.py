@@ -27,7 +27,7 @@ def spectral_gating(audio, rate):
 
     Args:
         audio: floats `(T,)`.
-        rate: int, samples a second.
+        rate: int, samples per second.
 
     Returns:
         floats `(T,)`, same dtype as audio; a copy of audio if it is silent or shorter than a window of 1,024 samples.
@@ -56,7 +56,7 @@ def wiener(audio, rate):
 
     Args:
         audio: floats `(T,)`.
-        rate: int, samples a second.
+        rate: int, samples per second.
 
     Returns:
         floats `(T,)`, same dtype as audio; a copy of audio if it is silent or shorter than a window.

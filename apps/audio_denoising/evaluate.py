@@ -1,10 +1,10 @@
-"""Evaluates a denoising model on pairs of recordings, beside spectral gating and a Wiener filter.
+"""Evaluates a denoising model on pairs of recordings, and compares it with spectral gating and a Wiener filter.
 
 keras-ae audio_denoising evaluate
 keras-ae audio_denoising evaluate --clean_dir=clean_testset_wav --noisy_dir=noisy_testset_wav
 
 Recordings are averaged over channels and compared at 16 kHz. If a file `log_testset.txt` next to the folders lists the
-noise and SNR of each recording, as in VoiceBank-DEMAND, the report also has figures for each noise and SNR.
+noise and SNR of each recording, as in VoiceBank-DEMAND, the report also has results for each noise and SNR.
 """
 
 import contextlib
@@ -186,7 +186,7 @@ def grouped(found, label):
 
 
 def table(methods):
-    """Formats the figures as text, one row per method."""
+    """Formats the results as text, one row per method."""
     names = [name for name in methods["noisy"] if f"{name}_standard_error" in methods["noisy"]]
     lines = ["".join([f"{'':16}", *(f"{name:>17}" for name in names)])]
     for way, figures in methods.items():

@@ -35,7 +35,7 @@ def define_flags():
         "noise_dir": flags.DEFINE_string(
             "noise_dir",
             None,
-            "Folder of noises, mixed with the speech anew in every epoch. By default, the embedded ones.",
+            "Folder of noises; every epoch mixes them with the speech differently. By default, the embedded ones.",
         ),
         "noisy_dir": flags.DEFINE_string(
             "noisy_dir",

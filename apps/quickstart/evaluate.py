@@ -48,7 +48,7 @@ def numbers(model, linear, data, settings, seed):
         "nll_samples",
         "nll_images",
     )
-    note = "An autoencoder has no prior, hence no density of x: the likelihood's figures are null."
+    note = "An autoencoder has no prior, hence no density of x: the likelihood's results are null."
     return figures | dict.fromkeys(keys) | {"note": note}
 
 
@@ -99,7 +99,7 @@ def likelihood(vae, x, num_samples, seed):
 
 
 def draw(model, linear, data, folder, seed):
-    """Writes the figures as PNG to `folder`; returns `{name: path}`."""
+    """Writes the figures as PNG files to `folder`; returns `{name: path}`."""
     x, d = data.test[:_SHOWN], model.latent_dim
     codes, name = model.encode(data.test), type(model).__name__
     pictures = {

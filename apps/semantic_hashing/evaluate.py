@@ -74,7 +74,7 @@ def run(model, data, database, queries, text_column, output, seed):
         print(f"Fitting TF-IDF, LSA and ITQ to {len(base.labels)} documents.", file=sys.stderr)
         features = baselines.tfidf(*(Texts(part) for part in parts.values()))
     if not base.valid.any():
-        raise common.UserError(f"The model knows no word of the {len(base.valid)} documents in the database.")
+        raise common.UserError(f"None of the {len(base.valid)} documents contains a word from the model's vocabulary.")
     methods = compared(base, asked, features, encoder.bits, seed)
     n = len(base.valid)
     k = min(_AT, n)
@@ -248,7 +248,7 @@ def bits_of(base):
 
 
 def counts(base, asked, corpora):
-    """Returns the numbers of documents, of unreadable ones, and of those without a word that the model knows."""
+    """Returns the numbers of documents, of unreadable ones, and of those without known words."""
     return {
         "documents": len(base.valid),
         "queries": len(asked.valid),
@@ -274,7 +274,7 @@ def table(figures, methods):
     """Formats the metrics as text, one line per method."""
     k = figures["k"]
     lines = [
-        f"{figures['queries']} queries ({figures['invalid_queries']} without a word that the model knows), "
+        f"{figures['queries']} queries ({figures['invalid_queries']} without known words), "
         f"{figures['documents']} documents ({figures['invalid_documents']}), skipped: {dict(figures['skipped'])}",
         f"{'':28}{'':18}{f'precision at {k}':>22}{'TF-IDF neighbours':>20}",
     ]

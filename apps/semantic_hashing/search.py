@@ -3,7 +3,7 @@
 keras-ae search --query="how do I read a compressed file"
 keras-ae search --index=runs/news --rerank=200 < queries.txt
 
-Without --json, the last line is a JSON object with the figures of the run; with --json, each query prints one JSON
+Without --json, the last line is a JSON object with the results of the run; with --json, each query prints one JSON
 line. A query that is empty or contains no known word gets a message instead of documents; the exit code is then 2, or 1
 if no query could be answered.
 """
@@ -89,11 +89,13 @@ class Searcher:
             list of dict: `rank` from 1, `distance` in bits, `id`, `title`, `snippet`, and `cosine` if reranked.
 
         Raises:
-            Unanswerable: if the query is empty, or contains no word that the model knows.
+            Unanswerable: if the query is empty, or none of its words are in the model's vocabulary.
         """
         codes, _, valid = self.encoder.encode([query])
         if not valid[0]:
-            raise Unanswerable("the model knows no word of the query" if query.strip() else "the query is empty")
+            raise Unanswerable(
+                "none of the query's words are in the model's vocabulary" if query.strip() else "the query is empty"
+            )
         distances, rows = (each[0] for each in self.index.search(codes, max(top, rerank)))
         found = [{"distance": int(distance), "row": int(row)} for distance, row in zip(distances, rows, strict=True)]
         if rerank:

@@ -52,7 +52,7 @@ class Encoder:
 
         Returns:
             codes, uint8 `(N, bits / 8)`, bits packed as by `np.packbits`; probabilities of a 1, float32
-            `(N, bits)`; valid, bool `(N,)`, False for a text without a word that the model knows.
+            `(N, bits)`; valid, bool `(N,)`, False for a text without a word from the vocabulary.
         """
         return self._call(self._encode, texts, {"code": np.uint8, "probabilities": np.float32, "valid": bool})
 

@@ -456,7 +456,7 @@ def _opened(path):
             raise ValueError(f"{path!r} is empty: it has 0 bytes.")
         lacks = _lacks(raw, size)
         if lacks:
-            raise ValueError(f"{path!r} is cut short: {lacks}.")
+            raise ValueError(f"{path!r} is truncated: {lacks}.")
         raw.seek(0)
         try:
             file = soundfile.SoundFile(raw.fileno(), closefd=False)
@@ -475,7 +475,7 @@ def _check_header(path, file, size):
     if file.frames < 1:
         raise ValueError(f"{path!r} has no samples.")
     if file.frames > size * _MAX_FRAMES_PER_BYTE:
-        raise ValueError(f"{path!r} is damaged: its header promises {file.frames} frames in a file of {size} bytes.")
+        raise ValueError(f"{path!r} is damaged: the header says {file.frames} frames, in a file of {size} bytes.")
     if not RATES[0] <= file.samplerate <= RATES[1]:
         raise ValueError(f"{path!r} must have a rate of {RATES[0]} to {RATES[1]} Hz, received {file.samplerate}.")
     if file.channels > _MAX_CHANNELS:
@@ -519,7 +519,7 @@ def _lacks(raw, size):
             held = size - raw.tell()
             if long_size is None and length >= _UNKNOWN_BYTES:
                 return None  # libsndfile reads to the end of the file
-            return f"its header promises {promised} bytes of samples, but it has {held}" if promised > held else None
+            return f"the header says {promised} bytes of samples, the file has {held}" if promised > held else None
         raw.seek(length + length % 2, os.SEEK_CUR)
     return None
 
@@ -531,11 +531,11 @@ def _decode(file, path, start, frames):
         x = file.read(frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ValueError(
-            f"{path!r} is damaged or cut short: {frames} of its {file.frames} frames, from frame {start}, cannot be "
+            f"{path!r} is damaged or truncated: {frames} of its {file.frames} frames, from frame {start}, cannot be "
             f"read ({error})."
         ) from error
     if len(x) < frames:
-        raise ValueError(f"{path!r} is cut short: its header promises {file.frames} frames; it has {start + len(x)}.")
+        raise ValueError(f"{path!r} is truncated: the header says {file.frames} frames, the file has {start + len(x)}.")
     peak = max(x.max(), -x.min())  # NaN if any sample is.
     if not np.isfinite(peak):
         frame = start + int(np.argmin(np.isfinite(x).all(axis=1)))
@@ -552,7 +552,7 @@ def _seek(file, path, start):
         file.seek(start)
     except extras.library("soundfile", __name__).LibsndfileError as error:
         raise ValueError(
-            f"{os.fspath(path)!r} cannot be read from frame {start} ({error}). It is damaged or cut short, or its "
+            f"{os.fspath(path)!r} cannot be read from frame {start} ({error}). It is damaged or truncated, or its "
             "encoding can only be read from the beginning."
         ) from error
 

@@ -64,7 +64,7 @@ class Shapes:
         self.factor_sizes = tuple(self.factors.values())
         self.radii = np.linspace(size / 4, size / 8, sizes)[::-1]
         self.degrees = 360 / angles * np.arange(angles)
-        # The centres of the largest figure range over size / 2 pixels.
+        # The centres of the largest shape range over size / 2 pixels.
         step = _SUBPIXELS * size // 2 // max(positions - 1, 1)
         self._starts = (_SUBPIXELS * size - step * (positions - 1)) // 2 + step * np.arange(positions)
         self.centres = self._starts / _SUBPIXELS

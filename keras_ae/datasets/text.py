@@ -244,7 +244,7 @@ def _tar(path, skipped):
                 member, data = _next_member(archive)
             except Exception as error:  # tarfile and the decompressors raise almost any type on corrupt files.
                 raise ValueError(
-                    f"{path!r} is damaged or cut short: after {n} documents, {error or type(error).__name__}."
+                    f"{path!r} is damaged or truncated: after {n} documents, {error or type(error).__name__}."
                 ) from error
             if member is None:
                 return

@@ -52,7 +52,7 @@ def log_marginal(
 
     Example: `log_marginal(vae, x_test, None, 50, 0)    # (120,)`
 
-    Source: Burda 2016, equation 8. See also: `LatentModel.log_prob`, the method of users; `log_marginal_rows`.
+    Source: Burda 2016, equation 8. See also: `LatentModel.log_prob`, the user-facing method; `log_marginal_rows`.
     """
     return log_sums(model, x, y, num_samples, seed)[0] - tf.math.log(float(num_samples))
 

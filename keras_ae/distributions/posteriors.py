@@ -373,7 +373,7 @@ def get(posterior: PosteriorLike, code_shape: Size | None) -> Posterior:
         if posterior != "inverse_autoregressive":
             return NAMES[posterior]()
         if code_shape is None:
-            raise ValueError(f"posterior={posterior!r} needs the code size: give the decoder a keras.Input.")
+            raise ValueError(f"posterior={posterior!r} needs the code size: start the decoder with a keras.Input.")
         return InverseAutoregressive(code_shape[-1])
     if isinstance(posterior, Posterior):
         if code_shape is not None:

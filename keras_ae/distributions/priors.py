@@ -452,7 +452,7 @@ def get(prior: PriorLike | None, code_shape: Size | None) -> PriorSource:
         prior = "normal"
     if isinstance(prior, str) and prior in NAMES:
         if code_shape is None:
-            raise ValueError(f"prior={prior!r} needs the code size: give the encoder or the decoder a keras.Input.")
+            raise ValueError(f"prior={prior!r} needs the code size: start the encoder or decoder with a keras.Input.")
         return NAMES[prior](code_shape[0] if len(code_shape) == 1 else code_shape)
     if isinstance(prior, tfd.Distribution):
         if prior.trainable_variables:

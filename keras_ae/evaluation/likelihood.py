@@ -24,7 +24,7 @@ _ACCEPTANCE, _ADAPTATION = 0.65, 0.2
 _FAULTS = {
     1: "x: a Bernoulli likelihood is a probability of 0 and 1 only; received other values, over which it does not "
     "sum to 1. Binarise x, or train with likelihood='continuous_bernoulli'.",
-    2: "x: this likelihood is a probability of whole numbers only; received other values. Give levels or counts, "
+    2: "x: this likelihood is a probability of whole numbers only; received other values. Pass levels or counts, "
     "such as word counts, or compare models by model.log_prob on the same data.",
 }
 _WHOLE = (

@@ -38,7 +38,7 @@ class MADE(keras.layers.Layer):
     Example: `MADE(8, context=32)(z, h)    # (..., 8, 2)`
 
     Source: Germain 2015, equations 8 to 13, with fixed instead of random orders. See also: `distributions.flows.Flow`
-    and `posteriors.InverseAutoregressive`, which are made of it.
+    and `posteriors.InverseAutoregressive`, which are built from it.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""One file a model; each shows its own mathematics and nothing else."""
+"""One file per model, with the mathematics of that model and nothing else."""

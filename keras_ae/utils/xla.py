@@ -1,4 +1,4 @@
-"""How functions are traced: without AutoGraph, and with other operations under XLA."""
+"""Tracing helpers: skipping AutoGraph, and choosing operations under XLA."""
 
 import contextlib
 import contextvars
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 as_it_is = tf.autograph.experimental.do_not_convert
-"""Decorator of functions for `tf.data`, which would rewrite them with AutoGraph: a quarter of a second for each one."""
+"""Decorator for functions passed to `tf.data`; AutoGraph would rewrite them, which takes a quarter of a second each."""
 
 _compiling = contextvars.ContextVar("compiling", default=False)
 

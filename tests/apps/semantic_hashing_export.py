@@ -1,4 +1,4 @@
-"""An export with the signatures of a semantic hashing model that needs no training, for tests of its users."""
+"""An export with the signatures of a semantic hashing model, but without training, for tests of the programs."""
 
 import json
 import pathlib
@@ -12,7 +12,7 @@ VOCABULARY = 512  # hash buckets
 
 
 class _Hashing(tf.Module):
-    """Random hyperplanes on hashed counts of words of ASCII letters, the words that it knows."""
+    """Random hyperplanes on hashed word counts; words of ASCII letters are its vocabulary."""
 
     def __init__(self, bits, seed):
         super().__init__()
@@ -39,7 +39,7 @@ class _Hashing(tf.Module):
 
 
 def write(directory, bits=32, seed=0):
-    """Writes version 1 of an export to `directory` and returns `directory`; another seed is another model."""
+    """Writes version 1 of an export to `directory` and returns `directory`; each seed gives a different model."""
     module = _Hashing(bits, seed)
     path = pathlib.Path(directory) / "1"
     tf.saved_model.save(module, str(path), {"serving_default": module.encode, "features": module.features})

@@ -1,4 +1,4 @@
-"""The user's path: from folders of speech and noise to clean files, streams and figures."""
+"""The user's path: from folders of speech and noise to clean files, streams and reports."""
 
 import functools
 import io
@@ -27,7 +27,7 @@ SMALL = {"frame": 128, "hop": 64, "units": 16, "depth": 1, "taps": 2, "window": 
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
-    """An export of a small untrained model whose filters are away from the identity, and the model."""
+    """An export of a small untrained model whose filters are far from the identity, and the model."""
     keras.utils.set_random_seed(0)
     chosen = settings.of("causal") | SMALL
     model = train.build(chosen, seed=0)
@@ -66,7 +66,7 @@ def _unloaded():
 
 
 def run_denoise(model, **flags):
-    """The program, with an export that it loads once for all tests: it takes longer to load than to denoise."""
+    """The program with an export that is loaded once for all tests, because loading takes longer than denoising."""
     options = {"input": None, "output": None, "force": False, "rate": 16_000, "channels": 1}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(served, "Denoiser", loaded)
@@ -77,7 +77,7 @@ def run_denoise(model, **flags):
 
 
 def compiled(monkeypatch, **options):
-    """Has models compiled with other options: a few batches take less time than to make what XLA runs."""
+    """Compiles models with other options, because compiling with XLA takes longer than a few batches."""
     for cls in (ka.SpeechDenoiser, ka.SEGAN):
         monkeypatch.setattr(cls, "compile", functools.partialmethod(cls.compile, **options))
 
@@ -91,9 +91,9 @@ def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, caps
     flags |= {"checkpoint_dir": str(tmp_path / "checkpoint"), "export_dir": str(tmp_path / "export")}
     compiled(monkeypatch, jit_compile=False)  # tests/benchmarks/test_audio_denoising.py trains with XLA
     train.run(clean_dir=str(clean), noise_dir=str(noise), **flags | {"max_minutes": 1e-9})
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 3  # an epoch, and the time is over
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 3  # time runs out after one epoch
     compiled(monkeypatch, run_eagerly=True)
-    train.run(clean_dir=str(clean), noise_dir=str(noise), **flags)  # goes on
+    train.run(clean_dir=str(clean), noise_dir=str(noise), **flags)  # resumes
     report = json.loads((tmp_path / "report.json").read_text())
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == report
     assert report["steps"] == 6 and np.isfinite(report["validation_si_sdr"])
@@ -104,11 +104,11 @@ def test_from_folders_to_an_export_that_is_the_model(tmp_path, monkeypatch, caps
 def test_validation_asks_only_windows_with_speech_and_noise():
     clean = np.stack([tone(0.1, 16_000, noise=0.0)[:, 0]] * 3)
     noisy = np.stack([tone(0.1, 16_000)[:, 0]] * 3)
-    clean[1], noisy[2] = 0.0, clean[2]  # noise alone, and speech alone
+    clean[1], noisy[2] = 0.0, clean[2]  # only noise, and only speech
     passing = types.SimpleNamespace(denoise=lambda x: x)
     found = train.validated(passing, tf.data.Dataset.from_tensors((noisy, clean)))
     assert found["validation_noisy_si_sdr"] == found["validation_si_sdr"] == si_sdr(clean[0], noisy[0])
-    found = train.validated(passing, tf.data.Dataset.from_tensors((clean, clean)))  # a training is not lost for that
+    found = train.validated(passing, tf.data.Dataset.from_tensors((clean, clean)))  # training is not lost because of it
     assert np.isnan(found["validation_si_sdr"])
 
 
@@ -127,7 +127,7 @@ def test_a_critic_and_pairs_of_files_train_as_well(tmp_path, monkeypatch):
     assert denoiser.frame is None
     with pytest.raises(ValueError, match="no endpoint 'stream_blocks'"):
         denoiser.stream(1)
-    # Whole files are denoised in one go instead.
+    # Whole files are denoised at once instead.
     run_denoise(tmp_path / "export", input=str(tmp_path / "noisy" / "a.wav"), output=str(tmp_path / "a.flac"))
     assert audio.header(tmp_path / "a.flac").frames == 1600
 
@@ -186,7 +186,7 @@ def test_the_exports_answer_without_the_package(export, segan, tmp_path, rng):
     for method, (path, model) in models.items():
         made, close = np.load(tmp_path / f"{method}.npz"), {"rtol": 1e-5, "atol": 1e-5}
         expected = model.denoise(x)
-        expected[1] = np.pad(model.denoise(x[1:2, :400])[0], [0, 600])  # padding changes nothing, and is silence
+        expected[1] = np.pad(model.denoise(x[1:2, :400])[0], [0, 600])  # padding changes nothing and stays silent
         for rows in (1, 3, 64):
             np.testing.assert_allclose(made[f"audio{rows}"], expected[:rows], **close)
         weights = sum(4 * np.prod(w.shape) for w in model.generator.weights)
@@ -272,18 +272,18 @@ def test_a_model_that_changes_nothing_changes_no_file(tmp_path, rng):
     chosen = settings.of("causal") | {"units": 16, "depth": 1}
     model = train.build(chosen, seed=0)
     weights = [np.zeros_like(w) for w in model.generator.get_weights()]
-    model.generator.set_weights(weights)  # the filters that a fresh model starts near
+    model.generator.set_weights(weights)  # a new model starts close to these filters
     path = pathlib.Path(train.export(model, chosen, tmp_path / "model", {})).parent
     for rate in (16_000, 44_100):
         x = tone(1.3, rate, 2, noise=0.0)
         audio.write(tmp_path / "x.wav", x, rate, "FLOAT")
         run_denoise(path, input=str(tmp_path / "x.wav"), output=str(tmp_path / "y.wav"), force=True)
         y, _ = audio.read(tmp_path / "y.wav")
-        inside = slice(rate // 20, -rate // 20)  # an onset has a mean, and the resampler's filter meets the ends
+        inside = slice(rate // 20, -rate // 20)  # the onset has a mean, and the resampler's filter reaches the ends
         assert si_sdr(x[inside, 0], y[inside, 0]) > 40
         if rate == 16_000:
             np.testing.assert_allclose(y[inside], x[inside], atol=1e-3)
-    # Of noise, slow changes go with the frames' means; windows leave no clicks, and silence stays silence.
+    # Noise only loses the frames' means, which change slowly; windows leave no clicks, and silence stays silent.
     noise = 0.1 * rng.normal(size=(1, 5000)).astype("float32")
     changed = loaded(str(path)).denoise(noise) - noise
     assert np.abs(changed).max() < 0.03 and np.abs(np.diff(changed)).max() < 1e-3
@@ -316,14 +316,14 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     written = sorted(each.relative_to(tmp_path / "out").as_posix() for each in (tmp_path / "out").rglob("*.wav"))
     assert written == ["deep/one.wav", "good.wav"]
     assert audio.header(tmp_path / "out" / "deep" / "one.wav").frames == 1
-    # Nothing is overwritten unasked.
+    # Nothing is overwritten without --force.
     before = (tmp_path / "out" / "good.wav").stat().st_mtime_ns
     with pytest.raises(common.UserError, match="No file was written; 9 were skipped"):
         run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
     skipped = json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"]
     assert len(skipped) == 9 and sum("exists. Replace it with --force" in reason for reason in skipped.values()) == 2
     assert (tmp_path / "out" / "good.wav").stat().st_mtime_ns == before
-    # Nor is a report that is somebody else's.
+    # Nor is a report.json that another program wrote.
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "report.json").write_text("precious")
     with pytest.raises(common.UserError, match=r"report.json' exists\. Replace it with --force"):
@@ -378,7 +378,7 @@ def test_a_model_that_sees_the_future_is_served_row_by_row_and_window_by_window(
     np.testing.assert_allclose(beside[:, :3000], alone, atol=1e-5)
     assert not beside[:, 3000:].any()
     monkeypatch.setattr(denoise, "_WINDOW", 1024)
-    monkeypatch.setattr(denoise, "_MARGIN", 512)  # what the inverse of the pre-emphasis sees, and more
+    monkeypatch.setattr(denoise, "_MARGIN", 512)  # longer than the inverse of the pre-emphasis reaches
     for sizes in ([3000], [100] * 30, [1, 2999], [1300, 0, 1700]):
         blocks = iter(np.split(x.T, np.cumsum(sizes)[:-1]))
         made = np.concatenate(list(denoise.windowed(denoiser, blocks)))
@@ -398,7 +398,7 @@ def test_no_stream_answers_what_it_cannot(export, rng):
     for wrong in (0, size + 1):
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"expected frames of {size} samples"):
             blocks(frame=tf.zeros([1, wrong]), state=tf.constant(state[:1]))
-    with pytest.raises(tf.errors.InvalidArgumentError):  # as a server would join them, filled up to one length
+    with pytest.raises(tf.errors.InvalidArgumentError):  # batched as a server would, padded to one length
         blocks(frame=tf.zeros([2, size]), state=tf.constant(state))
     whole = loaded(str(path))._denoise(audio=tf.fill([1, 4 * size], 3e38), length=[4 * size])
     assert not whole["valid"].numpy().any() and not whole["audio"].numpy().any()
@@ -461,7 +461,7 @@ def test_a_pipe_of_any_rate_keeps_the_length_and_the_delay_it_states(export, rat
     x = np.round(tone(0.5, rate)[:, :1] * 32768).clip(-32768, 32767).astype("<i2")
 
     class Live(io.RawIOBase):
-        """10 ms at a time; notes how many samples are out when more are asked for."""
+        """Yields 10 ms at a time; records how many samples have been written at each request."""
 
         fed = 0
 
@@ -492,7 +492,7 @@ def test_a_pipe_gives_what_a_file_gives(export):
 
 
 class _Trickle(io.RawIOBase):
-    """Bytes that come a few at a time, in numbers that are no whole samples."""
+    """Delivers a few bytes at a time, which are not whole samples."""
 
     def __init__(self, data):
         self.data = data
@@ -511,7 +511,7 @@ def test_a_trained_model_leaves_no_clicks_where_frames_meet(rng):
     t = np.arange(2 * 16_000) / 16_000
     for x in (0.3 * np.sin(2 * np.pi * 440 * t), 0.1 * rng.normal(size=t.shape)):
         made = np.concatenate(list(denoise.streamed(denoiser, np.split(x.astype("float32")[:, None], 5), 1)))[:, 0]
-        steps = np.abs(np.diff(made))[2000:-2000]  # from one sample to the next
+        steps = np.abs(np.diff(made))[2000:-2000]  # between neighbouring samples
         at_borders = (np.arange(len(steps)) + 2001) % denoiser.frame == 0
         assert 0 < steps[at_borders].max() <= 1.1 * steps[~at_borders].max()
 
@@ -548,7 +548,7 @@ def test_figures_of_pairs_with_a_log(export, tmp_path, capsys):
         evaluate.run(model=str(path), output=str(tmp_path / "out"), **folders | {"noisy_dir": None})
 
 
-# In a process of its own, as tests import everything. TensorFlow and Keras import some of these packages themselves.
+# In its own process, because tests import everything. TensorFlow and Keras import some of these packages themselves.
 DENOISING = """
 import sys
 import keras, tensorflow
@@ -580,7 +580,7 @@ def test_denoising_imports_no_package_that_it_does_not_use(export, tmp_path):
 
 
 def test_files_that_a_measure_refuses_are_counted_and_left_out():
-    measured = [(2.0, 1.0), (np.nan, 4.0), (3.0, 1.5)]  # all ways by the same recordings
+    measured = [(2.0, 1.0), (np.nan, 4.0), (3.0, 1.5)]  # all methods on the same recordings
     figures = evaluate.averages([{"model": {"pesq_wb": a}, "noisy": {"pesq_wb": b}} for a, b in measured])
     assert figures["model"]["pesq_wb"] == 2.5 and figures["noisy"]["pesq_wb"] == 1.25
     assert figures["model"]["undefined"] == figures["noisy"]["undefined"] == {"pesq_wb": 1}

@@ -11,7 +11,7 @@ BASELINES = [wiener, spectral_gating]
 
 
 def mixture(rng, seconds=3.0, noise=0.05):
-    """Harmonics of 200 Hz that are there a third of the time, alone and in white noise."""
+    """Harmonics of 200 Hz, present a third of the time, without and with white noise."""
     t = np.arange(round(seconds * RATE)) / RATE
     loudness = np.maximum(2 * np.sin(2 * np.pi * 1.5 * t) - 1, 0.0)
     clean = 0.2 * loudness * sum(np.sin(2 * np.pi * 200 * k * t) / k for k in range(1, 9))
@@ -59,7 +59,7 @@ def test_wiener_is_invariant_to_scale_and_bounds_its_gain(rng):
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_wiener_of_sounds_without_noise_is_finite():
     impulse = (np.arange(RATE) == 5000).astype("float64")
-    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)  # whole periods in a step: most bins are empty
+    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)  # whole periods per step, so most bins are empty
     for audio in (impulse, tone, np.r_[np.zeros(RATE), tone], np.ones(RATE)):
         for scale in (1e4, 1.0, 1e-30, 1e-160, 1e-200):
             assert np.abs(wiener(scale * audio, RATE)).max() <= 1.5 * scale
@@ -67,7 +67,7 @@ def test_wiener_of_sounds_without_noise_is_finite():
 
 def test_wiener_leaves_noise_alone_a_fifth_of_its_amplitude(rng):
     noise = rng.normal(size=5 * RATE)
-    # Peaks of noise that pass for speech for a frame make it a little more.
+    # Slightly more, because some noise peaks are taken for speech.
     assert 0.2 < np.std(wiener(noise, RATE)) / np.std(noise) < 0.25
 
 

@@ -23,7 +23,7 @@ VERBS = {
 
 
 def _main(monkeypatch, *arguments):
-    """Runs the command up to where an app would begin; returns that app, verb and arguments."""
+    """Runs the command until an app would start; returns the app, verb and arguments."""
     called = []
     monkeypatch.setattr(sys, "argv", ["keras-ae", *arguments])
 
@@ -122,7 +122,7 @@ def test_what_was_written_before_an_error_is_passed_on(capfd):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The files of a wheel, as they are installed."""
+    """The files of a wheel, as installed."""
     folder = tmp_path_factory.mktemp("wheel")
     (folder / "source").mkdir()
     for name in ("README.md", "apps", "keras_ae", "keras_ae_command.py", "pyproject.toml", "saved_models", "setup.py"):

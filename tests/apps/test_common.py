@@ -28,7 +28,7 @@ def x(rng):
 
 
 class _Stop(keras.callbacks.Callback):
-    """Raises at the end of an epoch, as a signal or a kill would; notes the epochs begun."""
+    """Raises at the end of an epoch, as a signal or a kill would; records the epochs that began."""
 
     def __init__(self, epoch=None, error=None):
         super().__init__()
@@ -104,7 +104,7 @@ def test_a_killed_fit_goes_on_with_the_time_that_was_left(model, x, tmp_path):
     assert common.epochs_done(tmp_path) == 2
     # The backup was made after two minutes. The third one ends the run within its first batch.
     assert fit(3.0) == 180.0
-    # Time ran out, so the next run has all of it again, and epochs of a minute each.
+    # Time ran out, so the next run gets the full budget; epochs take a minute each.
     assert common.epochs_done(tmp_path) == 3
     assert fit(3.0) == 180.0
     assert common.epochs_done(tmp_path) == 6

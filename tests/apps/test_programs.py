@@ -1,4 +1,4 @@
-"""What programs show on the command line, each in a process of its own: their flags, and one line for users' errors."""
+"""Programs on the command line, each in its own process: flags, and one-line user errors."""
 
 import inspect
 import json
@@ -19,8 +19,8 @@ SCRIPTS = {
     script.__name__: script for script in (train, evaluate_denoising, denoise, train_hashing, evaluate, index, search)
 }
 
-# TensorFlow and the programs' modules are imported once, as that takes longer than all else; then each program runs in
-# a copy of the process, whose garbage collector leaves alone what was there before.
+# TensorFlow and the programs' modules are imported once, because that takes longest. Each program then runs in a forked
+# process, whose garbage collector ignores the objects from before the fork.
 RUN_ALL = """
 import gc, importlib, json, os, runpy, sys
 programs = json.loads(sys.argv[1])
@@ -59,7 +59,7 @@ def ended(tmp_path_factory):
 def test_scripts_have_ten_flags_at_most(ended, script):
     status, shown, _ = ended[script]
     own = re.findall(r"^  --(?:\[no\])?(\w+)", shown, re.MULTILINE)
-    assert status == 1  # as absl ends after --help
+    assert status == 1  # absl's exit code after --help
     assert sorted(own) == sorted(inspect.signature(SCRIPTS[script].run).parameters) and len(own) <= 10
 
 

@@ -40,7 +40,7 @@ def _quickstart(folder, patch, **flags):
 
 
 def compiled(patch, **options):
-    """Has models compiled with other options than in `done`: two epochs take less time than to make what XLA runs."""
+    """Compiles models with other options than `done`, because compiling with XLA takes longer than two epochs."""
     for cls in (ka.VAE, ka.Autoencoder):
         patch.setattr(cls, "compile", functools.partialmethod(cls.compile, **options))
 
@@ -65,7 +65,7 @@ def test_the_last_line_is_the_report(done):
 def test_the_numbers_are_consistent(done):
     report = done[1]
     assert math.isclose(report["elbo"], -(report["reconstruction"] + report["kl"]))
-    # The importance-weighted bound of 8 samples is tighter by far more than the noise of either.
+    # The importance-weighted bound of 8 samples is tighter by much more than the noise of both.
     assert report["test_nll"] < -report["elbo"]
     assert 0 < report["test_nll_standard_error"] < 1
     assert 0 <= report["active_units"] <= report["latent_dim"]
@@ -101,7 +101,7 @@ def test_an_autoencoder_on_mirrored_devices_without_time_still_exports(tmp_path,
     report, _ = _quickstart(tmp_path, monkeypatch, **flags)
     assert all(report[key] is None for key in LIKELIHOOD)
     assert "density" in report["note"]
-    assert report["epochs"] <= 1.0  # of 2: the first batches, as many as one execution takes
+    assert report["epochs"] <= 1.0  # of 2: the number of batches in one execution
     assert report["export_max_error"] < 1e-5 and pathlib.Path(report["export"]).is_dir()
     assert "samples" not in report["figures"] and "latent_grid" in report["figures"]
 
@@ -152,7 +152,7 @@ def test_the_program_ends_with_one_line_and_a_code(tmp_path):
     command = [sys.executable, "-m", "apps.quickstart", f"--export_dir={tmp_path}/export"]
     ended = subprocess.run([*command, "--data=/nowhere"], cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 1 and ended.stdout == ""
-    # And nothing else: none of TensorFlow's start-up lines.
+    # And nothing else, such as TensorFlow's start-up lines.
     assert re.fullmatch(r"error: `data` must be None for 'digits'.*\n", ended.stderr), ended.stderr
 
 
@@ -188,7 +188,7 @@ def test_an_untrained_model_draws_the_mean(kind, chosen, rng):
     images = rng.uniform(0.1, 0.7, (50, 8, 8, 3)).astype("float32")
     model = train.build(kind, (8, 8, 3), 2, chosen, seed=0)
     train.start_at_mean(model, images)
-    # A code of zeros reaches the output as zeros, as all other biases are zero: only the output's bias is left.
+    # For a code of zeros, the output is the output layer's bias, because all other biases are zero.
     drawn = model.decode(np.zeros((1, 2), "float32"))[0]
     expected = images.mean(axis=0) if chosen["network"] == "mlp" else images.mean(axis=(0, 1, 2))
     np.testing.assert_allclose(drawn, np.broadcast_to(expected, drawn.shape), rtol=1e-5)

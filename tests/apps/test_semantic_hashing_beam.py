@@ -26,7 +26,7 @@ BAD = {"malformed": 3, "text not a string": 2, "empty": 1, "no known words": 1}
 
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory):
-    """A model, a corpus in two files, the folder of its codes, and what the program printed."""
+    """A model, a corpus in two files, the folder of its codes, and the output of the program."""
     folder = tmp_path_factory.mktemp("beam")
     export = semantic_hashing_export.write(folder / "model")
     for part in range(2):

@@ -26,7 +26,7 @@ NEWSGROUPS = DATA / "text" / "20_newsgroups.tar.xz"
 def test_tfidf_is_its_formula():
     database = ["apple apple pear", "apple plum", "pear plum plum apple", "the and apple pear plum fig"]
     made, asked = baselines.tfidf(database, ["pear apple apple apple fig", "the and of"])
-    # fig is in one document, fewer than three; the and of are stop words.
+    # "fig" is in one document, fewer than three; "the" and "of" are stop words.
     tf = np.array([[2, 1, 0], [1, 0, 1], [1, 1, 2], [1, 1, 1], [3, 1, 0]])  # apple, pear, plum
     idf = 1 + np.log(5 / (1 + np.array([4, 3, 3])))
     x = np.where(tf > 0, 1 + np.log(np.maximum(tf, 1)), 0) * idf
@@ -55,7 +55,7 @@ def test_random_hyperplanes_estimate_the_angle():
 
 def test_itq_turns_its_hyperplanes_between_clusters(rng):
     corners = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]])
-    # Unequal variances, so that principal components are defined, and as wrong as can be: through the corners.
+    # Unequal variances, so that principal components are defined; they go through the corners, the worst case.
     turned = corners @ np.array([[1, 1], [1, -1]]) / math.sqrt(2) * [1.02, 1.0]
     lift = np.linalg.qr(rng.normal(size=(6, 2)))[0].T
     database, queries = ((np.repeat(turned, n, axis=0) + 0.05 * rng.normal(size=(4 * n, 2))) @ lift for n in (50, 5))
@@ -79,7 +79,7 @@ def test_small_corpora_have_as_much_as_there_is():
 
 @pytest.mark.skipif(not NEWSGROUPS.exists(), reason="KERAS_AE_DATA has no text/20_newsgroups.tar.xz")
 def test_baselines_reach_the_reference_figures():
-    """Those known of the corpus; the codes depend on the seed, with a standard deviation of 0.003 at 32 bits."""
+    """Known values for the corpus; the codes depend on the seed, with a standard deviation of 0.003 at 32 bits."""
     documents = list(text.Documents(NEWSGROUPS))
     queries = [document for document in documents if text.is_query(document.id)]
     database = [document for document in documents if not text.is_query(document.id)]
@@ -102,11 +102,11 @@ def test_baselines_reach_the_reference_figures():
     assert abs(precision(retrieval.hamming, codes) - 0.553) < 0.01
 
 
-# The path of a user.
+# The user's path.
 
 
 def _documents(count, rng, labels=True):
-    """Documents of three subjects with words of their own, and words in common."""
+    """Documents of three subjects, each with its own words, and some common words."""
     letters = [chr(97 + i) + chr(97 + j) for i in range(26) for j in range(26)]
     words = rng.permutation(letters).reshape(4, -1)[:, :40]
     for i in range(count):
@@ -171,7 +171,7 @@ def test_precision_is_that_of_the_codes(done, corpus, model):
     for code, query in zip(bits[1], queries, strict=True):
         left, found = 100, 0.0
         distances = np.sum(bits[0] != code, axis=1)
-        for radius in range(33):  # shells about the query, each taken whole or in equal shares
+        for radius in range(33):  # documents at this distance: all, or an equal share of each
             shell = [
                 each["label"] == query["label"] for each, d in zip(database, distances, strict=True) if d == radius
             ]
@@ -195,7 +195,7 @@ def test_methods_stand_beside_the_model(done):
     assert list(methods) == ["semantic_hashing", "tfidf", "lsa", "random_hyperplanes", "itq"]
     for key in ("p_at_100", "p_at_100_standard_error", "neighbour_agreement"):
         assert methods["semantic_hashing"][key] == report[key]
-    # Subjects have words of their own, which LSA finds; a third of the documents is relevant by chance.
+    # LSA finds each subject's own words; by chance, a third of the documents would be relevant.
     assert methods["lsa"]["p_at_100"] > 0.8 > report["p_at_100"] > 0.34
     assert math.isclose(methods["tfidf"]["neighbour_agreement"], 1.0)
     curves = dict(report["precision_recall"])
@@ -233,7 +233,7 @@ def test_without_labels_there_is_agreement_alone(model, tmp_path, capsys, rng):
 
 
 def test_documents_without_a_known_word_are_never_found(model, tmp_path, rng):
-    # The fixture's model knows words of ASCII letters alone; the baselines know Cyrillic ones.
+    # The fixture's model only knows words of ASCII letters; the baselines also know Cyrillic ones.
     database = [*_documents(30, rng)] + [{"id": f"r{i}", "text": "слово дело", "label": "r"} for i in range(10)]
     queries = [{"id": "0", "text": database[0]["text"], "label": "subject 0"}]
     queries += [{"id": "1", "text": "слово дело", "label": "r"}, {"id": "2", "text": "слово", "label": "r"}]
@@ -242,7 +242,7 @@ def test_documents_without_a_known_word_are_never_found(model, tmp_path, rng):
     report, _ = _evaluate(model, tmp_path / "made", database=paths[0], queries=paths[1])
     assert (report["invalid_documents"], report["invalid_queries"]) == (10, 2)
     assert (report["queries"], report["labelled_queries"], report["k"]) == (5, 4, 40)
-    # At 20 of 30 valid documents, a query for the 10 others finds none of them: they come last.
+    # When 20 of the 30 valid documents are retrieved, none of the 10 invalid ones is, because they come last.
     at = report["precision_recall"]["retrieved"].index(20)
     ours, tfidf = (report["precision_recall"][key] for key in ("semantic_hashing", "tfidf"))
     assert tfidf["recall"][at] >= 0.5  # the two queries in Cyrillic find all ten

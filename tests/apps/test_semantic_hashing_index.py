@@ -54,7 +54,7 @@ def _write(path, documents, codes, append=False, batch=7, bits=BITS, fingerprint
 
 
 def _nearest(codes, queries, k):
-    """By definition: the rows of least Hamming distance, the first of equals first."""
+    """By definition: the rows with the smallest Hamming distance; ties in order."""
     distances = np.bitwise_count(queries[:, None] ^ codes[None]).sum(axis=2, dtype=np.int64)
     rows = np.argsort(distances, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(distances, rows, axis=1), rows
@@ -65,7 +65,7 @@ def _segments(path):
 
 
 def _content(path):
-    """Ids, texts and codes of an index, by way of its search: codes of all documents, in order."""
+    """Ids, texts and codes of all documents of an index in order, obtained by searching it."""
     found = store.Index(path)
     entries = [found.entry(row) for row in range(found.documents)]
     codes = np.concatenate([np.load(path / segment["name"] / "codes.npy") for segment in _segments(path)])
@@ -99,7 +99,7 @@ def test_inverted_lists_that_are_all_visited_find_the_nearest(tmp_path, monkeypa
         monkeypatch.setattr(store, name, value)
     codes, queries = _codes(rng, 1250), _codes(rng, 20)
     _write(tmp_path, _documents(range(1250)), codes)
-    # Two flat ones reach `EXACT`; the last has too few to learn from.
+    # Two flat segments reach `EXACT`; the last has too few codes for training.
     assert [segment["index"] for segment in _segments(tmp_path)] == ["flat", "flat", "ivf", "ivf", "flat"]
     for ours, expected in zip(store.Index(tmp_path).search(queries, 40), _nearest(codes, queries, 40), strict=True):
         np.testing.assert_array_equal(ours, expected)
@@ -144,7 +144,7 @@ def test_appending_equals_writing_at_once(tmp_path, rng):
         first = _segments(tmp_path)[0] if start else None
         counts = _write(tmp_path, documents[start:end], codes[start:end], append=True)
         assert counts == {"documents": end, "added": end - start, "replaced": 0}
-        # What is small beside the new documents is joined with them, what is large stays as it is.
+        # Segments that are small compared with the new documents are merged with them; large ones stay.
         assert (first in _segments(tmp_path)) == (0 < end - start < 60)
     assert _content(tmp_path) == _expected(documents, codes)
     queries = _codes(rng, 10)
@@ -165,7 +165,7 @@ def test_a_document_that_comes_again_replaces_the_earlier_one(tmp_path, monkeypa
     codes = _codes(rng, 100)
     _write(tmp_path, _documents(range(100)), codes)
     before = [segment["name"] for segment in _segments(tmp_path)]
-    # 3 stands in the first segment; 200 comes twice within the run, and in different segments of it.
+    # 3 is in the first segment; 200 occurs twice in the run, in different segments.
     again = [3, 200, *range(300, 360), 200]
     newer, newer_codes = _documents(again, "newer {}"), _codes(rng, len(again))
     counts = _write(tmp_path, newer, newer_codes, append=True)
@@ -175,7 +175,7 @@ def test_a_document_that_comes_again_replaces_the_earlier_one(tmp_path, monkeypa
     expected += [each for i, each in enumerate(_expected(newer, newer_codes)) if i != 1]
     assert _content(tmp_path) == expected
     after = [segment["name"] for segment in _segments(tmp_path)]
-    assert before[0] not in after and before[1] in after  # only what holds a replaced document is copied
+    assert before[0] not in after and before[1] in after  # only segments with a replaced document are copied
 
 
 def test_keys_are_compared_in_parts(tmp_path, monkeypatch, rng):
@@ -214,7 +214,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch, rng):
     assert peaks[1] < 1.5 * peaks[0] < 1.5 * 2**20
 
 
-# What is wrong with it.
+# Damaged indexes.
 
 
 def test_there_must_be_an_index(tmp_path):
@@ -299,7 +299,7 @@ def test_a_manifest_that_cannot_be_read_is_refused_and_its_files_stay(tmp_path, 
     assert store.Index(tmp_path).documents == 9
 
 
-# Killed, at any moment.
+# Killed at any moment.
 
 
 class _Killed(OSError):
@@ -307,9 +307,9 @@ class _Killed(OSError):
 
 
 class _Disk:
-    """Counts what is done to files below a folder; from the nth time on, nothing can be done, as for the dead.
+    """Counts the operations on files below a folder; from the nth on, all fail, as after a kill.
 
-    A file that the nth time would have opened to write is left empty, as buffers die with their process.
+    If the nth operation opens a file for writing, the file is left empty, because a killed process loses its buffers.
     """
 
     folder = left = None
@@ -318,7 +318,7 @@ class _Disk:
         if self.folder is None or not event.startswith(("open", "os.", "shutil.")):
             return
         within = any(isinstance(each, str | os.PathLike) and str(each).startswith(self.folder) for each in arguments)
-        # A tree is removed by names relative to open folders.
+        # `rmtree` removes files by names relative to open folders.
         if within or (event in ("os.remove", "os.rmdir") and arguments[1] != -1):
             self.left -= 1
             if self.left == -1 and event == "open" and arguments[2] & os.O_TRUNC:
@@ -340,7 +340,7 @@ class _Disk:
 @pytest.fixture(scope="module")
 def disk():
     made = _Disk()
-    sys.addaudithook(made)  # there is no way to remove one
+    sys.addaudithook(made)  # audit hooks cannot be removed
     return made
 
 
@@ -365,7 +365,7 @@ def test_killed_at_any_step_the_index_is_the_old_or_the_new_one(tmp_path, monkey
                 assert killed, error
         states.append(_content(path))
         assert states[-1] in (before, after)
-        # Who had opened the old one goes on with it.
+        # Readers that opened the old one can still use it.
         assert [reader.entry(row).id for row in range(10)] == [entry.id for entry in old]
         np.testing.assert_array_equal(reader.search(old_codes, 3)[1], _nearest(old_codes, old_codes, 3)[1])
         _write(path, new, new_codes, append, batch=3)
@@ -375,7 +375,7 @@ def test_killed_at_any_step_the_index_is_the_old_or_the_new_one(tmp_path, monkey
         }
         if not killed:
             break
-    # Both kinds of moments were met, and nothing goes back.
+    # Both outcomes occurred, and later kills never undo the change.
     committed = states.index(after)
     assert 10 < committed < len(states) - 1
     assert states == [before] * committed + [after] * (len(states) - committed)
@@ -422,7 +422,7 @@ def test_kill_9(tmp_path, export, encoder):
     _index(export, path, data=str(old))
     command = [sys.executable, "-m", "apps.semantic_hashing.index", f"--model={export}", f"--index={path}"]
     with subprocess.Popen([*command, f"--data={corpus}"], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        # It has written of the new segment what fits into no buffer.
+        # It has written the part of the new segment that exceeds the buffer.
         while sum(each.stat().st_size > 2**13 for each in path.glob("segment-*/documents.jsonl")) < 1:
             assert process.poll() is None
             time.sleep(0.01)
@@ -433,7 +433,7 @@ def test_kill_9(tmp_path, export, encoder):
     assert found.documents == 1 and found.entry(0).text == "the old one"
     _index(export, path, data=str(corpus))
     assert store.Index(path).documents == 8_000
-    assert len(list(path.glob("segment-*"))) == 1  # nothing of the killed run is left
+    assert len(list(path.glob("segment-*"))) == 1  # the killed run leaves nothing behind
 
 
 # The program.

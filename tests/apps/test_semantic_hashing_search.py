@@ -86,12 +86,12 @@ def test_the_second_stage_orders_the_shortlist_by_cosine(searcher, texts, monkey
     shortlist = [int(each["id"][1:]) for each in searcher.search(query, 30)]
     x = searcher.encoder.features([query, *texts])
     cosines = x[1:] @ x[0]
-    expected = sorted(shortlist, key=lambda i: -cosines[i])  # a stable sort: equals stay in the order of their codes
+    expected = sorted(shortlist, key=lambda i: -cosines[i])  # a stable sort: ties stay in the order of their codes
     results = searcher.search(query, 10, rerank=30)
     assert [each["id"] for each in results] == [f"d{i}" for i in expected[:10]]
     np.testing.assert_allclose([each["cosine"] for each in results], cosines[expected[:10]], rtol=1e-5)
     assert expected != shortlist
-    # Of a shortlist of all, the first is the nearest by TF-IDF.
+    # With all documents in the shortlist, the first is the nearest by TF-IDF.
     assert searcher.search(query, 1, rerank=999)[0]["cosine"] == pytest.approx(cosines.max())
     assert len(searcher.search(query, 10, rerank=3)) == 10
 
@@ -173,7 +173,7 @@ def test_lines_of_the_input_are_queries_and_bad_ones_do_not_stop_the_others(expo
 def test_it_fails_only_if_nothing_could_be_answered(export, directory, capsys):
     lines, message = _run(export, directory, capsys, query="1 2 3")
     assert message == "No query could be answered."
-    assert "knows no word" in lines[1] and json.loads(lines[-1])["median_ms"] is None
+    assert "none of the query's words" in lines[1] and json.loads(lines[-1])["median_ms"] is None
 
 
 def test_hostile_titles_are_printed_clean(tmp_path, export, capsys):
@@ -198,7 +198,7 @@ def test_errors_of_users_are_one_line(tmp_path, export, directory, capsys):
 
 @pytest.mark.parametrize("verb", ["index", "search"])
 def test_without_faiss_the_extra_is_named_before_any_work(verb, tmp_path, monkeypatch):
-    # As if it were not installed: modules are imported anew, and neither the model nor the index is looked at.
+    # As if it were not installed: modules are imported again, and neither the model nor the index is opened.
     monkeypatch.setitem(sys.modules, "faiss", None)
     for name in ("store", verb):
         monkeypatch.setattr(semantic_hashing, name, getattr(semantic_hashing, name))

@@ -27,7 +27,7 @@ BITS = 16
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """A folder of `label/document` files, 60 documents a subject."""
+    """A folder of `label/document` files, 60 documents per subject."""
     folder, rng = tmp_path_factory.mktemp("data") / "corpus", np.random.default_rng(0)
     for label, words in SUBJECTS.items():
         (folder / label).mkdir(parents=True)
@@ -40,7 +40,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture
 def quick(monkeypatch):
-    # A quarter of an hour's settings would be a quarter of an hour's test.
+    # The real settings would take a quarter of an hour.
     monkeypatch.setitem(settings.SHARED, "epochs", 40)
     monkeypatch.setitem(settings.SHARED, "hidden", (64,))
     monkeypatch.setitem(settings.SHARED, "batch_size", 32)
@@ -105,13 +105,13 @@ def small_rows(corpus):
 
 
 def compiled(monkeypatch, **options):
-    """Has models compiled with other options: a few steps take less time than to make what XLA runs."""
+    """Compiles models with other options, because compiling with XLA takes longer than a few steps."""
     for cls in (ka.Autoencoder, ka.SemanticHashing):
         monkeypatch.setattr(cls, "compile", functools.partialmethod(cls.compile, **options))
 
 
 def loss(model, x):
-    model.run_eagerly = True  # no graph for a single batch
+    model.run_eagerly = True  # a single batch needs no graph
     return model.evaluate(x.toarray(), batch_size=len(x.toarray()), return_dict=True, verbose=0)["reconstruction"]
 
 
@@ -194,7 +194,7 @@ def test_documents_without_words_are_too_few(tmp_path, texts, message):
 
 
 def test_time_that_ends_during_pretraining_leaves_a_model(small_rows, monkeypatch):
-    # Each look at the clock takes a second; without a budget, the training would take days.
+    # Each reading of the clock takes a second; without a budget, training would take days.
     monkeypatch.setattr(common.TimeBudget, "clock", staticmethod(itertools.count().__next__))
     compiled(monkeypatch, run_eagerly=True)
     chosen = settings.of("salakhutdinov_hinton", hidden=(16, 8), batch_size=16, pretrain=10_000, epochs=10_000)

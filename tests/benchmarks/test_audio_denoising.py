@@ -1,4 +1,4 @@
-"""What the benchmark of speech denoising tables, and its measures of speed and memory, on a small model."""
+"""The tables of the speech denoising benchmark, and its measures of speed and memory, on a small model."""
 
 import pathlib
 import shutil
@@ -32,11 +32,11 @@ def test_rows_hold_the_default_to_its_marks_and_nothing_else():
     assert rows["the default, causal", "PESQ, wide band"]["required"] == 2.0
     assert rows["SEGAN, a quarter of the paper's width", "PESQ, wide band"]["required"] is None
     assert rows["Wiener filter", "STOI"]["ours"] == 2.0
-    above = rows["the default, causal: above the Wiener filter", "STOI"]
-    assert above["ours"] == above["required"] == 0.0
+    gain = rows["the default, causal: gain over the Wiener filter", "STOI"]
+    assert gain["ours"] == gain["required"] == 0.0
     clean = rows["the default, causal: clean speech in", "PESQ, wide band"]
     assert clean["ours"] == 3.5 and clean["standard_error"] == pytest.approx(0.5)
-    assert rows["the default, causal: training", "minutes of two cores"]["ours"] == 1.0
+    assert rows["the default, causal: training", "minutes on two cores"]["ours"] == 1.0
 
 
 def test_the_page_orders_groups_and_shows_before_and_after():
@@ -57,7 +57,7 @@ def test_a_run_trains_once_and_measures_what_it_trained(tmp_path, monkeypatch):
     monkeypatch.setitem(settings.METHODS, "causal", settings.METHODS["causal"] | small)
     for name, value in {"epochs": 1, "batches": 2, "validation": 1}.items():
         monkeypatch.setitem(settings.SHARED, name, value)
-    monkeypatch.setattr(common.TimeBudget, "clock", common.TimeBudget.clock)  # put back afterwards
+    monkeypatch.setattr(common.TimeBudget, "clock", common.TimeBudget.clock)  # restored afterwards
     monkeypatch.setattr(benchmark, "apart", lambda function, *arguments, cores=None: function(*arguments))
     clean, noise = speech.embedded()
     data = tmp_path / "data"
@@ -70,7 +70,7 @@ def test_a_run_trains_once_and_measures_what_it_trained(tmp_path, monkeypatch):
         flags.FLAGS(["test"])
     with flagsaver.flagsaver(data=str(data), minutes=1.0):
         found = benchmark.measure("causal", tmp_path / "run")
-        monkeypatch.setattr(benchmark.train, "run", None)  # not a second time
+        monkeypatch.setattr(benchmark.train, "run", None)  # must not be called again
         again = benchmark.measure("causal", tmp_path / "run")
     assert found["train"]["steps"] == 2 and len(found["clean"]) == 1 and found["clean"] == again["clean"]
     assert found["evaluate"]["recordings"] == 1 and again["train"] == found["train"]
@@ -78,7 +78,7 @@ def test_a_run_trains_once_and_measures_what_it_trained(tmp_path, monkeypatch):
 
 
 def speed_and_memory(export):
-    """All that is measured of an export, in one process: a peak of memory only grows."""
+    """Measures an export in one process; the memory peak of a process never falls."""
     factors = benchmark.real_time_factors(export)
     return factors, [benchmark.memory(export, seconds) for seconds in (20, 320)]
 
@@ -89,5 +89,5 @@ def test_speed_and_memory_are_those_of_an_export(tmp_path):
     export = str(pathlib.Path(train.export(train.build(chosen, 0), chosen, tmp_path, {})).parent)
     factors, (short, long) = benchmark.one_core(speed_and_memory, export)
     assert set(factors) == {"offline", "stream"}
-    # Five more minutes of samples are 19 MB, going in and coming out: held whole, they would show.
+    # Five more minutes of samples take 19 MB each for input and output, so keeping them in memory would show.
     assert long - short < 15e6

@@ -1,4 +1,4 @@
-"""What stands before what, and what is counted, in the benchmark of dated postings."""
+"""Predecessors, duplicates and smoothed shares in the benchmark of dated postings."""
 
 import datetime
 
@@ -28,13 +28,13 @@ def test_each_body_stays_once_and_in_order():
 
 
 def test_smoothed_shares_are_those_of_each_group_alike(rng):
-    # Many postings of one group, few of the other: their shares of label 0 are 1 and 1/4.
+    # Many postings in one group, few in the other; the shares of label 0 are 1 and 1/4.
     groups = np.repeat(["a", "b"], [400, 40])
     labels = np.concatenate([np.zeros(400, int), np.tile([0, 1, 1, 1], 10)])
     days = np.concatenate([rng.uniform(0, 10, 400), np.repeat(np.linspace(0, 10, 10), 4)])
     shares = dynamic_topics.smoothed(days, labels, groups, np.linspace(2, 8, 5), 1.0)
     np.testing.assert_allclose(shares, np.tile([5 / 8, 3 / 8], (5, 1)), rtol=1e-12)
-    # A label that only the second half holds: a step, smoothed by the Gaussian, 1/2 in its middle.
+    # A label that only occurs in the second half: a smoothed step, 1/2 in the middle.
     times = np.linspace(0, 10, 1000)
     late = dynamic_topics.smoothed(times, (times > 5).astype(int), np.full(1000, "a"), np.array([2.0, 5.0, 8.0]), 0.5)
     np.testing.assert_allclose(late[:, 1], [0, 0.5, 1], atol=2e-3)

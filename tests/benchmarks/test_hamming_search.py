@@ -1,4 +1,4 @@
-"""The timing measures a search that finds what is there."""
+"""The benchmark times a search that returns correct results."""
 
 from types import SimpleNamespace
 

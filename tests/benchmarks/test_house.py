@@ -1,4 +1,4 @@
-"""What the benchmark of the code's size counts."""
+"""The counts of the benchmark of code size."""
 
 import textwrap
 
@@ -73,4 +73,4 @@ def test_figures_of_two_checkouts_stand_side_by_side():
     assert "| README.md | lines |  | 40 |" in house.table(after, before)
     made = house.rows(after, before, 1.0)
     assert [(row["ours"], row["better"]) for row in made] == [(5, "higher"), (40, "lower"), (3, "higher")]
-    assert "before" in made[-1]["data"] and "--before" in made[0]["command"]
+    assert "earlier" in made[-1]["data"] and "--before" in made[0]["command"]

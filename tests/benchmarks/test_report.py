@@ -1,4 +1,4 @@
-"""The tables of the documentation agree with the committed results, and a row is what it says it is."""
+"""The tables in the documentation agree with the committed results, and rows are validated."""
 
 import datetime
 import json

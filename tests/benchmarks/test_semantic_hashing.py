@@ -1,4 +1,4 @@
-"""How the default is chosen and what the tables are made from, on reports that are small."""
+"""The choice of the default and the rows of the tables, from small reports."""
 
 import json
 from types import SimpleNamespace
@@ -123,9 +123,9 @@ def test_a_finished_run_is_kept_as_long_as_its_settings_hold(tmp_path):
     first = runs.kept(tmp_path, "run", make, {"rate": 1})
     assert first["figure"] == 2 and first["date"] and first["versions"]["numpy"]
     assert runs.kept(tmp_path, "run", make, {"rate": 1}) == first
-    assert made == [["settings.json"], ["checkpoint", "settings.json"]]  # the second went on
+    assert made == [["settings.json"], ["checkpoint", "settings.json"]]  # the second call resumed
     assert runs.kept(tmp_path, "run", make, {"rate": (2,)})["figure"] == 3
-    assert made[-1] == ["settings.json"]  # from the start
+    assert made[-1] == ["settings.json"]  # started over
 
 
 class Encoder:
@@ -150,7 +150,7 @@ def test_answers_are_the_first_documents_of_the_search():
     asked = [document("q", "Re: re: abc", "near"), document("r", "ab", "short"), document("s", "xyz", "far")]
     found = {each.query: each for each in search_without_words.answers(Encoder(), database, asked)}
     assert set(found) == {"abc", "xyz"}  # two words are too few
-    # "def" and "abc" are equally near, the first counts; "abz" is nearest to the other.
+    # "def" and "abc" are equally near, so the first counts; "abz" is nearest to the other query.
     assert found["abc"][1:] == ("near", 0, "def", "near", False)
     assert found["xyz"][1:] == ("far", 2, "abz", "far", True)
     shown = search_without_words.page(list(found.values()))

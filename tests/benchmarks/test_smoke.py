@@ -1,4 +1,4 @@
-"""Every benchmark has a smoke test, which keeps nothing."""
+"""Every benchmark has a smoke test, which saves nothing."""
 
 import importlib
 import pathlib

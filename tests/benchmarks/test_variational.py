@@ -1,4 +1,4 @@
-"""The benchmarks of the variational family: what they train on and what their tables are made from, untrained."""
+"""The data and the table rows of the benchmarks of variational models, without training."""
 
 import functools
 import itertools
@@ -90,11 +90,11 @@ def test_a_beta_vae_is_measured_against_the_vae_of_its_seed():
         reports[f"vae {seed}"]["mig"], reports[f"beta4 {seed}"]["mig"] = 0.1 * seed, 0.1 * seed + 0.3
     rows = {(row["claim"], row["metric"]): row for row in disentanglement.rows(reports)}
     assert rows["beta-VAE, beta 4", "mutual information gap"]["ours"] == pytest.approx(0.4)
-    gain = rows["beta-VAE, beta 4, less the VAE's of the seed", "mutual information gap"]
+    gain = rows["beta-VAE, beta 4, minus the VAE with the same seed", "mutual information gap"]
     assert gain["ours"] == pytest.approx(0.3) and gain["standard_error"] == pytest.approx(0.0, abs=1e-9)
     marked = [key for key, row in rows.items() if row["required"] is not None]
-    assert marked == [("beta-VAE, beta 4, less the VAE's of the seed", "mutual information gap")]
-    assert gain["required"] == disentanglement.ABOVE  # as the gains do not vary
+    assert marked == [("beta-VAE, beta 4, minus the VAE with the same seed", "mutual information gap")]
+    assert gain["required"] == disentanglement.ABOVE  # because the gains do not vary
     reports["beta4 0"]["mig"] += 0.3
     gain = {(row["claim"], row["metric"]): row for row in disentanglement.rows(reports)}[marked[0]]
     assert gain["required"] == pytest.approx(2 * gain["standard_error"]) and gain["standard_error"] > 0
@@ -102,7 +102,7 @@ def test_a_beta_vae_is_measured_against_the_vae_of_its_seed():
 
 @pytest.fixture
 def mnist(tmp_path, rng, monkeypatch):
-    """A file as that of MNIST, with few images and labels of every class in order."""
+    """A file like that of MNIST, with few images, and labels of every class in order."""
     path, arrays = tmp_path / "mnist.npz", {}
     for split, rows in (("train", 400), ("test", 100)):
         arrays[f"x_{split}"] = rng.integers(0, 256, (rows, 28, 28), dtype=np.uint8)
@@ -110,7 +110,7 @@ def mnist(tmp_path, rng, monkeypatch):
     np.savez(path, **arrays)
     if not flags.FLAGS.is_parsed():
         flags.FLAGS(["test"])
-    # Each look at the clock takes a second: a training ends with its first batches, the same ones on every machine.
+    # Each reading of the clock takes a second, so training ends after the same few batches on every machine.
     monkeypatch.setattr(runs.ProcessorTime, "clock", staticmethod(itertools.count().__next__))
     with flagsaver.flagsaver(data=str(path), minutes=1e-3):
         yield path
@@ -118,7 +118,7 @@ def mnist(tmp_path, rng, monkeypatch):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Models train without graphs: making one takes longer than the first batches. Conditional ones have graphs."""
+    """Models train without graphs, because tracing takes longer than a few batches; conditional models have graphs."""
     eagerly = functools.partialmethod(ObjectiveModel.compile, run_eagerly=True)
     monkeypatch.setattr(ObjectiveModel, "compile", eagerly)
     fit = keras.Model.fit
@@ -199,7 +199,7 @@ def test_time_in_which_others_work_is_not_trained_away(monkeypatch):
 
 
 def test_spreading_uses_the_images_without_labels():
-    x, y = make_moons(1_000, noise=0.05, random_state=0)  # of few labels the nearest is often the other class's
+    x, y = make_moons(1_000, noise=0.05, random_state=0)  # with few labels, the nearest one is often of the other class
     m1 = types.SimpleNamespace(units=lambda x: None, features=lambda x, units: x)
     errors = semi_supervised.classify({"train": (x, y), "test": (x, y)}, m1, 10, 0)
     assert errors["M1, labels spread over 10 neighbours"] < 1 < errors["M1, nearest neighbours"]
@@ -228,10 +228,10 @@ def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, eager, tmp_path, mo
     assert report == same
     np.testing.assert_array_equal(again.encode(parts["test"][0]), m1.encode(parts["test"][0]))
     monkeypatch.setitem(semi_supervised.SETTINGS["m1"], "batch", 50)
-    assert semi_supervised.train_m1(parts, tmp_path / "m1")[1] != report  # not what other settings made
+    assert semi_supervised.train_m1(parts, tmp_path / "m1")[1] != report  # not the result of other settings
     monkeypatch.setattr(type(m1), "units", lambda *_: [0, 1, 2])  # untrained, it has none
     monkeypatch.setitem(semi_supervised.SETTINGS["alone"], "steps", 1)
-    monkeypatch.setitem(semi_supervised.DRAWS, 50, (0, 1))  # M1's time is shared by both
+    monkeypatch.setitem(semi_supervised.DRAWS, 50, (0, 1))  # both include M1's time
     claims, seconds = set(), {}
     for name in semi_supervised.SETTINGS:
         found = semi_supervised.measure(parts, name, (m1, {"train_seconds": 100.0}), 50, 0, tmp_path / name)
@@ -270,7 +270,7 @@ def test_disentanglement_is_scored_on_pictures_that_no_training_saw(mnist, eager
     gap = disentanglement.disentanglement.mutual_information_gap(models[0].encode(x), factors)
     assert found["mig"] == pytest.approx(gap, abs=1e-6) and found["beta_vae"] == found["factor_vae"] == 0.5
     terms = models[0].evaluate(x, batch_size=500, verbose=0, return_dict=True)
-    assert found["reconstruction"] == pytest.approx(terms["reconstruction"], rel=0.05)  # of other noise
+    assert found["reconstruction"] == pytest.approx(terms["reconstruction"], rel=0.05)  # with different noise
 
 
 def test_traversals_of_shapes_are_drawn_from_kept_runs(mnist, eager, tmp_path, monkeypatch):
@@ -289,7 +289,7 @@ def test_samples_are_compared_with_held_out_images(mnist, eager, tmp_path, monke
     prior = {"prior": samples.SAMPLERS["prior"]}
     monkeypatch.setattr(samples, "SAMPLERS", prior)
     report = samples.measure("VAE", tmp_path / "run") | VERSIONED
-    monkeypatch.delattr(samples.samples, "train_features")  # the second time, those that were kept
+    monkeypatch.delattr(samples.samples, "train_features")  # the second call returns the saved ones
     again = samples.trained_features(*[each[:300] for each in samples.digits("train")], tmp_path)
     real, held_out = again(samples.digits("test")[0]), again(samples.digits("train")[0][300:])
     assert samples.compared(real, held_out) == pytest.approx(report["scores"][samples.HELD_OUT], rel=1e-4)

@@ -1,4 +1,4 @@
-"""Audio files: values, rates, blocks, hostile files, and writing whole or not at all."""
+"""Audio files: values, rates, blocks, hostile files, and atomic writing."""
 
 import struct
 import sys
@@ -14,7 +14,7 @@ RATE = 16000
 
 
 def tone(seconds=0.5, rate=RATE, channels=1, hertz=440):
-    """A sine of height 1/2, float32 `(T, channels)`; each channel is fainter than the one before."""
+    """A sine of amplitude 1/2, float32 `(T, channels)`; each channel is quieter than the one before."""
     x = 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
     return (x[:, None] / np.arange(1, channels + 1)).astype(np.float32)
 
@@ -37,7 +37,7 @@ def whole(path, **arguments):
         (".wav", "PCM_U8", 2**-7),
         (".wav", "PCM_16", 2**-15),
         (".wav", "PCM_24", 2**-23),
-        (".wav", "PCM_32", 2**-24),  # what float32 resolves at 1/2
+        (".wav", "PCM_32", 2**-24),  # the resolution of float32 at 1/2
         (".wav", "FLOAT", 0),
         (".wav", "DOUBLE", 0),
         (".flac", "PCM_S8", 2**-7),
@@ -60,7 +60,7 @@ def test_read_resamples(tmp_path, rate, channels):
     assert audio.header(path) == (rate, channels, round(0.5 * rate))
     y, new = audio.read(path, rate=RATE)
     assert new == RATE and y.shape == (RATE // 2, channels) and y.dtype == np.float32
-    # Beyond its ends the sound counts as silence.
+    # Outside the file, the sound is silent.
     np.testing.assert_allclose(y[500:-500], tone(channels=channels)[500:-500], atol=1e-3)
 
 
@@ -156,7 +156,7 @@ def test_wrong_arguments_raise(tmp_path):
             audio.blocks(path, seconds)
 
 
-# Hostile files. Each must raise on all three ways to read it, and name the file.
+# Hostile files. All three ways to read them must raise an error that names the file.
 
 
 def patched(path, at, data):
@@ -171,7 +171,7 @@ def cut(path, share):
 
 
 def flac_of_frames(path, frames):
-    """Sets the 36 bits of STREAMINFO, at byte 21, that say how many frames there are."""
+    """Sets the number of frames, the 36 bits of STREAMINFO at byte 21."""
     patched(path, 21, struct.pack(">Q", path.read_bytes()[21] >> 4 << 60 | frames << 24)[:5])
 
 
@@ -181,12 +181,12 @@ HOSTILE = {
     "no bytes": ("x.wav", lambda path: path.write_bytes(b""), "is empty"),
     "header alone": ("x.wav", lambda path: path.write_bytes(path.read_bytes()[:20]), "it is not one, or is damaged"),
     "no samples": ("x.wav", lambda path: save(path, tone(0)), "has no samples"),
-    "no samples, OGG": ("x.ogg", lambda path: save(path, tone(0)), "has no samples|is cut short"),
-    "cut WAV": ("x.wav", lambda path: cut(path, 0.5), "promises 16000 bytes of samples, but it has 7978"),
+    "no samples, OGG": ("x.ogg", lambda path: save(path, tone(0)), "has no samples|is truncated"),
+    "cut WAV": ("x.wav", lambda path: cut(path, 0.5), "the header says 16000 bytes of samples, the file has 7978"),
     "cut OGG": ("x.ogg", lambda path: cut(path, 0.7), "its last page does not end the stream"),
-    "WAV of 1 GB": ("x.wav", lambda path: patched(path, 43, b"\x40"), "promises 1073757824 bytes of samples"),
-    "FLAC of 2^36 frames": ("x.flac", lambda path: flac_of_frames(path, 2**36 - 1), "is damaged: its header promises"),
-    "FLAC of no stated length": ("x.flac", lambda path: flac_of_frames(path, 0), "is damaged: its header promises"),
+    "WAV of 1 GB": ("x.wav", lambda path: patched(path, 43, b"\x40"), "the header says 1073757824 bytes of samples"),
+    "FLAC of 2^36 frames": ("x.flac", lambda path: flac_of_frames(path, 2**36 - 1), "is damaged: the header says"),
+    "FLAC of no stated length": ("x.flac", lambda path: flac_of_frames(path, 0), "is damaged: the header says"),
     "0 Hz": ("x.wav", lambda path: patched(path, 24, bytes(4)), "must have a rate|it is not one, or is damaged"),
     "1 GHz": ("x.wav", lambda path: patched(path, 24, struct.pack("<I", 10**9)), "must have a rate of 8000 to 192000"),
     "500 channels": ("x.wav", lambda path: save(path, np.zeros((9, 500)), RATE), "at most 64 channels, received 500"),
@@ -203,8 +203,8 @@ def test_hostile_headers_raise_at_once(tmp_path, name, spoil, message):
             read(path)
 
 
-# Decoders differ in what they notice.
-CUT_SHORT = r"x\.flac' (is (damaged or )?cut short|cannot be read from frame .*It is damaged or cut short)"
+# Decoders notice different errors.
+TRUNCATED = r"x\.flac' (is (damaged or )?truncated|cannot be read from frame .*It is damaged or truncated)"
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.99])
@@ -212,7 +212,7 @@ def test_a_flac_file_cut_short_raises_where_it_ends(tmp_path, share):
     path = save(tmp_path / "x.flac", np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 1)))
     cut(path, share)
     for read in (audio.read, whole, lambda path: audio.read(path, start=RATE - 100)):
-        with pytest.raises(ValueError, match=CUT_SHORT):
+        with pytest.raises(ValueError, match=TRUNCATED):
             read(path)
 
 
@@ -220,7 +220,7 @@ def test_a_flac_file_that_promises_more_raises(tmp_path):
     path = save(tmp_path / "x.flac", tone())
     flac_of_frames(path, 9000)
     for read in (audio.read, whole):
-        with pytest.raises(ValueError, match=CUT_SHORT):
+        with pytest.raises(ValueError, match=TRUNCATED):
             read(path)
 
 
@@ -239,7 +239,7 @@ def test_long_wav_headers_are_read(tmp_path):
     path = save(tmp_path / "x.wav", tone(), format="RF64")
     np.testing.assert_allclose(audio.read(path)[0], tone(), atol=2**-15)
     cut(path, 0.5)
-    with pytest.raises(ValueError, match=r"x\.wav' is cut short"):
+    with pytest.raises(ValueError, match=r"x\.wav' is truncated"):
         audio.read(path)
 
 
@@ -248,7 +248,7 @@ def test_paths(tmp_path):
         audio.read(tmp_path / "none.wav")
     with pytest.raises(ValueError, match="it is not a regular file"):
         audio.read(tmp_path)
-    # A name that is no UTF-8.
+    # A name that is not UTF-8.
     path = tmp_path / "x\udcff.wav"
     audio.write(path, tone(), RATE)
     assert len(audio.read(path)[0]) == 8000

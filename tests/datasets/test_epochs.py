@@ -1,4 +1,4 @@
-"""Epochs by number: equal seeds give equal runs, a look changes nothing, and a resumed run sees the same order."""
+"""Numbered epochs: equal seeds give equal runs, looking at a batch changes nothing, a resumed run keeps the order."""
 
 import keras
 import numpy as np
@@ -89,9 +89,9 @@ def test_the_order_follows_from_the_seed_and_the_number_of_the_epoch(kind, root)
     run = [values(data) for _ in range(3)]
     assert not same(run[0], run[1]) and not same(run[1], run[2])
     assert not same(values(make(root, seed=6)), run[0])
-    # A resumed run sees what the uninterrupted one saw.
+    # A resumed run sees the same data as the uninterrupted one.
     assert same(values(make(root, seed=5, first_epoch=2)), run[2])
-    # TensorFlow's global seed has no say, nor has a look, or a second iterator that is alive.
+    # TensorFlow's global seed has no effect, nor has inspecting a batch or a second live iterator.
     tf.random.set_seed(99)
     other = make(root, seed=5)
     kept = iter(other)
@@ -102,7 +102,7 @@ def test_the_order_follows_from_the_seed_and_the_number_of_the_epoch(kind, root)
 
 
 def test_timing_does_not_matter():
-    """Consumers that prefetch and batch in parallel see what a slow one sees."""
+    """Consumers that prefetch and batch in parallel see the same data as a slow one."""
     x = np.arange(40, dtype="float32")[:, None]
     near = np.stack([(np.arange(40) + shift) % 40 for shift in range(1, 20)], 1)
     expected = None

@@ -32,7 +32,7 @@ def npz(tmp_path):
 
 
 def levels_npz(tmp_path, n=2000):
-    """Every row holds the levels 0..255 once."""
+    """Every row contains each level 0..255 once."""
     x = np.broadcast_to(np.arange(256, dtype=np.uint8).reshape(16, 16), (n, 16, 16))
     np.savez(tmp_path / "mnist.npz", x_train=x, y_train=np.zeros(n, int), x_test=x[:1], y_test=np.zeros(1, int))
     return str(tmp_path)
@@ -71,7 +71,7 @@ def test_digits_splits_cover_the_data_once():
     true_x, true_y = load_digits(return_X_y=True)
     ours = np.column_stack([np.concatenate([x_train, x_test]).reshape(-1, 64), np.r_[y_train, y_test]])
     theirs = np.column_stack([true_x / 16, true_y])
-    # Sorted rows equal: nothing lost, nothing doubled, each label with its image.
+    # Equal sorted rows: nothing is lost or duplicated, and each label stays with its image.
     np.testing.assert_array_equal(ours[np.lexsort(ours.T)], theirs[np.lexsort(theirs.T)])
     assert np.bincount(y_test).min() >= 28
 
@@ -114,7 +114,7 @@ def test_train_is_reshuffled_at_each_epoch_from_seed(npz):
 def test_size_resizes_arrays():
     x = arrays(load("digits", "test", size=(12, 10)))
     assert x.shape == (297, 12, 10, 1) and x.min() >= 0 and x.max() <= 1
-    # Bilinear resizing keeps the mean, up to the borders' weights.
+    # Bilinear resizing preserves the mean, except for the weights at the borders.
     assert x.mean() == pytest.approx(arrays(load("digits", "test")).mean(), rel=0.1)
 
 
@@ -177,10 +177,10 @@ def test_binarized_pixels_are_bernoulli_of_their_levels(tmp_path, binarize):
     assert set(np.unique(x)) == {0.0, 1.0}
     p = np.arange(256) / 255
     assert np.all(x[:, 0] == 0) and np.all(x[:, 255] == 1)
-    # 4.5 standard errors: the largest of 254 scores passes 4 in one seed of 60.
+    # 4.5 standard errors: with one seed in 60, the largest of 254 scores exceeds 4.
     z = (x.mean(0) - p)[1:-1] / np.sqrt(p * (1 - p) / n)[1:-1]
     assert np.abs(z).max() < 4.5
-    # The squared scores' sum is chi-squared with 254 degrees of freedom: variance 2 * 254.
+    # The sum of squared scores is chi-squared with 254 degrees of freedom: variance 2 * 254.
     assert abs((z**2).sum() - 254) < 4 * np.sqrt(2 * 254)
     # Neighbours in a row and the same pixel in the next row are uncorrelated.
     c = (x - p)[:, 1:-1] / np.sqrt(p * (1 - p))[1:-1]
@@ -262,7 +262,7 @@ def test_folder_splits_are_disjoint_and_stable(tmp_path):
     levels = np.round(np.concatenate([train, test]) * 255).astype(int)
     assert sorted(levels) == list(range(200))
     assert abs(len(test) - 20) < 4 * np.sqrt(200 * 0.1 * 0.9)
-    # More files leave the old ones in their splits.
+    # More files do not move the old ones to other splits.
     write_images(tmp_path / "d", 250, (6, 5))
     more = arrays(load("folder", "test", data=root))[:, 0, 0, 0]
     assert set(test) <= set(more) and not set(train) & set(more)
@@ -387,7 +387,7 @@ def test_folders_of_splits_are_the_splits_and_their_subfolders_the_classes(tmp_p
         write_images(tmp_path / name, 20, (6, 5))
         for path in sorted((tmp_path / name).rglob("*.png")):
             Image.fromarray(np.full((6, 5), start + int(path.stem), np.uint8)).save(path)
-    # A class that only one split has counts in both.
+    # A class that occurs in only one split counts in both.
     write_images(tmp_path / names[1] / "aa", 1, (6, 5), classes=())
     x, y = arrays(load(tmp_path, labels=True))
     assert number_of(x) == list(range(20)) and set(y) == {0, 2}
@@ -445,7 +445,7 @@ TURNED = {
 def test_images_are_turned_upright(tmp_path, orientation, suffix):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    # Blocks of a codec's size, so that compression leaves their means.
+    # Blocks of the codec's size, so that compression preserves their means.
     levels = np.kron(np.array(TURNED[1]) * 40, np.ones((16, 16))).astype(np.uint8)
     Image.fromarray(levels).save(tmp_path / f"a{suffix}", exif=exif, **({"quality": 95} if suffix != ".tif" else {}))
     split = "train" if digests.of_name(f"a{suffix}") % 10 else "test"
@@ -533,7 +533,7 @@ def test_damaged_files_leave_the_number_of_batches(tmp_path, batch_size):
     assert len(batches) == int(dataset.cardinality()) and all(batches)
     assert set(np.concatenate(batches)) == {
         i for i in range(24) if i % 3 and digests.of_name(f"{i:04}.png") % 10
-    }  # each whole one, and none of the damaged
+    }  # all intact ones, and no damaged one
 
 
 def test_a_path_of_an_npz_file_is_enough(npz):

@@ -1,4 +1,4 @@
-"""Neighbours by brute force, and pairs that are neighbours."""
+"""Neighbours compared with brute force, and pairs of neighbours."""
 
 import numpy as np
 import pytest

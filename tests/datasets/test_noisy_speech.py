@@ -15,7 +15,7 @@ NAMES = ("p226_001.wav", "p226_002.wav", "p287_001.wav")
 
 
 def write(folder, parts=("trainset_28spk_wav", "testset_wav"), rate=48000):
-    """Sines of 0.1 s, and the same with another; other ones in the test set, and one file less."""
+    """Sines of 0.1 s, clean and with a second sine; the test set has other sines and one file fewer."""
     t = np.arange(rate // 10) / rate
     for part in parts:
         for i, name in enumerate(NAMES[: 2 if part == "testset_wav" else 3]):

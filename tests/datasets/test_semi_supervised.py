@@ -1,4 +1,4 @@
-"""Labels that are hidden, and batches with a stated number of labelled rows."""
+"""Hiding labels, and batches with a fixed number of labelled rows."""
 
 import numpy as np
 import pandas as pd
@@ -66,7 +66,7 @@ def test_every_batch_has_its_labelled_rows_and_an_epoch_all_unlabelled_ones():
     y[::10] = 0  # eleven labelled rows
     x = np.arange(103.0)[:, None].astype("float32")
     data = semi_supervised(x, y, batch_size=30, labelled=7, num_classes=1)
-    assert int(data.cardinality()) == 4  # 92 unlabelled rows, 23 a batch
+    assert int(data.cardinality()) == 4  # 92 unlabelled rows, 23 per batch
     epochs = [[(rows.ravel(), labels) for rows, labels in data.as_numpy_iterator()] for _ in range(2)]
     for epoch in epochs:
         for rows, labels in epoch:

@@ -3,7 +3,7 @@ import pytest
 
 from keras_ae.datasets.shapes import Shapes
 
-# Areas of the three kinds over the square of their radii, by elementary geometry.
+# Areas of the three kinds divided by their squared radii, by elementary geometry.
 _HEART = (4 + np.pi) / (2 * (1 + (np.pi / 2 + 2 / 3) / (4 + np.pi)) ** 2)
 _CORNER = 4 / (0.75**2 + 1.75**2)
 _HALF_DISC = np.pi / 2 / (1 + (4 / (3 * np.pi)) ** 2)
@@ -50,16 +50,16 @@ def test_x_and_y_are_the_centre_of_mass_at_every_size_and_angle(shapes):
         np.testing.assert_allclose(sums @ middles / mass, shapes.centres[factors[:, column]], atol=0.08)
 
 
-def test_positions_move_the_figure_and_change_nothing_else(shapes):
-    # One level is one whole pixel here.
+def test_positions_move_the_shape_and_change_nothing_else(shapes):
+    # Here one level is one whole pixel.
     for here, there, axis in (([0, 3, 7, 4, 5], [0, 3, 7, 6, 5], 1), ([1, 3, 7, 4, 5], [1, 3, 7, 4, 7], 0)):
         a, b = shapes.images([here, there])[..., 0]
         np.testing.assert_array_equal(np.roll(a, 2, axis=axis), b)
 
 
 def test_angles_turn_counterclockwise_about_the_centre():
-    # The middle position of three in a frame of even size: the centre is a corner of pixels, so a quarter turn is exact
-    # but for samples on an outline.
+    # The middle of three positions in a frame of even size: the centre is a corner of pixels, so a quarter turn is
+    # exact except for samples on an outline.
     shapes = Shapes(angles=8, positions=3)
     assert shapes.centres[1] == 16.0
     for kind in range(3):
@@ -106,7 +106,7 @@ def test_the_whole_figure_is_inside_the_frame_and_touches_it_at_most():
         for place in ([0, 0], [last, last], [0, last], inner):
             x = shapes.images([[kind, 1, angle, *place] for kind in range(3) for angle in range(24)])
             masses.append(x.sum(axis=(1, 2, 3)) / 255)
-        # A figure that is cut by the frame loses mass; roundings to 255 levels are all that is left.
+        # A shape that the frame cuts off would lose mass; only rounding to 255 levels may change it.
         np.testing.assert_allclose(masses[:3], np.tile(masses[3], (3, 1)), atol=0.35)
         assert shapes.centres[0] >= size / 4 and shapes.centres[-1] <= size - size / 4
         np.testing.assert_allclose(np.diff(shapes.centres), np.diff(shapes.centres)[0])

@@ -1,4 +1,4 @@
-"""Windows of speech: SNR of mixtures, each augmentation by itself, seeds, splits, pairs, and what comes embedded."""
+"""Windows of speech: SNR of mixtures, each augmentation, seeds, splits, pairs, and the embedded recordings."""
 
 import doctest
 import shutil
@@ -94,7 +94,7 @@ def test_mix_of_silence_raises():
 @pytest.mark.parametrize("asked", [-5, 2.5, 20])
 def test_plain_mixtures_have_the_ratio_and_the_level_asked_for(folders, asked):
     noisy, clean = draw(folders, snr=(asked, asked), level=(-30, -30))
-    # 1e-3 dB: what float32 leaves of 128 sums.
+    # 1e-3 dB: the accuracy of 128 sums in float32.
     np.testing.assert_allclose(snr(noisy, clean), asked, atol=1e-3)
     np.testing.assert_allclose(decibels((noisy**2).mean(axis=1)), -30, atol=1e-3)
 
@@ -119,7 +119,7 @@ def test_plain_windows_are_crops_of_the_files(folders):
     files = np.concatenate([audio.read(path)[0][:, 0] for path in audio.files(folders[0])])
     _, clean = draw(folders, batches=1, batch_size=8)
     for row in clean:
-        # The crop is where the correlation peaks, and there it is the file, times a gain.
+        # The correlation peaks at the position of the crop, which is the file times a gain.
         at = np.argmax(np.abs(np.correlate(files, row[:512], "valid")))
         crop = files[at : at + WINDOW]
         np.testing.assert_allclose(row, crop * np.dot(row, crop) / np.dot(crop, crop), atol=1e-6)
@@ -211,7 +211,7 @@ def test_coloured_noise_has_slopes_and_needs_no_files(folders):
     noisy, clean = draw((folders[0], None), batches=8)
     noise = noisy - clean
     octaves = [(250, 500), (2000, 4000)]
-    # Power f^-slope has f^(1 - slope) an octave: three octaves up 3 * 3.01 * (1 - slope) dB.
+    # Power f^-slope is f^(1 - slope) per octave: 3 * 3.01 * (1 - slope) dB more three octaves up.
     low, high = (np.array([share_of_energy(row[None], *band) for row in noise]) for band in octaves)
     slopes = 1 - decibels(high / low) / (3 * decibels(2))
     assert -1.2 < slopes.min() < -0.7 and 2.2 < slopes.max() < 2.7 and abs(slopes.mean() - 0.75) < 0.25
@@ -296,7 +296,7 @@ def test_batches_of_an_epoch(folders):
 
 def test_small_folders_have_both_splits(tmp_path):
     for count in (2, 3):
-        for prefix in ("a", "b", "c"):  # whatever the names' hashes are
+        for prefix in ("a", "b", "c"):  # for any hashes of the names
             folder = tmp_path / f"{prefix}{count}"
             write(folder, {f"{prefix}{i}.wav": 0.1 * np.ones(RATE) for i in range(count)})
             first, second = (speech.pairs(folder, folder, split) for split in speech.SPLITS)
@@ -321,7 +321,7 @@ def test_splits_share_no_file(tmp_path):
     names = [f"p226_{i:03}.wav" for i in range(30)]
     held_out = {name for name in names if speech.is_validation(name)}
     assert 0 < len(held_out) < 10
-    # Each file is a sine of its own height, so that a window tells its file.
+    # Each file is a sine of a different amplitude, so that a window identifies its file.
     t = np.arange(RATE) / RATE
     sines = {name: 0.3 * np.sin(2 * np.pi * (200 + 200 * i) * t) for i, name in enumerate(names)}
     folders = write(tmp_path / "clean", sines), write(tmp_path / "noise", {name: noise_like(0) for name in names})
@@ -334,7 +334,7 @@ def test_splits_share_no_file(tmp_path):
     assert seen["validation"] == held_out and seen[None] == set(names)
     pairs = [speech.pairs(folders[0], folders[0], split) for split in speech.SPLITS]
     assert {clean.name for clean, _ in pairs[1]} == held_out and len(pairs[0]) + len(pairs[1]) == 30
-    # Held-out mixtures are the same at each epoch.
+    # Held-out mixtures are the same in every epoch.
     dataset = speech.mixtures(*folders, WINDOW, 4, batches=1, split="validation")
     np.testing.assert_array_equal(arrays(dataset)[0], arrays(dataset)[0])
 
@@ -342,14 +342,14 @@ def test_splits_share_no_file(tmp_path):
 def test_damaged_files_are_left_out_and_named(folders, tmp_path):
     path = write(tmp_path / "clean", {"x.flac": noise_like(0)}) / "x.flac"
     path.write_bytes(path.read_bytes()[:9000])
-    cut_short = r"x\.flac' (is (damaged or )?cut short|cannot be read from frame .*It is damaged or cut short)"
-    with pytest.raises(tf.errors.InvalidArgumentError, match=cut_short):
+    truncated = r"x\.flac' (is (damaged or )?truncated|cannot be read from frame .*It is damaged or truncated)"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=truncated):
         draw((path.parent, folders[1]))
     (path.parent / "y.wav").write_bytes(b"no sound")
     path.unlink()
     with pytest.raises(ValueError, match=r"None of the 1 files of .* can be read: .*y\.wav' must be a WAV"):
         draw((path.parent, folders[1]))
-    # Beside good ones, bad ones are passed over.
+    # If there are good files, bad ones are skipped.
     shutil.copytree(folders[0], path.parent, dirs_exist_ok=True)
     whole = next(each for each in path.parent.iterdir() if each.suffix == ".wav" and each.name != "y.wav")
     path.with_name("z.flac").write_bytes(b"fLaC")
@@ -372,7 +372,7 @@ def test_a_training_that_goes_on_sees_the_epochs_that_follow(folders):
 
 @pytest.fixture
 def paired(tmp_path):
-    """Pairs of 0.3, 1 and 1.1 windows; the noisy part is the clean one and a half, negated."""
+    """Pairs of 0.3, 1 and 1.1 windows; the noisy part is -1.5 times the clean one."""
     lengths = {"a/x.wav": 1229, "b.wav": WINDOW, "c.wav": 4506}
     (tmp_path / "clean/a").mkdir(parents=True), (tmp_path / "noisy/a").mkdir(parents=True)
     sounds = {name: noise_like(i, length) for i, (name, length) in enumerate(lengths.items())}
@@ -415,7 +415,7 @@ def test_windows_of_another_rate_are_the_resampled_file(tmp_path):
     pairs = speech.pairs(tmp_path / "clean", tmp_path / "noisy")
     noisy, clean = arrays(speech.windows(pairs, 4000, 8, shuffle=False))
     whole, _ = audio.read(tmp_path / "clean/x.wav", rate=RATE)
-    # Within the file; at its ends the margins are zeros either way.
+    # Within the file; at its ends, the margins are zeros anyway.
     np.testing.assert_allclose(clean.ravel(), whole[:, 0], atol=2e-3)
     np.testing.assert_array_equal(noisy, clean)
 

@@ -1,4 +1,4 @@
-"""Documents: the split, every kind of source, postings, and what cannot be used."""
+"""Documents: the split, all kinds of sources, postings, and unusable files."""
 
 import bz2
 import doctest
@@ -80,13 +80,13 @@ def write_lines(path, *lines):
 
 
 def read(source, **arguments):
-    """The documents, and what was skipped."""
+    """The documents, and the skipped ones by reason."""
     corpus = Documents(source, **arguments)
     return list(corpus), dict(corpus.skipped)
 
 
 def file_text(tmp_path, data):
-    """The document that a file of these bytes makes."""
+    """The document read from a file with these bytes."""
     (tmp_path / "corpus").mkdir(exist_ok=True)
     (tmp_path / "corpus" / "file").write_bytes(data)
     [document], _ = read(tmp_path / "corpus")
@@ -142,12 +142,12 @@ def test_folder_documents(tmp_path):
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_tar_documents_are_those_of_the_folder(tmp_path, compress):
     folder = write_folder(tmp_path, FILES)
-    path = tmp_path / "archive"  # The content tells, not the name.
+    path = tmp_path / "archive"  # The content decides, not the name.
     path.write_bytes(compress(tar_bytes(FILES.items())))
     documents, skipped = read(path)
     assert skipped == {} and [document.id for document in documents] == list(FILES)
     of_folder = {document.id: document for document in Documents(folder)}
-    # In an archive the folder `news` cannot be told from a label.
+    # In an archive, the folder `news` looks like a label.
     of_folder["news/readme"] = of_folder["news/readme"]._replace(label="news")
     assert {document.id: document for document in documents} == of_folder
 
@@ -211,7 +211,7 @@ def test_csv_documents(tmp_path):
         '""three""",y,',
         "",
         b"caf\xe9,,7",
-        f'"{"long " * 40_000}",y,8',  # beyond the csv module's own limit
+        f'"{"long " * 40_000}",y,8',  # over the csv module's own limit
     )
     documents, skipped = read(path)
     assert skipped == {}
@@ -373,7 +373,7 @@ def test_parts_nested_beyond_pythons_stack_stay_as_they_are(tmp_path):
     assert document.title == "s" and document.text.startswith("s\n--0\n")
 
 
-# What cannot be used.
+# Unusable files.
 
 
 def test_empty_and_binary_files_are_counted(tmp_path, rng):
@@ -501,7 +501,7 @@ def test_an_archive_cut_anywhere_yields_what_is_before_and_raises(tmp_path, comp
     whole = [data.decode() for _, data in members]
     path = tmp_path / "a.tar"
     compressed = compress(content)
-    # Of what follows the third member, an archive is whole with the first block.
+    # The first block after the third member completes an archive.
     end = 3 * 1536 + 1 if compress is bytes else len(compressed)
     counts = set()
     for cut in range(1, end, 37 if compress is bytes else 1):
@@ -520,7 +520,7 @@ def test_an_archive_cut_anywhere_yields_what_is_before_and_raises(tmp_path, comp
     path.write_bytes(content[: 3 * 1536])  # between two members, or after the last
     documents = iter(Documents(path))
     assert [next(documents).text for _ in range(3)] == whole
-    with pytest.raises(ValueError, match=r"cut short: after 3 documents"):
+    with pytest.raises(ValueError, match=r"truncated: after 3 documents"):
         next(documents)
 
 

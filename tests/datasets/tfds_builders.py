@@ -1,4 +1,4 @@
-"""What tests of TFDS builders share, whose files are put into `manual_dir` by hand."""
+"""Shared by the tests of TFDS builders, whose files are put into `manual_dir` by hand."""
 
 import tempfile
 

@@ -1,4 +1,4 @@
-"""Flows: masks that keep the order, densities that follow from the change of variables, and what they learn."""
+"""Flows: masks that preserve the order, densities by change of variables, and learning."""
 
 import keras
 import numpy as np
@@ -11,14 +11,14 @@ from keras_ae.layers import MADE
 
 
 def shaken(layer, rng, scale=0.5):
-    """The layer with random weights; those that start at zero would hide what they multiply."""
+    """The layer with random weights, because weights of zero would hide errors."""
     for weight in layer.trainable_variables:
         weight.assign(weight + scale * rng.normal(size=weight.shape))
     return layer
 
 
 def jacobian(function, z):
-    """d function / d z at one row z `(D,)`, by the tape: `(..., D)`."""
+    """d function / d z at one row z `(D,)`, with a gradient tape: `(..., D)`."""
     with tf.GradientTape() as tape:
         tape.watch(z)
         out = function(z)

@@ -1,4 +1,4 @@
-"""Each likelihood against scipy's density, its mean, and the points where naive formulas break."""
+"""Each likelihood compared with scipy's density and mean, also where naive formulas fail."""
 
 import keras
 import numpy as np
@@ -155,7 +155,7 @@ def test_multinomial_is_scipy_s_without_the_number_of_orders(rng):
     orders = scipy.special.gammaln(x.sum(1) + 1) - scipy.special.gammaln(x + 1).sum(1)
     expected = scipy.stats.multinomial.logpmf(x, x.sum(1), p) - orders
     np.testing.assert_allclose(layer(raw).log_prob(x), expected, rtol=2e-5)
-    # Samples of z lead: every one of them meets the same words.
+    # The first axis is samples of z, all for the same words.
     several = layer(raw[None].repeat(3, 0), event_rank=1)
     np.testing.assert_allclose(several.log_prob(x), np.tile(expected, (3, 1)), rtol=2e-5)
     np.testing.assert_allclose(layer(raw).mean(), p, rtol=1e-5)
@@ -176,7 +176,7 @@ def test_softplus_in_a_training_loop_is_that_of_float64(xla):
         seen.append(for_xla())
         return softplus(batch)
 
-    # The loop sums over two batches, the softplus of the second one being 0.
+    # The loop sums over two batches; the softplus of the second is 0.
     batches = tf.data.Dataset.from_tensor_slices([logits, np.full_like(logits, -1e30)])
     many_steps = loop.make_loop(train, lambda summary: summary, logits.shape, steps=4, jit_compile=xla)
     found, done = many_steps(iter(batches), None, tf.constant(4))

@@ -1,4 +1,4 @@
-"""Posteriors: densities by closed form and by the change of variables, bounds that close, and gradients that flow."""
+"""Posteriors: closed-form and change-of-variables densities, tight bounds, gradients."""
 
 import keras
 import numpy as np
@@ -14,12 +14,12 @@ from tests.numerics import EPSILON, rounding
 
 tfd = tfp.distributions
 
-# What a prior's KL can be taken of; points and bits have their own models.
+# Posteriors with a KL to a prior; points and bits have their own models.
 DENSITIES = ("diagonal", "full_covariance", "inverse_autoregressive")
 
 
 def made(name, latent_dim, rng, **kwargs):
-    """A posterior of the kind; networks get random weights, as those that start at zero would hide mistakes."""
+    """A posterior of this kind; networks get random weights, because weights of zero would hide errors."""
     kwargs = {"latent_dim": latent_dim, "context": 3, "hidden": (16,)} | kwargs if name.startswith("inverse") else {}
     layer = posteriors.NAMES[name](**kwargs)
     for weight in layer.trainable_variables:
@@ -34,7 +34,7 @@ def raw_for(layer, latent_dim, rng, rows=4):
 def test_diagonal_has_means_and_raw_scales_in_two_halves(rng):
     raw = tf.constant(rng.normal(size=(4, 6)), tf.float32)
     q = posteriors.DiagonalGaussian().call(raw)
-    assert isinstance(q, tfd.MultivariateNormalDiag)  # for which the package has shorter ways
+    assert isinstance(q, tfd.MultivariateNormalDiag)  # the package has shortcuts for these
     np.testing.assert_array_equal(q.mean(), raw[:, :3])
     np.testing.assert_allclose(q.stddev(), np.log1p(np.exp(raw[:, 3:])) + 1e-6, rtol=1e-5)
 
@@ -48,8 +48,8 @@ def test_full_covariance_has_the_triangle_of_its_raw_values(rng):
         np.testing.assert_allclose(q.covariance()[row], scale @ scale.T, rtol=1e-4, atol=1e-6)
         u = np.linalg.solve(scale, z - mean)
         expected = -0.5 * u @ u - np.log(np.diag(scale)).sum() - 1.5 * np.log(2 * np.pi)
-        # A solution of L u = z - m in float32 is that of entries which are off by a few units in the last place:
-        # |du| <= |L^-1| (|L| |u| + |z| + |m|) times that. Of the rows here one has |u|^2 = 5,000.
+        # Solving L u = z - m in float32 is like solving it exactly with entries that are off by a few units in the last
+        # place: |du| <= |L^-1| (|L| |u| + |z| + |m|) times that. One of the rows here has |u|^2 = 5,000.
         inverse = np.abs(np.linalg.inv(scale))
         error = 8 * EPSILON * inverse @ (np.abs(scale) @ np.abs(u) + np.abs(z) + np.abs(mean))
         found = float(q.log_prob(z.astype("float32"))[row])
@@ -75,7 +75,7 @@ def test_iaf_density_is_the_change_of_variables(rng, context, steps):
     slopes = np.linalg.slogdet(tape.batch_jacobian(z, start).numpy())[1]
     np.testing.assert_allclose(total, slopes, atol=1e-4)
     np.testing.assert_allclose(q.bijector.forward(start), z, rtol=1e-5, atol=1e-5)
-    # The density finds the way back from z: how far that goes astray depends on the slopes of the density.
+    # The density inverts z; the error depends on the slopes of the density.
     error = np.abs(q.log_prob(tf.identity(z)) - (base.log_prob(start) - slopes))
     assert (error < rounding(lambda z: q.log_prob(tf.identity(z)), z)).all()
 
@@ -120,7 +120,7 @@ def test_iaf_mean_is_the_image_of_the_bases_mean(rng):
     narrow = tf.concat([raw[:, :3], tf.fill([4, 3], -20.0), raw[:, 6:]], axis=1)
     mean = layer.call(raw).mean()
     assert mean.shape == (4, 3)
-    # A base without width has all its samples there.
+    # With a scale near 0, all samples are at the mean.
     np.testing.assert_allclose(layer.call(narrow).sample(seed=[0, 1]), mean, atol=1e-4)
 
 
@@ -153,7 +153,7 @@ def test_gradients_compile_for_batches_of_any_size(rng, name):
 
     raw = raw_for(layer, 3, rng)
     signature = [tf.TensorSpec([None, raw.shape[1]])]
-    # XLA draws other numbers; the density at a Gaussian's own samples has a gradient that does not depend on them.
+    # XLA draws other numbers, but the gradient of a Gaussian's density at its own samples does not depend on them.
     compiled = tf.function(loss, signature, jit_compile=True)(raw)
     assert np.isfinite(compiled).all()
     if name != "inverse_autoregressive":
@@ -205,7 +205,7 @@ def test_full_covariance_closes_the_bound_of_a_linear_model_and_diagonal_does_no
 
 
 def test_iaf_comes_nearer_to_a_curved_posterior_than_a_gaussian():
-    # The density N(z1; 0, 1) N(z2; z1^2, 0.3^2) is normalised: the bound's distance from 0 is the KL to it.
+    # The density N(z1; 0, 1) N(z2; z1^2, 0.3^2) is normalised, so the bound's distance from 0 is the KL to it.
     def log_p(z):
         return tfd.Normal(0.0, 1.0).log_prob(z[..., 0]) + tfd.Normal(z[..., 0] ** 2, 0.3).log_prob(z[..., 1])
 

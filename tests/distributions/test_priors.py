@@ -1,4 +1,4 @@
-"""Priors: densities that integrate to one, samples that agree with them, and refusals."""
+"""Priors: densities that integrate to one, samples that agree with them, and errors."""
 
 import functools
 import itertools
@@ -23,15 +23,15 @@ def in_the_plane(name):
     return priors.get(name, 2).call().log_prob(grid).numpy(), (axis[1] - axis[0]) ** 2
 
 
-@pytest.mark.parametrize("name", [name for name in priors.NAMES if name != "bernoulli"])  # which has no density
+@pytest.mark.parametrize("name", [name for name in priors.NAMES if name != "bernoulli"])  # has no density
 def test_density_integrates_to_one_in_the_plane(name):
     on_grid, cell = in_the_plane(name)
     mass = np.exp(on_grid).sum() * cell
-    # The uniform's edge falls between grid points: an error of one grid step a side.
+    # The edge of the uniform lies between grid points: an error of one grid step per side.
     assert mass == pytest.approx(1, abs=0.03 if name == "uniform" else 1e-3)
 
 
-@pytest.mark.parametrize("name", [name for name in priors.NAMES if name != "bernoulli"])  # which has no density
+@pytest.mark.parametrize("name", [name for name in priors.NAMES if name != "bernoulli"])  # has no density
 def test_samples_have_the_entropy_that_the_density_says(name):
     prior = priors.get(name, 2).call()
     z = prior.sample(20_000, seed=[0, 1])
@@ -182,7 +182,7 @@ def test_vamp_prior_is_learned_within_the_range_and_shares_the_encoder(rng, tmp_
     vae.fit(x, epochs=12, verbose=0)
     pseudo_inputs = vae._prior.pseudo_inputs.numpy()
     assert np.abs(pseudo_inputs - start).max() > 0.1
-    assert pseudo_inputs.min() == 0 or pseudo_inputs.max() == 1  # steps of 0.1 meet the edge, and stop there
+    assert pseudo_inputs.min() == 0 or pseudo_inputs.max() == 1  # steps of 0.1 reach the edge and stop there
     assert pseudo_inputs.min() >= 0 and pseudo_inputs.max() <= 1
     vae.save(tmp_path / "vae.keras")
     again = keras.saving.load_model(tmp_path / "vae.keras")

@@ -1,4 +1,4 @@
-"""Bits that pass gradients on, and bits packed into bytes."""
+"""Bits with gradients, and bits packed into bytes."""
 
 import numpy as np
 import pytest
@@ -31,16 +31,16 @@ def test_straight_through_samples_are_bits_with_the_gradient_of_their_mean():
 def test_logistic_samples_are_above_a_half_as_often_as_the_bit_is_one():
     z, slope = gradient("logistic")
     assert ((z >= 0) & (z <= 1)).all()
-    assert np.mean((z > 0) & (z < 1)) > 0.99  # float32 rounds the outermost
+    assert np.mean((z > 0) & (z < 1)) > 0.99  # float32 rounds the most extreme ones
     assert (np.abs((z > 0.5).mean(0) - P) < 4 * np.sqrt(P * (1 - P) / N)).all()
-    # The slope is that of the mean sample, by a difference of the same noise.
+    # The slope is that of the mean sample, by a finite difference with the same noise.
     step = 1e-2
     up, down = (relaxed_bits.logistic(LOGITS + s, N, tf.constant([1, 2])).numpy().mean(0) for s in (step, -step))
     np.testing.assert_allclose(slope, (up - down) / (2 * step), rtol=1e-2)
 
 
 def test_noise_in_the_logits_has_the_stated_scale():
-    # At a smaller scale than the default, whose outermost samples float32 rounds to 1.
+    # At a smaller scale than the default, whose most extreme samples float32 rounds to 1.
     z = relaxed_bits.noisy(LOGITS, N, tf.constant([1, 2]), scale=1.5).numpy()[:, 0, 1]  # where the logit is 0
     noise = np.log(z) - np.log1p(-z)
     assert noise.std() == pytest.approx(1.5, rel=0.02)

@@ -46,9 +46,9 @@ def test_codes_that_are_the_factors():
     scores = _all(_standardised(_FACTORS), _FACTORS)
     for name in ("disentanglement", "completeness", "informativeness"):
         assert scores[name] == pytest.approx(1.0, abs=1e-6), name
-    # The second best knows nothing, but for what 4,000 draws show by accident: (20 - 1)(10 - 1) / 8000 nats at most.
+    # The second best is independent; 4,000 draws show at most (20 - 1)(10 - 1) / 8000 nats by chance.
     assert 0.98 < scores["mig"] <= 1.0
-    # 1 - 1/levels; the second best of latents at chance is a little above, on 800 rows.
+    # 1 - 1/levels; on 800 rows, the second best of several latents at chance is slightly above.
     assert 1 - _CHANCE - 0.06 < scores["sap"] < 1 - _CHANCE
     for score in _DRAWING_SCORES:
         assert score(_standardised, _Rows(), batch=32) == 1.0
@@ -58,14 +58,14 @@ def test_full_tables_of_the_factors_have_no_accidents(rng):
     # Every combination once: mutual informations of different factors are exactly 0.
     factors = np.stack(np.unravel_index(np.arange(3 * 4 * 5), (3, 4, 5)), axis=1)
     assert mutual_information_gap(factors * 2.0 - 7, factors) == pytest.approx(1.0, abs=1e-12)
-    # Order, sign, scale and levels' names play no part.
+    # Order, sign, scale and the names of levels do not matter.
     z = -np.exp(factors[:, [2, 0, 1]] / 3)
     assert mutual_information_gap(z, 10 * factors + 3) == pytest.approx(1.0, abs=1e-12)
 
 
 def test_random_codes():
     scores = _all(_random_codes(_FACTORS), _FACTORS)
-    # Mutual information is biased up by 19 (levels - 1) / 8000 nats for each latent, under 0.01 of the entropy; gaps
+    # The bias of mutual information is 19 (levels - 1) / 8000 nats for each latent, under 0.01 of the entropy; gaps
     # between latents are smaller.
     assert scores["mig"] < 0.01
     # One accuracy has a standard error of at most sqrt(2/9 / 800) = 0.017.
@@ -105,14 +105,14 @@ def test_dead_latents_change_nothing():
 
 
 def test_a_nearly_dead_latent_takes_no_vote_below_the_threshold():
-    # Latent 0 repeats factor 0 and nothing of the others, at a variance of 1e-4; the copies elsewhere are noisy.
+    # Latent 0 copies factor 0 only, at a variance of 1e-4; the other latents are noisy copies.
     def encode(factors):
         z = _standardised(factors)
         noise = np.random.default_rng(0).normal(size=z.shape)
         return np.concatenate([1e-2 * z[:, :1], z[:, 1:] + 0.1 * noise[:, 1:]], axis=1)
 
     assert factor_vae_score(encode, _Rows(), batch=32, threshold=1e-5) == 1.0
-    # Without that latent a vote for factor 0 goes to whichever other latent happens to vary least.
+    # Without that latent, a vote for factor 0 goes to the other latent that happens to vary least.
     assert factor_vae_score(encode, _Rows(), batch=32) == pytest.approx(0.8, abs=0.06)
 
 
@@ -136,9 +136,9 @@ def test_mutual_information_gap_of_a_table_computed_by_hand():
     # I = 2 (3/8 log(3/8 / 1/4) + 1/8 log(1/8 / 1/4)) = (3/4) log 3 - log 2; H = log 2.
     by_hand = 0.75 * np.log(3) / np.log(2) - 1
     assert mutual_information_gap(z, v, bins=2) == pytest.approx(by_hand, rel=1e-12)
-    # With a third latent that knows the factor, the gap is from 1 to the above.
+    # With a third latent that equals the factor, the gap is between 1 and the value above.
     assert mutual_information_gap(np.hstack([z, v]), v, bins=2) == pytest.approx(1 - by_hand, rel=1e-12)
-    # The mean over two factors; the second is latent 1 itself, of which latent 0 knows as much, [[3, 1], [1, 3]].
+    # The mean over two factors; the second is latent 1 itself, with the same counts for latent 0, [[3, 1], [1, 3]].
     both = np.hstack([v, z[:, 1:]])
     assert mutual_information_gap(z, both, bins=2) == pytest.approx((by_hand + 1 - by_hand) / 2, rel=1e-12)
 
@@ -160,7 +160,7 @@ def test_dci_of_latents_that_serve_two_factors_and_factors_served_by_two_latents
     scores = dci(z, factors, trees=100)
     # Weights of latents: 2, 1 in two halves, 1, of 4; latent 0 is split evenly between 2 of K = 4 factors: H_4 = 1/2.
     assert scores["disentanglement"] == pytest.approx(0.5 * 0.5 + 0.25 + 0.25, abs=0.02)
-    # Factor 2 is served by two of D = 4 latents, up to the chance of which copy a tree takes.
+    # Factor 2 has two of D = 4 latents; which copy a tree uses is random.
     assert scores["completeness"] == pytest.approx(0.75 + 0.25 * 0.5, abs=0.02)
     assert scores["informativeness"] == 1.0
 
@@ -186,12 +186,12 @@ def test_sap_weights_levels_alike():
     rng = np.random.default_rng(0)
     v = (rng.random((20000, 1)) < 0.1).astype(int)
     z = (2 * v - 1) * [1.0, 0.0] + rng.normal(size=(20000, 2))
-    # A guess of the frequent level would be right in 9 of 10 rows, but at 1/2 on average over levels.
+    # Guessing the frequent level would be right in 9 of 10 rows, but only 1/2 on average over levels.
     assert sap(z, v) == pytest.approx(0.841345 - 0.5, abs=4 * np.sqrt(0.135 / 400 + 0.25 / 400) / 2 + 0.01)
 
 
 def test_votes_are_scored_on_others_than_those_learned_from():
-    # 30 votes among 6 latents and 5 factors can be learned by heart to 0.4 and more.
+    # 30 votes among 6 latents and 5 factors can be memorised to 0.4 and more.
     score = factor_vae_score(_random_codes, _Rows(), votes=30, test_votes=2000, batch=4)
     assert score == pytest.approx(0.2, abs=4 * np.sqrt(0.16 / 2000))
 
@@ -249,18 +249,18 @@ def test_pictures_go_to_the_encoder_as_they_are_drawn():
     shapes = Shapes(16, sizes=3, angles=4, positions=9)
     middles = np.arange(16) + 0.5
 
-    def encode(x):  # mass, and the centres of mass, which are factors by construction
+    def encode(x):  # the mass and the centre of mass, which are factors by construction
         assert x.dtype == np.uint8 and x.shape[1:] == (16, 16, 1)
         x = x[..., 0] / 255
         mass = x.sum(axis=(1, 2))
         return np.stack([x.sum(axis=1) @ middles / mass, x.sum(axis=2) @ middles / mass], axis=1)
 
-    # x and y are told, and of the other three factors only guesses: 2/5 at least, 2/5 + 3/5 * 1/2 at most.
+    # x and y are exact, and the other three factors are guesses: 2/5 at least, 2/5 + 3/5 * 1/2 at most.
     score = factor_vae_score(encode, shapes, votes=200, test_votes=200, batch=16)
     assert 0.35 < score < 0.7
 
 
-# What is refused
+# Invalid input
 
 
 @pytest.mark.parametrize("score", _ARRAY_SCORES)
@@ -285,7 +285,7 @@ def test_codes_and_factors_that_do_not_suit_are_refused(score, z, factors, messa
 
 def test_what_a_single_factor_cannot_show_is_refused():
     z, v = np.random.default_rng(0).normal(size=(50, 2)), _FACTORS[:50, :1]
-    assert mutual_information_gap(np.hstack([z, v]), v, bins=3) > 0.5  # the code that is the factor tells most of it
+    assert mutual_information_gap(np.hstack([z, v]), v, bins=3) > 0.5  # the code that equals it has the most
     with pytest.raises(ValueError, match="at least two"):
         dci(z, v)
     with pytest.raises(ValueError, match="2 or more"):

@@ -15,7 +15,7 @@ class _Codes:
 
 
 def test_counts_the_dimensions_whose_variance_exceeds_the_threshold(rng):
-    # Variances just above and below the threshold, and zero, about means that must not count.
+    # Variances just above and below the threshold, and zero; the means must not matter.
     signs = np.tile([-1.0, 1.0], 50)[:, None]
     codes = np.array([5.0, 0.0, 7.0, 1.0]) + signs * np.sqrt([0.0101, 0.0099, 0.0, 4.0])
     assert active_units(_Codes(), codes) == 2
@@ -61,7 +61,7 @@ def test_discrepancy_is_that_of_its_definition(rng, monkeypatch):
 
 
 def test_discrepancy_is_unbiased(rng):
-    # Equal laws: mean 0. A shift by 1 in one dimension, C = 2: with d the difference of two codes, N(mean, 2),
+    # Equal distributions: mean 0. A shift by 1 in one dimension, C = 2: with d the difference of two codes, N(mean, 2),
     # MMD^2 = 2 E k(N(0, 2)) - 2 E k(N(1, 2)), by integration.
     def expected(mean):
         return scipy.integrate.quad(
@@ -88,7 +88,7 @@ def test_frechet_distance_of_given_moments():
     expected = np.sum(m**2) + np.sum((np.sqrt(v) - 1) ** 2)
     assert aggregate_posterior_distance(z)["frechet"] == pytest.approx(expected, rel=1e-12)
     assert aggregate_posterior_distance(z, unit)["frechet"] == pytest.approx(expected, rel=1e-9)
-    # A dimension that died adds the whole variance of the prior, and stays finite.
+    # A collapsed dimension adds the whole variance of the prior, and the result stays finite.
     z[:, 1] = 0
     assert aggregate_posterior_distance(z)["frechet"] == pytest.approx(expected + 1, rel=1e-9)
 
@@ -96,7 +96,7 @@ def test_frechet_distance_of_given_moments():
 def test_frechet_distance_of_covariances_that_do_not_commute(rng):
     z, p = (rng.normal(size=(50, 3)) @ rng.normal(size=(3, 3)) for _ in range(2))
     s_z, s_p = np.cov(z.T), np.cov(p.T)
-    # The trace of a root is the sum of the roots of the eigenvalues, which S_z S_p shares with the symmetric product.
+    # The trace of a root is the sum of the roots of the eigenvalues, which are those of S_z S_p.
     cross = np.sqrt(np.linalg.eigvals(s_z @ s_p).real).sum()
     expected = np.sum((z.mean(0) - p.mean(0)) ** 2) + np.trace(s_z + s_p) - 2 * cross
     assert aggregate_posterior_distance(z, p)["frechet"] == pytest.approx(expected, rel=1e-9)

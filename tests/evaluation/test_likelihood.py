@@ -42,8 +42,8 @@ def linear_gaussian(rng, widen=1.0, shift=0.0):
 
 
 def binary_vae(rng, pixels=6):
-    """A VAE of binary pixels whose decoder bends, and its exact log p(x) by quadrature over the plane of codes."""
-    # q(z|x) covers every mode: its means are off, but its scales of 1.7 are beyond the prior's (softplus(1.5) = 1.7).
+    """A VAE of binary pixels with a nonlinear decoder, and its exact log p(x) by quadrature over the plane of codes."""
+    # q(z|x) covers every mode: its means are off, but its scales of 1.7 exceed the prior's (softplus(1.5) = 1.7).
     encoder = ka.networks.mlp_encoder((pixels,), 2, hidden=(), parameters=2)
     encoder.layers[-1].set_weights([rng.normal(size=(pixels, 4)) * [0.1, 0.1, 0, 0], np.float32([0.3, -0.3, 1.5, 1.5])])
     decoder = ka.networks.mlp_decoder(2, (pixels,), hidden=(8,))
@@ -97,7 +97,7 @@ def test_effective_samples_of_perfect_and_bad_proposals(rng):
     result = negative_log_likelihood(perfect, x, num_samples=200)
     np.testing.assert_allclose(result.effective_samples, 200, rtol=1e-4)  # float32 weights
     assert result.share_below(199) == 0 and result.monte_carlo_error.max() < 1e-3
-    # Means 6 off, with scales below 1: hardly a sample reaches the mode.
+    # The means are off by 6, with scales below 1, so hardly any sample reaches the mode.
     bad, _ = linear_gaussian(np.random.default_rng(1), shift=6.0)
     result = negative_log_likelihood(bad, x, num_samples=200)
     assert (result.effective_samples >= 1 - 1e-6).all() and np.median(result.effective_samples) < 5
@@ -121,7 +121,7 @@ def test_the_monte_carlo_error_is_the_scatter_of_repeated_estimates(rng):
     runs = [negative_log_likelihood(model, x, num_samples=500, seed=1000 * seed) for seed in range(30)]
     scatter = np.std([run.log_prob for run in runs], axis=0, ddof=1)
     claimed = np.mean([run.monte_carlo_error for run in runs], axis=0)
-    # 30 runs know a scatter within 13 %, its mean over 50 rows within 2 %.
+    # 30 runs estimate a spread to 13 %, and its mean over 50 rows to 2 %.
     assert (scatter / claimed).mean() == pytest.approx(1, abs=0.08)
 
 
@@ -139,7 +139,7 @@ def test_annealing_finds_the_likelihood_of_a_linear_gaussian_model(rng, initial)
 
 
 def test_short_ladders_are_unbiased_too(rng):
-    # Moves judged by the density of another temperature would be off by several standard errors here.
+    # Accepting moves by the density of another temperature would be off by several standard errors here.
     model, exact = linear_gaussian(rng)
     model.decoder.set_weights([3 * w for w in model.decoder.get_weights()])
     w, b = (w.astype("float64") for w in model.decoder.get_weights())
@@ -190,7 +190,7 @@ def test_the_likelihood_of_a_binary_code_agrees_with_the_sum_over_all_codes(rng)
 
 
 class Conditional:
-    """p(z|y) = N(A y, I), p(x|z) = N(z W, I): what the estimates ask of a conditional model, without networks."""
+    """p(z|y) = N(A y, I), p(x|z) = N(z W, I): the methods of conditional models that the estimates use."""
 
     y_role = roles.Condition()
     conditional, code_shape, latent_dim, params_size, log_prob, prior = (
@@ -220,7 +220,7 @@ class Conditional:
 
 
 def test_enumeration_importance_sampling_and_annealing_agree(rng):
-    # A decoder that sees the signs of its codes alone: the likelihood is a mean over eight of them.
+    # A decoder that only sees the signs of its codes: the likelihood is a mean over eight combinations.
     bits, pixels = 3, 4
     z, signs = keras.Input((bits,)), np.array(list(itertools.product([-1, 1], repeat=bits)), "float32")
     kernel, bias = 1.5 * rng.normal(size=(bits, pixels)), rng.normal(size=pixels)
@@ -244,7 +244,7 @@ def test_the_likelihood_under_a_condition(rng):
     mean = y @ model.a @ model.w
     x = (mean + exact.rvs(20, random_state=1)).astype("float32")
     expected = exact.logpdf(x - mean)
-    # Of 80 runs, 1,600 rows in units of their errors had mean 0.00 and spread 1.02; seed 0 holds the only one beyond 4.
+    # In 80 runs, 1,600 rows in units of their errors had mean 0.00 and spread 1.02; only one, with seed 0, exceeded 4.
     dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(10)
     assert_agrees(negative_log_likelihood(model, dataset, 5000, seed=1), expected)
     assert_agrees(annealed_importance_sampling(model, x, 200, 30, 2, step_size=0.3, y=y), expected)
@@ -343,7 +343,7 @@ def test_refusals_of_likelihoods(rng):
     for function in (negative_log_likelihood, annealed_importance_sampling):
         with pytest.raises(ValueError, match=r"Binarise x, or train with likelihood='continuous_bernoulli'"):
             function(model, x * 0.5)
-        # A data set's greys show wherever they are, and a callable's Bernoulli is one as well.
+        # Grey values are found anywhere in a data set, and also for a callable that returns a Bernoulli.
         with pytest.raises(ValueError, match="Bernoulli"):
             function(model, tf.data.Dataset.from_tensor_slices(np.concatenate([x, x * 0.5])).batch(2))
         custom = ka.VAE(model.encoder, model.decoder, lambda raw: tfd.Bernoulli(raw, dtype=tf.float32))
@@ -387,7 +387,7 @@ def test_parzen_agrees_with_scikit_learn_whatever_the_blocks(rng, monkeypatch):
     assert result.sigma == best.bandwidth
     assert result.log_prob == pytest.approx(densities.mean(), rel=1e-9)
     assert result.standard_error == pytest.approx(densities.std(ddof=1) / math.sqrt(30), rel=1e-9)
-    monkeypatch.setattr(likelihood, "_DISTANCES", 7 * 60)  # seven rows a block; 20 and 30 are no multiples
+    monkeypatch.setattr(likelihood, "_DISTANCES", 7 * 60)  # seven rows per block; 20 and 30 are not multiples
     np.testing.assert_allclose(likelihood.parzen(samples, x_valid, x_test), result, rtol=1e-12)
 
 
@@ -396,7 +396,7 @@ def test_parzen_comes_near_a_known_density_in_one_dimension(rng):
     result = likelihood.parzen(samples, x_valid, x_test, sigmas=[0.01, 0.2, 2.0])
     assert result.sigma == 0.2
     assert result.log_prob == pytest.approx(norm.logpdf(x_test).mean(), abs=0.03)  # the kernel widens it by 2 %
-    # A sample on the row itself, far from all else: the kernel's own height, at distance 0 exactly.
+    # A sample on the row itself, far from all others: the kernel's peak, at distance exactly 0.
     far = np.full((2, 1), 1e4)
     alone = likelihood.parzen(far[:1], far, far, sigmas=[0.5])
     assert alone.log_prob == pytest.approx(norm.logpdf(0, scale=0.5), abs=1e-12)
@@ -426,7 +426,7 @@ def test_bits_per_dimension_of_known_distributions(rng):
     assert likelihood.bits_per_dimension(0.0, (28, 28, 1), levels=32) == pytest.approx(5.0)
     uniform_levels = np.full(3, 12 * math.log(1 / 256))  # twelve levels, each of probability 1/256
     np.testing.assert_allclose(likelihood.bits_per_dimension(uniform_levels, (2, 6), levels=1), 8.0)
-    # A density four times as high everywhere on a quarter of the cube saves two bits for each dimension.
+    # A density that is four times as high in each dimension, on a quarter of its range, saves two bits per dimension.
     assert likelihood.bits_per_dimension(10 * math.log(4), (10,)) == pytest.approx(6.0)
 
 

@@ -1,4 +1,4 @@
-"""Measures of samples: closed forms, known sets, and what each of them must notice."""
+"""Measures of samples: closed forms, known sets, and the defects that each measure must detect."""
 
 import keras
 import numpy as np
@@ -100,7 +100,7 @@ def test_features_of_a_classifier_tell_classes_apart(flat, tmp_path):
     out = features(images[1200:])
     assert out.shape == (597, 16) and out.dtype == np.float32
     assert features.classifier.evaluate(images[1200:], data.target[1200:], verbose=0)[1] > 0.8
-    # The features carry the classes: the logits follow from them.
+    # The features contain the classes: the logits follow from them.
     kernel, bias = features.classifier.layers[-1].get_weights()
     np.testing.assert_allclose(
         out @ kernel + bias, features.classifier.predict(images[1200:], verbose=0), rtol=1e-3, atol=1e-3
@@ -108,7 +108,7 @@ def test_features_of_a_classifier_tell_classes_apart(flat, tmp_path):
     features.classifier.save(tmp_path / "classifier.keras")
     again = samples.features_of(keras.saving.load_model(tmp_path / "classifier.keras"))
     np.testing.assert_array_equal(again(images[1200:]), out)
-    # A dropped class is missed in this space as well.
+    # A dropped class also shows in this space.
     train = features(images[:1200])
     full = samples.frechet_distance(out, train)
     assert samples.frechet_distance(out, train[data.target[:1200] != 0]) > 2 * full

@@ -36,7 +36,7 @@ def _frames(signal):
 
 
 def _llr_by_frames(clean, processed):
-    """As of the definition, without the white noise at -120 dB."""
+    """By definition, without the white noise at -120 dB."""
     ratios = []
     for frames in zip(_frames(clean), _frames(processed), strict=True):
         r = [[frame[: 480 - lag] @ frame[lag:] for lag in range(17)] for frame in frames]
@@ -83,7 +83,7 @@ def _wss_by_frames(clean, processed):
 def test_si_sdr_of_orthogonal_noise_is_the_ratio_of_powers(level):
     t = 2 * np.pi * np.arange(1600) / 1600
     clean, noise = np.sin(5 * t), np.cos(9 * t)
-    for gain, offset in ((1.0, 0.0), (0.01, 0.0), (-3.0, 0.7)):  # neither scale, sign nor an offset counts
+    for gain, offset in ((1.0, 0.0), (0.01, 0.0), (-3.0, 0.7)):  # scale, sign and offset do not matter
         processed = gain * (clean + level * noise) + offset
         assert speech.si_sdr(clean - offset, processed) == pytest.approx(-20 * np.log10(level), abs=1e-9)
 
@@ -92,7 +92,7 @@ def test_si_sdr_projects_what_is_not_orthogonal(rng):
     clean, noise = rng.normal(size=(2, 500))
     s, x = (signal - signal.mean() for signal in (clean, clean + noise))
     cosine = s @ x / np.linalg.norm(s) / np.linalg.norm(x)
-    expected = -10 * np.log10(1 / cosine**2 - 1)  # the ratio is the cotangent of the angle, squared
+    expected = -10 * np.log10(1 / cosine**2 - 1)  # the ratio is the squared cotangent of the angle
     assert speech.si_sdr(clean, clean + noise) == pytest.approx(expected, abs=1e-9)
 
 
@@ -127,7 +127,7 @@ def test_segmental_snr_of_silent_frames():
     hum = np.r_[np.full(4800, 1e-9), np.zeros(4800)]
     frames = np.array([np.ptp(frame) for frame in _frames(clean)])
     heard = np.array([np.any(frame) for frame in _frames(hum)])
-    expected = np.where(heard & (frames == 0), -10.0, 35.0).mean()  # -180 dB of noise is no noise in loud frames
+    expected = np.where(heard & (frames == 0), -10.0, 35.0).mean()  # noise at -180 dB has no effect in loud frames
     assert speech.segmental_snr(clean, clean + hum) == pytest.approx(expected)
 
 
@@ -141,7 +141,7 @@ def test_llr_and_wss_are_zero_for_the_same_sound_at_any_level():
 def test_llr_and_wss_are_those_of_their_definitions(rng):
     clean = voice(0.4)
     for processed in (with_noise(clean, rng, 0.02), lfilter([1, -0.9], [1], clean), lfilter([0.1], [1, -0.9], clean)):
-        # The white noise that llr adds at -120 dB moves it.
+        # The white noise at -120 dB that llr adds changes it.
         assert speech.llr(clean, processed) == pytest.approx(_llr_by_frames(clean, processed), rel=1e-6)
         assert speech.wss(clean, processed) == pytest.approx(_wss_by_frames(clean, processed), rel=1e-9)
 
@@ -237,7 +237,7 @@ def test_what_pesq_refuses_is_nan_and_the_rest_is_not(rng):
 
 @pytest.mark.filterwarnings("error")
 def test_stoi_of_too_little_speech_is_nan():
-    burst = np.r_[voice(0.3), np.zeros(RATE)]  # pystoi drops what is silent
+    burst = np.r_[voice(0.3), np.zeros(RATE)]  # pystoi drops silence
     assert np.isnan(speech.stoi(burst, burst))
     for samples in (1, 100, speech._STOI_LEAST - 1, speech._STOI_LEAST):
         assert np.isnan(speech.stoi(voice()[:samples], voice()[:samples]))

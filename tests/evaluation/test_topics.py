@@ -53,7 +53,7 @@ def test_roughness_of_an_autoregression_is_one_minus_its_correlation(rng, correl
     before = rng.normal(size=(200_000, 3))
     z = correlation * before + np.sqrt(1 - correlation**2) * rng.normal(size=before.shape)
     assert topics.roughness(z, before) == pytest.approx(1 - correlation, rel=0.02)
-    # Neither the unit nor the axes of the codes matter.
+    # The unit and the axes of the codes do not matter.
     rotation = 7 * np.linalg.qr(rng.normal(size=(3, 3)))[0]
     assert topics.roughness(z @ rotation, before @ rotation) == pytest.approx(topics.roughness(z, before), rel=1e-9)
 

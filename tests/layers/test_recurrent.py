@@ -1,4 +1,4 @@
-"""Recurrences against their definition, step by step, and their gradients against differences."""
+"""Recurrences compared with their definition, step by step, and gradients with finite differences."""
 
 import numpy as np
 import pytest

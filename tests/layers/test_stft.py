@@ -1,4 +1,4 @@
-"""Short-time transforms against their definition, and the losses on them."""
+"""Short-time transforms compared with their definition, and the losses on them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Texts to TF-IDF inside the graph: against scikit-learn, and with texts that nobody would call text."""
+"""TF-IDF inside the graph, compared with scikit-learn, and on unusual texts."""
 
 import keras
 import numpy as np
@@ -58,7 +58,7 @@ def test_hostile_texts_are_rows_like_others():
     np.testing.assert_array_equal(x[:3], 0)
     np.testing.assert_allclose(x[3:6], np.tile(clean, (3, 1)), atol=1e-6)
     np.testing.assert_array_equal(x[6], 0)
-    assert x[7, features.vocabulary.index("orbit")] == pytest.approx(1)  # what follows the first MiB is not read
+    assert x[7, features.vocabulary.index("orbit")] == pytest.approx(1)  # text after the first MiB is not read
 
 
 def test_saves_and_loads_within_a_model(tmp_path):

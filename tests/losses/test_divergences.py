@@ -1,4 +1,4 @@
-"""KL against the closed form in NumPy and against sampling."""
+"""KL compared with the closed form in NumPy and with sampling."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_monte_carlo_where_there_is_no_closed_form(rng):
     one = tfd.MultivariateNormalDiag(tf.zeros(4), tf.ones(4))
     mixture = tfd.MixtureSameFamily(
         tfd.Categorical(logits=[0.0, 0.0]), tfd.MultivariateNormalDiag(tf.zeros((2, 4)), tf.ones((2, 4)))
-    )  # the standard normal in disguise: the exact value is known
+    )  # equal to the standard normal, so the exact value is known
     z = q.sample(20_000, seed=[0, 1])
     estimate = divergences.kl(q, mixture, z)
     error = (q.log_prob(z) - one.log_prob(z)).numpy().std(0) / np.sqrt(20_000)

@@ -1,4 +1,4 @@
-"""Models of several players, each a page of mathematics: what the adversarial family asks of the training step."""
+"""Models with several objectives, which cover what adversarial models need from the training step."""
 
 import keras
 import tensorflow as tf
@@ -7,13 +7,13 @@ import keras_ae as ka
 
 
 def bce(scores, real):
-    """How badly scores tell real rows (1) from others (0): `(B,)` nats."""
+    """Cross-entropy of scores for real rows (1) and others (0): `(B,)` nats."""
     return tf.nn.softplus(-scores if real else scores)[:, 0]
 
 
 @keras.saving.register_keras_serializable("players")
 class GAN(ka.LatentModel):
-    """A generator, which is a decoder with a prior, against a critic on data. It has no encoder."""
+    """A generator (a decoder with a prior) and a critic of data, without an encoder."""
 
     terms = ("discrimination", "generation")
     default_prior = "normal"
@@ -42,7 +42,7 @@ class GAN(ka.LatentModel):
 
 @keras.saving.register_keras_serializable("players")
 class AAE(ka.Autoencoder):
-    """A point code that a critic pulls to a prior, here a uniform one."""
+    """A deterministic code that a critic pulls towards a prior, here a uniform one."""
 
     terms = ("discrimination", "reconstruction", "adversarial")
     default_prior = "uniform"
@@ -71,7 +71,7 @@ class AAE(ka.Autoencoder):
 
 @keras.saving.register_keras_serializable("players")
 class VAEGAN(ka.VAE):
-    """Three players: encoder, decoder and critic, on one forward pass (Larsen 2016)."""
+    """Three objectives, for encoder, decoder and critic, with one forward pass (Larsen 2016)."""
 
     terms = ("discrimination", "realism", "reconstruction", "kl")
 

@@ -1,4 +1,4 @@
-"""What all models share, asserted once for each of them. A new model adds one line to MODELS."""
+"""Tests that every model must pass. A new model adds one line to MODELS."""
 
 import keras
 import numpy as np
@@ -95,7 +95,7 @@ COMPILE = {"optimizer": "adam", "jit_compile": False}
 
 @pytest.fixture(scope="module", params=MODELS)
 def made(request):
-    """The model of a configuration, and its variables as they were made. Its methods are traced once for all tests."""
+    """The model of a configuration and its initial variables. Its methods are traced once for all tests."""
     keras.utils.set_random_seed(0)
     model = MODELS[request.param]()
     return model, [(variable, variable.numpy()) for variable in model.variables]
@@ -115,13 +115,13 @@ def model(made):
 
 @pytest.fixture
 def eager(model):
-    """The model without graphs: a few steps run sooner than they compile."""
+    """The model without graphs, because a few steps take less time than compiling."""
     model.compile("adam", run_eagerly=True)
     return model
 
 
 def data(model, rows=48):
-    """What the methods take, `(x,)` or `(x, y)`, and `fit` too."""
+    """The arguments of `fit` and the methods, `(x,)` or `(x, y)`."""
     x = np.random.default_rng(0).random((rows, *SHAPE))
     x = (x * 255).astype("uint8") if model.input_dtype == "uint8" else (x > 0.5).astype("float32")
     if not model.conditional:
@@ -132,13 +132,13 @@ def data(model, rows=48):
 
 
 def whole(model, rows=48):
-    """What the model itself is called on."""
+    """The input of the model's `call`."""
     found = data(model, rows)
     return found if model.conditional else found[0]
 
 
 def moved(model):
-    """The variables that training moves: of `M1M2`, those of M2."""
+    """The variables that training changes; for `M1M2`, those of M2."""
     return [v for each in model.objectives().values() for n in each.networks for v in n.trainable_variables]
 
 
@@ -239,7 +239,7 @@ def test_samples_depend_on_their_own_seed_only(model):
 
 
 def test_a_run_in_one_call_equals_a_run_step_by_step(made):
-    # 40 rows by 16: two steps in one execution and a smaller last batch.
+    # 40 rows in batches of 16: two steps in one execution and a smaller last batch.
     # training/test_model.py does the same under XLA.
     model = made[0]
     x = data(model, 40)

@@ -1,4 +1,4 @@
-"""Games of several players: what they log, move, save, export, share and average."""
+"""Models with several objectives: logs, updates, saving, export, shared passes, weight averages."""
 
 import keras
 import numpy as np
@@ -92,7 +92,7 @@ def test_the_exports_follow_from_the_parts(name, tmp_path):
     model = compiled(name, True)
     model.fit(X, batch_size=8, verbose=0)
     served = tf.saved_model.load(ka.export(model, tmp_path))
-    # The averages of the weights are what is served, as in Python.
+    # Exports use the averaged weights, as in Python.
     made = served.signatures["sample"](seed=tf.constant([3, 4, 5], tf.int64))["x"]
     np.testing.assert_allclose(made, model.sample(3, seed=3), atol=1e-5)
     encodes = {"encode", "reconstruct", "score"} if hasattr(model, "encode") else set()
@@ -115,12 +115,12 @@ def test_averages_are_used_by_everything_but_fit():
     np.testing.assert_allclose(seen, model.sample(4), atol=1e-6)
 
 
-# Averages of weights. Keras pairs model.trainable_weights with one optimizer's averages, in another order than ours.
+# Averages of weights. Keras pairs model.trainable_weights with one optimizer's averages, in a different order.
 
 
 @keras.saving.register_keras_serializable("players")
 class Shifted(ka.posteriors.DiagonalGaussian):
-    """A posterior with weights, which have the shape of the encoder's bias."""
+    """A posterior with weights of the same shape as the encoder's bias."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -139,7 +139,7 @@ def square():
     return keras.Sequential([keras.Input((Z,)), keras.layers.Dense(Z)])
 
 
-# Networks of equal shapes: that weights change places would go unnoticed by shapes alone.
+# Networks of equal shapes, so shapes alone would not reveal swapped weights.
 AVERAGED = {
     "inverse autoregressive posterior": lambda: with_posterior(
         ka.posteriors.InverseAutoregressive(Z, context=0, steps=1, hidden=(4,))
@@ -160,7 +160,7 @@ def averaging(kind, way):
 
 
 def averages_by_hand(model, batches):
-    """Trains step by step; returns the averages of all weights, `a <- 0.5 a + 0.5 w` from the first step on."""
+    """Trains step by step; returns the averages of all weights, `a <- 0.5 a + 0.5 w` after each step."""
     expected = None
     for batch in batches:
         model.train_on_batch(batch)
@@ -181,14 +181,14 @@ def found_averages(model):
 def test_averages_follow_their_recursion_whatever_the_order_of_networks(kind):
     stepwise = averaging(kind, "eager")
     expected = averages_by_hand(stepwise, X[:24, :Z].reshape(3, 8, Z))
-    # The same three steps in one program.
+    # The same three steps in one call.
     model = averaging(kind, "compiled")
     model.fit(X[:24, :Z], batch_size=8, shuffle=False, verbose=0)
     assert model.steps_per_execution == 3
     for each in (stepwise, model):
         for average, right in zip(found_averages(each), expected, strict=True):
             np.testing.assert_allclose(average, right, atol=1e-5)
-    # Methods use them: the same numbers as of networks whose weights they are.
+    # Methods use them: the results equal those of networks with these weights.
     other, x = AVERAGED[kind](), X[:5, :Z]
     for variable, average in zip(other.trainable_variables, expected, strict=True):
         variable.assign(average)
@@ -256,12 +256,12 @@ def test_a_move_changes_no_statistics_of_its_opponents(name):
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     before = [layer.moving_mean.numpy() for layer in norms]
     model.train_on_batch(X)
-    # Every network's statistics move, by its own move or by the shared pass.
+    # The statistics of every network change, in its own update or in the shared pass.
     assert all(np.abs(layer.moving_mean - old).max() > 0 for layer, old in zip(norms, before, strict=True))
     if name != "GAN":
         return
-    # The critic sees real and generated rows in its own move, then generated ones in the generator's: two updates of
-    # the critic's statistics, not three.
+    # The critic sees real and generated rows in its own update, then generated ones in the generator's: its statistics
+    # are updated twice, not three times.
     model = MODELS["GAN"](normalised=True)
     model.compile("sgd", run_eagerly=True)
     inner, norm = model.critic.layers[0], model.critic.layers[1]

@@ -1,4 +1,4 @@
-"""Networks of other conventions."""
+"""Networks with other conventions."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def test_the_scale_is_that_of_the_log_variance(log_var):
     raw = np.asarray(MeanAndRawScale()([mean, np.full((1, 2), log_var, "float32")]), "float64")
     np.testing.assert_array_equal(raw[:, :2], mean)
     scale = np.logaddexp(0, raw[:, 2:]) + 1e-6
-    # float32 keeps 24 bits of raw, and of scales near 1e-6 the difference.
+    # float32 rounds raw to 24 bits, and near 1e-6 the scale is a small difference.
     np.testing.assert_allclose(scale, np.exp(log_var / 2), rtol=2e-5)
 
 

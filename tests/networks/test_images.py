@@ -1,4 +1,4 @@
-"""Networks: shapes at any size and channel count, every variable in use."""
+"""Networks: shapes for any size and number of channels; every variable is used."""
 
 import inspect
 
@@ -47,10 +47,10 @@ def test_levels_of_a_categorical_likelihood(kind):
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_convolutions_of_any_rank_see_the_same(rank, rng):
-    """A series, as an image of one row or a volume of one cell's width, gives the same with the same weights."""
+    """A series gives the same result as an image of one row or a volume one cell wide, with the same weights."""
     encoder = images.conv_encoder((9,) * rank + (2,), 3, filters=(4, 4), kernel_size=1)
     row = images.conv_encoder((9, 2), 3, filters=(4, 4), kernel_size=1)
-    # A kernel of one sees every second place only: of an image that is constant along the other axes, the same values.
+    # A kernel of one only sees every second position, so an image that is constant along the other axes gives the same.
     x = rng.random((2, 9, 2)).astype("float32")
     spread = x.reshape(2, 9, *(1,) * (rank - 1), 2) * np.ones((1, 9, *(9,) * (rank - 1), 1), "float32")
     convs = [[layer for layer in net.layers if "conv" in layer.name] for net in (encoder, row)]
@@ -99,7 +99,7 @@ def test_codes_may_be_maps(kind, shape, code, rng):
 
 @pytest.mark.parametrize("kind", CONVOLUTIONAL)
 def test_a_map_is_local(kind, rng):
-    """A far corner of the code does not see the other corner of the image: kernels of three reach 1 + 2 + 4 pixels."""
+    """One corner of the code does not see the opposite corner of the image: kernels of three reach 1 + 2 + 4 pixels."""
     encoder = PAIRS[kind][0]((32, 32, 1), (16, 16, 2), filters=4)
     x = rng.random((1, 32, 32, 1)).astype("float32")
     changed = x.copy()

@@ -1,4 +1,4 @@
-"""Generators of waveforms: shapes, causality, and a stream that equals the whole."""
+"""Generators of waveforms: shapes, causality, and streams that equal whole recordings."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from keras_ae.networks import speech
 
 @pytest.fixture(scope="module", params=[0, 2])
 def generator(request):
-    """A small causal generator whose filters are far from the identity that they start at."""
+    """A small causal generator whose filters are far from the identity, their initial value."""
     keras.utils.set_random_seed(0)
     made = speech.SpectralGenerator(frame=64, hop=16, units=12, depth=2, taps=3, ahead=request.param, floor=0.1)
     made.build()
@@ -46,7 +46,7 @@ def test_the_future_beyond_a_frame_does_not_matter(generator, rng):
     other = x.copy()
     other[:, 160:] = rng.normal(size=160)
     before, after = generator(x).numpy()[0], generator(other).numpy()[0]
-    # What a frame with sample 160 in it reaches back to.
+    # The first output sample that input sample 160 can affect.
     seen = 160 - generator.frame - generator.ahead * generator.hop + 1
     np.testing.assert_allclose(before[:seen], after[:seen], atol=1e-6)
     assert np.abs(before[160:] - after[160:]).max() > 0.01
@@ -114,7 +114,7 @@ def test_the_waveform_generator_has_the_sizes_of_the_paper(rng):
     assert made.multiple == 8 and made(x).shape == (2, 64)
     assert tf.convert_to_tensor(made.noise_shape(tf.constant(x))).numpy().tolist() == [2, 8, 16]
     assert np.abs(made(x)).max() <= 1
-    # Noise beside the code is heard.
+    # The noise next to the code has an effect.
     z = rng.normal(size=(2, 8, 16))
     assert np.abs(made([x, z]) - made(x)).max() > 0
     # 16,384 samples to 8 x 1,024 (section 4.2).
@@ -153,5 +153,5 @@ def test_the_critic_looks_at_both_waveforms(rng):
     scores = critic([a, b])
     assert scores.shape == (2, 1)
     assert np.abs(scores - critic([c, b])).max() > 0 and np.abs(scores - critic([a, c])).max() > 0
-    # Normalised row by row: a neighbour does not matter.
+    # Rows are normalised separately, so other rows do not matter.
     np.testing.assert_allclose(critic([a[:1], b[:1]]), scores[:1], atol=1e-5)

@@ -1,9 +1,9 @@
-"""Makes the speech and noise beside this file, with espeak-ng and NumPy.
+"""Makes the speech and noise in this folder, with espeak-ng and NumPy.
 
     python keras_ae/datasets/speech_sample/make.py
 
-espeak-ng must be installed; Linux distributions have it as a package of that name. The sound is the same each time, up
-to espeak-ng's release; the files differ in the serial numbers of their streams.
+espeak-ng must be installed; Linux distributions have it as a package of that name. With the same release of espeak-ng,
+the sound is always the same; the files differ only in the serial numbers of their streams.
 """
 
 import pathlib
@@ -20,7 +20,7 @@ RATE = 16000
 SECONDS = 3
 PEAK = 0.7
 
-# File name: voice of espeak-ng (language + variant), words a minute, text.
+# File name: voice of espeak-ng (language + variant), words per minute, text.
 SPEECH = {
     "english_american_man": ("en-us+m3", 165, "The morning train was late, so we walked along the river."),
     "english_british_woman": ("en-gb+f2", 170, "Please write your name and number on the yellow card."),
@@ -35,7 +35,7 @@ SPEECH = {
     "polish_man": ("pl+m6", 170, "Wieczorem czytamy książkę przy ciepłym piecu."),
     "russian_woman": ("ru+f2", 165, "Утром мы пили чай и смотрели в окно."),
 }
-# None of these voices speaks above.
+# These voices are not used in SPEECH.
 BABBLE = [
     ("en-us+f1", "Have you seen the paper today? It was here a moment ago, beside the lamp."),
     ("en-gb+m5", "I would rather have the soup, and perhaps a glass of water after that."),
@@ -48,11 +48,11 @@ BABBLE = [
 ]
 
 
-def spoken(voice: str, words_a_minute: int, text: str) -> np.ndarray:
+def spoken(voice: str, words_per_minute: int, text: str) -> np.ndarray:
     """float64 `(T,)` in [-1, 1]."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "speech.wav")
-        subprocess.run(["espeak-ng", "-v", voice, "-s", str(words_a_minute), "-w", path, text], check=True)
+        subprocess.run(["espeak-ng", "-v", voice, "-s", str(words_per_minute), "-w", path, text], check=True)
         x, _ = audio.read(path, rate=RATE)
     return x[:, 0].astype(np.float64)
 
@@ -76,11 +76,11 @@ def slow(rng: np.random.Generator, hertz: float, samples: int) -> np.ndarray:
 
 
 def bursts(
-    rng: np.random.Generator, a_second: float, samples: int, decay: float, low: float, high: float
+    rng: np.random.Generator, per_second: float, samples: int, decay: float, low: float, high: float
 ) -> np.ndarray:
-    """Short noises of random places, heights and pitches: a sine of `low` to `high` Hz dies away within `decay` s."""
+    """Short bursts at random times, amplitudes and pitches: decaying sines of `low` to `high` Hz."""
     x = np.zeros(samples + RATE)
-    for start in rng.integers(samples, size=round(a_second * samples / RATE)):
+    for start in rng.integers(samples, size=round(per_second * samples / RATE)):
         t = np.arange(round(8 * decay * RATE)) / RATE
         pitch = np.exp(rng.uniform(np.log(low), np.log(high)))
         x[start : start + len(t)] += rng.exponential() * np.exp(-t / decay) * np.sin(2 * np.pi * pitch * t)
@@ -91,7 +91,7 @@ def noises() -> Iterator[tuple[str, np.ndarray]]:
     rng, n = np.random.default_rng(0), SECONDS * RATE
     t = np.arange(n) / RATE
     voices = [np.resize(spoken(voice, 170, text), n + RATE) for voice, text in BABBLE]
-    # Each begins elsewhere, or all would pause together.
+    # Start each voice at a random point, or all would pause together.
     babble = sum(np.roll(x, rng.integers(len(x)))[:n] / x.std() for x in voices)
     engine = 2 * np.pi * np.cumsum(38 + 8 * slow(rng, 1, n)) / RATE
     yield "hiss", coloured(rng, 0, n)
@@ -106,8 +106,8 @@ def noises() -> Iterator[tuple[str, np.ndarray]]:
 
 def main() -> None:
     folder = pathlib.Path(__file__).parent
-    for name, (voice, words_a_minute, text) in SPEECH.items():
-        audio.write(folder / "clean" / f"{name}.ogg", scaled(spoken(voice, words_a_minute, text)), RATE)
+    for name, (voice, words_per_minute, text) in SPEECH.items():
+        audio.write(folder / "clean" / f"{name}.ogg", scaled(spoken(voice, words_per_minute, text)), RATE)
     for name, x in noises():
         audio.write(folder / "noise" / f"{name}.ogg", scaled(x), RATE)
 

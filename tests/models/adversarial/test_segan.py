@@ -1,4 +1,4 @@
-"""SEGAN's game, its losses in closed form, and the path from pairs to clean speech."""
+"""SEGAN: its two players, its losses in closed form, and the path from pairs to clean speech."""
 
 import keras
 import numpy as np
@@ -53,11 +53,11 @@ def test_terms_are_their_formulas(waves):
     np.testing.assert_allclose(terms["l1"], np.abs(fake - ye).mean(axis=1), rtol=1e-4)
     np.testing.assert_allclose(terms["spectral"], spectral.distance(fake, ye, removal=0.5), rtol=1e-4)
     assert all(np.isfinite(each).all() and np.abs(each).min() > 0 for each in terms.values())
-    assert len(noise) == 1  # both players judge the same speech
+    assert len(noise) == 1  # both players see the same generated speech
 
 
 class _Recorded:
-    """A generator that keeps the noise it was given."""
+    """A generator that records the noise that it receives."""
 
     def __init__(self, network, noise):
         self.network, self.noise, self.noise_shape = network, noise, network.noise_shape
@@ -83,7 +83,7 @@ def test_without_a_target_it_learns_its_input(waves):
     model = build(preemphasis=0.0)
     model.compile("adam")
     alone, given = (model.evaluate(*each, verbose=0, return_dict=True)["l1"] for each in ((waves[0],), waves[:1] * 2))
-    assert alone == pytest.approx(given, rel=0.02)  # the noise beside the code differs
+    assert alone == pytest.approx(given, rel=0.02)  # the noise next to the code differs
     assert alone != pytest.approx(model.evaluate(*waves, verbose=0, return_dict=True)["l1"], rel=0.02)
 
 

@@ -1,4 +1,4 @@
-"""What a model can do follows from its parts, and x, its target and the code have shapes of their own."""
+"""A model's methods follow from its parts; x, its target and the code have different shapes."""
 
 import keras
 import numpy as np
@@ -99,7 +99,7 @@ def test_a_code_may_be_a_map_of_channels(tmp_path):
 def test_a_map_of_codes_has_a_density_whose_kl_is_that_of_its_values(tmp_path):
     model = ka.VAE(*spatial(2), "gaussian", seed=0)
     model.compile("adam", run_eagerly=True)
-    # Near the posterior, so that importance weights vary little: a decoder that hardly looks at z, and scales near 1.
+    # Close to the posterior, so that importance weights vary little: the decoder hardly uses z, and scales are near 1.
     model.decoder.set_weights([0.1 * w for w in model.decoder.get_weights()])
     model.encoder.set_weights([0.2 * model.encoder.get_weights()[0], np.repeat(np.float32([0.1, 0.5]), 2)])
     q = model.posterior(IMAGES)
@@ -109,7 +109,7 @@ def test_a_map_of_codes_has_a_density_whose_kl_is_that_of_its_values(tmp_path):
     assert logs["kl"] == pytest.approx(kl.mean(), rel=1e-5)
     assert model.sample(3, seed=1).shape == (3, 8, 8, 1)
     np.testing.assert_allclose(model.sample(2, seed=2), model.sample(3, seed=1)[1:], atol=1e-6)
-    # Importance sampling agrees with NumPy's, within five standard errors of their difference: by the delta method,
+    # Importance sampling agrees with NumPy's within five standard errors of the difference. By the delta method,
     # log mean w has the standard error std(w) / (mean(w) sqrt(n)).
     n = 2_000
     z = m + s * np.random.default_rng(0).normal(size=(n, *m.shape)).astype("float32")
@@ -208,7 +208,7 @@ def test_two_meanings_of_y_are_refused():
     assert Settled.y_role.conditional
 
 
-# Walks
+# Interpolation
 
 
 def test_walks_between_codes():
@@ -217,7 +217,7 @@ def test_walks_between_codes():
     np.testing.assert_allclose(line[:, 1], [[0.5, 0.5], [0, 0]], atol=1e-6)
     np.testing.assert_allclose(arc[0, 1], np.sqrt([0.5, 0.5]), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(arc[0], axis=-1), 1, atol=1e-6)
-    assert np.isfinite(arc).all()  # opposite codes share no arc: the line
+    assert np.isfinite(arc).all()  # opposite codes have no unique arc: the straight line
     for walk in (line, arc):
         np.testing.assert_allclose(walk[:, [0, -1]], np.stack([z1, z2], 1), atol=1e-6)
 
@@ -243,7 +243,7 @@ def test_interpolate_and_traverse_decode_walks():
             call()
 
 
-# Networks as users have them
+# Users' networks
 
 
 def test_networks_of_several_outputs_or_inputs_are_refused_with_what_to_do():

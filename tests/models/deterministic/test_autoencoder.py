@@ -1,4 +1,4 @@
-"""The autoencoder's own mathematics: a linear one is PCA."""
+"""The autoencoder's mathematics: a linear autoencoder is PCA."""
 
 import keras
 import numpy as np
@@ -19,12 +19,12 @@ def test_a_linear_autoencoder_reaches_pcas_error_and_subspace(rng):
     decoder = ka.networks.mlp_decoder(3, (6,), hidden=())
     model = ka.Autoencoder(encoder, decoder, seed=0)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.05, 3000)))
-    model.fit(np.tile(x, (60, 1)), batch_size=200, epochs=10, verbose=0)  # an epoch has its price
+    model.fit(np.tile(x, (60, 1)), batch_size=200, epochs=10, verbose=0)  # each epoch has an overhead
 
     pca = PCA(3).fit(x)
     error = ((x - model.reconstruct(x)) ** 2).sum()
     optimum = ((x - pca.inverse_transform(pca.transform(x))) ** 2).sum()
-    assert -1e-5 < error / optimum - 1 < 1e-3  # below zero by rounding only
+    assert -1e-5 < error / optimum - 1 < 1e-3  # negative only by rounding
     angles = scipy.linalg.subspace_angles(decoder.layers[1].kernel.numpy().T, pca.components_.T)
     assert angles.max() < 1e-2
 

@@ -1,4 +1,4 @@
-"""The dynamic autoencoder: the walk's term, inference by energy, stages, and a drift that is recovered."""
+"""The dynamic autoencoder: the dynamics term, inference by energy, stages, and recovering a drift."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ def log_p(model, x, z):
 
 def test_the_terms_are_those_of_the_walk(rng):
     model, x, before = linear(3.0), counts(rng, 8), counts(rng, 8)
-    before[2] = x[2]  # begins its sequence
+    before[2] = x[2]  # the first of its sequence
     model.compile("adam", jit_compile=False)
     logs = model.evaluate(x, before, batch_size=8, return_dict=True, verbose=0)
     steps = 0.5 * np.sum((model.encode(x) - model.encode(before)) ** 2, axis=1)
@@ -42,7 +42,7 @@ def test_without_weight_or_past_it_is_the_autoencoder(rng):
     x, before = counts(rng, 32), counts(rng, 32)
     dynamic = linear(0.0)
     plain = ka.Autoencoder(*(keras.models.clone_model(n) for n in (dynamic.encoder, dynamic.decoder)), "multinomial")
-    plain.set_weights([w for w in dynamic.get_weights() if w.shape])  # but the weight of the dynamics
+    plain.set_weights([w for w in dynamic.get_weights() if w.shape])  # except the dynamics weight
     for model, y in ((dynamic, before), (plain, None)):
         model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
         model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
@@ -59,10 +59,10 @@ def test_inference_finds_the_lowest_energy(rng):
         return 0.5 * apart - log_p(model, x, z)
 
     assert (energy(z) <= energy(model.encode(x)) + 1e-5).all()
-    # The energy is convex here: no step away from the minimum goes down.
+    # The energy is convex here, so no step away from the minimum lowers it.
     for step in 0.05 * rng.normal(size=(20, 6, D)):
         assert (energy(z + step) > energy(z) - 1e-5).all()
-    # A past that weighs everything is where the code stays.
+    # With all weight on the past, the code stays there.
     model.dynamics_weight = 1e4
     np.testing.assert_allclose(model.infer(x, before, encoding_weight=0.5), before, atol=0.02)
 
@@ -84,7 +84,7 @@ def test_stages_share_the_first_networks_and_leave_them_still(rng):
 
 
 def drifting(rng, steps=300, words=40):
-    """Counts of documents whose share of two topics turns slowly, and that share `(T,)`."""
+    """Counts of documents whose share of two topics changes slowly, and that share `(T,)`."""
     share = 0.5 + 0.45 * np.sin(np.linspace(0, 4 * np.pi, steps))
     topics = rng.dirichlet(np.full(V, 0.3), 2)
     p = share[:, None] * topics[0] + (1 - share[:, None]) * topics[1]
@@ -96,7 +96,7 @@ def test_codes_follow_a_drift_and_the_dynamics_smooth_them(rng):
     found = {}
     model = linear(latent_dim=1)
     model.compile(keras.optimizers.Adam(0.05), jit_compile=False)
-    for weight in (0.0, 30.0):  # with the second one it goes on
+    for weight in (0.0, 30.0):  # the second one continues training
         model.dynamics_weight = weight
         model.fit(x[1:], x[:-1], batch_size=50, epochs=80, verbose=0)
         z = model.encode(x)[:, 0]

@@ -1,4 +1,4 @@
-"""Binary codes: the bound by enumeration of all codes, the contrast by its formula, subjects recovered."""
+"""Binary codes: the bound by enumerating all codes, the contrast by its formula, and recovering subjects."""
 
 import itertools
 
@@ -81,7 +81,7 @@ def test_the_contrast_compares_codes_of_documents_and_neighbours(rng):
 
 
 def topics(rng, rows, subjects=4, each=25):
-    """Documents of 12 words from their subject's own part of the vocabulary; most pairs of a subject share none."""
+    """Documents of 12 words from their subject's own part of the vocabulary; most pairs of a subject share no word."""
     y = rng.integers(subjects, size=rows)
     x = np.zeros((rows, subjects * each), "float32")
     for row, subject in zip(x, y, strict=True):
@@ -102,8 +102,8 @@ def test_codes_tell_subjects_apart_from_neighbours_alone(rng):
     found = retrieval.precision_at(20, retrieval.hamming(model.hash(new), model.hash(x)), relevant).mean()
     raw = retrieval.precision_at(20, -(new @ x.T), relevant).mean()
     assert found > 0.9
-    assert found > raw - 0.05  # 8 bits keep what 100 words tell
-    # What a code stands for can be read: the words of its subject.
+    assert found > raw - 0.05  # 8 bits keep the information of 100 words
+    # A code decodes to the words of its subject.
     subject = model.reconstruct(new).reshape(100, 4, 25).sum(2).argmax(1)
     assert np.mean(subject == labels) > 0.9
 

@@ -1,4 +1,4 @@
-"""What beta, a capacity and the parts of the KL weigh."""
+"""The effects of beta, of a capacity, and of the parts of the KL."""
 
 import keras
 import numpy as np
@@ -33,7 +33,7 @@ def test_the_kl_stays_near_the_capacity(rng):
         assert logs["off_capacity"] == pytest.approx(abs(logs["kl"] - capacity), abs=1e-3)
         assert logs["loss"] == pytest.approx(logs["reconstruction"] + 50 * logs["off_capacity"], rel=1e-4)
         found.append(logs["reconstruction"])
-    assert found[1] < found[0]  # a wider code tells more
+    assert found[1] < found[0]  # a wider code contains more information
 
 
 def test_a_greater_beta_gives_a_smaller_kl(rng):

@@ -1,4 +1,4 @@
-"""The conditional VAE against exact conditional likelihoods."""
+"""The conditional VAE compared with exact conditional likelihoods."""
 
 import keras
 import numpy as np
@@ -116,7 +116,7 @@ def test_invalid_rows_in_a_later_batch_stop_training(rng, jit_compile, wrong):
     x = rng.integers(2, size=(40, D)).astype("float32")
     y = np.arange(40) % C if wrong == "label" else rng.normal(size=(40, C)).astype("float32")
     (x if wrong == "x" else y)[30] = C if wrong == "label" else np.nan
-    # The layers make 0 of what is no number, so that the terms stay finite.
+    # The layers turn NaN into 0, so the terms stay finite.
     options = {"hidden": (32,), "activation": relu_without_nan, "condition_shape": (C,)}
     encoder = ka.networks.mlp_encoder((D,), K, parameters=2, **options)
     decoder = ka.networks.mlp_decoder(K, (D,), **options)

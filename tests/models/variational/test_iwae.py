@@ -1,4 +1,4 @@
-"""Importance-weighted bounds, their two gradients, and several stochastic layers against exact likelihoods."""
+"""Importance-weighted bounds, their two gradients, and several stochastic layers, compared with exact likelihoods."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ D, K = 5, 2
 
 
 def fixed(network, scale):
-    """Makes an encoder give N(0, scale^2) for every input: a proposal that covers the posterior."""
+    """Makes an encoder return N(0, scale^2) for every input: a proposal that covers the posterior."""
     width = network.output_shape[-1] // 2
     bias = np.concatenate([np.zeros(width), np.full(width, np.log(np.expm1(scale)))])
     network.layers[-1].set_weights([np.zeros((network.input_shape[-1], 2 * width)), bias])
@@ -85,7 +85,7 @@ def test_both_gradients_have_one_mean_and_the_double_less_noise(rng):
         plain, double = (found[name][i] for name in ("reparameterised", "doubly_reparameterised"))
         error = np.sqrt(plain.var(0) / len(plain) + double.var(0) / len(double))
         assert (np.abs(plain.mean(0) - double.mean(0)) < 4.5 * error).all(), network
-        assert np.abs(plain.mean(0)).max() > 20 * error.min(), network  # there is a mean to compare
+        assert np.abs(plain.mean(0)).max() > 20 * error.min(), network  # so that there is a mean to compare
     encoder = [found[name][0].var(0).mean() for name in ("reparameterised", "doubly_reparameterised")]
     assert encoder[0] > 3 * encoder[1]
 
@@ -123,7 +123,7 @@ def test_both_gradients_have_one_mean_with_two_layers_and_several_bounds():
     for plain, double in zip(*found.values(), strict=True):
         error = np.sqrt(plain.var(0) / len(plain) + double.var(0) / len(double))
         assert (np.abs(plain.mean(0) - double.mean(0)) < 4.5 * error + 1e-6).all()
-        assert np.abs(plain.mean(0)).max() > 20 * error[error > 0].min()  # there is a mean to compare
+        assert np.abs(plain.mean(0)).max() > 20 * error[error > 0].min()  # so that there is a mean to compare
 
 
 @pytest.mark.parametrize("model_class", [ka.IWAE, ka.VAE])
@@ -144,7 +144,7 @@ def test_samples_of_two_layers_have_the_models_moments(rng):
     images = model.decode(z, batch_size=len(z))  # means of p(x|z), without the noise of x
     np.testing.assert_allclose(images.mean(0), exact.mean, atol=0.1)
     np.testing.assert_allclose(np.cov(images.T), exact.cov - np.eye(D), atol=0.25)
-    # The density of the prior is that of its samples: the mean of log p is minus the entropy.
+    # The prior's density matches its samples: the mean of log p is the negative entropy.
     entropy = 5 * 0.5 * np.log(2 * np.pi * np.e) + 3 * np.log(0.6)
     assert model.prior.log_prob(z).numpy().mean() == pytest.approx(-entropy, abs=0.05)
 
@@ -185,7 +185,7 @@ def test_the_double_gradient_of_an_autoregressive_posterior_trains_without_xla(r
     encoder, decoder = ka.networks.mlp_encoder((D,), posterior.parameters_for(K)), ka.networks.mlp_decoder(K, (D,))
     model = ka.IWAE(encoder, decoder, posterior=posterior, importance_samples=2, seed=0)
     model.compile("adam")
-    assert not model.jit_compile  # XLA cannot compile it: the batches of the first call would be lost
+    assert not model.jit_compile  # XLA cannot compile it, and the batches of the first call would be lost
     model.compile("adam", run_eagerly=True)
     history = model.fit(rng.random((16, D)).round().astype("float32"), batch_size=8, verbose=0).history
     assert int(model.optimizer.iterations) == 2 and np.isfinite(history["loss"]).all()

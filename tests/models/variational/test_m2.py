@@ -1,4 +1,4 @@
-"""Semi-supervised models: labels summed out exactly, and learned from a few."""
+"""Semi-supervised models: labels are summed out exactly, and learned from a few."""
 
 import warnings
 
@@ -72,7 +72,7 @@ def test_classification_is_the_mean_over_the_labelled_rows(rng):
 
 
 def clusters(rng, rows=600):
-    """Binary rows around three prototypes, labels, and one label a class."""
+    """Binary rows around three prototypes, all labels, and one known label per class."""
     prototypes = np.kron(np.eye(K), np.ones(4))  # (3, 12)
     y = rng.integers(K, size=rows)
     x = np.abs(prototypes[y] - (rng.random((rows, 12)) < 0.2)).astype("float32")
@@ -92,7 +92,7 @@ def test_one_label_a_class_names_the_clusters(rng):
     )
     found = model.predict_proba(x)
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
-    # The nearest of the three labelled rows is right for about three quarters.
+    # The nearest of the three labelled rows has the right label for about three quarters of the rows.
     nearest = y[some >= 0][np.abs(x[:, None] - x[some >= 0]).sum(2).argmin(1)]
     right = (found.argmax(1) == y).mean()
     assert right > 0.93 and right > (nearest == y).mean() + 0.05
@@ -155,9 +155,9 @@ def test_labels_that_do_not_suit(rng):
     with pytest.warns(UserWarning, match="class 2"):
         model.fit(tf.constant(x), tf.constant([0, 1, -1, -1, -1, -1, -1, -1]), verbose=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # of a data set this is one batch
+        warnings.simplefilter("error")  # in a data set, this is one batch
         model.y_role.check(model, tf.constant(x[:2]), tf.constant([0, -1]), training=True)
-        # What is measured and not learned from may lack labels.
+        # Data for evaluation only may lack labels.
         for y in (np.full(8, -1), np.array([0, 1, -1, -1, -1, -1, -1, -1])):
             assert np.isfinite(model.evaluate(x, y, verbose=0, return_dict=True)["loss"])
         model.fit(x, np.arange(8) % 3, validation_data=(x, np.full(8, -1)), verbose=0)
@@ -210,7 +210,7 @@ def test_labels_of_any_integer_dtype_and_networks_that_are_not_built(rng):
 
     for dtype in ("int8", "int16", "int64"):
         model = ka.M2(Joined(2 * Z), Joined(D), keras.Sequential([keras.layers.Dense(K)]), K, seed=0)
-        # In one graph: the first batch builds networks within it, and without one.
+        # The first batch builds the networks, inside a graph and outside.
         model.compile("adam", **{"jit_compile": False} if dtype == "int8" else {"run_eagerly": True})
         assert np.isfinite(model.fit(x, y.astype(dtype), verbose=0).history["loss"]).all()
         assert model.latent_dim == Z and model.predict_proba(x).shape == (8, K)
@@ -228,7 +228,7 @@ def test_a_condition_of_another_width_than_at_fit_is_refused_by_networks_that_we
 
 
 class Joined(keras.Model):
-    """A user's network of two inputs whose shapes nobody knows before the first batch."""
+    """A user's network with two inputs whose shapes are unknown before the first batch."""
 
     def __init__(self, width):
         super().__init__()

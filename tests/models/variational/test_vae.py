@@ -1,4 +1,4 @@
-"""The VAE's own mathematics: bounds, importance sampling and probabilistic PCA against known numbers."""
+"""The VAE's mathematics: bounds, importance sampling and probabilistic PCA, compared with known values."""
 
 import functools
 
@@ -25,7 +25,7 @@ def linear_gaussian(rng, scale=0.7):
     def with_scale(raw):
         return tfp.distributions.Independent(tfp.distributions.Normal(raw, scale), 1)
 
-    # The encoder gives the prior, q(z|x) = N(0, I): softplus(0.5413) = 1.
+    # The encoder returns the prior, q(z|x) = N(0, I): softplus(0.5413) = 1.
     encoder = ka.networks.mlp_encoder((D,), K, hidden=(), parameters=2)
     encoder.layers[-1].set_weights([np.zeros((D, 2 * K)), np.float32([0, 0, 0.5413, 0.5413])])
     decoder = ka.networks.mlp_decoder(K, (D,), hidden=())
@@ -74,10 +74,10 @@ def test_chunks_do_not_change_the_estimate(rng, monkeypatch):
     model, exact = linear_gaussian(rng)
     x = exact.rvs(16, random_state=1).astype("float32")
     whole = model.log_prob(x, num_samples=4000)
-    monkeypatch.setattr(importance, "CHUNK_VALUES", 16 * D * 7)  # 7 samples a chunk; 4000 is no multiple
+    monkeypatch.setattr(importance, "CHUNK_VALUES", 16 * D * 7)  # 7 samples per chunk; 4000 is not a multiple
     model._compiled_methods.clear()
     chunked = model.log_prob(x, num_samples=4000)
-    assert np.abs(whole - chunked).max() > 0  # other draws
+    assert np.abs(whole - chunked).max() > 0  # different draws
     np.testing.assert_allclose(whole.mean(), chunked.mean(), atol=0.2)
 
 
@@ -90,7 +90,7 @@ def test_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca(rng):
     decoder = ka.networks.mlp_decoder(K, (D,), hidden=())
     model = ka.VAE(encoder, decoder, "gaussian_learned_scale", seed=0)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.02, 2000)))
-    model.fit(np.tile(x, (20, 1)), batch_size=200, epochs=10, verbose=0)  # an epoch has its price
+    model.fit(np.tile(x, (20, 1)), batch_size=200, epochs=10, verbose=0)  # each epoch has an overhead
     exact = PCA(K).fit(x).score(x)
     assert model.log_prob(x, num_samples=200).mean() == pytest.approx(exact, rel=0.02)
     logs = model.evaluate(x, return_dict=True, verbose=0)
@@ -128,7 +128,7 @@ def test_the_loss_is_the_minibatch_estimate_with_a_prior_over_weights(rng, tmp_p
     bound = -rows * (logs["reconstruction"] + logs["kl"])
     assert -rows * logs["loss"] == pytest.approx(bound + log_prior, rel=1e-5)
     # N/M times the sum of a batch, and the whole log prior, are right on average: over the batches of an epoch exactly.
-    vae.draw = lambda q, num_samples, seed: q.mean()[None]  # equal z in all of them
+    vae.draw = lambda q, num_samples, seed: q.mean()[None]  # the same z in all of them
     bound = -rows * sum(vae.test_on_batch(x, return_dict=True)[term] for term in ("reconstruction", "kl"))
     estimates = [-rows * vae.test_on_batch(x[i : i + 20], return_dict=True)["loss"] for i in range(0, rows, 20)]
     assert np.ptp(estimates) > 1 and np.mean(estimates) == pytest.approx(bound + log_prior, rel=1e-5)
@@ -160,7 +160,7 @@ def test_a_vae_learns_digits_to_a_known_bound():
     model.fit(x, batch_size=100, epochs=40, verbose=0)
     mean = np.clip(x.mean(0), 0.01, 0.99)
     independent = (test * np.log(mean) + (1 - test) * np.log(1 - mean)).sum((1, 2, 3)).mean()
-    # Pixels taken as independent give about -27 nats; five seeds of this model gained 3.70 to 3.86 on that.
+    # Independent pixels give about -27 nats; five seeds of this model gained 3.70 to 3.86 over that.
     assert model.log_prob(test, num_samples=100).mean() > independent + 3.4
 
 
@@ -228,7 +228,7 @@ def test_nan_in_a_later_batch_with_clean_targets_stops_training(rng, hidden):
     target = rng.integers(2, size=(40, 6)).astype("float32")
     x = target.copy()
     x[30] = np.nan
-    # Layers that hand NaN on show it in the terms. Where they make numbers of it, only the loss can tell.
+    # If layers pass NaN on, it shows in the terms. If they turn it into numbers, only the loss can show it.
     options = {"hidden": (8,), "activation": "tanh" if hidden == "NaN" else relu_without_nan}
     encoder = ka.networks.mlp_encoder((6,), 2, parameters=2, **options)
     model = ka.VAE(encoder, ka.networks.mlp_decoder(2, (6,), **options), seed=0)
@@ -293,7 +293,7 @@ def test_log_prob_decodes_a_bounded_number_of_rows_at_once(rng, monkeypatch):
         calls.clear()
         assert np.isfinite(model.log_prob(x, num_samples=num_samples)).all()
         assert calls == rows
-    # More rows than fit: a sample at a time.
+    # More rows than fit: one sample at a time.
     calls.clear()
     model.log_prob(np.tile(x, (25, 1)), num_samples=3, batch_size=100)
     assert calls == [100, 100, 100]
