@@ -298,7 +298,10 @@ def _task(config):
 
 
 def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), verbose=None, **kwargs):
-    """Runs `model.fit` with a `TimeBudget` and a backup; Ctrl-C stops it and keeps the latest weights.
+    """Runs `model.fit` with a `TimeBudget` and a backup; Ctrl-C stops it with the best weights so far.
+
+    The best weights are those of an `EarlyStopping(restore_best_weights=True)` among the callbacks, or the last
+    weights if there is none.
 
     Args:
         verbose: as in Keras. The default is a single progress line, or one line per epoch with the flag --verbose.
@@ -319,6 +322,9 @@ def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), verbose=None, *
     except KeyboardInterrupt:
         progress.on_train_end()
         print("\nTraining was interrupted; continuing with the weights so far.", file=sys.stderr)
+        for callback in callbacks:
+            if getattr(callback, "best_weights", None) is not None:
+                model.set_weights(callback.best_weights)
     return budget.seconds()
 
 

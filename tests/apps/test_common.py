@@ -61,6 +61,20 @@ def test_an_interrupted_fit_keeps_the_weights_so_far(model, x, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
+def test_an_interrupted_fit_restores_the_best_weights(model, x):
+    class Worse(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["val_loss"] = float(epoch)
+            if epoch == 0:
+                self.best = [w.copy() for w in self.model.get_weights()]
+
+    worse = Worse()
+    early = keras.callbacks.EarlyStopping(patience=99, restore_best_weights=True)
+    _fit(model, x, epochs=9, callbacks=[worse, early, _Stop(3, KeyboardInterrupt())])
+    for a, b in zip(model.get_weights(), worse.best, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_killed_fit_resumes_and_then_removes_only_its_own_folder(model, x, tmp_path):
     (tmp_path / "precious").touch()
     with pytest.raises(RuntimeError):
