@@ -1,6 +1,5 @@
 """Data sets with numbered epochs, so that equal seeds give identical runs."""
 
-import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -81,7 +80,6 @@ def _counted(make, batches, first_epoch):
 
 
 # Only `semi_supervised` still calls it by this name.
-whole_number = functools.partial(validation.positive_int, at_least=0)
 
 
 def seed_of(key: int, epoch: tf.Tensor) -> tf.Tensor:

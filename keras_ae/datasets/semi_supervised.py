@@ -91,7 +91,7 @@ def semi_supervised(
         validation.positive_int("labelled", labelled),
     )
     num_classes = validation.positive_int("num_classes", num_classes)
-    seed = epochs.whole_number("seed", seed)
+    seed = validation.positive_int("seed", seed, at_least=0)
     if x.shape[0] != len(y):
         raise ValueError(f"y: expected a label for each of the {x.shape[0]} rows, received {len(y)}.")
     known = np.flatnonzero(y != UNKNOWN)

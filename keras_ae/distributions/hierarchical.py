@@ -51,7 +51,7 @@ def compose(encoders: Any, decoders: Any) -> tuple[Network, Network, posteriors.
         )
     for network in (*encoders, *decoders):
         if validation.static_shape(network, "input_shape") is None:
-            raise ValueError(f"{network.name}: expected a network with a known input shape. Give it a keras.Input.")
+            raise ValueError(f"{network.name}: expected a known input shape. Start the network with a keras.Input.")
     sizes = [network.input_shape[-1] for network in decoders]
     wrong = [e.name for e, size in zip(encoders[1:], sizes, strict=False) if e.input_shape[-1] != size]
     if wrong:

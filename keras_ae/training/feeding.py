@@ -28,8 +28,8 @@ class Feed:
     """Batches of data, one epoch at a time.
 
     Attributes:
-        first: `(x, y, sample_weight)` for validation: all rows of arrays, or the first batch of other sources.
-        is_whole: bool, whether `first` holds all rows.
+        checked: `(x, y, sample_weight)` to validate: all rows of arrays, or the first batch of other sources.
+        is_whole: bool, whether `checked` holds all rows.
         batch: `(x, y, sample_weight)` with the shape of one batch, to estimate its memory.
         steps: int, training steps per epoch; None if unknown.
         arrays: `(x, y, sample_weight)` as tensors to gather rows from; None if the data are sparse or not arrays.
@@ -37,7 +37,7 @@ class Feed:
 
     def __init__(
         self,
-        first: Columns,
+        checked: Columns,
         make: Callable[..., tuple[Any, tf.Variable | None]],
         steps: int | None,
         *,
@@ -47,8 +47,8 @@ class Feed:
         adapter: Any = None,
         once: "_Once | None" = None,
     ) -> None:
-        self.first, self.steps, self.arrays, self.is_whole = first, steps, arrays, is_whole
-        self.batch = first if batch is None else batch
+        self.checked, self.steps, self.arrays, self.is_whole = checked, steps, arrays, is_whole
+        self.batch = checked if batch is None else batch
         self._make, self._adapter, self._once = make, adapter, once
         self._dataset: Any = None
         self._order: tf.Variable | None = None
@@ -279,7 +279,7 @@ def _example(array, batch_size):
 
 
 def _distributed(dataset, strategy):
-    """The data set as a strategy shares it out. Several devices need batches without None: x is its own target then."""
+    """Distributes the data set. Distributed batches cannot contain None, so x serves as its own target."""
     if not _spans_devices(strategy):
         return dataset
 

@@ -287,7 +287,7 @@ def check_finite(model: keras.Model, logs: Logs) -> None:
     players = model._objectives_of_terms
     terms = [f"{name} of objective {players[name]}" for name in broken if name in players]
     causes = [
-        "a learning rate that is too high (lower it, or give the optimizer clipnorm=1.0)",
+        "a learning rate that is too high (lower it, or set clipnorm=1.0 on the optimizer)",
         "inputs far outside [-1, 1]",
         "rows with NaN, or with values or labels out of range (only the first batch of a data set is checked)",
     ]

@@ -82,7 +82,7 @@ def make_loop(
     The loop ends early if the data run out or, with `changed`, a logged value is not finite. Under XLA, such a step is
     then undone: the variables get the values back that they had before the call, and the steps before it run again. To
     hold these values costs nothing that shows, once in up to 32 steps. Batches of equal shape run
-    as one program. Under XLA, a batch with a shape of its own (the last of an epoch) runs without it.
+    as one program. Under XLA, a batch of a different shape (such as the last one) runs without XLA.
 
     Args:
         step: function of a batch that returns a summary, a float32 tensor.

@@ -319,8 +319,8 @@ class ObjectiveModel(keras.Model):
 
     def _never_built(self):
         return ValueError(
-            f"{type(self).__name__} has networks that were never built: give them a keras.Input, or call the model on "
-            "data first."
+            f"{type(self).__name__} has networks that were never built: add a keras.Input, or call the model on data "
+            "first."
         )
 
     def build_if_possible(self) -> None:
@@ -523,7 +523,7 @@ class ObjectiveModel(keras.Model):
         """Computes `self(x)` in batches; arguments as in `keras.Model.predict`, x as in `fit`.
 
         Arrays are checked in full, and a source of batches on its first batch, as in `fit`. Targets that it yields
-        beside x are ignored.
+        with x are ignored.
         """
         if rows_of.is_source(x):
             return self._predict_source(x, verbose, steps, callbacks)
@@ -533,7 +533,7 @@ class ObjectiveModel(keras.Model):
 
     def _predict_source(self, x, verbose="auto", steps=None, callbacks=None):
         feed = feeding.open_feed(x, role=self.y_role)
-        x, y, _ = feed.first
+        x, y, _ = feed.checked
         self.check_x(x)
         if self.y_role.conditional:
             self.y_role.check_given(self, x.shape[0], y)
@@ -561,7 +561,7 @@ class ObjectiveModel(keras.Model):
         """Returns the validated `Feed` for the user's data; builds the model if its networks still need data for it."""
         batch_size = None if batch_size is None else validation.positive_int("batch_size", batch_size)
         feed = feeding.open_feed(x, y, sample_weight, role=self.y_role, batch_size=batch_size, **options)
-        self._accept(feed.first, training)
+        self._accept(feed.checked, training)
         return feed
 
     def _batch(self, x, y, sample_weight, class_weight, training):

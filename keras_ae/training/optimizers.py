@@ -30,7 +30,7 @@ def for_objectives(
 
     Args:
         optimizer: name or instance, or `{objective name: name or instance}`. An instance is copied if several
-            objectives would share it, or if `_fits` says so.
+            objectives would share it, or if it cannot be used directly, see `_fits`.
         players: `{name: Objective}`.
         scales_loss: bool, whether the loss is scaled under the `mixed_float16` policy.
 

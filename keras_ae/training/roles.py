@@ -213,7 +213,7 @@ class Condition(Role):
         if y.dtype == "uint8" and np.max(y) > 1:
             raise ValueError(
                 f"y: received uint8 up to {np.max(y)}, which the networks would get unscaled. Divide pixels by 255; "
-                "give other numbers as floats."
+                "pass other numbers as floats."
             )
 
     def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:

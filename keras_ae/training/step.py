@@ -145,7 +145,8 @@ def train(model: keras.Model, batches: Sequence[Any]) -> tuple[Batch, Terms, tf.
     if not tf.distribute.has_strategy() and not xla.for_xla():
         fine = tf.reduce_all([batch.valid for batch in prepared])
         if len(prepared) > 1 or len(model.optimizers) > 1:
-            # A single update sees NaN in its own loss. Here a later one might, when others are done already.
+            # With one update, NaN shows in its own loss. With several, a later loss could be the first to show it,
+            # after earlier updates were applied.
             fine &= tf.reduce_all([tf.reduce_all(roles.finite(batch.x)) for batch in prepared])
     for name, player in model.objectives().items():
         for batch in prepared[len(prepared) - player.steps :]:

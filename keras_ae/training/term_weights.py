@@ -1,4 +1,4 @@
-"""Weights of loss terms, and targets in them, that can change while `fit` runs."""
+"""Loss-term weights and targets that can change during `fit`."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from keras_ae.utils import validation
 class TermWeight:
     """A number in a model's loss, as an attribute whose assignment takes effect at once, also during `fit`.
 
-    It is a variable of the model, a float32 scalar that is not trained, so compiled steps read its present value, and a
-    file holds it. Reading gives a float, or None if the model has no such variable, as for an optional term.
+    It is a variable of the model, a float32 scalar that is not trained, so compiled steps read the current value, and
+    saved files contain it. Reading gives a float, or None if the model has no such variable, as for an optional term.
 
     Raises:
         ValueError: on creation and assignment, if the value is not finite or is negative; on assignment, if the model
@@ -57,5 +57,5 @@ class TermWeight:
     def __set__(self, model: keras.Model, value: float) -> None:
         variable = getattr(model, f"_{self.name}")
         if variable is None:
-            raise ValueError(f"{self.name}: this model has none. Pass one to the constructor, such as {self.name}=0.0.")
+            raise ValueError(f"{self.name}: this model has no {self.name}. Pass {self.name}=... to the constructor.")
         variable.assign(validation.non_negative(self.name, value))

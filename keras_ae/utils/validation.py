@@ -40,7 +40,7 @@ def check_array(
         if (*have, 1) == tuple(shape):
             hint = f" Add the channel axis: {name}[..., None]."
         elif fits(tuple(array.shape), shape):
-            hint = f" This is a single row: give {name}[None], or batch the data set, data.batch(32)."
+            hint = f" This is a single row: pass {name}[None], or batch the data set, data.batch(32)."
         raise ValueError(f"{name}: expected rows of shape {tuple(shape)}, received {have}.{hint}")
     low, high = _extremes(array)
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -63,7 +63,7 @@ def check_array(
     if likelihood.levels and not slack and dtype.kind == "f" and not _whole(array):
         raise ValueError(
             f"{name}: the likelihood {likelihood.name} expects whole levels 0..{likelihood.levels - 1}, received "
-            "fractions. Give it the uint8 pixels themselves."
+            "fractional values. Pass the uint8 pixels unchanged."
         )
 
 

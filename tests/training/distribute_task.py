@@ -1,4 +1,4 @@
-"""What test_distribute.py runs in processes of their own: devices and clusters are set before TensorFlow starts.
+"""Run by test_distribute.py in separate processes, because devices and clusters are set before TensorFlow starts.
 
 Usage: python distribute_task.py mirrored|multi_worker OUTPUT.json
 """
@@ -50,7 +50,7 @@ def run_mirrored(folder):
     results = {"replicas": two.num_replicas_in_sync, "is_chief": distribute.is_chief(two)}
 
     def pair(cls, **fit_options):
-        # Without a graph on one device: it would be made anew for each of the cases below.
+        # Without a graph on one device, because each case below would trace a new one.
         models = [make(cls, one, run_eagerly=True), make(cls, two, jit_compile=False)]
         losses = [fit(model, **fit_options) for model in models]
         return models, losses
@@ -60,7 +60,7 @@ def run_mirrored(folder):
     results["seeds"] = [seed.numpy().tolist() for seed in seeds]
     models, results["autoencoder_losses"] = pair(ka.Autoencoder)
 
-    # Two models serve all cases: tracing a step for two replicas takes longer than running it.
+    # Two models for all cases, because tracing a step for two replicas takes longer than running it.
     start = weights(make(ka.Autoencoder, one))
 
     def again_from_start(**options):
@@ -69,7 +69,7 @@ def run_mirrored(folder):
                 variable.assign(value)
             fit(model, epochs=1, **options)
 
-    # Batches: one of 64 rows; 64 and 5 rows; 64 rows and a single one, which leaves the second replica without any.
+    # Batches: one of 64 rows; 64 and 5 rows; 64 rows and 1 row, which leaves the second replica without rows.
     cases = {
         "one step": (64, None),
         "uneven, weighted": (69, WEIGHTS[:69]),
@@ -102,7 +102,7 @@ def run_mirrored(folder):
     fit(again, rows=128, epochs=1)
     results["went on"] = difference(vae, again)
 
-    # Compiled for one device: XLA and many steps an execution, which do not suit two replicas.
+    # Compiled for one device: with XLA and many steps per execution, which two replicas cannot use.
     make(ka.Autoencoder, one).save(folder / "one.keras")
     with two.scope():
         model = keras.saving.load_model(folder / "one.keras")
@@ -113,7 +113,7 @@ def run_mirrored(folder):
     again_from_start(rows=320)
     results["steps_per_execution"] = difference(several_steps, models[1])
 
-    adam = keras.optimizers.Adam(0.01)  # made outside of the scope
+    adam = keras.optimizers.Adam(0.01)  # created outside the scope
     model = make(ka.Autoencoder, two, adam)
     fit(model, rows=128, epochs=1)
     results["iterations"] = int(model.optimizer.iterations.numpy())
@@ -140,7 +140,7 @@ def run_mirrored(folder):
 def run_multi_worker(folder):
     strategy = distribute.get("multi_worker")
     worker = strategy.cluster_resolver.task_id
-    # Only worker 0 starts from the seed of the single process: the others must take its weights and its noise.
+    # Only worker 0 starts with the seed of the single process; the others must take over its weights and noise.
     model = make(ka.VAE, strategy, seed=worker)
     losses = fit(model, validation_data=(X[:65],))  # 65 rows: one worker has none of the last batch
     results = {
@@ -151,7 +151,7 @@ def run_multi_worker(folder):
         "weights": [weight.tolist() for weight in weights(model)],
         "codes": model.encode(X[:3]).tolist(),
     }
-    if distribute.is_chief(strategy):  # no other worker needs to take part
+    if distribute.is_chief(strategy):  # works without the other workers
         model.save(folder / "vae.keras")
         ka.export(model, str(folder / "exported"))
     return results

@@ -1,4 +1,4 @@
-"""Two replicas, and two workers, train as one process does."""
+"""Training with two replicas, or two workers, gives the same results as one process."""
 
 import contextlib
 import json
@@ -17,14 +17,14 @@ import tensorflow as tf
 import keras_ae as ka  # noqa: F401  load_model finds its classes
 from keras_ae.training import distribute
 
-pytestmark = pytest.mark.processes  # all but the last tests, which take no time
+pytestmark = pytest.mark.processes  # all but the last tests, which are fast
 
 HERE = pathlib.Path(__file__).parent
-TIME_LIMIT = 300  # seconds, after which it hangs; alone on two cores a process needs about 30
+TIME_LIMIT = 300  # seconds, after which a process counts as hanging; it takes about 30 alone on two cores
 
 
 def run_processes(task, folder, environments):
-    """Runs one process for each environment, side by side, and returns what they report."""
+    """Runs one process per environment in parallel, and returns their reports."""
     deadline = time.monotonic() + TIME_LIMIT
     outputs = [folder / f"{task}{i}.json" for i in range(len(environments))]
     base = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
@@ -78,14 +78,14 @@ def test_replicas_draw_different_noise(mirrored):
 def test_two_replicas_learn_as_one(mirrored):
     one, two = mirrored["vae_losses"]
     assert one[-1] < 0.95 * one[0]
-    # The noise differs: over 512 rows of 8 values it moves an epoch's loss by about 0.3 %.
+    # The noise differs; with 512 rows of 8 values, it changes the loss of an epoch by about 0.3 %.
     np.testing.assert_allclose(two, one, rtol=0.015)
     assert two != one
     np.testing.assert_allclose(*mirrored["autoencoder_losses"], rtol=1e-5)
 
 
 def test_gradients_and_logs_are_those_of_the_global_batch(mirrored):
-    # Also where the replicas' parts differ in size, or a replica has none, and with sample weights.
+    # Also if the replicas' parts differ in size, or one is empty, and with sample weights.
     assert len(mirrored["weights"]) == 4
     for name, difference in mirrored["weights"].items():
         assert difference < 1e-6, name

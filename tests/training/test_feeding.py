@@ -1,4 +1,4 @@
-"""The door for data: what users have becomes rows, or is refused with what to do."""
+"""Input conversion: users' data become rows or raise an error that says how to fix them."""
 
 import functools
 import itertools
@@ -56,7 +56,7 @@ def generator(*columns, size=10):
         yield tuple(column[start : start + size] for column in columns)
 
 
-# What carries rows
+# Containers of rows
 
 FORMS = {
     "float64": lambda x: x.astype("float64"),
@@ -183,7 +183,7 @@ def test_masked_batches_of_sources_are_refused(name, batch):
 
 
 def test_a_masked_batch_after_the_first_is_refused():
-    # The second batch holds the first masked value.
+    # The first masked value is in the second batch.
     x = np.ma.masked_array(X, np.arange(40)[:, None] + np.zeros(D) == 15)
     for source in (generator, Batches):
         for use in ("fit", "evaluate"):
@@ -229,7 +229,7 @@ def test_sparse_data_sets_are_densified():
     assert logs == pytest.approx(model.evaluate(X, batch_size=40, return_dict=True, verbose=0), rel=1e-5)
 
 
-# Weights: one number a row, whatever carries them
+# Weights: one number per row, in any container
 
 
 class LeastSquares(ka.Autoencoder):
@@ -295,7 +295,7 @@ def test_each_row_has_its_own_weight(form):
     assert measured == pytest.approx(right, rel=1e-5)
 
 
-# One far row of weight 1, the others 0: weights broadcast to (B, B) would count it as the mean of all rows.
+# One distant row has weight 1, the others 0; weights broadcast to (B, B) would give the mean of all rows.
 FAR = np.zeros((32, D), "float32")
 FAR[0] = 5.0
 ALONE = np.zeros(32, "float32")
@@ -309,7 +309,7 @@ def gaussian(learning_rate=0.0, **options):
 
 
 def losses_by_hand(model, x):
-    """The loss of each row of a `gaussian` autoencoder, in NumPy alone."""
+    """The loss of each row of a `gaussian` autoencoder, with NumPy only."""
     (into, into_bias), (out, out_bias) = model.encoder.get_weights(), model.decoder.get_weights()
     mean = (x @ into + into_bias) @ out + out_bias
     return 0.5 * np.sum((x - mean) ** 2, axis=1) + 0.5 * D * np.log(2 * np.pi)
@@ -318,7 +318,7 @@ def losses_by_hand(model, x):
 def loss_of_the_far_row(model):
     """The mean over all rows of weight times loss."""
     losses = losses_by_hand(model, FAR)
-    assert losses[0] > 2 * np.mean(losses)  # so that a mean of all rows is another number
+    assert losses[0] > 2 * np.mean(losses)  # so that the mean of all rows differs
     return np.mean(ALONE * losses)
 
 
@@ -404,7 +404,7 @@ def test_weights_of_another_shape_are_refused(weight):
         model.fit(X, sample_weight=weight, verbose=0)
 
 
-# Exactly the steps asked
+# Exact numbers of steps
 
 
 def counted(model, **options):
@@ -440,7 +440,7 @@ def test_evaluation_uses_exactly_the_batches_asked():
     assert model.evaluate(x, batch_size=8, steps=2, return_dict=True, verbose=0) == pytest.approx(two, rel=1e-5)
 
 
-# Batches of different losses, so that every count of batches has a loss of its own.
+# Batches with different losses, so that the loss identifies the number of batches.
 RISING = np.repeat(np.arange(5.0), 8)[:, None].astype("float32") * np.ones(D, "float32")
 
 
@@ -459,7 +459,7 @@ EVALUATED = {
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A model whose compiled steps take many batches a call, as they do after a fit of arrays."""
+    """A model whose compiled steps take many batches per call, as after `fit` with arrays."""
     model = gaussian(run_eagerly=False, jit_compile=False)
     model.fit(RISING, batch_size=1, verbose=0)
     assert model.steps_per_execution > 5
@@ -520,7 +520,7 @@ def vae(**options):
 
 
 def lines(caplog):
-    """What the log says of callbacks that act on batches."""
+    """Log messages about callbacks that act on batches."""
     return [each for each in caplog.messages if "acts on every batch" in each]
 
 
@@ -559,7 +559,7 @@ def test_a_test_hook_is_called_at_every_batch(caplog):
     model, watching = vae(), Watching()
     model.fit(X, batch_size=2, validation_data=X, validation_batch_size=4, callbacks=[watching], verbose=0)
     assert watching.batches == list(range(10)) and len(lines(caplog)) == 1
-    # Training need not wait for it.
+    # Training does not have to wait for it.
     assert model.steps_per_execution > 1
     watching.batches.clear()
     model.evaluate(X, batch_size=8, callbacks=[watching], verbose=0)
@@ -607,7 +607,7 @@ FIRST_BATCHES = {
 
 
 class Loader:
-    """As of PyTorch: iterable again and again, with a length."""
+    """Like a PyTorch loader: can be iterated repeatedly, and has a length."""
 
     def __init__(self, *columns):
         self.columns = columns
@@ -804,7 +804,7 @@ def test_class_weights_count_labels_and_leave_others_at_1():
 @pytest.mark.parametrize("source", [generator, Batches])
 def test_class_weights_count_the_labels_of_sources(source):
     y = np.arange(40) % 3
-    # They multiply the rows' own weights.
+    # They are multiplied by the rows' own weights.
     w = np.array([3.0, 1.0, 0.5])[y] * W
     right = m2().fit(X, y, sample_weight=w, batch_size=10, shuffle=False, verbose=0).history
     model = m2()

@@ -1,4 +1,4 @@
-"""The loop over epochs: what validation and evaluation read, epoch after epoch."""
+"""The loop over epochs: the data that validation and evaluation read in each epoch."""
 
 import itertools
 import warnings
@@ -28,7 +28,7 @@ def batches(x=X, size=16):
 
 
 def reused(x=X, size=16):
-    """Yields the same array again and again, as some readers do."""
+    """Yields the same array repeatedly, as some readers do."""
     buffer = np.empty((size, x.shape[1]), x.dtype)
     for batch in batches(x, size):
         buffer[:] = batch
@@ -51,7 +51,7 @@ def test_an_endless_generator_validates_on_the_same_batches(model):
 
 
 def test_a_generator_that_ends_early_is_not_evaluated_silently(model):
-    with pytest.warns(UserWarning, match="x ended after 3 of 9 steps"):
+    with pytest.warns(UserWarning, match="x ran out of batches after 3 of 9 steps"):
         found = model.evaluate(batches(), steps=9, verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(model.evaluate(X, verbose=0, return_dict=True)["loss"], rel=1e-5)
     with warnings.catch_warnings():

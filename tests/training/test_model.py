@@ -20,7 +20,7 @@ def dense(units, inputs, **kwargs):
 
 @keras.saving.register_keras_serializable("test")
 class Adversarial(ka.Autoencoder):
-    """An adversarial autoencoder in miniature: a critic tells codes from normal draws."""
+    """A small adversarial autoencoder: a critic distinguishes codes from normal samples."""
 
     terms = ("discrimination", "reconstruction", "adversarial")
 
@@ -234,7 +234,7 @@ def test_a_layer_that_two_networks_share_is_regularised_once():
     found = model.evaluate(x, batch_size=5, verbose=0, return_dict=True)
     of_weights = 0.1 * np.sum(trunk.kernel.numpy() ** 2)
     of_outputs = 0.01 * np.sum(trunk(x).numpy() ** 2) / 5
-    # Of what calls add, Keras keeps the last call's.
+    # Keras keeps only the losses that the last call added.
     assert found["loss"] - found["size"] == pytest.approx(of_weights + of_outputs, rel=1e-4)
 
 
@@ -283,7 +283,7 @@ def test_xla_changes_nothing_but_rounding():
     results = []
     for settings in ({"jit_compile": True}, {"jit_compile": False, "steps_per_execution": 1}):
         keras.utils.set_random_seed(1)
-        model = ka.Autoencoder(dense(2, 6), dense(6, 2), seed=0)  # XLA's random numbers are others
+        model = ka.Autoencoder(dense(2, 6), dense(6, 2), seed=0)  # XLA has different random numbers
         model.compile(keras.optimizers.SGD(0.01), **settings)
         logs = model.fit(X[:56], batch_size=16, epochs=2, shuffle=False, verbose=0).history
         assert model.steps_per_execution == (4 if settings["jit_compile"] else 1)
@@ -322,7 +322,7 @@ def test_a_loss_that_is_not_finite_stops_training_and_says_where(jit_compile):
 
 @pytest.mark.parametrize("rows", [64, 60])
 def test_steps_per_epoch_is_kept(rows):
-    # 60 rows by 16 give a batch of 12 amid the full ones.
+    # 60 rows in batches of 16 give a batch of 12 between full ones.
     model = vae()
     model.compile("adam", jit_compile=False)
     endless = tf.data.Dataset.from_tensor_slices(X[:rows]).batch(16).repeat()

@@ -1,4 +1,4 @@
-"""Files of models, and what optimizers carry through them."""
+"""Files of models, and the state of optimizers in them."""
 
 import keras
 import numpy as np
@@ -137,7 +137,7 @@ def test_excluded_variables_themselves_are_copied_but_not_saved(tmp_path):
 
 
 def game(optimizer, **options):
-    """A model of two objectives."""
+    """A model with two objectives."""
     keras.utils.set_random_seed(0)
     model = players.AAE(dense(2, D), dense(D, 2), dense(1, 2), seed=0)
     model.compile(optimizer, **{"run_eagerly": True} | options)
@@ -163,7 +163,7 @@ def decay_of(model):
     return factors
 
 
-# AdamW multiplies what decays by 1 - learning rate * weight decay.
+# AdamW multiplies decaying variables by 1 - learning rate * weight decay.
 DECAY = {"kernel": {0.99}, "bias": {1.0}}
 
 
@@ -183,7 +183,7 @@ def test_an_optimizer_used_before_excludes_the_same_variables_from_decay():
     vae(optimizer).train_on_batch(X)
     model = game(optimizer)
     assert decay_of(model) == DECAY
-    # As one of the optimizers of a game, and by the scaling optimizer of mixed precision.
+    # With several objectives, and inside the loss-scaling optimizer of mixed precision.
     assert decay_of(game({"critic": optimizer, "autoencoder": optimizer})) == DECAY
     scaling = keras.optimizers.LossScaleOptimizer(without_bias(), initial_scale=1.0)
     assert decay_of(game(scaling)) == decay_of(game(scaling)) == DECAY
@@ -266,7 +266,7 @@ def float16():
 @multiplies_half_precision
 @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}], ids=["eager", "compiled"])
 def test_the_policy_float16_logs_what_float32_does(float16, options):
-    # The losses of 9,600 rows sum to more than the largest number of float16, 65,504.
+    # The losses of 9,600 rows sum to more than the maximum of float16, 65,504.
     x = np.tile(X, (400, 1))
     model = ka.Autoencoder(dense(2, D), dense(D, 2), "gaussian", seed=0)
     model.compile(keras.optimizers.SGD(0.0), **options)

@@ -93,7 +93,7 @@ def test_a_bad_batch_does_not_lower_the_loss_scale():
     try:
         model = vae()
         model.compile("adam", run_eagerly=True)
-        # Counted are updates. The first two lower the scale instead: gradients times 32,768 overflow.
+        # Updates are counted. The first two only lower the scale, because gradients times 32,768 overflow.
         check_the_third_batch_changes_nothing(model, step=1)
     finally:
         keras.config.set_dtype_policy("float32")
@@ -109,7 +109,7 @@ def test_no_player_moves_if_any_batch_of_a_step_is_bad():
 
 
 class Norm(ka.ObjectiveModel):
-    """The gradient of a norm is NaN at 0, where its value is not."""
+    """At 0, the gradient of a norm is NaN, but its value is not."""
 
     terms = ("norm",)
 

@@ -19,7 +19,7 @@ from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
-# Enough to rank rows well while keeping a served request cheap; use `log_prob` for published figures.
+# Enough to rank rows well while keeping a served request cheap; use `log_prob` for published results.
 SCORE_SAMPLES = 64
 
 
@@ -30,10 +30,12 @@ class LatentModel(ObjectiveModel):
     |---|---|
     | encoder | `posterior`, `encode` |
     | decoder | `likelihood`, `decode` |
-    | encoder and decoder | `reconstruct`, `score`, `interpolate`, `traverse` |
+    | encoder and decoder | `reconstruct`, `interpolate`, `traverse` |
+    | encoder, and a decoder whose outputs have x's shape | `score` |
     | prior and decoder | `sample` |
-    | prior, decoder, and a posterior with a density | `log_prob` |
-    | classifier, `log_label_posterior(x)` | `predict_proba` |
+    | as for `score`, with a prior and a posterior with a density | `log_prob` |
+    | decoder, and labels as the condition | `sweep_labels` |
+    | classifier, the method `log_label_posterior(x)` | `predict_proba` |
 
     The exported endpoints and the contract tests follow the same table. The input x, the output x and the code can have
     different shapes, which are inferred from the networks.

@@ -1,4 +1,4 @@
-"""Walks through the space of codes."""
+"""Interpolation between codes."""
 
 import numpy as np
 

@@ -265,7 +265,7 @@ def test_an_unbuilt_model_says_so_before_it_samples():
     with pytest.raises(ValueError, match="never built"):
         model.sample(3)
     for method in (model.decode, model.likelihood, ka.LatentModel(decoder=model.decoder).decode):
-        with pytest.raises(ValueError, match="networks that were never built: give them"):
+        with pytest.raises(ValueError, match=r"networks that were never built: add a keras\.Input"):
             method(X[:, :Z])
 
 

@@ -86,7 +86,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="BetaVAE takes no free_bits"):
         ka.BetaVAE(*networks(), capacity=0.0, free_bits=0.5)
     model = ka.BetaVAE(*networks())
-    with pytest.raises(ValueError, match="capacity: this model has none"):
+    with pytest.raises(ValueError, match="capacity: this model has no capacity"):
         model.capacity = 1.0
     for arguments in ({"posterior": "full_covariance"}, {"num_samples": 7}, {"free_bits": 0.5}):
         with pytest.raises(ValueError, match=f"BetaTCVAE takes no {next(iter(arguments))}"):
