@@ -18,8 +18,6 @@ import pytest
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
-    # Skip the explicit garbage collection, which takes half a second.
-    keras.backend.clear_session(free_memory=False)
 
 
 @pytest.fixture

@@ -79,9 +79,6 @@ def _counted(make, batches, first_epoch):
     return tf.data.Dataset.from_tensors(0).map(begin).flat_map(batches_of).enumerate().map(counting)
 
 
-# Only `semi_supervised` still calls it by this name.
-
-
 def seed_of(key: int, epoch: tf.Tensor) -> tf.Tensor:
     """Seed `(2,)` of an epoch for TensorFlow's stateless random ops, hashed from the key and the epoch number.
 

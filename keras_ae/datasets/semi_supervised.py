@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike
 
 from keras_ae.datasets import epochs
 from keras_ae.training import feeding
+from keras_ae.typing import Rows
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
 UNKNOWN = -1
 
 
-def keep_labels(y: ArrayLike, count: int, seed: int = 0) -> np.ndarray:
+def keep_labels(y: Rows, count: int, seed: int = 0) -> np.ndarray:
     """Hides all but `count` labels, keeping equally many per class: int64 `(N,)`, -1 where hidden.
 
     Args:
@@ -52,7 +52,7 @@ def keep_labels(y: ArrayLike, count: int, seed: int = 0) -> np.ndarray:
 
 
 def semi_supervised(
-    x: ArrayLike, y: ArrayLike, batch_size: int, labelled: int, num_classes: int, seed: int = 0, *, first_epoch: int = 0
+    x: Rows, y: Rows, batch_size: int, labelled: int, num_classes: int, seed: int = 0, *, first_epoch: int = 0
 ) -> tf.data.Dataset:
     """Batches with a fixed number of labelled rows each.
 

@@ -228,7 +228,7 @@ def function(
         per_call: int, maximum value of `limit`.
         trains: bool, whether to stop once a logged value is not finite, with the variables as before that step.
     """
-    undoes = trains and bool(model.jit_compile) and not model.run_eagerly
+    undoes = trains and model.jit_compile and not model.run_eagerly and model._distribute_strategy is None
 
     def traced(data):
         with xla.tracing(bool(model.jit_compile) and not model.run_eagerly):

@@ -443,12 +443,12 @@ class ObjectiveModel(keras.Model):
             x_held, y_held, weight_held = keras.utils.unpack_x_y_sample_weight(validation_data)
             x_held = feeding.repeatable(x_held, validation_steps)
             validation = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
-        callbacks = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
-        saving.check_checkpoints(callbacks.callbacks)
+        container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
+        saving.check_checkpoints(container.callbacks)
         return fitting.fit(
             self,
             feed,
-            callbacks,
+            container,
             epochs=epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,

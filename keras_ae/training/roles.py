@@ -230,7 +230,7 @@ class Condition(Role):
     def class_weights(self, y: Rows | None, class_weight: Mapping[int, float]) -> np.ndarray | tf.Tensor:
         if not self.num_classes:
             return super().class_weights(y, class_weight)
-        numbers = {name: number for number, name in enumerate(self.classes or ())}
+        numbers: dict[Any, int] = {name: number for number, name in enumerate(self.classes or ())}
         class_weight = {numbers.get(label, label): weight for label, weight in class_weight.items()}
         wrong = set(class_weight) - set(range(self.num_classes))
         if wrong:

@@ -190,29 +190,6 @@ def test_a_wheel_indexes_and_searches(wheel, tmp_path):
     assert nearest["id"] == "space" and nearest["distance"] == 0
 
 
-# The first steps of the default model take about a minute. This one is small, and trains without XLA, whose compilation
-# would take longer than the steps.
-TRAINS = """
-from keras_ae.apps.audio_denoising import settings
-from keras_ae.training import loop
-small = {"frame": 128, "hop": 64, "units": 8, "depth": 1, "taps": 2, "window": 4096, "batch_size": 2}
-settings.METHODS["causal"] |= small
-settings.SHARED["validation"] = 1
-loop.xla_pays = lambda layers: False
-import keras_ae_command
-keras_ae_command.main()
-"""
-
-
-def test_a_wheel_trains_on_the_speech_that_it_holds(wheel, tmp_path):
-    arguments = ["audio_denoising", "train", "--max_minutes=0", "--export_dir=run/export"]
-    ended = _ended(wheel, tmp_path, *arguments, program=["-c", TRAINS], PYTHONPATH=str(wheel))
-    report = _last_line(ended)
-    assert report["data"] == "speech_sample" and 0 < report["steps"] <= 20  # the first call ends in the first epoch
-    card = json.loads((tmp_path / report["export"] / "card.json").read_text())
-    assert card["command"] == "keras-ae audio_denoising train --max_minutes=0 --export_dir=run/export"
-
-
 @pytest.mark.parametrize(
     ("verb", "missing", "extra"),
     [("denoise", "soundfile and soxr, which are", "audio"), ("quickstart", "matplotlib, which is", "apps")],

@@ -275,7 +275,7 @@ def test_what_users_get_wrong_is_one_line(model, tmp_path, rng):
         ({"data": few, "database": few, "queries": few}, "or none of the three"),
         ({"data": few}, "no queries"),
         ({"data": "/nowhere/corpus.jsonl"}, "/nowhere/corpus.jsonl"),
-        ({"database": unknown, "queries": few}, "no word of the 9 documents"),
+        ({"database": unknown, "queries": few}, "None of the 9 documents contains a word"),
         ({"database": few, "queries": few}, "a query would find itself"),
         ({"model": str(tmp_path / "none")}, "No export"),
         ({"output": "/dev/null/made"}, "/dev/null"),

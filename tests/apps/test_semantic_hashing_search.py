@@ -96,7 +96,9 @@ def test_the_second_stage_orders_the_shortlist_by_cosine(searcher, texts, monkey
     assert len(searcher.search(query, 10, rerank=3)) == 10
 
 
-@pytest.mark.parametrize(("query", "reason"), [("", "empty"), (" \t", "empty"), ("1 2 3 \0 ?", "no word")])
+@pytest.mark.parametrize(
+    ("query", "reason"), [("", "empty"), (" \t", "empty"), ("1 2 3 \0 ?", "none of the query's words")]
+)
 def test_a_query_without_known_words_is_unanswerable(searcher, query, reason):
     with pytest.raises(search.Unanswerable, match=reason):
         searcher.search(query, 5)

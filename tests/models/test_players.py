@@ -60,8 +60,8 @@ def test_fit_logs_every_term_and_moves_every_network(name):
         assert np.abs(variable.numpy() - old).max() > 0, variable.path
 
 
-@pytest.mark.parametrize("ema", [False, True])
-def test_fit_save_load_fit_equals_fit(name, ema, tmp_path):
+def test_fit_save_load_fit_equals_fit(name, tmp_path):
+    ema = name != "GAN"  # one of them without averages
     whole = compiled(name, ema)
     whole.fit(X, batch_size=16, epochs=2, verbose=0)
     model = compiled(name, ema)

@@ -51,7 +51,7 @@ def test_an_endless_generator_validates_on_the_same_batches(model):
 
 
 def test_a_generator_that_ends_early_is_not_evaluated_silently(model):
-    with pytest.warns(UserWarning, match="x ran out of batches after 3 of 9 steps"):
+    with pytest.warns(UserWarning, match="x ended after 3 of 9 steps: only those were evaluated"):
         found = model.evaluate(batches(), steps=9, verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(model.evaluate(X, verbose=0, return_dict=True)["loss"], rel=1e-5)
     with warnings.catch_warnings():

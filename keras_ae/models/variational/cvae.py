@@ -113,7 +113,7 @@ class CVAE(VAE):
         return super().prior
 
     @by_averages
-    def conditional_prior(self, y: tf.Tensor | None, *, training: bool = False) -> Distribution:  # type: ignore[override]
+    def conditional_prior(self, y: tf.Tensor | None, *, training: bool = False) -> Distribution:
         """p(z|y): a tfd, batch `(B,)` if it depends on y and `()` otherwise, event `(latent_dim,)`."""
         if self.prior_network is None:
             return self.prior
