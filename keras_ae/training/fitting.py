@@ -199,7 +199,10 @@ def steps_per_call(
         return 1
     if any(acts_on_batches(each, hooks) for each in callbacks.callbacks):
         return 1
-    return loop.steps_that_fit(feed.batch, steps) if model._requested_steps == "auto" else model._requested_steps
+    if model._requested_steps != "auto":
+        return model._requested_steps
+    compiled = model.jit_compile and feed.arrays is not None
+    return loop.steps_that_fit(feed.batch, steps, loop.MAX_STEPS_OF_ARRAYS if compiled else loop.MAX_STEPS)
 
 
 def tell_of_single_steps(model: keras.Model, callbacks: keras.callbacks.CallbackList, hooks: Iterable[str]) -> None:

@@ -19,6 +19,10 @@ from keras_ae.utils import xla
 
 # More steps per call give no measurable gain; fewer make the call overhead visible on small networks.
 MAX_STEPS = 32
+# Under XLA the values before a call are kept, so that a bad step can be undone: that is a copy of all weights per call.
+# With 32 steps it took a twentieth of the time of a small adversarial model. Rows of other sources wait in a stack, where
+# more would be a delay.
+MAX_STEPS_OF_ARRAYS = 128
 # Stacking copies the batches of one execution, so limit its size: large images would fill the memory.
 MAX_BYTES = 64 * 2**20
 
@@ -52,11 +56,11 @@ def _is_noisy(layer):
     return bool(getattr(layer, "rate", 0.0) or getattr(layer, "stddev", 0.0))
 
 
-def steps_that_fit(batch: Any, steps_in_epoch: int | None) -> int:
+def steps_that_fit(batch: Any, steps_in_epoch: int | None, most: int = MAX_STEPS) -> int:
     """Returns the steps per execution for a `batch` (a structure of arrays), limited by memory and epoch length."""
     leaves = [leaf for leaf in keras.tree.flatten(batch) if leaf is not None]
     size = sum(math.prod(leaf.shape) * tf.as_dtype(leaf.dtype).size for leaf in leaves)
-    return min(MAX_STEPS, max(1, MAX_BYTES // max(size, 1)), max(1, steps_in_epoch or MAX_STEPS))
+    return min(most, max(1, MAX_BYTES // max(size, 1)), max(1, steps_in_epoch or most))
 
 
 def can_stack(iterator: Iterator[Any]) -> bool:
@@ -80,8 +84,8 @@ def make_loop(
     summed and recorded once per call, because recording each step took a tenth of a small VAE's training time.
 
     The loop ends early if the data run out or, with `changed`, a logged value is not finite. Under XLA, such a step is
-    then undone: the variables get the values back that they had before the call, and the steps before it run again. To
-    hold these values costs nothing that shows, once in up to 32 steps. Batches of equal shape run
+    then undone: the variables get the values back that they had before the call, and the steps before it run again.
+    Batches of equal shape run
     as one program. Under XLA, a batch of a different shape (such as the last one) runs without XLA.
 
     Args:
