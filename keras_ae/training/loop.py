@@ -19,9 +19,9 @@ from keras_ae.utils import xla
 
 # More steps per call give no measurable gain; fewer make the call overhead visible on small networks.
 MAX_STEPS = 32
-# Under XLA the values before a call are kept, so that a bad step can be undone: that is a copy of all weights per call.
-# With 32 steps it took a twentieth of the time of a small adversarial model. Rows of other sources wait in a stack, where
-# more would be a delay.
+# Under XLA the values before a call are kept, so that a bad step can be undone, which copies all weights once per call.
+# With 32 steps that took a twentieth of a small adversarial model's time. Rows of other sources wait in a stack, so a
+# call of more steps would start later.
 MAX_STEPS_OF_ARRAYS = 128
 # Stacking copies the batches of one execution, so limit its size: large images would fill the memory.
 MAX_BYTES = 64 * 2**20

@@ -191,8 +191,9 @@ class ObjectiveModel(keras.Model):
                 class probabilities against labels. They add one forward pass per step.
             jit_compile: bool or "auto", which uses XLA where it speeds up training (networks without convolutions, or
                 any network on a GPU).
-            steps_per_execution: int or "auto", which runs up to 32 steps per call, or 128 if XLA compiles them and the data
-                are arrays, depending on memory and the length of the epoch. A callback that acts on batches forces 1, and so do multiple replicas.
+            steps_per_execution: int or "auto", which runs up to 32 steps per call, or 128 if XLA compiles them and the
+                data are arrays, depending on memory and the length of the epoch. A callback that acts on batches forces
+                1, and so do multiple replicas.
             run_eagerly: bool, for debugging.
             auto_scale_loss: bool, whether to scale the loss under the `mixed_float16` policy.
 
