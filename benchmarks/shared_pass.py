@@ -71,8 +71,18 @@ def operations(model):
     """Returns the floating-point operations in the matrix products of one training step."""
     step = tf.function(model.train_step, autograph=False)
     graph = step.get_concrete_function(tf.TensorSpec([BATCH, SIZES[0]], tf.float32)).graph
-    products = [operation for operation in graph.get_operations() if operation.type == "MatMul"]
-    return sum(_operations(operation) for operation in products)
+    return sum(_operations(operation) for operation in _run(graph) if operation.type == "MatMul")
+
+
+def _run(graph):
+    """Returns the operations that the graph's outputs and side effects need; TensorFlow does not run the others."""
+    waiting, found = [*(output.op for output in graph.outputs), *graph.control_outputs], {}
+    while waiting:
+        operation = waiting.pop()
+        if operation.name not in found:
+            found[operation.name] = operation
+            waiting += [*(each.op for each in operation.inputs), *operation.control_inputs]
+    return found.values()
 
 
 def _operations(product):
