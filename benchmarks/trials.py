@@ -1,15 +1,17 @@
 """What a trial of a hyper-parameter search costs: `python -m benchmarks.trials`.
 
 A trial trains for one epoch. Apart from training, it costs tracing and compiling, and the memory that TensorFlow never
-frees. Three ways to run trials are measured, each in its own process:
+frees. Four ways to run trials are measured, each in its own process:
 
   new     a new `ka.VAE` in each trial, after `keras.utils.clear_session()`
+  no XLA  the same with `compile(jit_compile=False)`
   reused  one `ka.VAE`; a trial loads the initial weights and optimizer, and sets the learning rate and beta
   Keras   a new plain Keras autoencoder of the same networks in each trial, after `keras.utils.clear_session()`
 
 The first trial of each process is not counted.
 """
 
+import functools
 import gc
 import json
 import multiprocessing
@@ -27,6 +29,7 @@ TRIALS, ROWS, PIXELS, HIDDEN, LATENT = 8, 6_400, 784, 512, 32
 SMOKE = {"TRIALS": 2, "ROWS": 256, "PIXELS": 36, "HIDDEN": 8, "LATENT": 2}
 WAYS = {
     "new": "a new VAE for each trial",
+    "no XLA": "a new VAE for each trial, without XLA",
     "reused": "one VAE for all trials",
     "Keras": "a new plain Keras autoencoder for each trial",
 }
@@ -56,13 +59,13 @@ def trials_of(way, x, sizes, start):
 
     import keras_ae as ka
 
-    def vae():
+    def vae(**compile_options):
         model = ka.VAE(*networks(sizes, 2), seed=0)
-        model.compile(keras.optimizers.Adam(1e-3))
+        model.compile(keras.optimizers.Adam(1e-3), **compile_options)
         return model
 
-    def new():
-        vae().fit(x, batch_size=128, verbose=0)
+    def new(**compile_options):
+        vae(**compile_options).fit(x, batch_size=128, verbose=0)
         keras.utils.clear_session()
 
     def plain():
@@ -73,7 +76,7 @@ def trials_of(way, x, sizes, start):
         keras.utils.clear_session()
 
     if way != "reused":
-        return {"new": new, "Keras": plain}[way]
+        return {"new": new, "no XLA": functools.partial(new, jit_compile=False), "Keras": plain}[way]
     model = vae()
     model.save_weights(start)
 
