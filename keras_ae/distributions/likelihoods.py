@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.distributions import layers
 from keras_ae.typing import Distribution, Shape
 from keras_ae.utils.constants import SCALE_FLOOR
 from keras_ae.utils.xla import softplus
@@ -50,7 +51,7 @@ class Likelihood(keras.layers.Layer):
     dtype_of_x = "float32"
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
+        super().__init__(**layers.options(self, kwargs))
         self.built = True  # any weights are created in the constructor
 
     def params_shape(self, shape: Sequence[int | None]) -> Shape | None:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.distributions import layers
 from keras_ae.distributions.likelihoods import positive
 from keras_ae.layers.made import MADE
 from keras_ae.typing import Activation, Distribution, Size
@@ -48,7 +49,7 @@ class Posterior(keras.layers.Layer):
     vectors_only = False
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"dtype": "float32"} | kwargs)  # densities stay in float32 under mixed precision
+        super().__init__(**layers.options(self, kwargs))
         self.built = True  # any weights are created in the constructor
 
     def parameters_for(self, latent_dim: int) -> int:

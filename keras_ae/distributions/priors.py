@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 
+from keras_ae.distributions import layers
 from keras_ae.distributions.likelihoods import Likelihood, parts, positive
 from keras_ae.typing import Distribution, Shape, Size
 from keras_ae.utils import validation
@@ -42,7 +43,7 @@ class Prior(keras.layers.Layer):
     vectors_only = True
 
     def __init__(self, latent_dim: Size, **kwargs: Any) -> None:
-        super().__init__(**{"dtype": "float32"} | kwargs)
+        super().__init__(**layers.options(self, kwargs))
         shape = tuple(latent_dim) if isinstance(latent_dim, list | tuple) else (latent_dim,)
         self.code_shape = tuple(validation.positive_int("latent_dim", size) for size in shape)
         if len(shape) > 1 and self.vectors_only:
