@@ -66,6 +66,7 @@ def pairs(
     Source: Hansen 2020 (PairRec), for neighbours as targets. See also: `nearest`; `speech.pairs`, of files.
     """
     x = rows_of.to_rows("x", x)
+    x = x.numpy() if tf.is_tensor(x) else x
     n = x.shape[0]
     if n == 0:
         raise ValueError("x: expected at least one row, received none.")
@@ -77,8 +78,6 @@ def pairs(
             raise ValueError(
                 f"neighbours: expected row numbers of shape ({n}, k), as from `nearest`; received {neighbours.shape}."
             )
-
-    x = x.numpy() if tf.is_tensor(x) else x
 
     def dense(rows):
         return rows_of.dense(x[rows]).astype(np.float32, copy=False)

@@ -85,8 +85,7 @@ def make_loop(
 
     The loop ends early if the data run out or, with `changed`, a logged value is not finite. Under XLA, such a step is
     then undone: the variables get the values back that they had before the call, and the steps before it run again.
-    Batches of equal shape run
-    as one program. Under XLA, a batch of a different shape (such as the last one) runs without XLA.
+    Batches of equal shape run as one program. A batch of a different shape, such as the last one, runs without XLA.
 
     Args:
         step: function of a batch that returns a summary, a float32 tensor.

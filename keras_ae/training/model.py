@@ -506,8 +506,9 @@ class ObjectiveModel(keras.Model):
         return self._returned(found, return_dict)
 
     def predict_on_batch(self, x: Rows) -> np.ndarray:
-        """Computes `self(x)` for one batch; x as in `predict`."""
-        return self.predict(x, batch_size=max(1, len(keras.tree.flatten(x)[0])), verbose=0)
+        """Computes `self(x)` for one batch of rows, or `self((x, y))` for a pair."""
+        rows = rows_of.to_rows("x", x[0] if isinstance(x, tuple) else x)
+        return self.predict(x, batch_size=max(1, rows.shape[0]), verbose=0)
 
     def _returned(self, found, return_dict):
         found = {name: float(np.mean(value)) for name, value in found.items()}

@@ -151,6 +151,12 @@ def test_fit_logs_every_term_and_moves_every_variable(eager):
     assert int(eager.optimizer.iterations) == 2
 
 
+def test_networks_are_those_that_train(model):
+    trained = {id(v) for v in moved(model)}
+    assert {id(v) for network in model.networks for v in network.trainable_variables} >= trained
+    assert not trained - {id(v) for v in model.trainable_variables}
+
+
 def test_loss_is_the_weighted_sum_of_the_logged_terms(eager):
     logs = eager.evaluate(*data(eager), batch_size=48, return_dict=True, verbose=0)
     weights = next(reversed(eager.objectives().values())).weights

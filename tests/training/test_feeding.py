@@ -773,6 +773,15 @@ def test_one_label_for_all_rows():
         np.testing.assert_array_equal(walk, model.interpolate(X[:5], X[5:10], 3, y=[1] * 5))
 
 
+def test_one_batch_is_predicted_in_every_form():
+    model = autoencoder()
+    expected = model.predict(X, verbose=0)
+    for rows in (X, X.tolist(), pd.DataFrame(X), scipy.sparse.csr_array(X)):
+        np.testing.assert_allclose(model.predict_on_batch(rows), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="callbacks: class probabilities"):
+        m2().predict(X, callbacks=[keras.callbacks.Callback()])
+
+
 def test_unknown_class_names_are_refused():
     with pytest.raises(ValueError, match="'cow' is not one of the classes cat, dog, eel"):
         m2(classes=["cat", "dog", "eel"]).fit(X, ["cow"] * 40)
