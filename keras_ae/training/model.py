@@ -12,6 +12,7 @@ from typing import Any, Self, TypeAlias
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, step
 from keras_ae.training.callbacks import TEST_HOOKS
@@ -279,7 +280,15 @@ class ObjectiveModel(keras.Model):
     @property
     def has_averages(self) -> bool:
         """Whether any optimizer keeps weight averages and has taken a step."""
-        return self.compiled and any(optimizers.average(optimizer) for optimizer in self.optimizers.values())
+        return bool(self.averaging_optimizers())
+
+    def averaging_optimizers(self) -> list[keras.optimizers.Optimizer]:
+        """Returns the optimizers that keep weight averages and have taken a step, also those of models in this one."""
+        own = self.optimizers.values() if self.compiled else ()
+        inner = (layer for layer in self._layers if isinstance(layer, ObjectiveModel))
+        return [each for each in own if optimizers.average(each)] + [
+            each for model in inner for each in model.averaging_optimizers()
+        ]
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -291,9 +300,12 @@ class ObjectiveModel(keras.Model):
         if not pairs:
             yield
             return
-        self._by_averages = True  # an inner context of the same averages would hide what changed in this one
+        outer = get_stateless_scope()
+        self._by_averages = True
         try:
             with keras.StatelessScope(state_mapping=pairs) as scope:
+                if outer is not None:  # Keras looks up values in the innermost scope only
+                    scope.state_mapping = outer.state_mapping | scope.state_mapping
                 yield
         finally:
             self._by_averages = False
