@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, step
-from keras_ae.training.callbacks import TEST_HOOKS
+from keras_ae.training.callbacks import TEST_HOOKS, refuse_swaps
 from keras_ae.training.objective import Objective, check, trainable_variables
 from keras_ae.training.optimizers import OptimizerLike
 from keras_ae.typing import FilePath, Logs, Rows, Terms
@@ -553,15 +553,15 @@ class ObjectiveModel(keras.Model):
             self.y_role.check_given(self, x.shape[0], y)
         return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
 
-    def _predict(self, x, *args):
+    def _predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        refuse_swaps(callbacks)
         if rows_of.is_sparse(x):
-            x = feeding.dense_batches(x, args[0] or 32)
-            args = (None, *args[1:])
+            x, batch_size = feeding.dense_batches(x, batch_size or 32), None
         if self.has_averages != self._predicts_by_averages:
             self._predicts_by_averages, self.predict_function = self.has_averages, None
         per_call, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll the steps of an execution
         try:
-            return super().predict(x, *args)
+            return super().predict(x, batch_size, verbose, steps, callbacks)
         finally:
             self.steps_per_execution = per_call
 
@@ -598,6 +598,7 @@ class ObjectiveModel(keras.Model):
             self.build_if_possible()
 
     def _callbacks(self, callbacks, verbose, epochs, steps, **options):
+        refuse_swaps(callbacks)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return callbacks
         options |= {"add_progbar": verbose != 0, "verbose": verbose, "epochs": epochs, "steps": steps, "model": self}

@@ -375,6 +375,16 @@ def test_objectives_without_networks_are_refused():
         Empty(mlp(Z, D), mlp(D, 1)).compile("adam")
 
 
+def test_swapping_weights_and_averages_is_refused():
+    x = np.random.default_rng(0).normal(size=(8, Z)).astype("float32")
+    model = averaging("networks of equal shapes", "eager")
+    swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    for method in (model.fit, model.evaluate, model.predict):
+        with pytest.raises(ValueError, match=r"SwapEMAWeights .* already use\. Leave it out"):
+            method(x, callbacks=swap, verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
 def test_every_method_uses_the_averages_also_after_it_was_traced_without():
     x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
 
