@@ -5,6 +5,7 @@ codes after training. Samplers have `fit(x)`, `sample_codes(n)` and `sample(n)`,
 `encode` and `decode`.
 """
 
+import contextlib
 from typing import Any, Self
 
 import keras
@@ -116,6 +117,15 @@ class PriorSampler(Sampler):
     """
 
     needs = ("prior", "decode")
+
+    @property
+    def averaging(self) -> tuple[Any, ...]:
+        """As of the model: where the prior has weights, graphs of it depend on their averages."""
+        return getattr(self.model, "averaging", ())
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Context in which the prior uses averaged weights."""
+        return self.model.averaged()
 
     def fit(self, x: Any = None, y: Any = None) -> Self:
         """Does nothing, since the prior needs no fit; returns the sampler."""

@@ -23,11 +23,11 @@ class EvaluationSetting(NamedTuple):
 
     Attributes:
         per_call: int, maximum steps per call.
-        averaged: bool, whether it uses averaged weights.
+        averaging: the model's `averaging`, whose averages it uses.
     """
 
     per_call: int
-    averaged: bool
+    averaging: tuple[Any, ...]
 
 
 class WithoutXLA(Exception):
@@ -158,7 +158,7 @@ def measure(
 
 def test_function(model: keras.Model, per_call: int) -> Callable[..., tuple[Logs, int]]:
     """Returns the model's test function for calls of up to `per_call` steps, with the averages that there are now."""
-    setting = EvaluationSetting(per_call, model.has_averages)
+    setting = EvaluationSetting(per_call, model.averaging)
     if setting != model._test_setting:
         model._test_setting, model.test_function = setting, None
     return model.make_test_function()

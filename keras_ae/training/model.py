@@ -6,6 +6,7 @@ A model declares its objectives: which networks minimise which loss terms. `Obje
 import contextlib
 import functools
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
@@ -19,7 +20,7 @@ from keras_ae.training.callbacks import TEST_HOOKS, refuse_swaps
 from keras_ae.training.objective import Objective, check, trainable_variables
 from keras_ae.training.optimizers import OptimizerLike
 from keras_ae.typing import FilePath, Logs, Rows, Terms
-from keras_ae.utils import batching, validation
+from keras_ae.utils import validation
 from keras_ae.utils import rows as rows_of
 
 Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | keras.callbacks.CallbackList | None
@@ -112,8 +113,8 @@ class ObjectiveModel(keras.Model):
         self._requested_steps: int | str = 1
         self._in_training = self._by_averages = False
         self._objectives_of_terms: dict[str, str] = {}
-        self._test_setting = fitting.EvaluationSetting(1, False)
-        self._predicts_by_averages = False  # whether `predict_function` was traced with averaged weights
+        self._test_setting = fitting.EvaluationSetting(1, ())
+        self._predicts_averaging: tuple[Any, ...] = ()  # `averaging` when `predict_function` was traced
 
     # For subclasses to override
 
@@ -245,7 +246,6 @@ class ObjectiveModel(keras.Model):
                 "auto_scale_loss": auto_scale_loss,
             }
         )
-        batching.forget_averaged(self)
         self.build_if_possible()
 
     def _needs_single_steps(self, training):
@@ -280,7 +280,12 @@ class ObjectiveModel(keras.Model):
     @property
     def has_averages(self) -> bool:
         """Whether any optimizer keeps weight averages and has taken a step."""
-        return bool(self.averaging_optimizers())
+        return bool(self.averaging)
+
+    @property
+    def averaging(self) -> tuple[Any, ...]:
+        """What a traced graph of the model depends on: weak references to its `averaging_optimizers`."""
+        return tuple(map(weakref.ref, self.averaging_optimizers()))
 
     def averaging_optimizers(self) -> list[keras.optimizers.Optimizer]:
         """Returns the optimizers that keep weight averages and have taken a step, also those of models in this one."""
@@ -557,8 +562,8 @@ class ObjectiveModel(keras.Model):
         refuse_swaps(callbacks)
         if rows_of.is_sparse(x):
             x, batch_size = feeding.dense_batches(x, batch_size or 32), None
-        if self.has_averages != self._predicts_by_averages:
-            self._predicts_by_averages, self.predict_function = self.has_averages, None
+        if self.averaging != self._predicts_averaging:
+            self._predicts_averaging, self.predict_function = self.averaging, None
         per_call, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll the steps of an execution
         try:
             return super().predict(x, batch_size, verbose, steps, callbacks)

@@ -73,26 +73,21 @@ def _call(model, method, signature, tensors, options, rows):
         named["seed"] = tf.constant(seed + rows, tf.int64)
     options = {name: value for name, value in options.items() if name != "seed"}
     specs = {name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for name, tensor in tensors.items()}
-    averaged = getattr(model, "has_averages", False)
-    key = (method.__qualname__, averaged, *specs.items(), *sorted(options.items()))
+    averaging = getattr(model, "averaging", ())
+    key = (method.__qualname__, averaging, *specs.items(), *sorted(options.items()))
     cache = vars(model).setdefault("_compiled_methods", {})
     if key not in cache:
+        for stale in [each for each in cache if each[1] not in ((), averaging)]:  # of earlier optimizers
+            del cache[stale]
 
         def run(**tensors):
-            with model.averaged() if averaged else contextlib.nullcontext():
+            with model.averaged() if averaging else contextlib.nullcontext():
                 return method(model, **tensors, **options)
 
         function = tf.function(run, autograph=False)
         scalars = {name: tf.TensorSpec([], value.dtype) for name, value in named.items()}
         cache[key] = function.get_concrete_function(**specs, **scalars)
     return cache[key](**tensors, **named)
-
-
-def forget_averaged(model: keras.Model) -> None:
-    """Drops the compiled methods that use averages of weights, because new optimizers keep new ones."""
-    cache = vars(model).get("_compiled_methods", {})
-    for key in [key for key in cache if key[1]]:
-        del cache[key]
 
 
 def _batches(arrays, batch_size, names):
