@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, step
+from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, states, step
 from keras_ae.training.callbacks import TEST_HOOKS, refuse_swaps
 from keras_ae.training.objective import Objective, check, trainable_variables
 from keras_ae.training.optimizers import OptimizerLike
@@ -58,7 +58,8 @@ class ObjectiveModel(keras.Model):
     only changes the moving statistics of the objective's own networks.
 
     An optimizer with `use_ema=True` keeps moving averages of the weights it trains. `fit` trains the raw weights.
-    `evaluate`, validation, `predict`, `encode` and the other methods, and exported models use the averages.
+    `evaluate`, validation, `predict`, `encode` and the other methods, and exported models use the averages. Files and
+    `get_weights` hold both, so `EarlyStopping(restore_best_weights=True)` restores both.
 
     Args:
         seed: int or None, seed for all randomness in training.
@@ -295,13 +296,30 @@ class ObjectiveModel(keras.Model):
             each for model in inner for each in model.averaging_optimizers()
         ]
 
+    def get_weights(self) -> states.Weights:
+        """Returns the values of all weights, a list of arrays that `set_weights` takes, with their averages."""
+        return states.Weights(super().get_weights(), [mean.numpy() for _, mean in self._averages()])
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Assigns the values of all weights, a list of arrays, and of their averages.
+
+        The averages are those in a list from `get_weights` of a model with the same averages. Otherwise they start anew
+        from the weights.
+        """
+        super().set_weights(weights)
+        pairs, kept = self._averages(), getattr(weights, "averages", [])
+        for i, (variable, mean) in enumerate(pairs):
+            mean.assign(kept[i] if len(kept) == len(pairs) else variable)
+
+    def _averages(self):
+        """Returns `[(variable, moving average)]` of all its optimizers."""
+        made = self.optimizers.values() if self.compiled else ()
+        return [pair for optimizer in made for pair in optimizers.average(optimizer)]
+
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """Context in which networks use their averaged weights, where an optimizer keeps them."""
-        if self._in_training or self._by_averages or not self.compiled:
-            yield
-            return
-        pairs = [pair for optimizer in self.optimizers.values() for pair in optimizers.average(optimizer)]
+        pairs = [] if self._in_training or self._by_averages else self._averages()
         if not pairs:
             yield
             return
