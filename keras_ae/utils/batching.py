@@ -43,6 +43,7 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
         conditional = role is not None and role.conditional and "y" in names
         if not conditional and "y" in arrays:
             raise ValueError(f"y: {type(self).__name__} is not conditional. Leave y out.")
+        _check_alone(arrays)
         if conditional and role.num_classes and _is_scalar(arrays.get("y")):
             rows_given = rows_of.to_rows(names[0], arrays[names[0]]).shape[0]
             arrays["y"] = [arrays["y"]] * rows_given  # one label for all rows
@@ -59,6 +60,17 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
         return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 
     return batched
+
+
+def _check_alone(arrays):
+    """Raises a `ValueError` if a source of batches, which yields all rows itself, is not the only argument."""
+    sources = [name for name, array in arrays.items() if rows_of.is_source(array)]
+    if sources and len(arrays) > 1:
+        *others, last = [name for name in arrays if name != sources[0]]
+        raise ValueError(
+            f"{' and '.join([*others, last])}: expected none, as {sources[0]} is a source of batches, which yields "
+            f"tuples: ({', '.join(arrays)})."
+        )
 
 
 def _is_scalar(y):

@@ -773,6 +773,19 @@ def test_one_label_for_all_rows():
         np.testing.assert_array_equal(walk, model.interpolate(X[:5], X[5:10], 3, y=[1] * 5))
 
 
+def test_rows_beside_a_source_are_refused():
+    y, model = np.arange(40) % 3, m2()
+    pairs = tf.data.Dataset.from_tensor_slices((X, y)).batch(16)
+    for method in (model.encode, model.reconstruct, model.log_prob):
+        with pytest.raises(ValueError, match=r"y: expected none, as x is a source .* tuples: \(x, y\)"):
+            method(pairs, y)
+        with pytest.raises(ValueError, match="y: expected none"):
+            method(iter([X]), 1)
+    with pytest.raises(ValueError, match="x: expected none, as y is a source"):
+        model.encode(X, tf.data.Dataset.from_tensor_slices(y).batch(16))
+    np.testing.assert_allclose(model.encode(pairs), model.encode(X, y), rtol=1e-5, atol=1e-6)
+
+
 def test_one_batch_is_predicted_in_every_form():
     model = autoencoder()
     expected = model.predict(X, verbose=0)
