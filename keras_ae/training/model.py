@@ -202,7 +202,7 @@ class ObjectiveModel(keras.Model):
 
         Raises:
             ValueError: if `loss` is given, the optimizer names do not match the objectives, an objective has no
-                networks, an optimizer would overwrite weights with their averages, or a network was created outside the
+                networks, a number of steps is not a positive whole number, an optimizer would overwrite weights with their averages, or a network was created outside the
                 scope of the model's distribution strategy.
         """
         if loss is not None:
@@ -222,6 +222,8 @@ class ObjectiveModel(keras.Model):
             )
             made = [logs.metric(each) for each in metrics or () if each not in self.terms]
             self._measures = types.MappingProxyType({metric.name: metric for metric in made})
+        if steps_per_execution != "auto":
+            steps_per_execution = validation.positive_int("steps_per_execution", steps_per_execution)
         self._batches_per_step = max(player.steps for player in players.values())
         one_device = self.distribute_strategy.num_replicas_in_sync == 1 and not run_eagerly
         xla = jit_compile
@@ -470,15 +472,17 @@ class ObjectiveModel(keras.Model):
         """
         self._assert_compile_called("fit")
         distribute.check_scope(self.distribute_strategy, self.variables)
+        steps_per_epoch = validation.int_or_none("steps_per_epoch", steps_per_epoch)
+        validation_steps = validation.int_or_none("validation_steps", validation_steps)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = feeding.split(x, y, sample_weight, validation_split, self.y_role)
         options = {"shuffle": shuffle, "class_weight": class_weight, "moves": self._batches_per_step}
         feed = self._open(x, y, sample_weight, batch_size, True, **options)
-        validation = None
+        held_out = None
         if validation_data is not None:
             x_held, y_held, weight_held = keras.utils.unpack_x_y_sample_weight(validation_data)
             x_held = feeding.repeatable(x_held, validation_steps)
-            validation = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
+            held_out = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
         container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
         saving.check_checkpoints(container.callbacks)
         return fitting.fit(
@@ -489,7 +493,7 @@ class ObjectiveModel(keras.Model):
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
-            validation=validation,
+            validation=held_out,
             validation_steps=validation_steps,
             validation_freq=validation_freq,
         )
@@ -507,6 +511,7 @@ class ObjectiveModel(keras.Model):
     ) -> dict[str, float] | Any:
         """Computes the loss and the terms on data; arguments as in `keras.Model.evaluate`, data as in `fit`."""
         self._assert_compile_called("evaluate")
+        steps = validation.int_or_none("steps", steps)
         feed = self._open(x, y, sample_weight, batch_size, False)
         container = self._callbacks(callbacks, verbose, 1, steps or feed.steps)
         fitting.tell_of_single_steps(self, container, TEST_HOOKS)
@@ -578,6 +583,7 @@ class ObjectiveModel(keras.Model):
 
     def _predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         refuse_swaps(callbacks)
+        batch_size, steps = validation.int_or_none("batch_size", batch_size), validation.int_or_none("steps", steps)
         if rows_of.is_sparse(x):
             x, batch_size = feeding.dense_batches(x, batch_size or 32), None
         if self.averaging != self._predicts_averaging:
@@ -596,7 +602,7 @@ class ObjectiveModel(keras.Model):
 
     def _open(self, x, y, sample_weight, batch_size, training, **options):
         """Returns the validated `Feed` for the user's data; builds the model if its networks still need data for it."""
-        batch_size = None if batch_size is None else validation.positive_int("batch_size", batch_size)
+        batch_size = validation.int_or_none("batch_size", batch_size)
         feed = feeding.open_feed(x, y, sample_weight, role=self.y_role, batch_size=batch_size, **options)
         self._accept(feed.checked, training)
         return feed

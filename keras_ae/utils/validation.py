@@ -88,6 +88,11 @@ def positive_int(name: str, value: Any, at_least: int = 1, at_most: int | None =
     return int(value)
 
 
+def int_or_none(name: str, value: Any) -> int | None:
+    """Returns `value` as an int, or None; raises as `positive_int` does."""
+    return None if value is None else positive_int(name, value)
+
+
 def non_negative(name: str, value: Any) -> float:
     """Returns `value` as a float; raises a `ValueError` unless it is finite and non-negative."""
     if not _is_number(value) or value < 0:

@@ -795,6 +795,15 @@ def test_one_batch_is_predicted_in_every_form():
         m2().predict(X, callbacks=[keras.callbacks.Callback()])
 
 
+def test_class_probabilities_of_the_first_batches():
+    model = m2()
+    found = [model.predict(X, batch_size=10, steps=2.0), model.predict(iter([X[:10], X[10:20], X[20:]]), steps=2)]
+    for each in found:
+        np.testing.assert_allclose(each, model.predict_proba(X[:20]), rtol=1e-5)
+    with pytest.raises(ValueError, match="steps: expected a whole number"):
+        model.predict(X, steps=0)
+
+
 def test_unknown_class_names_are_refused():
     with pytest.raises(ValueError, match="'cow' is not one of the classes cat, dog, eel"):
         m2(classes=["cat", "dog", "eel"]).fit(X, ["cow"] * 40)

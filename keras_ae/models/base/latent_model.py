@@ -422,10 +422,14 @@ class LatentModel(ObjectiveModel):
         """
         if "classifier" in self.parts and y is None and not isinstance(x, tuple):
             batch_size, _, steps, callbacks = _predict_arguments(*args, **kwargs)
+            steps = validation.int_or_none("steps", steps)
             if callbacks:
                 raise ValueError("callbacks: class probabilities are computed without any. Leave them out.")
             if rows_of.is_source(x):  # labels that it yields are left out
                 x = itertools.islice(rows_of.batches_of(x), steps)
+            elif steps is not None:
+                batch_size = validation.positive_int("batch_size", 32 if batch_size is None else batch_size)
+                x = rows_of.to_rows("x", x)[: steps * batch_size]
             return self.predict_proba(x, **({} if batch_size is None else {"batch_size": batch_size}))
         if not self.conditional:
             return super().predict(x, *(() if y is None else (y,)), *args, **kwargs)
