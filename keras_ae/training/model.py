@@ -23,6 +23,12 @@ from keras_ae.typing import FilePath, Logs, Rows, Terms
 from keras_ae.utils import validation
 from keras_ae.utils import rows as rows_of
 
+# Methods of Keras that its own steps call, and what takes their place.
+_NEVER_CALLED = {
+    "compute_loss": "The loss is the weighted sum of the model's terms: override loss_terms or objectives instead.",
+    "compute_metrics": "Pass metrics to compile instead, or declare a term and give it the weight 0.",
+}
+
 Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | keras.callbacks.CallbackList | None
 
 
@@ -65,8 +71,9 @@ class ObjectiveModel(keras.Model):
         seed: int or None, seed for all randomness in training.
 
     Raises:
-        ValueError: where a subclass is defined, if it declares or inherits several meanings of y; in `compile`, if an
-            objective is invalid; in `fit` and the other methods, if the data are.
+        ValueError: where a subclass is defined, if it declares or inherits several meanings of y, or overrides a method
+            of Keras that training would never call; in `compile`, if an objective is invalid; in `fit` and the other
+            methods, if the data are.
 
     Example:
 
@@ -102,6 +109,10 @@ class ObjectiveModel(keras.Model):
         if isinstance(own, list | tuple) or (own is None and len(inherited) > 1):
             declared = own or [base.__name__ for base in inherited.values()]
             raise ValueError(f"{cls.__name__} declares two meanings of y: {declared}. Set y_role to one of them.")
+        own_steps = any(getattr(cls, name) is not getattr(ObjectiveModel, name) for name in ("train_step", "test_step"))
+        for name, instead in _NEVER_CALLED.items():
+            if not own_steps and getattr(cls, name) is not getattr(keras.Model, name):
+                raise ValueError(f"{cls.__name__}.{name}() would never be called. {instead}")
 
     def __new__(cls, *args, **kwargs):
         model = super().__new__(cls, *args, **kwargs)

@@ -242,6 +242,14 @@ def test_an_own_test_step_is_called():
     assert own.evaluate(X, batch_size=8, verbose=0) == pytest.approx(plain.evaluate(2 * X, batch_size=8, verbose=0))
 
 
+@pytest.mark.parametrize("name", ["compute_loss", "compute_metrics"])
+def test_methods_that_training_would_not_call_are_refused(name):
+    own = {name: lambda self, *args, **kwargs: 0.0}
+    with pytest.raises(ValueError, match=rf"Own\.{name}\(\) would never be called"):
+        type("Own", (ka.Autoencoder,), own)
+    type("Own", (ka.Autoencoder,), own | {"train_step": lambda self, data: {"loss": self.compute_loss()}})
+
+
 @pytest.mark.parametrize("options", [{"update_freq": 2}, {"profile_batch": 0, "write_steps_per_second": True}])
 def test_tensorboard_counts_batches(model, tmp_path, options):
     model.compile("sgd", jit_compile=False)
