@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from keras_ae.distributions import sampling
 from keras_ae.distributions.flows import Density, Flow
 from keras_ae.typing import Distribution, Rows
+from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -174,7 +175,7 @@ class FittedSampler(Sampler):
         Raises:
             ValueError: if codes have the wrong shape, are not finite, or are too few.
         """
-        codes = np.asarray(codes)
+        codes = np.asarray(rows_of.dense(rows_of.to_rows("codes", codes)))
         if codes.ndim != 2:
             raise ValueError(f"codes: expected shape (N, latent_dim), received {codes.shape}.")
         latent_dim = getattr(self.model, "latent_dim", None)

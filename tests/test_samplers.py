@@ -160,6 +160,12 @@ def test_refusals(rng, autoencoder):
         samplers.MixtureSampler(autoencoder, components=2).fit(x).sample(0)
 
 
+def test_masked_codes_are_refused(rng):
+    z = np.ma.masked_array(rng.normal(size=(20, 2)), np.arange(40).reshape(20, 2) % 7 == 0)
+    with pytest.raises(ValueError, match="codes: received a masked array"):
+        samplers.MixtureSampler(Identity(), components=1).fit_codes(z)
+
+
 def test_a_prior_sampler_follows_the_weights_that_the_model_uses(rng):
     keras.utils.set_random_seed(0)
     parts = ka.networks.mlp_encoder((4,), 2, (5,), parameters=2), ka.networks.mlp_decoder(2, (4,), (5,))

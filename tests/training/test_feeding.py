@@ -795,6 +795,17 @@ def test_one_batch_is_predicted_in_every_form():
         m2().predict(X, callbacks=[keras.callbacks.Callback()])
 
 
+def test_masked_and_sparse_rows_of_every_label():
+    model, z = m2(), np.eye(2, dtype="float32")
+    with pytest.raises(ValueError, match="z: received a masked array"):
+        model.sweep_labels(np.ma.masked_array(z, z > 0))
+    with pytest.raises(ValueError, match="labels: received a masked array"):
+        model.sweep_labels(z, np.ma.masked_array([0, 1], [True, False]))
+    np.testing.assert_array_equal(model.sweep_labels(scipy.sparse.csr_array(z)), model.sweep_labels(z))
+    walks = [model.interpolate(X[:2], X[2:4], 3, y=y) for y in (scipy.sparse.csr_array(np.eye(3)[:2]), [0, 1])]
+    np.testing.assert_array_equal(*walks)
+
+
 def test_class_probabilities_of_the_first_batches():
     model = m2()
     found = [model.predict(X, batch_size=10, steps=2.0), model.predict(iter([X[:10], X[10:20], X[20:]]), steps=2)]

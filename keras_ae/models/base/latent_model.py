@@ -399,15 +399,15 @@ class LatentModel(ObjectiveModel):
 
         `cvae.sweep_labels(cvae.encode(x[:4], y[:4]))` has shape `(4, 10, 28, 28, 1)` for ten classes of images.
         """
-        labels = np.arange(self.num_classes) if labels is None else self.y_role.standard(np.asarray(labels))
-        many = np.repeat(np.asarray(z)[:, None], len(labels), axis=1)
+        labels = np.arange(self.num_classes) if labels is None else self.y_role.standard(_array("labels", labels))
+        many = np.repeat(_array("z", z)[:, None], len(labels), axis=1)
         flat = self.decode(many.reshape(-1, *many.shape[2:]), np.tile(labels, len(many)))
         return flat.reshape(*many.shape[:2], *flat.shape[1:])
 
     def _decoded(self, z, y):
         """Decodes several codes per row, `(B, steps, *code_shape)`, each under its row's condition."""
         flat = z.reshape(-1, *z.shape[2:])
-        given = () if y is None else (y if np.ndim(y) == 0 else np.repeat(np.asarray(y), z.shape[1], axis=0),)
+        given = () if y is None else (y if np.ndim(y) == 0 else np.repeat(_array("y", y), z.shape[1], axis=0),)
         x = self.decode(flat, *given)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
@@ -657,6 +657,10 @@ class LatentModel(ObjectiveModel):
 def _only(structure):
     """Returns the element of a tuple of one, such as `((x, y),)`; None for any other structure."""
     return structure[0] if isinstance(structure, tuple) and len(structure) == 1 else None
+
+
+def _array(name, rows):
+    return np.asarray(rows_of.dense(rows_of.to_rows(name, rows)))
 
 
 def _predict_arguments(batch_size=None, verbose="auto", steps=None, callbacks=None):
