@@ -151,6 +151,17 @@ class ObjectiveModel(keras.Model):
     def check_x(self, x: Rows, name: str = "x") -> None:
         """Hook: raises a `ValueError` if x, either all rows or the first batch, is invalid for the model."""
 
+    def in_range(self, x: tf.Tensor, slack: bool = False) -> tf.Tensor:
+        """Hook: returns whether all values of a batch of x are valid, one bool; NaN may count as valid.
+
+        Training stops at a batch that is not in range. Other batches than the first get no other check.
+
+        Args:
+            x: tensor, targets, or with `slack` only inputs, which may be noisy.
+            slack: bool, whether values may exceed the range of targets as far as `check_x` allows.
+        """
+        return tf.constant(True)
+
     def call_on(self, x: tf.Tensor, y: tf.Tensor | None) -> Any:
         """Hook: calls the model on data passed to `fit`, to build its networks; y may be None."""
         return self(x)

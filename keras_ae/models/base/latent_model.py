@@ -602,6 +602,9 @@ class LatentModel(ObjectiveModel):
         """Raises a `ValueError` if targets x are outside the likelihood's range."""
         validation.check_array(name, x, None, self._likelihood)
 
+    def in_range(self, x: tf.Tensor, slack: bool = False) -> tf.Tensor:
+        return validation.in_range(x, *validation.bounds(self._likelihood, slack))
+
     def check_inputs(self, as_target: bool = False, **rows: Rows) -> None:
         """Raises a `ValueError` if rows passed to a public method, by parameter name, are invalid for the model."""
         if "x" in rows:
