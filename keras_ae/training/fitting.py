@@ -84,7 +84,7 @@ def fit(
             _warn_of_end(model, epoch, done, steps)
         if ended or used == feed.steps:
             iterator = None  # the next epoch begins anew
-        check_weights(model, epoch)
+        check_weights(model, f"after epoch {epoch + 1}")
         logs = dict(model._get_metrics_result_or_logs(made)) if done else {}
         if validation is not None and model._should_eval(epoch, validation_freq):
             measured = measure(model, validation, validation_steps, callbacks)
@@ -265,12 +265,17 @@ def function(
     return run
 
 
-def check_weights(model: keras.Model, epoch: int) -> None:
-    """Raises a `FloatingPointError` if a weight is not finite although every loss was: a gradient was NaN."""
+def check_weights(model: keras.Model, when: str) -> None:
+    """Raises a `FloatingPointError` if a weight is not finite although every loss was: a gradient was NaN.
+
+    Args:
+        model: `ObjectiveModel`.
+        when: str, "after epoch ..." or "at step ...", for the message.
+    """
     spoilt = _spoilt(model)
     if spoilt:
         raise FloatingPointError(
-            f"Training stopped after epoch {epoch + 1} of {type(model).__name__}: the losses are finite, but "
+            f"Training stopped {when} of {type(model).__name__}: the losses are finite, but "
             f"{spoilt[0]} became NaN or infinite. Load an earlier checkpoint before training again. The usual cause is "
             "a loss whose gradient is NaN where its value is not, such as tf.norm or tf.sqrt at 0."
         )

@@ -555,6 +555,7 @@ class ObjectiveModel(keras.Model):
         batches = batch if self._batches_per_step == 1 else (batch,) * self._batches_per_step
         found, _ = self.make_train_function()(iter([batches]))
         fitting.check_finite(self, found)
+        fitting.check_weights(self, f"at step {int(self.optimizer.iterations.numpy())}")
         return self._returned(found, return_dict)
 
     def test_on_batch(

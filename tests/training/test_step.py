@@ -172,6 +172,9 @@ def test_weights_spoilt_by_a_gradient_are_noticed_though_the_loss_is_finite():
     model.compile("sgd", run_eagerly=True)
     with pytest.raises(FloatingPointError, match=r"after epoch 1 of Norm: the losses are finite, but .*kernel"):
         model.fit(X, batch_size=48, verbose=0)
+    model.set_weights([np.zeros_like(w) for w in model.get_weights()])
+    with pytest.raises(FloatingPointError, match=r"at step 2 of Norm: the losses are finite, but .*kernel"):
+        model.train_on_batch(X)
 
 
 @pytest.mark.parametrize("shared", [False, True])
