@@ -131,7 +131,7 @@ class Condition(Role):
         classes: list of str, class names, which y may then hold instead of integers; None for integer labels only.
 
     Raises:
-        ValueError: if there are not `num_classes` distinct names.
+        ValueError: if there are not `num_classes` distinct names, or they are not strings.
     """
 
     conditional = True
@@ -142,7 +142,12 @@ class Condition(Role):
             num_classes = len(classes)
         if num_classes is not None:
             num_classes = validation.positive_int("num_classes", num_classes)
-        if classes is not None and len({*map(str, classes)}) != num_classes:
+        if classes is not None and (isinstance(classes, str) or not all(isinstance(each, str) for each in classes)):
+            raise ValueError(
+                f"classes: expected a list of names, which are strings; received {classes!r}. For integer labels, "
+                "number them from 0, and pass num_classes instead."
+            )
+        if classes is not None and len(set(classes)) != num_classes:
             raise ValueError(f"classes: expected {num_classes} different names; received {list(classes)}.")
         self.num_classes, self.classes = num_classes, None if classes is None else [*map(str, classes)]
 

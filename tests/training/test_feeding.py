@@ -822,6 +822,10 @@ def test_unknown_class_names_are_refused():
         m2().fit(X, ["cat"] * 40)
     with pytest.raises(ValueError, match="3 different names"):
         m2(classes=["cat", "cat", "dog"])
+    for classes in ([3, 5, 7], np.array([3, 5, 7]), ["cat", "dog", 3], "cat"):
+        with pytest.raises(ValueError, match="classes: expected a list of names"):
+            m2(classes=classes)
+    m2(classes=np.array(["cat", "dog", "eel"])).fit(X, ["eel", "cat"] * 20, verbose=0)
 
 
 def test_class_weights_count_labels_and_leave_others_at_1():
