@@ -224,7 +224,7 @@ class ObjectiveModel(keras.Model):
 
         Raises:
             ValueError: if `loss` is given, the optimizer names do not match the objectives, an objective has no
-                networks, a number of steps is not a positive whole number, an optimizer would overwrite weights with their averages, or a network was created outside the
+                networks, a metric has the name of the loss, of a term or of another metric, a number of steps is not a positive whole number, an optimizer would overwrite weights with their averages, or a network was created outside the
                 scope of the model's distribution strategy.
         """
         if loss is not None:
@@ -233,6 +233,7 @@ class ObjectiveModel(keras.Model):
                 f"{loss!r}. Leave it out; the likelihood decides how reconstructions are compared."
             )
         distribute.check_scope(self.distribute_strategy, self.variables)
+        metrics = [*(metrics or ())]
         players = self.objectives()
         for name, player in players.items():
             check(name, player)
@@ -242,8 +243,7 @@ class ObjectiveModel(keras.Model):
             self._trackers = types.MappingProxyType(
                 {name: keras.metrics.Mean(name=name, dtype="float32") for name in ("loss", *self.terms)}
             )
-            made = [logs.metric(each) for each in metrics or () if each not in self.terms]
-            self._measures = types.MappingProxyType({metric.name: metric for metric in made})
+            self._measures = types.MappingProxyType(logs.metrics(metrics, self.terms))
         if steps_per_execution != "auto":
             steps_per_execution = validation.positive_int("steps_per_execution", steps_per_execution)
         self._batches_per_step = max(player.steps for player in players.values())

@@ -242,6 +242,19 @@ def test_an_own_test_step_is_called():
     assert own.evaluate(X, batch_size=8, verbose=0) == pytest.approx(plain.evaluate(2 * X, batch_size=8, verbose=0))
 
 
+def test_metrics_that_would_replace_others_in_the_logs_are_refused(model):
+    def loss(truth, prediction):
+        return tf.reduce_mean(prediction, axis=-1)
+
+    named = keras.metrics.MeanSquaredError
+    for metrics in ([loss], [named(name="loss")], [named(name="reconstruction")], ["mse", named(name="mse")]):
+        with pytest.raises(ValueError, match="Give the metric another name"):
+            model.compile("sgd", metrics=metrics)
+    model.compile("sgd", metrics=(each for each in ["reconstruction", "mse", named(name="mse_2")]), run_eagerly=True)
+    logs = model.fit(X, verbose=0).history
+    assert set(logs) == {"loss", "reconstruction", "mse", "mse_2"}
+
+
 @pytest.mark.parametrize("name", ["compute_loss", "compute_metrics"])
 def test_methods_that_training_would_not_call_are_refused(name):
     own = {name: lambda self, *args, **kwargs: 0.0}
