@@ -488,8 +488,8 @@ class ObjectiveModel(keras.Model):
             a `keras.callbacks.History`.
 
         Raises:
-            ValueError: if the data are invalid for the model, or a `ModelCheckpoint` names a file that could not be
-                loaded; the message gives what was expected, what was received and how to fix it.
+            ValueError: if the data are invalid for the model, or a `ModelCheckpoint` would write a file that could not
+                be loaded; the message gives what was expected, what was received and how to fix it.
             FloatingPointError: if a term becomes NaN or infinite; the message names the step, objective and term.
         """
         self._assert_compile_called("fit")
@@ -506,7 +506,7 @@ class ObjectiveModel(keras.Model):
             x_held = feeding.repeatable(x_held, validation_steps)
             held_out = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
         container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
-        saving.check_checkpoints(container.callbacks)
+        saving.check_checkpoints(self, container.callbacks)
         return fitting.fit(
             self,
             feed,
@@ -683,11 +683,12 @@ class ObjectiveModel(keras.Model):
         """Saves networks, optimizers and random state to a `.keras` file, atomically.
 
         Raises:
-            ValueError: if the path does not end in `.keras`, or a constructor argument cannot be restored from a file.
+            ValueError: if the path does not end in `.keras`, or a constructor argument, an optimizer or a metric cannot
+                be restored from a file.
             FileNotFoundError: if the folder does not exist.
             FileExistsError: if the file exists and `overwrite` is False.
         """
-        saving.check_arguments(self)
+        saving.check(self)
         self.require_built()
         with saving.replacing(filepath, ".keras", overwrite) as beside:
             super().save(str(beside), **kwargs)
