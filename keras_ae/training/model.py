@@ -20,8 +20,8 @@ from keras_ae.training.callbacks import TEST_HOOKS, refuse_swaps
 from keras_ae.training.objective import Objective, check, trainable_variables
 from keras_ae.training.optimizers import OptimizerLike
 from keras_ae.typing import FilePath, Logs, Rows, Terms
-from keras_ae.utils import validation
 from keras_ae.utils import rows as rows_of
+from keras_ae.utils import validation
 
 # Methods of Keras that its own steps call, and what takes their place.
 _NEVER_CALLED = {
@@ -224,8 +224,9 @@ class ObjectiveModel(keras.Model):
 
         Raises:
             ValueError: if `loss` is given, the optimizer names do not match the objectives, an objective has no
-                networks, a metric has the name of the loss, of a term or of another metric, a number of steps is not a positive whole number, an optimizer would overwrite weights with their averages, or a network was created outside the
-                scope of the model's distribution strategy.
+                networks, a metric has the name of the loss, of a term or of another metric, a number of steps is not a
+                positive whole number, an optimizer would overwrite weights with their averages, or a network was
+                created outside the scope of the model's distribution strategy.
         """
         if loss is not None:
             raise ValueError(

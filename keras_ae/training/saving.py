@@ -90,7 +90,7 @@ def check_arguments(model: keras.Model) -> None:
 
 
 def check_checkpoints(model: keras.Model, callbacks: Iterable[keras.callbacks.Callback]) -> None:
-    """Raises a `ValueError` if a `ModelCheckpoint` would fail to write the model, or write a file that cannot be loaded."""
+    """Raises a `ValueError` if a `ModelCheckpoint` could not write the model, or would write what cannot be loaded."""
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.ModelCheckpoint):
             _check_suffix(callback.filepath, ".weights.h5" if callback.save_weights_only else ".keras")

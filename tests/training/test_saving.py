@@ -123,7 +123,7 @@ def test_a_likelihood_that_a_file_could_not_restore_is_refused_before_training(t
     keras.utils.set_random_seed(0)
     model = ka.VAE(dense(4, D), dense(D, 2), lambda params: ka.likelihoods.get("bernoulli").call(params))
     model.compile("sgd", run_eagerly=True)
-    with pytest.raises(ValueError, match="likelihood=.*register_keras_serializable"):
+    with pytest.raises(ValueError, match=r"likelihood=.*register_keras_serializable"):
         model.fit(X, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")], verbose=0)
     assert int(model.optimizer.iterations) == 0
 
