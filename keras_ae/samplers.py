@@ -5,6 +5,7 @@ codes after training. Samplers have `fit(x)`, `sample_codes(n)` and `sample(n)`,
 `encode` and `decode`.
 """
 
+import contextlib
 from typing import Any, Self
 
 import keras
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike
 from keras_ae.distributions import sampling
 from keras_ae.distributions.flows import Density, Flow
 from keras_ae.typing import Distribution, Rows
+from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
@@ -117,6 +119,15 @@ class PriorSampler(Sampler):
 
     needs = ("prior", "decode")
 
+    @property
+    def averaging(self) -> tuple[Any, ...]:
+        """As of the model: where the prior has weights, graphs of it depend on their averages."""
+        return getattr(self.model, "averaging", ())
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Context in which the prior uses averaged weights."""
+        return self.model.averaged()
+
     def fit(self, x: Any = None, y: Any = None) -> Self:
         """Does nothing, since the prior needs no fit; returns the sampler."""
         return self
@@ -164,7 +175,7 @@ class FittedSampler(Sampler):
         Raises:
             ValueError: if codes have the wrong shape, are not finite, or are too few.
         """
-        codes = np.asarray(codes)
+        codes = np.asarray(rows_of.dense(rows_of.to_rows("codes", codes)))
         if codes.ndim != 2:
             raise ValueError(f"codes: expected shape (N, latent_dim), received {codes.shape}.")
         latent_dim = getattr(self.model, "latent_dim", None)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_ae.training import optimizers
 from keras_ae.training.roles import finite
 from keras_ae.typing import FilePath
 from keras_ae.utils import plain
@@ -131,7 +132,7 @@ def _prepared(model, directory, endpoints, lookups, half, card):
         )
     card = _card(model, endpoints, card or {})
     if half:
-        endpoints = _halved(endpoints, model.variables)
+        endpoints = _halved(endpoints, model)
     archive, warmup = _archive(endpoints, lookups)
 
     def save(folder):
@@ -384,9 +385,10 @@ def _where(rows, a, b):
     return tf.where(tf.reshape(rows, shape), a, b)
 
 
-def _halved(endpoints, variables):
-    """Returns the endpoints with float16 copies in place of the float32 variables."""
-    floats = [v for v in variables if v.dtype == "float32"]
+def _halved(endpoints, model):
+    """Returns the endpoints with float16 copies in place of the float32 variables, or of their averages."""
+    means = {id(v): mean for each in model.averaging_optimizers() for v, mean in optimizers.average(each)}
+    floats = [means.get(id(v), v) for v in model.variables if v.dtype == "float32"]
     copies = [tf.Variable(tf.cast(v.value, tf.float16), trainable=False) for v in floats]
 
     def halved(function):

@@ -158,3 +158,25 @@ def test_refusals(rng, autoencoder):
         samplers.FlowSampler(autoencoder).fit(x[:1])
     with pytest.raises(ValueError, match="n: expected"):
         samplers.MixtureSampler(autoencoder, components=2).fit(x).sample(0)
+
+
+def test_masked_codes_are_refused(rng):
+    z = np.ma.masked_array(rng.normal(size=(20, 2)), np.arange(40).reshape(20, 2) % 7 == 0)
+    with pytest.raises(ValueError, match="codes: received a masked array"):
+        samplers.MixtureSampler(Identity(), components=1).fit_codes(z)
+
+
+def test_a_prior_sampler_follows_the_weights_that_the_model_uses(rng):
+    keras.utils.set_random_seed(0)
+    parts = ka.networks.mlp_encoder((4,), 2, (5,), parameters=2), ka.networks.mlp_decoder(2, (4,), (5,))
+    vae = ka.VAE(*parts, "gaussian", ka.priors.LearnedMixture(2, 3), seed=0)
+    x = rng.normal(size=(32, 4)).astype("float32")
+    sampler, seen = samplers.PriorSampler(vae), []
+    for _ in range(2):  # raw weights, averages, another optimizer's averages
+        seen.append(sampler.sample_codes(8))
+        vae.compile(keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5), jit_compile=False)
+        np.testing.assert_array_equal(sampler.sample_codes(8), samplers.PriorSampler(vae).sample_codes(8))
+        vae.fit(x, batch_size=8, epochs=2, verbose=0)
+        seen.append(sampler.sample_codes(8))
+        np.testing.assert_array_equal(seen[-1], samplers.PriorSampler(vae).sample_codes(8))
+        assert np.abs(seen[-1] - seen[-2]).max() > 1e-4

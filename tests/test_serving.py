@@ -706,6 +706,35 @@ def test_half_precision_halves_the_weights_and_moves_the_answers_little(tmp_path
     assert np.any(answers[1] != answers[0])
 
 
+@pytest.mark.parametrize("nested", [False, True], ids=["own averages", "of a model within the model"])
+def test_half_precision_of_averages(nested, tmp_path):
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).random((32, 64), "float32")
+    outer = keras.Sequential([keras.Input((64,)), keras.layers.Dense(256), keras.layers.Dense(4)])
+    trained = ka.VAE(outer, ka.networks.mlp_decoder(2, (64,), (256,)), seed=0)
+    trained.compile(keras.optimizers.SGD(0.01, use_ema=True, ema_momentum=0.9), run_eagerly=True)
+    trained.fit(x, batch_size=4, epochs=2, verbose=0)
+    model = trained
+    if nested:
+        networks = (
+            ka.networks.mlp_encoder((2,), 2, (4,), parameters=2, condition_shape=(3,)),
+            ka.networks.mlp_decoder(2, (2,), (4,), condition_shape=(3,)),
+        )
+        model = ka.M1M2(trained, ka.M2(*networks, ka.networks.mlp_encoder((2,), 3, (4,)), 3, "gaussian", seed=0))
+    given = {"condition": tf.zeros(32, tf.int64)} if nested else {}
+    sizes, answers = [], []
+    for half in (False, True):
+        path = pathlib.Path(ka.export(model, tmp_path / str(half), half=half))
+        sizes.append(sum(file.stat().st_size for file in (path / "variables").iterdir()))
+        loaded = tf.saved_model.load(str(path))
+        answers.append(loaded.signatures["reconstruct"](x=tf.constant(x), **given)["x"].numpy())
+    assert sizes[1] < 0.6 * sizes[0]
+    np.testing.assert_allclose(answers[1], answers[0], atol=2e-3)
+    trained.compile("sgd")
+    raw = model.reconstruct(x, *given.values())
+    assert np.abs(raw - answers[0]).max() > 1e-2  # of the weights themselves
+
+
 def test_the_tables_of_lookups_are_stored(tmp_path):
     words = keras.layers.StringLookup(vocabulary=["cat", "dog"])
     endpoint = serving.Endpoint(

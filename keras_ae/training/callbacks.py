@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 
@@ -64,6 +65,20 @@ class Annealing(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._set(self.end)
+
+
+def refuse_swaps(callbacks: Any) -> None:
+    """Raises a `ValueError` if a callback would swap weights with their averages, which a model already uses.
+
+    Args:
+        callbacks: a callback, several of them, a `keras.callbacks.CallbackList`, or None.
+    """
+    given = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
+    if any(isinstance(each, keras.callbacks.SwapEMAWeights) for each in given):
+        raise ValueError(
+            "callbacks: SwapEMAWeights would put the weights in place of their averages, which validation, evaluate, "
+            "predict and the other methods already use. Leave it out. A ModelCheckpoint saves both."
+        )
 
 
 TRAIN_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")

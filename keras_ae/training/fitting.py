@@ -23,11 +23,11 @@ class EvaluationSetting(NamedTuple):
 
     Attributes:
         per_call: int, maximum steps per call.
-        averaged: bool, whether it uses averaged weights.
+        averaging: the model's `averaging`, whose averages it uses.
     """
 
     per_call: int
-    averaged: bool
+    averaging: tuple[Any, ...]
 
 
 class WithoutXLA(Exception):
@@ -84,7 +84,7 @@ def fit(
             _warn_of_end(model, epoch, done, steps)
         if ended or used == feed.steps:
             iterator = None  # the next epoch begins anew
-        check_weights(model, epoch)
+        check_weights(model, f"after epoch {epoch + 1}")
         logs = dict(model._get_metrics_result_or_logs(made)) if done else {}
         if validation is not None and model._should_eval(epoch, validation_freq):
             measured = measure(model, validation, validation_steps, callbacks)
@@ -158,7 +158,7 @@ def measure(
 
 def test_function(model: keras.Model, per_call: int) -> Callable[..., tuple[Logs, int]]:
     """Returns the model's test function for calls of up to `per_call` steps, with the averages that there are now."""
-    setting = EvaluationSetting(per_call, model.has_averages)
+    setting = EvaluationSetting(per_call, model.averaging)
     if setting != model._test_setting:
         model._test_setting, model.test_function = setting, None
     return model.make_test_function()
@@ -265,12 +265,17 @@ def function(
     return run
 
 
-def check_weights(model: keras.Model, epoch: int) -> None:
-    """Raises a `FloatingPointError` if a weight is not finite although every loss was: a gradient was NaN."""
+def check_weights(model: keras.Model, when: str) -> None:
+    """Raises a `FloatingPointError` if a weight is not finite although every loss was: a gradient was NaN.
+
+    Args:
+        model: `ObjectiveModel`.
+        when: str, "after epoch ..." or "at step ...", for the message.
+    """
     spoilt = _spoilt(model)
     if spoilt:
         raise FloatingPointError(
-            f"Training stopped after epoch {epoch + 1} of {type(model).__name__}: the losses are finite, but "
+            f"Training stopped {when} of {type(model).__name__}: the losses are finite, but "
             f"{spoilt[0]} became NaN or infinite. Load an earlier checkpoint before training again. The usual cause is "
             "a loss whose gradient is NaN where its value is not, such as tf.norm or tf.sqrt at 0."
         )

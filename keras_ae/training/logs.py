@@ -61,6 +61,28 @@ def record(model: keras.Model, trackers: Iterable[keras.metrics.Metric], summary
     return results
 
 
+def metrics(
+    given: Iterable[str | Callable[..., Any] | keras.metrics.Metric], terms: Iterable[str]
+) -> dict[str, keras.metrics.Metric]:
+    """Returns `{name: metric}` for the metrics given to `compile`; the name of a term adds none, as terms are logged.
+
+    Raises:
+        ValueError: if a metric has the name of the loss, of a term, or of another metric.
+    """
+    taken, made = {"loss", *terms}, {}
+    for each in given:
+        if isinstance(each, str) and each in taken - {"loss"}:
+            continue
+        found = metric(each)
+        if found.name in taken or found.name in made:
+            raise ValueError(
+                f"metrics: {found.name!r} would replace what the logs call {found.name!r} already. Give the metric "
+                "another name: name=..."
+            )
+        made[found.name] = found
+    return made
+
+
 def metric(given: str | Callable[..., Any] | keras.metrics.Metric) -> keras.metrics.Metric:
     """Returns the Keras metric for an instance, function or name, named as it should appear in the logs."""
     if isinstance(given, keras.metrics.Metric):

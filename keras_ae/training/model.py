@@ -6,20 +6,28 @@ A model declares its objectives: which networks minimise which loss terms. `Obje
 import contextlib
 import functools
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, step
-from keras_ae.training.callbacks import TEST_HOOKS
+from keras_ae.training import distribute, feeding, fitting, logs, loop, optimizers, roles, saving, states, step
+from keras_ae.training.callbacks import TEST_HOOKS, refuse_swaps
 from keras_ae.training.objective import Objective, check, trainable_variables
 from keras_ae.training.optimizers import OptimizerLike
 from keras_ae.typing import FilePath, Logs, Rows, Terms
-from keras_ae.utils import batching, validation
 from keras_ae.utils import rows as rows_of
+from keras_ae.utils import validation
+
+# Methods of Keras that its own steps call, and what takes their place.
+_NEVER_CALLED = {
+    "compute_loss": "The loss is the weighted sum of the model's terms: override loss_terms or objectives instead.",
+    "compute_metrics": "Pass metrics to compile instead, or declare a term and give it the weight 0.",
+}
 
 Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | keras.callbacks.CallbackList | None
 
@@ -56,14 +64,16 @@ class ObjectiveModel(keras.Model):
     only changes the moving statistics of the objective's own networks.
 
     An optimizer with `use_ema=True` keeps moving averages of the weights it trains. `fit` trains the raw weights.
-    `evaluate`, validation, `predict`, `encode` and the other methods, and exported models use the averages.
+    `evaluate`, validation, `predict`, `encode` and the other methods, and exported models use the averages. Files and
+    `get_weights` hold both, so `EarlyStopping(restore_best_weights=True)` restores both.
 
     Args:
         seed: int or None, seed for all randomness in training.
 
     Raises:
-        ValueError: where a subclass is defined, if it declares or inherits several meanings of y; in `compile`, if an
-            objective is invalid; in `fit` and the other methods, if the data are.
+        ValueError: where a subclass is defined, if it declares or inherits several meanings of y, or overrides a method
+            of Keras that training would never call; in `compile`, if an objective is invalid; in `fit` and the other
+            methods, if the data are.
 
     Example:
 
@@ -99,6 +109,10 @@ class ObjectiveModel(keras.Model):
         if isinstance(own, list | tuple) or (own is None and len(inherited) > 1):
             declared = own or [base.__name__ for base in inherited.values()]
             raise ValueError(f"{cls.__name__} declares two meanings of y: {declared}. Set y_role to one of them.")
+        own_steps = any(getattr(cls, name) is not getattr(ObjectiveModel, name) for name in ("train_step", "test_step"))
+        for name, instead in _NEVER_CALLED.items():
+            if not own_steps and getattr(cls, name) is not getattr(keras.Model, name):
+                raise ValueError(f"{cls.__name__}.{name}() would never be called. {instead}")
 
     def __new__(cls, *args, **kwargs):
         model = super().__new__(cls, *args, **kwargs)
@@ -111,8 +125,8 @@ class ObjectiveModel(keras.Model):
         self._requested_steps: int | str = 1
         self._in_training = self._by_averages = False
         self._objectives_of_terms: dict[str, str] = {}
-        self._test_setting = fitting.EvaluationSetting(1, False)
-        self._predicts_by_averages = False  # whether `predict_function` was traced with averaged weights
+        self._test_setting = fitting.EvaluationSetting(1, ())
+        self._predicts_averaging: tuple[Any, ...] = ()  # `averaging` when `predict_function` was traced
 
     # For subclasses to override
 
@@ -136,6 +150,17 @@ class ObjectiveModel(keras.Model):
 
     def check_x(self, x: Rows, name: str = "x") -> None:
         """Hook: raises a `ValueError` if x, either all rows or the first batch, is invalid for the model."""
+
+    def in_range(self, x: tf.Tensor, slack: bool = False) -> tf.Tensor:
+        """Hook: returns whether all values of a batch of x are valid, one bool; NaN may count as valid.
+
+        Training stops at a batch that is not in range. Other batches than the first get no other check.
+
+        Args:
+            x: tensor, targets, or with `slack` only inputs, which may be noisy.
+            slack: bool, whether values may exceed the range of targets as far as `check_x` allows.
+        """
+        return tf.constant(True)
 
     def call_on(self, x: tf.Tensor, y: tf.Tensor | None) -> Any:
         """Hook: calls the model on data passed to `fit`, to build its networks; y may be None."""
@@ -199,8 +224,9 @@ class ObjectiveModel(keras.Model):
 
         Raises:
             ValueError: if `loss` is given, the optimizer names do not match the objectives, an objective has no
-                networks, an optimizer would overwrite weights with their averages, or a network was created outside the
-                scope of the model's distribution strategy.
+                networks, a metric has the name of the loss, of a term or of another metric, a number of steps is not a
+                positive whole number, an optimizer would overwrite weights with their averages, or a network was
+                created outside the scope of the model's distribution strategy.
         """
         if loss is not None:
             raise ValueError(
@@ -208,6 +234,7 @@ class ObjectiveModel(keras.Model):
                 f"{loss!r}. Leave it out; the likelihood decides how reconstructions are compared."
             )
         distribute.check_scope(self.distribute_strategy, self.variables)
+        metrics = [*(metrics or ())]
         players = self.objectives()
         for name, player in players.items():
             check(name, player)
@@ -217,8 +244,9 @@ class ObjectiveModel(keras.Model):
             self._trackers = types.MappingProxyType(
                 {name: keras.metrics.Mean(name=name, dtype="float32") for name in ("loss", *self.terms)}
             )
-            made = [logs.metric(each) for each in metrics or () if each not in self.terms]
-            self._measures = types.MappingProxyType({metric.name: metric for metric in made})
+            self._measures = types.MappingProxyType(logs.metrics(metrics, self.terms))
+        if steps_per_execution != "auto":
+            steps_per_execution = validation.positive_int("steps_per_execution", steps_per_execution)
         self._batches_per_step = max(player.steps for player in players.values())
         one_device = self.distribute_strategy.num_replicas_in_sync == 1 and not run_eagerly
         xla = jit_compile
@@ -244,7 +272,6 @@ class ObjectiveModel(keras.Model):
                 "auto_scale_loss": auto_scale_loss,
             }
         )
-        batching.forget_averaged(self)
         self.build_if_possible()
 
     def _needs_single_steps(self, training):
@@ -279,21 +306,54 @@ class ObjectiveModel(keras.Model):
     @property
     def has_averages(self) -> bool:
         """Whether any optimizer keeps weight averages and has taken a step."""
-        return self.compiled and any(optimizers.average(optimizer) for optimizer in self.optimizers.values())
+        return bool(self.averaging)
+
+    @property
+    def averaging(self) -> tuple[Any, ...]:
+        """What a traced graph of the model depends on: weak references to its `averaging_optimizers`."""
+        return tuple(map(weakref.ref, self.averaging_optimizers()))
+
+    def averaging_optimizers(self) -> list[keras.optimizers.Optimizer]:
+        """Returns the optimizers that keep weight averages and have taken a step, also those of models in this one."""
+        own = self.optimizers.values() if self.compiled else ()
+        inner = (layer for layer in self._layers if isinstance(layer, ObjectiveModel))
+        return [each for each in own if optimizers.average(each)] + [
+            each for model in inner for each in model.averaging_optimizers()
+        ]
+
+    def get_weights(self) -> states.Weights:
+        """Returns the values of all weights, a list of arrays that `set_weights` takes, with their averages."""
+        return states.Weights(super().get_weights(), [mean.numpy() for _, mean in self._averages()])
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Assigns the values of all weights, a list of arrays, and of their averages.
+
+        The averages are those in a list from `get_weights` of a model with the same averages. Otherwise they start anew
+        from the weights.
+        """
+        super().set_weights(weights)
+        pairs, kept = self._averages(), getattr(weights, "averages", [])
+        for i, (variable, mean) in enumerate(pairs):
+            mean.assign(kept[i] if len(kept) == len(pairs) else variable)
+
+    def _averages(self):
+        """Returns `[(variable, moving average)]` of all its optimizers."""
+        made = self.optimizers.values() if self.compiled else ()
+        return [pair for optimizer in made for pair in optimizers.average(optimizer)]
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """Context in which networks use their averaged weights, where an optimizer keeps them."""
-        if self._in_training or self._by_averages or not self.compiled:
-            yield
-            return
-        pairs = [pair for optimizer in self.optimizers.values() for pair in optimizers.average(optimizer)]
+        pairs = [] if self._in_training or self._by_averages else self._averages()
         if not pairs:
             yield
             return
-        self._by_averages = True  # an inner context of the same averages would hide what changed in this one
+        outer = get_stateless_scope()
+        self._by_averages = True
         try:
             with keras.StatelessScope(state_mapping=pairs) as scope:
+                if outer is not None:  # Keras looks up values in the innermost scope only
+                    scope.state_mapping = outer.state_mapping | scope.state_mapping
                 yield
         finally:
             self._by_averages = False
@@ -429,23 +489,25 @@ class ObjectiveModel(keras.Model):
             a `keras.callbacks.History`.
 
         Raises:
-            ValueError: if the data are invalid for the model, or a `ModelCheckpoint` names a file that could not be
-                loaded; the message gives what was expected, what was received and how to fix it.
+            ValueError: if the data are invalid for the model, or a `ModelCheckpoint` would write a file that could not
+                be loaded; the message gives what was expected, what was received and how to fix it.
             FloatingPointError: if a term becomes NaN or infinite; the message names the step, objective and term.
         """
         self._assert_compile_called("fit")
         distribute.check_scope(self.distribute_strategy, self.variables)
+        steps_per_epoch = validation.int_or_none("steps_per_epoch", steps_per_epoch)
+        validation_steps = validation.int_or_none("validation_steps", validation_steps)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = feeding.split(x, y, sample_weight, validation_split, self.y_role)
         options = {"shuffle": shuffle, "class_weight": class_weight, "moves": self._batches_per_step}
         feed = self._open(x, y, sample_weight, batch_size, True, **options)
-        validation = None
+        held_out = None
         if validation_data is not None:
             x_held, y_held, weight_held = keras.utils.unpack_x_y_sample_weight(validation_data)
             x_held = feeding.repeatable(x_held, validation_steps)
-            validation = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
+            held_out = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
         container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
-        saving.check_checkpoints(container.callbacks)
+        saving.check_checkpoints(self, container.callbacks)
         return fitting.fit(
             self,
             feed,
@@ -454,7 +516,7 @@ class ObjectiveModel(keras.Model):
             initial_epoch=initial_epoch,
             steps_per_epoch=steps_per_epoch,
             shuffle=shuffle,
-            validation=validation,
+            validation=held_out,
             validation_steps=validation_steps,
             validation_freq=validation_freq,
         )
@@ -472,6 +534,7 @@ class ObjectiveModel(keras.Model):
     ) -> dict[str, float] | Any:
         """Computes the loss and the terms on data; arguments as in `keras.Model.evaluate`, data as in `fit`."""
         self._assert_compile_called("evaluate")
+        steps = validation.int_or_none("steps", steps)
         feed = self._open(x, y, sample_weight, batch_size, False)
         container = self._callbacks(callbacks, verbose, 1, steps or feed.steps)
         fitting.tell_of_single_steps(self, container, TEST_HOOKS)
@@ -493,6 +556,7 @@ class ObjectiveModel(keras.Model):
         batches = batch if self._batches_per_step == 1 else (batch,) * self._batches_per_step
         found, _ = self.make_train_function()(iter([batches]))
         fitting.check_finite(self, found)
+        fitting.check_weights(self, f"at step {int(self.optimizer.iterations.numpy())}")
         return self._returned(found, return_dict)
 
     def test_on_batch(
@@ -541,15 +605,16 @@ class ObjectiveModel(keras.Model):
             self.y_role.check_given(self, x.shape[0], y)
         return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
 
-    def _predict(self, x, *args):
+    def _predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        refuse_swaps(callbacks)
+        batch_size, steps = validation.int_or_none("batch_size", batch_size), validation.int_or_none("steps", steps)
         if rows_of.is_sparse(x):
-            x = feeding.dense_batches(x, args[0] or 32)
-            args = (None, *args[1:])
-        if self.has_averages != self._predicts_by_averages:
-            self._predicts_by_averages, self.predict_function = self.has_averages, None
+            x, batch_size = feeding.dense_batches(x, batch_size or 32), None
+        if self.averaging != self._predicts_averaging:
+            self._predicts_averaging, self.predict_function = self.averaging, None
         per_call, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll the steps of an execution
         try:
-            return super().predict(x, *args)
+            return super().predict(x, batch_size, verbose, steps, callbacks)
         finally:
             self.steps_per_execution = per_call
 
@@ -561,7 +626,7 @@ class ObjectiveModel(keras.Model):
 
     def _open(self, x, y, sample_weight, batch_size, training, **options):
         """Returns the validated `Feed` for the user's data; builds the model if its networks still need data for it."""
-        batch_size = None if batch_size is None else validation.positive_int("batch_size", batch_size)
+        batch_size = validation.int_or_none("batch_size", batch_size)
         feed = feeding.open_feed(x, y, sample_weight, role=self.y_role, batch_size=batch_size, **options)
         self._accept(feed.checked, training)
         return feed
@@ -586,6 +651,7 @@ class ObjectiveModel(keras.Model):
             self.build_if_possible()
 
     def _callbacks(self, callbacks, verbose, epochs, steps, **options):
+        refuse_swaps(callbacks)
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return callbacks
         options |= {"add_progbar": verbose != 0, "verbose": verbose, "epochs": epochs, "steps": steps, "model": self}
@@ -618,11 +684,12 @@ class ObjectiveModel(keras.Model):
         """Saves networks, optimizers and random state to a `.keras` file, atomically.
 
         Raises:
-            ValueError: if the path does not end in `.keras`, or a constructor argument cannot be restored from a file.
+            ValueError: if the path does not end in `.keras`, or a constructor argument, an optimizer or a metric cannot
+                be restored from a file.
             FileNotFoundError: if the folder does not exist.
             FileExistsError: if the file exists and `overwrite` is False.
         """
-        saving.check_arguments(self)
+        saving.check(self)
         self.require_built()
         with saving.replacing(filepath, ".keras", overwrite) as beside:
             super().save(str(beside), **kwargs)

@@ -93,8 +93,8 @@ class Target(Role):
 
     def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         if y is None:  # x is the target, so NaN in x already shows in the terms
-            return tf.constant(True)
-        return finite(x) & model.valid_target(y)
+            return model.in_range(x)
+        return finite(x) & model.in_range(x, slack=True) & model.valid_target(y)
 
 
 class AnotherRow(Role):
@@ -119,7 +119,7 @@ class AnotherRow(Role):
         model.check_target(y, name="y")
 
     def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
-        return tf.constant(True) if y is None else finite(x) & model.valid(y)
+        return model.in_range(x) if y is None else finite(x) & model.in_range(x) & model.valid(y)
 
 
 class Condition(Role):
@@ -131,7 +131,7 @@ class Condition(Role):
         classes: list of str, class names, which y may then hold instead of integers; None for integer labels only.
 
     Raises:
-        ValueError: if there are not `num_classes` distinct names.
+        ValueError: if there are not `num_classes` distinct names, or they are not strings.
     """
 
     conditional = True
@@ -142,7 +142,12 @@ class Condition(Role):
             num_classes = len(classes)
         if num_classes is not None:
             num_classes = validation.positive_int("num_classes", num_classes)
-        if classes is not None and len({*map(str, classes)}) != num_classes:
+        if classes is not None and (isinstance(classes, str) or not all(isinstance(each, str) for each in classes)):
+            raise ValueError(
+                f"classes: expected a list of names, which are strings; received {classes!r}. For integer labels, "
+                "number them from 0, and pass num_classes instead."
+            )
+        if classes is not None and len(set(classes)) != num_classes:
             raise ValueError(f"classes: expected {num_classes} different names; received {list(classes)}.")
         self.num_classes, self.classes = num_classes, None if classes is None else [*map(str, classes)]
 
@@ -217,7 +222,7 @@ class Condition(Role):
             )
 
     def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
-        return self.valid(y)  # x is the target, so NaN in x shows in the terms
+        return model.in_range(x) & self.valid(y)  # x is the target, so NaN in x shows in the terms
 
     def valid(self, y: tf.Tensor) -> tf.Tensor:
         """Row mask of valid conditions in y: bool `(B,)`."""
@@ -260,7 +265,7 @@ class PartialLabel(Condition):
         check(y, x.shape[0], self.num_classes)
 
     def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
-        return finite(x) & self.valid(y)
+        return finite(x) & model.in_range(x) & self.valid(y)
 
 
 _MISSING = ("", "None", "nan", "<NA>")  # how names that are missing in NumPy and pandas read as text

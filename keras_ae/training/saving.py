@@ -1,6 +1,7 @@
 """Saving a model's constructor arguments and its complete optimizers."""
 
 import contextlib
+import functools
 import inspect
 import os
 import pathlib
@@ -9,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
 
+from keras_ae.training import optimizers
 from keras_ae.typing import FilePath
 from keras_ae.utils import files, plain
 
@@ -25,7 +28,13 @@ def arguments(cls: type, model: keras.Model, args: Sequence[Any], kwargs: Mappin
 
 
 def config_of(model: keras.Model) -> dict[str, Any]:
-    """Serializes the arguments of a model's constructor."""
+    """Serializes the arguments of a model's constructor.
+
+    Raises:
+        ValueError: if Keras asks for it to write an HDF5 file, which it could not load.
+    """
+    if global_state.get_global_attribute("use_legacy_config"):
+        raise ValueError(f"filepath: an .h5 file of a {type(model).__name__} cannot be loaded. Save it as .keras.")
     config = {name: keras.saving.serialize_keras_object(value) for name, value in model._arguments.items()}
     return {"name": model.name, "dtype": keras.saving.serialize_keras_object(model.dtype_policy)} | config
 
@@ -37,6 +46,33 @@ def from_config(cls: type, config: Mapping[str, Any], custom_objects: dict[str, 
 
 
 _PLAIN = str | int | float | bool | None | list | tuple | dict
+
+
+def check(model: keras.Model) -> None:
+    """Raises a `ValueError` if a file of the model could not be loaded, naming the part that cannot be restored."""
+    check_arguments(model)
+    if model.compiled:
+        _check_compiled(model)
+
+
+def _check_compiled(model):
+    for optimizer in model.optimizers.values():
+        config = optimizers.serialize(optimizer)  # raises for variables that a file cannot name
+        _check_restores(model, "optimizer", optimizer, functools.partial(optimizers.deserialize, config))
+    for each in model._compile_arguments["metrics"]:
+        config = keras.saving.serialize_keras_object(each)
+        _check_restores(model, "metrics", each, functools.partial(keras.saving.deserialize_keras_object, config))
+
+
+def _check_restores(model, name, value, restored):
+    try:
+        restored()
+    except Exception as error:
+        raise ValueError(
+            f"compile({name}=...) of {type(model).__name__} received {value!r}, which can be trained and exported, but "
+            "not saved to a .keras file. Expected a class or a function of Keras, or one registered with "
+            "@keras.saving.register_keras_serializable()."
+        ) from error
 
 
 def check_arguments(model: keras.Model) -> None:
@@ -53,11 +89,13 @@ def check_arguments(model: keras.Model) -> None:
         )
 
 
-def check_checkpoints(callbacks: Iterable[keras.callbacks.Callback]) -> None:
-    """Raises a `ValueError` if a `ModelCheckpoint` would write a file that cannot be loaded."""
+def check_checkpoints(model: keras.Model, callbacks: Iterable[keras.callbacks.Callback]) -> None:
+    """Raises a `ValueError` if a `ModelCheckpoint` could not write the model, or would write what cannot be loaded."""
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.ModelCheckpoint):
             _check_suffix(callback.filepath, ".weights.h5" if callback.save_weights_only else ".keras")
+            if not callback.save_weights_only:
+                check(model)
 
 
 def _check_suffix(path, suffix):

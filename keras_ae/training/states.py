@@ -1,9 +1,22 @@
-"""The state of a model in training, so that a step with a bad batch can be undone."""
+"""The state of a model in training: its weights with their averages, and what undoes a step with a bad batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+
+class Weights(list):
+    """The arrays of `model.get_weights()`, which keep the averages of the weights from the same moment.
+
+    Attributes:
+        averages: list of arrays, one per average; empty if the model keeps none.
+    """
+
+    def __init__(self, weights: Iterable[np.ndarray], averages: Iterable[np.ndarray]) -> None:
+        super().__init__(weights)
+        self.averages = list(averages)
 
 
 def variables(model: keras.Model) -> list[keras.Variable]:

@@ -43,6 +43,7 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
         conditional = role is not None and role.conditional and "y" in names
         if not conditional and "y" in arrays:
             raise ValueError(f"y: {type(self).__name__} is not conditional. Leave y out.")
+        _check_alone(arrays)
         if conditional and role.num_classes and _is_scalar(arrays.get("y")):
             rows_given = rows_of.to_rows(names[0], arrays[names[0]]).shape[0]
             arrays["y"] = [arrays["y"]] * rows_given  # one label for all rows
@@ -61,6 +62,17 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
     return batched
 
 
+def _check_alone(arrays):
+    """Raises a `ValueError` if a source of batches, which yields all rows itself, is not the only argument."""
+    sources = [name for name, array in arrays.items() if rows_of.is_source(array)]
+    if sources and len(arrays) > 1:
+        *others, last = [name for name in arrays if name != sources[0]]
+        raise ValueError(
+            f"{' and '.join([*others, last])}: expected none, as {sources[0]} is a source of batches, which yields "
+            f"tuples: ({', '.join(arrays)})."
+        )
+
+
 def _is_scalar(y):
     return y is not None and not rows_of.is_source(y) and np.ndim(y) == 0
 
@@ -73,26 +85,21 @@ def _call(model, method, signature, tensors, options, rows):
         named["seed"] = tf.constant(seed + rows, tf.int64)
     options = {name: value for name, value in options.items() if name != "seed"}
     specs = {name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for name, tensor in tensors.items()}
-    averaged = getattr(model, "has_averages", False)
-    key = (method.__qualname__, averaged, *specs.items(), *sorted(options.items()))
+    averaging = getattr(model, "averaging", ())
+    key = (method.__qualname__, averaging, *specs.items(), *sorted(options.items()))
     cache = vars(model).setdefault("_compiled_methods", {})
     if key not in cache:
+        for stale in [each for each in cache if each[1] not in ((), averaging)]:  # of earlier optimizers
+            del cache[stale]
 
         def run(**tensors):
-            with model.averaged() if averaged else contextlib.nullcontext():
+            with model.averaged() if averaging else contextlib.nullcontext():
                 return method(model, **tensors, **options)
 
         function = tf.function(run, autograph=False)
         scalars = {name: tf.TensorSpec([], value.dtype) for name, value in named.items()}
         cache[key] = function.get_concrete_function(**specs, **scalars)
     return cache[key](**tensors, **named)
-
-
-def forget_averaged(model: keras.Model) -> None:
-    """Drops the compiled methods that use averages of weights, because new optimizers keep new ones."""
-    cache = vars(model).get("_compiled_methods", {})
-    for key in [key for key in cache if key[1]]:
-        del cache[key]
 
 
 def _batches(arrays, batch_size, names):

@@ -49,10 +49,7 @@ def check_array(
         raise ValueError(f"{name}: values up to {max(-low, high):.3g} exceed the range of float32, which models use.")
     if likelihood is None or likelihood.low is None:
         return
-    lower, upper = likelihood.low, np.inf if likelihood.high is None else likelihood.high
-    if slack and np.isfinite(upper):
-        room = MAX_PEAK * (upper - lower)
-        lower, upper = lower - room, upper + room
+    lower, upper = bounds(likelihood, slack)
     if low < lower or high > upper:
         hint = " Divide pixels of 0..255 by 255." if (low >= 0 and 1 < high <= 255) else ""
         raise ValueError(
@@ -65,6 +62,25 @@ def check_array(
             f"{name}: the likelihood {likelihood.name} expects whole levels 0..{likelihood.levels - 1}, received "
             "fractional values. Pass the uint8 pixels unchanged."
         )
+
+
+def bounds(likelihood: Any, slack: bool = False) -> tuple[float, float]:
+    """Returns the lowest and the highest value in the likelihood's range; `slack` as in `check_array`."""
+    lower = -np.inf if likelihood.low is None else likelihood.low
+    upper = np.inf if likelihood.high is None else likelihood.high
+    room = MAX_PEAK * (upper - lower) if slack and np.isfinite(upper - lower) else 0.0
+    return lower - room, upper + room
+
+
+def in_range(rows: tf.Tensor, lower: float, upper: float) -> tf.Tensor:
+    """Whether all values of a tensor are from `lower` to `upper`: one bool, which a training step computes cheaply."""
+    dtype = rows.dtype
+    unbounded = np.isinf(lower) and np.isinf(upper)
+    if unbounded or (dtype.is_integer and lower <= dtype.min and dtype.max <= upper):
+        return tf.constant(True)
+    rows = rows if dtype.is_integer or dtype.is_floating else tf.cast(rows, tf.float32)
+    low, high = (tf.cast(reduce(rows), tf.float32) for reduce in (tf.reduce_min, tf.reduce_max))
+    return (low >= lower) & (high <= upper)
 
 
 def check_waveforms(name: str, array: np.ndarray | tf.Tensor) -> None:
@@ -86,6 +102,11 @@ def positive_int(name: str, value: Any, at_least: int = 1, at_most: int | None =
         allowed = f"{at_least} or more" if at_most is None else f"{at_least} to {at_most}"
         raise ValueError(f"{name}: expected a whole number, {allowed}; received {value!r}.")
     return int(value)
+
+
+def int_or_none(name: str, value: Any) -> int | None:
+    """Returns `value` as an int, or None; raises as `positive_int` does."""
+    return None if value is None else positive_int(name, value)
 
 
 def non_negative(name: str, value: Any) -> float:

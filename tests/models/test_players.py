@@ -375,6 +375,39 @@ def test_objectives_without_networks_are_refused():
         Empty(mlp(Z, D), mlp(D, 1)).compile("adam")
 
 
+@pytest.mark.parametrize("way", ["eager", "compiled"])
+def test_early_stopping_restores_the_averages_that_it_has_measured(way):
+    x = np.random.default_rng(0).normal(size=(32, Z)).astype("float32")
+    model = averaging("objectives of equal shapes", way)
+    early = keras.callbacks.EarlyStopping(
+        "val_reconstruction", mode="max", patience=1, restore_best_weights=True, start_from_epoch=1
+    )
+    history = model.fit(x, batch_size=8, epochs=5, validation_data=x, callbacks=[early], verbose=0).history
+    measured = history["val_reconstruction"]
+    assert early.best_epoch < len(measured) - 1 and measured[early.best_epoch] > measured[-1] + 1e-3
+    found = model.evaluate(x, verbose=0, return_dict=True)
+    assert found["reconstruction"] == pytest.approx(measured[early.best_epoch], rel=1e-5)
+
+
+def test_weights_from_elsewhere_are_their_own_averages():
+    x = np.random.default_rng(0).normal(size=(16, Z)).astype("float32")
+    model, other = (averaging("networks of equal shapes", "eager") for _ in range(2))
+    model.fit(x, batch_size=4, verbose=0)
+    other.set_weights([2 * w for w in other.get_weights()])
+    model.set_weights(other.get_weights())
+    np.testing.assert_array_equal(model.encode(x), other.encode(x))
+
+
+def test_swapping_weights_and_averages_is_refused():
+    x = np.random.default_rng(0).normal(size=(8, Z)).astype("float32")
+    model = averaging("networks of equal shapes", "eager")
+    swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    for method in (model.fit, model.evaluate, model.predict):
+        with pytest.raises(ValueError, match=r"SwapEMAWeights .* already use\. Leave it out"):
+            method(x, callbacks=swap, verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
 def test_every_method_uses_the_averages_also_after_it_was_traced_without():
     x = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
 

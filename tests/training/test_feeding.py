@@ -773,6 +773,19 @@ def test_one_label_for_all_rows():
         np.testing.assert_array_equal(walk, model.interpolate(X[:5], X[5:10], 3, y=[1] * 5))
 
 
+def test_rows_beside_a_source_are_refused():
+    y, model = np.arange(40) % 3, m2()
+    pairs = tf.data.Dataset.from_tensor_slices((X, y)).batch(16)
+    for method in (model.encode, model.reconstruct, model.log_prob):
+        with pytest.raises(ValueError, match=r"y: expected none, as x is a source .* tuples: \(x, y\)"):
+            method(pairs, y)
+        with pytest.raises(ValueError, match="y: expected none"):
+            method(iter([X]), 1)
+    with pytest.raises(ValueError, match="x: expected none, as y is a source"):
+        model.encode(X, tf.data.Dataset.from_tensor_slices(y).batch(16))
+    np.testing.assert_allclose(model.encode(pairs), model.encode(X, y), rtol=1e-5, atol=1e-6)
+
+
 def test_one_batch_is_predicted_in_every_form():
     model = autoencoder()
     expected = model.predict(X, verbose=0)
@@ -782,6 +795,26 @@ def test_one_batch_is_predicted_in_every_form():
         m2().predict(X, callbacks=[keras.callbacks.Callback()])
 
 
+def test_masked_and_sparse_rows_of_every_label():
+    model, z = m2(), np.eye(2, dtype="float32")
+    with pytest.raises(ValueError, match="z: received a masked array"):
+        model.sweep_labels(np.ma.masked_array(z, z > 0))
+    with pytest.raises(ValueError, match="labels: received a masked array"):
+        model.sweep_labels(z, np.ma.masked_array([0, 1], [True, False]))
+    np.testing.assert_array_equal(model.sweep_labels(scipy.sparse.csr_array(z)), model.sweep_labels(z))
+    walks = [model.interpolate(X[:2], X[2:4], 3, y=y) for y in (scipy.sparse.csr_array(np.eye(3)[:2]), [0, 1])]
+    np.testing.assert_array_equal(*walks)
+
+
+def test_class_probabilities_of_the_first_batches():
+    model = m2()
+    found = [model.predict(X, batch_size=10, steps=2.0), model.predict(iter([X[:10], X[10:20], X[20:]]), steps=2)]
+    for each in found:
+        np.testing.assert_allclose(each, model.predict_proba(X[:20]), rtol=1e-5)
+    with pytest.raises(ValueError, match="steps: expected a whole number"):
+        model.predict(X, steps=0)
+
+
 def test_unknown_class_names_are_refused():
     with pytest.raises(ValueError, match="'cow' is not one of the classes cat, dog, eel"):
         m2(classes=["cat", "dog", "eel"]).fit(X, ["cow"] * 40)
@@ -789,6 +822,10 @@ def test_unknown_class_names_are_refused():
         m2().fit(X, ["cat"] * 40)
     with pytest.raises(ValueError, match="3 different names"):
         m2(classes=["cat", "cat", "dog"])
+    for classes in ([3, 5, 7], np.array([3, 5, 7]), ["cat", "dog", 3], "cat"):
+        with pytest.raises(ValueError, match="classes: expected a list of names"):
+            m2(classes=classes)
+    m2(classes=np.array(["cat", "dog", "eel"])).fit(X, ["eel", "cat"] * 20, verbose=0)
 
 
 def test_class_weights_count_labels_and_leave_others_at_1():

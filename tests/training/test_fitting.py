@@ -137,6 +137,64 @@ def test_steps_per_epoch_go_through_arrays_in_turn(model):
     np.testing.assert_allclose(history["loss"], [parts[i][0] for i in (0, 1, 2, 0, 1)], rtol=1e-5)
 
 
+def counts(model):
+    """`{argument: (the method that takes it, the number of batches used)}`."""
+    used = lambda: int(model.optimizer.iterations)  # noqa: E731
+
+    def validated(steps):
+        counted = Batches()
+        model.fit(X, batch_size=16, validation_data=X, validation_steps=steps, callbacks=[counted], verbose=0)
+        return counted.tested
+
+    def evaluated(steps):
+        counted = Batches()
+        model.evaluate(X, batch_size=16, steps=steps, callbacks=[counted], verbose=0)
+        return counted.tested
+
+    def fitted(steps):
+        before = used()
+        model.fit(X, batch_size=16, steps_per_epoch=steps, verbose=0)
+        return used() - before
+
+    return {
+        "steps_per_epoch": fitted,
+        "validation_steps": validated,
+        "steps": evaluated,
+        "steps of predict": lambda steps: len(model.predict(X, batch_size=16, steps=steps, verbose=0)) / 16,
+    }
+
+
+class Batches(keras.callbacks.Callback):
+    """Counts the batches of evaluation."""
+
+    acts_on_every_step = False
+    tested = 0
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.tested = batch + 1
+
+
+@pytest.mark.parametrize("name", ["steps_per_epoch", "validation_steps", "steps", "steps of predict"])
+def test_numbers_of_steps(model, name):
+    model.compile("sgd", jit_compile=False)
+    count = counts(model)[name]
+    for steps in (2, 2.0, np.int64(2), np.int32(2), np.ceil(1.5)):
+        assert count(steps) == 2
+    for steps in (0, -1, 2.5, "2", True):
+        with pytest.raises(ValueError, match=rf"{name.split()[0]}: expected a whole number, 1 or more"):
+            count(steps)
+
+
+def test_numbers_of_steps_per_execution(model):
+    for steps in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="steps_per_execution: expected a whole number"):
+            model.compile("sgd", steps_per_execution=steps)
+    for steps in (np.int64(2), 2.0):
+        model.compile("sgd", steps_per_execution=steps, jit_compile=False)
+        model.fit(X, batch_size=16, verbose=0)
+        assert int(model.optimizer.iterations) == 3
+
+
 def not_for_xla(model):
     """Makes the model's loss an operation that XLA cannot compile."""
     terms = model.loss_terms
@@ -182,6 +240,27 @@ def test_an_own_test_step_is_called():
     plain = ka.Autoencoder(encoder, decoder, seed=0)
     plain.compile("sgd", jit_compile=False)
     assert own.evaluate(X, batch_size=8, verbose=0) == pytest.approx(plain.evaluate(2 * X, batch_size=8, verbose=0))
+
+
+def test_metrics_that_would_replace_others_in_the_logs_are_refused(model):
+    def loss(truth, prediction):
+        return tf.reduce_mean(prediction, axis=-1)
+
+    named = keras.metrics.MeanSquaredError
+    for metrics in ([loss], [named(name="loss")], [named(name="reconstruction")], ["mse", named(name="mse")]):
+        with pytest.raises(ValueError, match="Give the metric another name"):
+            model.compile("sgd", metrics=metrics)
+    model.compile("sgd", metrics=(each for each in ["reconstruction", "mse", named(name="mse_2")]), run_eagerly=True)
+    logs = model.fit(X, verbose=0).history
+    assert set(logs) == {"loss", "reconstruction", "mse", "mse_2"}
+
+
+@pytest.mark.parametrize("name", ["compute_loss", "compute_metrics"])
+def test_methods_that_training_would_not_call_are_refused(name):
+    own = {name: lambda self, *args, **kwargs: 0.0}
+    with pytest.raises(ValueError, match=rf"Own\.{name}\(\) would never be called"):
+        type("Own", (ka.Autoencoder,), own)
+    type("Own", (ka.Autoencoder,), own | {"train_step": lambda self, data: {"loss": self.compute_loss()}})
 
 
 @pytest.mark.parametrize("options", [{"update_freq": 2}, {"profile_batch": 0, "write_steps_per_second": True}])

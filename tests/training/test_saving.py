@@ -49,6 +49,85 @@ def test_a_checkpoint_of_another_format_is_refused_before_work_is_lost(name, opt
     assert not list(tmp_path.iterdir()) and int(model.optimizer.iterations) == 0
 
 
+def test_an_hdf5_file_of_keras_itself_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot be loaded\. Save it as \.keras"):
+        keras.saving.save_model(vae(), tmp_path / "model.h5")
+
+
+def own_metric(truth, prediction):
+    return tf.reduce_mean(tf.abs(truth - prediction), axis=-1)
+
+
+class OwnMetric(keras.metrics.MeanSquaredError):
+    """Not registered."""
+
+
+class OwnOptimizer(keras.optimizers.SGD):
+    """Not registered."""
+
+
+class OwnSchedule(keras.optimizers.schedules.ExponentialDecay):
+    """Not registered."""
+
+
+@keras.saving.register_keras_serializable("test_saving")
+class RegisteredOptimizer(keras.optimizers.SGD):
+    pass
+
+
+@keras.saving.register_keras_serializable("test_saving")
+def registered_metric(truth, prediction):
+    return own_metric(truth, prediction)
+
+
+def excluding(model):
+    optimizer = adamw()
+    optimizer.exclude_from_weight_decay(var_list=[model.encoder.weights[0]])
+    return optimizer
+
+
+UNSAVED = {
+    "function": ("metrics", lambda model: {"metrics": [own_metric]}),
+    "lambda": ("metrics", lambda model: {"metrics": [lambda truth, prediction: truth]}),
+    "metric": ("metrics", lambda model: {"metrics": ["mse", OwnMetric(name="own")]}),
+    "optimizer": ("optimizer", lambda model: {"optimizer": OwnOptimizer()}),
+    "schedule": ("optimizer", lambda model: {"optimizer": keras.optimizers.SGD(OwnSchedule(0.1, 10, 0.9))}),
+    "excluded variables": ("exclude_from_weight_decay", lambda model: {"optimizer": excluding(model)}),
+}
+
+
+@pytest.mark.parametrize("kind", UNSAVED)
+def test_what_a_file_could_not_restore_is_refused_before_training(kind, tmp_path):
+    name, options = UNSAVED[kind]
+    model = vae()
+    model.compile(**{"optimizer": "sgd", "run_eagerly": True} | options(model))
+    checkpoint = [keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")]
+    for write in (lambda: model.save(tmp_path / "model.keras"), lambda: model.fit(X, callbacks=checkpoint, verbose=0)):
+        with pytest.raises(ValueError, match=name):
+            write()
+    assert not list(tmp_path.iterdir()) and int(model.optimizer.iterations) == 0
+    weights = keras.callbacks.ModelCheckpoint(tmp_path / "model.weights.h5", save_weights_only=True)
+    model.fit(X, callbacks=[weights], verbose=0)
+    assert (tmp_path / "model.weights.h5").exists()
+
+
+def test_registered_optimizers_and_metrics_are_saved(tmp_path):
+    model = vae(RegisteredOptimizer(0.1), metrics=[registered_metric])
+    model.fit(X, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")], verbose=0)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded.optimizer, RegisteredOptimizer)
+    assert "registered_metric" in loaded.evaluate(X, return_dict=True, verbose=0)
+
+
+def test_a_likelihood_that_a_file_could_not_restore_is_refused_before_training(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = ka.VAE(dense(4, D), dense(D, 2), lambda params: ka.likelihoods.get("bernoulli").call(params))
+    model.compile("sgd", run_eagerly=True)
+    with pytest.raises(ValueError, match=r"likelihood=.*register_keras_serializable"):
+        model.fit(X, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")], verbose=0)
+    assert int(model.optimizer.iterations) == 0
+
+
 def test_checkpoints_of_weights_are_loaded(tmp_path):
     model, path = vae(), tmp_path / "best.weights.h5"
     checkpoint = keras.callbacks.ModelCheckpoint(path, save_weights_only=True)

@@ -108,6 +108,49 @@ def test_no_player_moves_if_any_batch_of_a_step_is_bad():
     assert_equal(state(model), before)
 
 
+def conditional(kind, **options):
+    networks = [
+        ka.networks.mlp_encoder((6,), 2, (4,), parameters=2, condition_shape=(3,)),
+        ka.networks.mlp_decoder(2, (6,), (4,), condition_shape=(3,)),
+    ]
+    networks += [ka.networks.mlp_encoder((6,), 3, (4,))] if kind is ka.M2 else []
+    return kind(*networks, num_classes=3, seed=0, **options)
+
+
+PIXELS = (X > 0).astype("float32")
+LATER = np.concatenate([PIXELS[:32], 255 * PIXELS[32:]])  # the third of three batches
+NEGATIVE = np.concatenate([PIXELS[:32], -PIXELS[32:]])
+Y = np.arange(48) % 3
+BEYOND = {
+    "target": (lambda: ka.Autoencoder(dense(6, 2), dense(2, 6), "bernoulli", seed=0), (LATER,)),
+    "input, with a target": (lambda: ka.Autoencoder(dense(6, 2), dense(2, 6), "bernoulli", seed=0), (LATER, PIXELS)),
+    "neighbour": (lambda: ka.SemanticHashing(dense(6, 2), dense(2, 6), seed=0), (NEGATIVE, PIXELS)),
+    "condition": (lambda: conditional(ka.CVAE), (LATER, Y)),
+    "partial labels": (lambda: conditional(ka.M2), (LATER, Y)),
+}
+HOW = {"eager": {"run_eagerly": True}, "compiled": {"jit_compile": False}, "XLA": {"jit_compile": True}}
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [*((name, "eager") for name in BEYOND), ("target", "compiled"), ("target", "XLA")]
+)
+def test_values_beyond_the_range_of_the_likelihood_stop_training_at_a_later_batch(name, how):
+    made, columns = BEYOND[name]
+    model, after = made(), made()
+    for each in (model, after):
+        keras.utils.set_random_seed(0)
+        each.compile("sgd", **HOW[how])
+    after.set_weights(model.get_weights())
+    rows = tf.data.Dataset.from_tensor_slices(columns).batch(16)
+    after.fit(rows.take(2), verbose=0)
+    with pytest.raises(
+        FloatingPointError, match=r"step 3 .*most likely first: rows with NaN, or with values or labels"
+    ):
+        model.fit(rows, verbose=0)
+    for one, two in zip(model.get_weights(), after.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-7)
+
+
 class Norm(ka.ObjectiveModel):
     """At 0, the gradient of a norm is NaN, but its value is not."""
 
@@ -129,6 +172,9 @@ def test_weights_spoilt_by_a_gradient_are_noticed_though_the_loss_is_finite():
     model.compile("sgd", run_eagerly=True)
     with pytest.raises(FloatingPointError, match=r"after epoch 1 of Norm: the losses are finite, but .*kernel"):
         model.fit(X, batch_size=48, verbose=0)
+    model.set_weights([np.zeros_like(w) for w in model.get_weights()])
+    with pytest.raises(FloatingPointError, match=r"at step 2 of Norm: the losses are finite, but .*kernel"):
+        model.train_on_batch(X)
 
 
 @pytest.mark.parametrize("shared", [False, True])

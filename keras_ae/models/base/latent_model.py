@@ -399,15 +399,15 @@ class LatentModel(ObjectiveModel):
 
         `cvae.sweep_labels(cvae.encode(x[:4], y[:4]))` has shape `(4, 10, 28, 28, 1)` for ten classes of images.
         """
-        labels = np.arange(self.num_classes) if labels is None else self.y_role.standard(np.asarray(labels))
-        many = np.repeat(np.asarray(z)[:, None], len(labels), axis=1)
+        labels = np.arange(self.num_classes) if labels is None else self.y_role.standard(_array("labels", labels))
+        many = np.repeat(_array("z", z)[:, None], len(labels), axis=1)
         flat = self.decode(many.reshape(-1, *many.shape[2:]), np.tile(labels, len(many)))
         return flat.reshape(*many.shape[:2], *flat.shape[1:])
 
     def _decoded(self, z, y):
         """Decodes several codes per row, `(B, steps, *code_shape)`, each under its row's condition."""
         flat = z.reshape(-1, *z.shape[2:])
-        given = () if y is None else (y if np.ndim(y) == 0 else np.repeat(np.asarray(y), z.shape[1], axis=0),)
+        given = () if y is None else (y if np.ndim(y) == 0 else np.repeat(_array("y", y), z.shape[1], axis=0),)
         x = self.decode(flat, *given)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
@@ -422,10 +422,14 @@ class LatentModel(ObjectiveModel):
         """
         if "classifier" in self.parts and y is None and not isinstance(x, tuple):
             batch_size, _, steps, callbacks = _predict_arguments(*args, **kwargs)
+            steps = validation.int_or_none("steps", steps)
             if callbacks:
                 raise ValueError("callbacks: class probabilities are computed without any. Leave them out.")
             if rows_of.is_source(x):  # labels that it yields are left out
                 x = itertools.islice(rows_of.batches_of(x), steps)
+            elif steps is not None:
+                batch_size = validation.positive_int("batch_size", 32 if batch_size is None else batch_size)
+                x = rows_of.to_rows("x", x)[: steps * batch_size]
             return self.predict_proba(x, **({} if batch_size is None else {"batch_size": batch_size}))
         if not self.conditional:
             return super().predict(x, *(() if y is None else (y,)), *args, **kwargs)
@@ -598,6 +602,9 @@ class LatentModel(ObjectiveModel):
         """Raises a `ValueError` if targets x are outside the likelihood's range."""
         validation.check_array(name, x, None, self._likelihood)
 
+    def in_range(self, x: tf.Tensor, slack: bool = False) -> tf.Tensor:
+        return validation.in_range(x, *validation.bounds(self._likelihood, slack))
+
     def check_inputs(self, as_target: bool = False, **rows: Rows) -> None:
         """Raises a `ValueError` if rows passed to a public method, by parameter name, are invalid for the model."""
         if "x" in rows:
@@ -653,6 +660,10 @@ class LatentModel(ObjectiveModel):
 def _only(structure):
     """Returns the element of a tuple of one, such as `((x, y),)`; None for any other structure."""
     return structure[0] if isinstance(structure, tuple) and len(structure) == 1 else None
+
+
+def _array(name, rows):
+    return np.asarray(rows_of.dense(rows_of.to_rows(name, rows)))
 
 
 def _predict_arguments(batch_size=None, verbose="auto", steps=None, callbacks=None):

@@ -141,6 +141,9 @@ class SpeechDenoiser(ObjectiveModel):
                 f"{name}: expected training windows of a multiple of {self.multiple} samples, received {x.shape[1]}."
             )
 
+    def in_range(self, x: tf.Tensor, slack: bool = False) -> tf.Tensor:
+        return validation.in_range(x, -validation.MAX_PEAK, validation.MAX_PEAK)
+
     def check_inputs(self, x: Rows) -> None:
         validation.check_waveforms("x", x)
 
