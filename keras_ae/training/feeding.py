@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_ae.training import roles
-from keras_ae.typing import Columns, Matrix, Rows
+from keras_ae.typing import Columns, Matrix, Rows, Shape
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
@@ -168,6 +168,33 @@ def split(x: Rows, y: Rows | None, sample_weight: Rows | None, share: float, rol
         raise ValueError(f"validation_split: {share} of {count} rows leaves none for training or for validation.")
     parts = (slice(None, edge), slice(edge, None))
     return [tuple(None if column is None else column[part] for column in columns) for part in parts]
+
+
+def held_out(validation_data: Any, row_shape: Shape | None) -> Columns:
+    """Returns `(x, y, sample_weight)` of the argument `validation_data`: a tuple of these parts, or x alone.
+
+    A list can be either. It is x, as in `fit`, if it has more than three elements, or its first one has `row_shape`.
+
+    Raises:
+        ValueError: for a tuple that does not have one to three parts, or an empty list.
+    """
+    if not isinstance(validation_data, list | tuple):
+        return validation_data, None, None
+    if isinstance(validation_data, list) and (len(validation_data) > 3 or _starts_with_row(validation_data, row_shape)):
+        return validation_data, None, None
+    if not 1 <= len(validation_data) <= 3:
+        raise ValueError(
+            f"validation_data: expected x, (x, y) or (x, y, sample_weight); received {len(validation_data)} parts. "
+            "Pass rows as an array or a list."
+        )
+    return *validation_data, *(None,) * (3 - len(validation_data))
+
+
+def _starts_with_row(rows, row_shape):
+    try:
+        return bool(rows) and row_shape is not None and validation.fits(np.shape(rows[0]), row_shape)
+    except ValueError:  # lists of different lengths have no shape
+        return False
 
 
 def unpack(data: Any) -> Columns:

@@ -441,7 +441,8 @@ class ObjectiveModel(keras.Model):
         feed = self._open(x, y, sample_weight, batch_size, True, **options)
         validation = None
         if validation_data is not None:
-            x_held, y_held, weight_held = keras.utils.unpack_x_y_sample_weight(validation_data)
+            row_shape = getattr(self, "event_shape", None)
+            x_held, y_held, weight_held = feeding.held_out(validation_data, row_shape)
             x_held = feeding.repeatable(x_held, validation_steps)
             validation = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
         container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)

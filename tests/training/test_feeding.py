@@ -106,6 +106,38 @@ def test_sparse_targets_and_weights_go_along():
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
+HELD_OUT = {
+    "array": X,
+    "tuple": (X,),
+    "list of parts": [X],
+    "list of x and y": [X, X],
+    "lists": X.tolist(),
+    "list of arrays": list(X),
+    "list of lists of rows": [X.tolist(), X.tolist()],
+}
+
+
+@pytest.mark.parametrize("form", HELD_OUT)
+def test_validation_data_may_be_a_list_of_rows_or_of_parts(form):
+    history = autoencoder().fit(X, validation_data=HELD_OUT[form], shuffle=False, verbose=0).history
+    reference = autoencoder().fit(X, validation_data=(X, X, np.ones(40)), shuffle=False, verbose=0).history
+    assert history["val_loss"] == pytest.approx(reference["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_two_or_three_rows_are_not_taken_for_parts(rows):
+    for data in (X[:rows].tolist(), list(X[:rows])):
+        history = autoencoder().fit(X, validation_data=data, shuffle=False, verbose=0).history
+        expected = autoencoder().fit(X, validation_data=X[:rows], shuffle=False, verbose=0).history
+        assert history["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [(), [], (X, X, W, W)])
+def test_validation_data_of_other_parts_are_refused(parts):
+    with pytest.raises(ValueError, match=rf"validation_data: expected x, \(x, y\) .*; received {len(parts)} parts"):
+        autoencoder().fit(X, validation_data=parts, verbose=0)
+
+
 def test_generators_and_pydatasets_are_encoded():
     model = autoencoder()
     expected = model.encode(X)
