@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_ae.training import roles
-from keras_ae.typing import Columns, Matrix, Rows, Shape
+from keras_ae.typing import Columns, Rows, Shape
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
@@ -284,11 +284,11 @@ def gatherer(columns: Iterable[Any]) -> Callable[[tf.Tensor], Columns]:
     return lambda rows: tuple(column(each, rows) for each in stored)
 
 
-def dense_batches(x: Matrix, batch_size: int) -> tf.data.Dataset:
-    """Returns a data set of dense batches of a sparse matrix, in order."""
-    batches = -(-x.shape[0] // batch_size)
-    numbers = _row_numbers(x.shape[0], batch_size, batches, batches, 1, None)
-    return numbers.map(as_it_is(lambda rows: gatherer([x])(rows)[0]))
+def dense_batches(columns: Columns, batch_size: int) -> tf.data.Dataset:
+    """Returns a data set of tuples of dense batches, in order, from columns of which some are sparse matrices."""
+    count = columns[0].shape[0]
+    batches = -(-count // batch_size)
+    return _row_numbers(count, batch_size, batches, batches, 1, None).map(as_it_is(gatherer(columns)))
 
 
 def tensors(columns: Iterable[Any]) -> Columns:

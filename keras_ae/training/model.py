@@ -543,8 +543,9 @@ class ObjectiveModel(keras.Model):
         return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
 
     def _predict(self, x, *args):
-        if rows_of.is_sparse(x):
-            x = feeding.dense_batches(x, args[0] or 32)
+        columns = x if isinstance(x, tuple) else (x,)
+        if any(map(rows_of.is_sparse, columns)):
+            x = feeding.dense_batches(columns, args[0] or 32)
             args = (None, *args[1:])
         if self.has_averages != self._predicts_by_averages:
             self._predicts_by_averages, self.predict_function = self.has_averages, None

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae.typing import Rows
+from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
 
@@ -150,6 +151,7 @@ class Condition(Role):
         """Converts class names or one-hot rows to integer labels `(B,)`; integer labels and numbers stay unchanged."""
         if y is None or not self.num_classes:
             return y
+        y = rows_of.dense(y)
         if tf.is_tensor(y):
             return self._standard_tensor(y)
         if y.dtype.kind in "OUS":

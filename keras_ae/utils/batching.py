@@ -43,7 +43,7 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
         conditional = role is not None and role.conditional and "y" in names
         if not conditional and "y" in arrays:
             raise ValueError(f"y: {type(self).__name__} is not conditional. Leave y out.")
-        if conditional and role.num_classes and _is_scalar(arrays.get("y")):
+        if conditional and role.num_classes and rows_of.is_single(arrays.get("y")):
             rows_given = rows_of.to_rows(names[0], arrays[names[0]]).shape[0]
             arrays["y"] = [arrays["y"]] * rows_given  # one label for all rows
         batch_size = validation.positive_int("batch_size", batch_size)
@@ -59,10 +59,6 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
         return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
 
     return batched
-
-
-def _is_scalar(y):
-    return y is not None and not rows_of.is_source(y) and np.ndim(y) == 0
 
 
 def _call(model, method, signature, tensors, options, rows):

@@ -78,6 +78,13 @@ def dense(rows: Any) -> np.ndarray | tf.Tensor:
     return array.astype("float32") if array.dtype == np.float64 else array
 
 
+def is_single(data: Any) -> bool:
+    """Whether `data` is one number or name, rather than rows or a source of them; None is neither."""
+    if data is None or isinstance(data, tf.SparseTensor) or is_source(data):
+        return False
+    return np.ndim(data) == 0
+
+
 def is_source(data: Any) -> bool:
     """Whether `data` is a source of batches rather than rows: a data set, `PyDataset`, generator or loader."""
     if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):

@@ -729,6 +729,8 @@ LABELS = {
     "column": lambda y: y[:, None],
     "whole floats": lambda y: y.astype("float32"),
     "one-hot rows": lambda y: np.eye(3)[y],
+    "sparse one-hot rows": lambda y: scipy.sparse.csr_matrix(np.eye(3)[y]),
+    "SparseTensor of one-hot rows": lambda y: tf.sparse.from_dense(np.eye(3)[y]),
     "names": lambda y: np.array(["cat", "dog", "eel"])[y],
     "categories": lambda y: pd.Series(np.array(["cat", "dog", "eel"])[y], dtype="category"),
 }
@@ -737,7 +739,10 @@ LABELS = {
 def answers_to_labels(labels):
     model = m2(classes=["cat", "dog", "eel"])
     history = model.fit(X, labels, shuffle=False, verbose=0).history
-    return [*history.values(), model.encode(X, labels), model.sample(40, labels)]
+    found = [*history.values(), model.encode(X, labels), model.sample(40, labels)]
+    found += [model.predict((X, labels), verbose=0), model.predict(X, labels, verbose=0)]
+    found += [model.interpolate(X, X, 2, y=labels), model.traverse(X, 0, steps=2, y=labels)]
+    return [*found, model.train_on_batch(X, labels)]
 
 
 @functools.cache
@@ -749,6 +754,36 @@ def answers_to_numbers():
 def test_every_form_of_labels_is_the_same(form):
     for one, two in zip(answers_to_numbers(), answers_to_labels(LABELS[form](np.arange(40) % 3)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_sources_may_yield_sparse_one_hot_labels():
+    y = np.arange(40) % 3
+    expected = m2().fit(generator(X, y), verbose=0).history["loss"]
+    rows = scipy.sparse.csr_array(np.eye(3)[y])
+    batches = ((X[i : i + 10], rows[i : i + 10]) for i in range(0, 40, 10))
+    assert m2().fit(batches, verbose=0).history["loss"] == pytest.approx(expected)
+
+
+def cvae(**options):
+    keras.utils.set_random_seed(0)
+    encoder = ka.networks.mlp_encoder((D,), 2, (4,), parameters=2, condition_shape=(3,))
+    model = ka.CVAE(encoder, ka.networks.mlp_decoder(2, (D,), (4,), condition_shape=(3,)), seed=0, **options)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    return model
+
+
+def test_sparse_numeric_conditions_are_the_same_conditions():
+    y, model = np.eye(3)[np.arange(40) % 3], cvae(num_classes=None)
+    for sparse in (scipy.sparse.csr_matrix(y), tf.sparse.from_dense(y)):
+        for use in (
+            lambda y: model.encode(X, y),
+            lambda y: model.predict((X, y), verbose=0),
+            lambda y: model.predict((scipy.sparse.csr_array(X), y), verbose=0),
+            lambda y: model.interpolate(X, X[::-1], 3, y=y),
+            lambda y: model.traverse(X, 0, steps=3, y=y),
+            lambda y: model.evaluate(X, y, verbose=0)[0] * 0 + model.sample(40, y),
+        ):
+            np.testing.assert_allclose(use(sparse), use(y), rtol=1e-5, atol=1e-6)
 
 
 def test_labels_of_data_sets_may_be_names_or_one_hot():

@@ -407,8 +407,9 @@ class LatentModel(ObjectiveModel):
     def _decoded(self, z, y):
         """Decodes several codes per row, `(B, steps, *code_shape)`, each under its row's condition."""
         flat = z.reshape(-1, *z.shape[2:])
-        given = () if y is None else (y if np.ndim(y) == 0 else np.repeat(np.asarray(y), z.shape[1], axis=0),)
-        x = self.decode(flat, *given)
+        if y is not None and not rows_of.is_single(y):
+            y = np.repeat(np.asarray(rows_of.dense(rows_of.to_rows("y", y))), z.shape[1], axis=0)
+        x = self.decode(flat) if y is None else self.decode(flat, y)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
     # In Keras's method, batch_size comes second; here it follows y, as in the other methods that take x and y.
