@@ -232,8 +232,18 @@ class Condition(Role):
     def class_weights(self, y: Rows | None, class_weight: Mapping[int, float]) -> np.ndarray | tf.Tensor:
         if not self.num_classes:
             return super().class_weights(y, class_weight)
+        if y is None:
+            raise ValueError("class_weight: expected y, the label of each row; received none.")
+        if not hasattr(class_weight, "items"):
+            raise ValueError(
+                f"class_weight: expected a dict {{label: weight}}; received {class_weight!r}. "
+                "sklearn.utils.class_weight.compute_class_weight computes balanced weights."
+            )
         numbers: dict[Any, int] = {name: number for number, name in enumerate(self.classes or ())}
-        class_weight = {numbers.get(label, label): weight for label, weight in class_weight.items()}
+        class_weight = {
+            numbers.get(label, label): validation.non_negative(f"class_weight of {label!r}", weight)
+            for label, weight in class_weight.items()
+        }
         wrong = set(class_weight) - set(range(self.num_classes))
         if wrong:
             raise ValueError(

@@ -877,6 +877,39 @@ def test_class_weights_count_labels_and_leave_others_at_1():
         autoencoder().fit(X, class_weight={0: 1.0})
 
 
+NOT_CLASS_WEIGHTS = {
+    r"class_weight: expected a dict \{label: weight\}; received 'balanced'": "balanced",
+    r"class_weight: expected a dict \{label: weight\}; received \[1, 2, 3\]": [1, 2, 3],
+    r"class_weight of 0: expected a finite number, 0 or more; received -1": {0: -1.0},
+    r"class_weight of 1: expected a finite number, 0 or more; received nan": {1: np.nan},
+    r"class_weight of 2: expected a finite number, 0 or more; received 'a'": {2: "a"},
+}
+
+
+@pytest.mark.parametrize("message", NOT_CLASS_WEIGHTS)
+def test_what_are_no_class_weights_is_refused(message):
+    weights, y = NOT_CLASS_WEIGHTS[message], np.arange(40) % 3
+    for data in ((X, y), (generator(X, y),), (tf.data.Dataset.from_tensors((X, y)),)):
+        with pytest.raises(ValueError, match=message):
+            m2().fit(*data, class_weight=weights, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        m2().train_on_batch(X, y, class_weight=weights)
+
+
+@pytest.mark.parametrize("make", [m2, lambda: cvae(num_classes=3)])
+def test_class_weights_need_labels(make):
+    model = make()
+    for use in (
+        lambda **options: model.fit(X, verbose=0, **options),
+        lambda **options: model.fit(generator(X), verbose=0, **options),
+        lambda **options: model.fit(Batches(X), verbose=0, **options),
+        lambda **options: model.fit(tf.data.Dataset.from_tensors(X), verbose=0, **options),
+        lambda **options: model.train_on_batch(X, **options),
+    ):
+        with pytest.raises(ValueError, match="class_weight: expected y, the label of each row"):
+            use(class_weight={0: 2.0})
+
+
 @pytest.mark.parametrize("source", [generator, Batches])
 def test_class_weights_count_the_labels_of_sources(source):
     y = np.arange(40) % 3
