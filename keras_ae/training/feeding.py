@@ -6,6 +6,7 @@ Arrays stay in memory as tensors, and each training step gathers its rows from t
 
 import contextlib
 import copy
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -32,7 +33,8 @@ class Feed:
         is_whole: bool, whether `checked` holds all rows.
         batch: `(x, y, sample_weight)` with the shape of one batch, to estimate its memory.
         steps: int, training steps per epoch; None if unknown.
-        arrays: `(x, y, sample_weight)` as tensors to gather rows from; None if the data are sparse or not arrays.
+        arrays: `(x, y, sample_weight)` as tensors to gather rows from, made on first use, when the rows have been
+            validated; None if the data are sparse or not arrays.
     """
 
     def __init__(
@@ -41,17 +43,21 @@ class Feed:
         make: Callable[..., tuple[Any, tf.Variable | None]],
         steps: int | None,
         *,
-        arrays: Columns | None = None,
+        arrays: Callable[[], Columns] | None = None,
         batch: Columns | None = None,
         is_whole: bool = False,
         adapter: Any = None,
         once: "_Once | None" = None,
     ) -> None:
-        self.checked, self.steps, self.arrays, self.is_whole = checked, steps, arrays, is_whole
+        self.checked, self.steps, self.is_whole, self._arrays = checked, steps, is_whole, arrays
         self.batch = checked if batch is None else batch
         self._make, self._adapter, self._once = make, adapter, once
         self._dataset: Any = None
         self._order: tf.Variable | None = None
+
+    @property
+    def arrays(self) -> Columns | None:
+        return None if self._arrays is None else self._arrays()
 
     @contextlib.contextmanager
     def epoch(self) -> Iterator[None]:
@@ -222,7 +228,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
     steps = max(1, batches // moves)
     example = tuple(None if a is None else _example(a, batch_size) for a in first) if count else first
     sparse = any(map(rows_of.is_sparse, first))
-    arrays = None if sparse or not count else tensors(first)
+    arrays = None if sparse or not count else functools.cache(lambda: tensors(first))
 
     def make(strategy, numbers, seed):
         order = seed if shuffle else None
@@ -230,7 +236,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
             order = tf.Variable(order)  # lets all epochs use one data set and one graph
         dataset = _row_numbers(count, batch_size, batches, steps, moves, order)
         if not numbers:
-            of_rows = gatherer(first) if arrays is None else lambda rows: gather(arrays, rows)
+            of_rows = gatherer(first) if arrays is None else lambda rows: gather(arrays(), rows)
             dataset = dataset.map(as_it_is(of_rows if moves == 1 else lambda *rows: tuple(map(of_rows, rows))))
         return _distributed(dataset, strategy), order if isinstance(order, tf.Variable) else None
 

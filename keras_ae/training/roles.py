@@ -154,6 +154,7 @@ class Condition(Role):
         y = rows_of.dense(y)
         if tf.is_tensor(y):
             return self._standard_tensor(y)
+        y = _of_python_ints(y)
         if y.dtype.kind in "OUS":
             return self._numbers_of_names(y)
         # Rows with several ones are not labels: they stay as they are, and are refused.
@@ -188,6 +189,8 @@ class Condition(Role):
 
     def _numbers_of_names(self, y):
         if self.classes is None:
+            if not any(isinstance(each, str | bytes) for each in y.flat):
+                return y  # `check` says which dtype it expects
             raise ValueError(_NO_NAMES)
         numbers = {name: number for number, name in enumerate(self.classes)}
         if self.unknown is not None:
@@ -273,6 +276,13 @@ class PartialLabel(Condition):
 
     def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         return finite(x) & self.valid(y)
+
+
+def _of_python_ints(y):
+    """Integer labels of dtype object, such as a column of a mixed table, with an integer dtype; others unchanged."""
+    if y.dtype != object or not y.size or not all(isinstance(each, int | np.integer) for each in y.flat):
+        return y
+    return np.array(y.tolist())
 
 
 _MISSING = ("", "None", "nan", "<NA>")  # how names that are missing in NumPy and pandas read as text

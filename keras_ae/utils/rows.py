@@ -13,7 +13,8 @@ def to_rows(name: str, data: Any) -> Any:
     """Converts a user's data to rows.
 
     Accepts NumPy arrays, tensors, lists, pandas objects, SciPy sparse matrices, and anything NumPy can convert.
-    `bfloat16` becomes float32, and a sparse matrix or tensor becomes a `scipy.sparse.csr_array`.
+    `bfloat16` becomes float32, `longdouble` becomes float64, and a sparse matrix or tensor becomes a
+    `scipy.sparse.csr_array`.
 
     Args:
         name: the argument's name, for error messages.
@@ -33,7 +34,7 @@ def to_rows(name: str, data: Any) -> Any:
             f"{name}: expected rows, received {os.fspath(data)!r}. If it is a path, read it first: "
             "keras_ae.datasets.load(path) reads images."
         )
-    rows = _converted(name, data)
+    rows = _common(_converted(name, data))
     if rows.shape.rank == 0 if tf.is_tensor(rows) else rows.ndim == 0:
         raise ValueError(f"{name}: expected rows along the first axis, received the single value {data!r}.")
     return rows
@@ -41,7 +42,7 @@ def to_rows(name: str, data: Any) -> Any:
 
 def _converted(name, data):
     if isinstance(data, tf.Tensor):
-        return _widened(data)
+        return data
     if isinstance(data, dict):
         raise ValueError(_which_key(name, data))
     if isinstance(data, tf.RaggedTensor):
@@ -60,7 +61,7 @@ def _converted(name, data):
     if isinstance(data, tf.Variable | keras.Variable):
         return tf.convert_to_tensor(data)
     try:
-        return _widened(np.asarray(data))
+        return np.asarray(data)
     except ValueError:
         raise ValueError(f"{name}: received rows of different shapes. Pad or crop them to one shape.") from None
 
@@ -100,11 +101,12 @@ def batches_of(source: Any) -> Iterator[Any]:
     return iter(source)
 
 
-def _widened(array):
-    # NumPy has no bfloat16; such arrays come from JAX or ml_dtypes, and few operations support them.
-    if getattr(array.dtype, "name", "") != "bfloat16":
-        return array
-    return tf.cast(array, tf.float32) if tf.is_tensor(array) else array.astype("float32")
+def _common(rows):
+    """Rows of dtypes that few operations support, as float32 or float64."""
+    # NumPy has no bfloat16; such arrays come from JAX or ml_dtypes.
+    if getattr(rows.dtype, "name", "") == "bfloat16":
+        return tf.cast(rows, tf.float32) if tf.is_tensor(rows) else rows.astype("float32")
+    return rows.astype("float64") if rows.dtype == np.longdouble else rows
 
 
 def _is_pandas(data):

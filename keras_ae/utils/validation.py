@@ -33,7 +33,7 @@ def check_array(
         raise ValueError(f"{name} is empty: expected at least one row, received shape {tuple(array.shape)}.")
     dtype = np.dtype(getattr(array.dtype, "as_numpy_dtype", array.dtype))
     if dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected numbers, received {_kind(dtype)}.{_hint_of(dtype)}")
+        raise ValueError(f"{name}: expected numbers, received {_kind(dtype)}.{_hint_of(name, dtype)}")
     have = tuple(array.shape[1:])
     if shape is not None and not fits(have, shape):
         hint = ""
@@ -227,10 +227,10 @@ def _kind(dtype):
     )
 
 
-def _hint_of(dtype):
+def _hint_of(name, dtype):
     if dtype.kind in "US":
         return " Encode text first: keras_ae.layers.TfIdf."
-    return " Convert them: x.astype('float32')." if dtype.kind in "Oc" else ""
+    return f" Convert them: {name}.astype('float32')." if dtype.kind in "Oc" else ""
 
 
 def _extremes(array):

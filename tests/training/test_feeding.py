@@ -73,6 +73,7 @@ FORMS = {
     "CSR": scipy.sparse.csr_matrix,
     "COO array": scipy.sparse.coo_array,
     "SparseTensor": tf.sparse.from_dense,
+    "longdouble": lambda x: x.astype("longdouble"),
     "masked array without a mask": np.ma.masked_array,
 }
 
@@ -158,6 +159,7 @@ REFUSED = {
     r"ragged.*to_tensor": tf.ragged.constant([[1.0], [1.0, 2.0]]),
     r"expected numbers, received strings": np.array(["a"] * 40),
     r"expected numbers, received complex": X.astype(complex),
+    r"x: expected numbers, received Python objects\. Convert them: x\.astype": np.array([["u", *X[0]]] * 40, object),
     r"exceed the range of float32": np.full((4, D), 1e300),
     r"NaN or infinity": pd.DataFrame(X).astype("Float32").mask(pd.DataFrame(X) > 0),
 }
@@ -171,6 +173,13 @@ def test_invalid_rows_are_refused_everywhere(message):
             entry(x)
     with pytest.raises(ValueError, match=message):
         model.fit(X, validation_data=(x,), verbose=0)
+
+
+def test_targets_of_python_objects_are_refused():
+    model = autoencoder("gaussian")
+    for use in (model.fit, model.evaluate, model.train_on_batch):
+        with pytest.raises(ValueError, match=r"y: expected numbers, received Python objects.*y\.astype\('float32'\)"):
+            use(X, X.astype(object))
 
 
 MASKED_X = np.ma.masked_array(X, X > 0)
@@ -727,6 +736,8 @@ LABELS = {
     "nullable Series": lambda y: pd.Series(y, dtype="Int64"),
     "list": lambda y: y.tolist(),
     "column": lambda y: y[:, None],
+    "objects": lambda y: y.astype(object),
+    "Series of objects": lambda y: pd.Series(y).astype(object),
     "whole floats": lambda y: y.astype("float32"),
     "one-hot rows": lambda y: np.eye(3)[y],
     "sparse one-hot rows": lambda y: scipy.sparse.csr_matrix(np.eye(3)[y]),
@@ -809,6 +820,13 @@ def test_what_is_no_label_is_refused(labels):
     for source in ((X, y), (tf.data.Dataset.from_tensor_slices((X, y)).batch(10),), (generator(X, y),)):
         with pytest.raises(ValueError, match=r"expected (integer labels|labels 0 to 2)"):
             m2().fit(*source, verbose=0)
+
+
+@pytest.mark.parametrize("value", [1.7, None])
+def test_python_objects_are_not_called_class_names(value):
+    for use in (m2().fit, m2().evaluate, m2().train_on_batch):
+        with pytest.raises(ValueError, match=r"y: expected integer labels, shape \(B,\); received object"):
+            use(X, np.full(40, value, object))
 
 
 def test_missing_class_names_are_unknown_labels():
