@@ -620,10 +620,12 @@ class ObjectiveModel(keras.Model):
         """Saves networks, optimizers and random state to a `.keras` file, atomically.
 
         Raises:
-            ValueError: if the path does not end in `.keras`, or a constructor argument cannot be restored from a file.
+            ValueError: if the path does not end in `.keras`, a constructor argument cannot be restored from a file, or
+                `zipped` is False.
             FileNotFoundError: if the folder does not exist.
             FileExistsError: if the file exists and `overwrite` is False.
         """
+        saving.check_options(kwargs)
         saving.check_arguments(self)
         self.require_built()
         with saving.replacing(filepath, ".keras", overwrite) as beside:
@@ -631,6 +633,7 @@ class ObjectiveModel(keras.Model):
 
     def save_weights(self, filepath: FilePath, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves weights, optimizers and random state to a `.weights.h5` file, atomically; raises as `save` does."""
+        saving.check_options(kwargs)
         self.require_built()
         with saving.replacing(filepath, ".weights.h5", overwrite) as beside:
             super().save_weights(str(beside), **kwargs)
