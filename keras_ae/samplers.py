@@ -74,7 +74,8 @@ class Sampler:
         Row i depends only on `seed + i`, y and the fit.
 
         Raises:
-            ValueError: if n is not a positive integer, the sampler is not fitted, or y is invalid for the model.
+            ValueError: if n is not a positive integer, the seed is not an integer, the sampler is not fitted, or y is
+                invalid for the model.
         """
         if y is not None and not getattr(self.model, "conditional", False):
             raise ValueError(
@@ -89,7 +90,7 @@ class Sampler:
             ValueError: as in `sample`.
         """
         n = validation.positive_int("n", n)
-        return self._codes_from_seeds(seed + tf.range(n, dtype=tf.int64))
+        return self._codes_from_seeds(validation.seed(seed) + tf.range(n, dtype=tf.int64))
 
     @in_batches
     def _codes_from_seeds(self, seeds):

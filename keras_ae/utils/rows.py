@@ -86,6 +86,20 @@ def is_single(data: Any) -> bool:
     return np.ndim(data) == 0
 
 
+def for_each_row(value: Any, name: str, data: Any) -> list[Any]:
+    """Returns a single label as the labels of all rows of the argument `name`.
+
+    Raises:
+        ValueError: if there are no rows to count, only a source of batches, which has to yield the labels itself.
+    """
+    if data is None or is_source(data):
+        raise ValueError(
+            f"y: one label for all rows needs {name} as an array. A source of batches must yield a label for each row: "
+            f"({name}, y)."
+        )
+    return [value] * to_rows(name, data).shape[0]
+
+
 def is_source(data: Any) -> bool:
     """Whether `data` is a source of batches rather than rows: a data set, `PyDataset`, generator or loader."""
     if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):

@@ -1,5 +1,6 @@
 """Validation of arguments; errors say what was expected, what was received and how to fix it."""
 
+import operator
 import warnings
 from collections.abc import Iterable, Sequence, Set
 from typing import Any
@@ -86,6 +87,17 @@ def positive_int(name: str, value: Any, at_least: int = 1, at_most: int | None =
         allowed = f"{at_least} or more" if at_most is None else f"{at_least} to {at_most}"
         raise ValueError(f"{name}: expected a whole number, {allowed}; received {value!r}.")
     return int(value)
+
+
+def seed(value: Any) -> int:
+    """Returns a method's `seed` as an int; raises a `ValueError` unless it is a whole number of 64 bits."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise ValueError(f"seed: expected a whole number of 64 bits, such as 0; received {value!r}.")
+    return number
 
 
 def non_negative(name: str, value: Any) -> float:

@@ -282,11 +282,11 @@ class LatentModel(ObjectiveModel):
             seed: int.
 
         Raises:
-            ValueError: if n is not a positive integer, or y is invalid for the model.
+            ValueError: if n is not a positive integer, the seed is not an integer, or y is invalid for the model.
         """
         n = validation.positive_int("n", n)
         self.require_built()
-        seeds = seed + tf.range(n, dtype=tf.int64)
+        seeds = validation.seed(seed) + tf.range(n, dtype=tf.int64)
         return self.sample_from_seeds(seeds) if y is None else self.sample_from_seeds(seeds, y)
 
     @needs("prior", "decoder")
@@ -380,11 +380,9 @@ class LatentModel(ObjectiveModel):
         Example: `vae.traverse(x[:4], dimension=2)    # (4, 9, 28, 28, 1)`
         """
         steps = validation.positive_int("steps", steps, at_least=2)
-        if self.latent_dim is None or not 0 <= dimension < self.latent_dim:
-            raise ValueError(
-                f"dimension: expected 0 to {(self.latent_dim or 1) - 1}, a dimension of a vector code; received "
-                f"{dimension}."
-            )
+        if self.latent_dim is None:
+            raise ValueError(f"dimension: expected a dimension of a vector code; codes have shape {self.code_shape}.")
+        dimension = validation.positive_int("dimension", dimension, at_least=0, at_most=self.latent_dim - 1)
         z = np.repeat((self.encode(x) if y is None else self.encode(x, y))[:, None], steps, axis=1)
         z[..., dimension] = np.linspace(-span, span, steps)
         return self._decoded(z, y)
@@ -395,11 +393,14 @@ class LatentModel(ObjectiveModel):
 
         Args:
             z: codes `(B, *code_shape)`.
-            labels: K labels; None for all.
+            labels: K labels, or a single one; None for all.
 
         `cvae.sweep_labels(cvae.encode(x[:4], y[:4]))` has shape `(4, 10, 28, 28, 1)` for ten classes of images.
         """
-        labels = np.arange(self.num_classes) if labels is None else self.y_role.standard(np.asarray(labels))
+        if labels is None:
+            labels = np.arange(self.num_classes)
+        labels = [labels] if rows_of.is_single(labels) else labels
+        labels = self.y_role.standard(np.asarray(rows_of.dense(rows_of.to_rows("labels", labels))))
         many = np.repeat(np.asarray(z)[:, None], len(labels), axis=1)
         flat = self.decode(many.reshape(-1, *many.shape[2:]), np.tile(labels, len(many)))
         return flat.reshape(*many.shape[:2], *flat.shape[1:])
@@ -418,7 +419,8 @@ class LatentModel(ObjectiveModel):
 
         A model with a classifier returns its class probabilities `(B, K)` instead, unless an array y is given.
 
-        x and y are arrays, or x is a pair `(x, y)` or a source of such pairs. The remaining arguments are those of
+        x and y are arrays, or x is a pair `(x, y)` or a source of such pairs; y may be a single label for all rows. The
+        remaining arguments are those of
         `keras.Model.predict`. Rows with an invalid condition y become NaN.
         """
         if "classifier" in self.parts and y is None and not isinstance(x, tuple):
@@ -439,7 +441,10 @@ class LatentModel(ObjectiveModel):
                 raise ValueError(f"x: expected a pair (x, y), received {len(x)} arrays.")
             args = args if y is None else (y, *args)
             x, y = x
-        x, y = rows_of.to_rows("x", x), self.y_role.standard(rows_of.to_rows("y", y))
+        x = rows_of.to_rows("x", x)
+        if self.num_classes and rows_of.is_single(y):
+            y = rows_of.for_each_row(y, "x", x)
+        y = self.y_role.standard(rows_of.to_rows("y", y))
         self.check_x(x)
         self.y_role.check_given(self, x.shape[0], y)
         return self._predict((x, y), *_predict_arguments(*args, **kwargs))
