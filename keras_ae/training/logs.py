@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -59,6 +59,19 @@ def record(model: keras.Model, trackers: Iterable[keras.metrics.Metric], summary
         # Keras reduces the workers' results along axis 0, and a scalar has no axes.
         return {name: tf.reshape(value, [1]) for name, value in results.items()}
     return results
+
+
+def listed(metrics: Any) -> Sequence[Any]:
+    """Returns the argument `metrics` of `compile`; raises a `ValueError` unless it is a list of metrics, or None."""
+    if metrics is None:
+        return ()
+    if not isinstance(metrics, list | tuple):
+        hint = f" Pass metrics=[{metrics!r}]." if isinstance(metrics, str) else ""
+        raise ValueError(f"metrics: expected a list of metrics; received {metrics!r}.{hint}")
+    wrong = [each for each in metrics if not isinstance(each, str) and not callable(each)]
+    if wrong:
+        raise ValueError(f"metrics: expected names, functions or keras.metrics.Metric objects; received {wrong[0]!r}.")
+    return metrics
 
 
 def metric(given: str | Callable[..., Any] | keras.metrics.Metric) -> keras.metrics.Metric:

@@ -175,7 +175,9 @@ class ObjectiveModel(keras.Model):
         optimizer: OptimizerLike | Mapping[str, OptimizerLike] = "adam",
         loss: None = None,
         *,
-        metrics: Iterable[str | Callable[..., Any] | keras.metrics.Metric] | None = None,
+        metrics: Sequence[str | Callable[..., Any] | keras.metrics.Metric] | None = None,
+        loss_weights: None = None,
+        weighted_metrics: None = None,
         jit_compile: bool | str = "auto",
         steps_per_execution: int | str = "auto",
         run_eagerly: bool = False,
@@ -188,7 +190,10 @@ class ObjectiveModel(keras.Model):
                 used directly. With several, each objective gets its own copy; see `model.optimizers`.
             loss: None. The loss is the weighted sum of the model's own terms.
             metrics: list of Keras metrics on the model's predictions: reconstructions against their targets, or
-                class probabilities against labels. They add one forward pass per step.
+                class probabilities against labels. They are weighted by `sample_weight`, and add one forward pass per
+                step.
+            loss_weights: None. The weights of the terms are arguments of the model.
+            weighted_metrics: None. Pass `metrics`.
             jit_compile: bool or "auto", which uses XLA where it speeds up training (networks without convolutions, or
                 any network on a GPU).
             steps_per_execution: int or "auto", which runs up to 32 steps per call, or 128 if XLA compiles them and the
@@ -198,15 +203,23 @@ class ObjectiveModel(keras.Model):
             auto_scale_loss: bool, whether to scale the loss under the `mixed_float16` policy.
 
         Raises:
-            ValueError: if `loss` is given, the optimizer names do not match the objectives, an objective has no
-                networks, an optimizer would overwrite weights with their averages, or a network was created outside the
-                scope of the model's distribution strategy.
+            ValueError: if `loss`, `loss_weights` or `weighted_metrics` is given, `metrics` is not a list of metrics, the
+                optimizer names do not match the objectives, an objective has no networks, an optimizer would overwrite
+                weights with their averages, or a network was created outside the scope of the model's distribution
+                strategy.
         """
         if loss is not None:
             raise ValueError(
                 f"loss: {type(self).__name__} has its own, the weighted sum of {', '.join(self.terms)}; received "
                 f"{loss!r}. Leave it out; the likelihood decides how reconstructions are compared."
             )
+        if loss_weights is not None:
+            raise ValueError(
+                f"loss_weights: {type(self).__name__} weighs its own terms, {', '.join(self.terms)}; received "
+                f"{loss_weights!r}. Leave it out; weights are arguments of the model, or of its Objective."
+            )
+        if weighted_metrics is not None:
+            raise ValueError("weighted_metrics: pass them as metrics, which sample_weight weighs.")
         distribute.check_scope(self.distribute_strategy, self.variables)
         players = self.objectives()
         for name, player in players.items():
@@ -217,7 +230,7 @@ class ObjectiveModel(keras.Model):
             self._trackers = types.MappingProxyType(
                 {name: keras.metrics.Mean(name=name, dtype="float32") for name in ("loss", *self.terms)}
             )
-            made = [logs.metric(each) for each in metrics or () if each not in self.terms]
+            made = [logs.metric(each) for each in logs.listed(metrics) if each not in self.terms]
             self._measures = types.MappingProxyType({metric.name: metric for metric in made})
         self._batches_per_step = max(player.steps for player in players.values())
         one_device = self.distribute_strategy.num_replicas_in_sync == 1 and not run_eagerly

@@ -618,6 +618,8 @@ class LatentModel(ObjectiveModel):
     # For metrics and the export
 
     def prediction(self, x: tf.Tensor, y: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        if "classifier" not in self.parts and not {"encoder", "decoder"} <= self.parts:
+            return super().prediction(x, y)  # raises
         with self.averaged():
             if "classifier" in self.parts:
                 labels = tf.convert_to_tensor(y)
