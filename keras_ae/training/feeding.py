@@ -8,7 +8,7 @@ import contextlib
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -48,10 +48,11 @@ class Feed:
         is_whole: bool = False,
         adapter: Any = None,
         once: "_Once | None" = None,
+        raised: Sequence[Exception] = (),
     ) -> None:
         self.checked, self.steps, self.is_whole, self._arrays = checked, steps, is_whole, arrays
         self.batch = checked if batch is None else batch
-        self._make, self._adapter, self._once = make, adapter, once
+        self._make, self._adapter, self._once, self._raised = make, adapter, once, raised
         self._dataset: Any = None
         self._order: tf.Variable | None = None
 
@@ -61,15 +62,21 @@ class Feed:
 
     @contextlib.contextmanager
     def epoch(self) -> Iterator[None]:
-        """Context of one epoch, of which a `PyDataset` is told; `start` an iterator in it, or go on with an old one."""
-        if self._adapter is None:
-            yield
-            return
-        self._adapter.on_epoch_begin()
+        """Context of one epoch. It calls the epoch hooks of a `PyDataset`, and raises what a source raised.
+
+        Call `start` inside it, or continue with the iterator of the previous epoch.
+        """
+        if self._adapter is not None:
+            self._adapter.on_epoch_begin()
         try:
             yield
+        except tf.errors.OpError:
+            if not self._raised:
+                raise
+            raise self._raised[-1] from None  # without TensorFlow's traceback
         finally:
-            self._adapter.on_epoch_end()
+            if self._adapter is not None:
+                self._adapter.on_epoch_end()
 
     def start(
         self, strategy: tf.distribute.Strategy, numbers: bool = False, seed: tf.Tensor | None = None
@@ -342,11 +349,14 @@ def _of_source(x, role, class_weight, shuffle, moves):
         columns = weighed(standard_rows(*_columns(batch), role), role, class_weight)
         return tuple(_single(rows_of.dense(column)) for column in columns)
 
+    raised: list[Exception] = []  # inside a data set, where TensorFlow would raise its own error instead
+
     if isinstance(x, keras.utils.PyDataset):
         first = prepared(x[0])
-        adapter = get_data_adapter(_Prepared(x, prepared), shuffle=shuffle and x.num_batches is not None)
+        batches = _Prepared(x, prepared, first, raised)
+        adapter = get_data_adapter(batches, shuffle=shuffle and x.num_batches is not None)
         dataset = _with_absent(adapter.get_tf_dataset(), first)
-        return _of_dataset(dataset, first, x.num_batches, moves, adapter)
+        return _of_dataset(dataset, first, x.num_batches, moves, adapter, raised=raised)
     iterator = iter(x)
     first = next(iterator, None)
     if first is None:
@@ -357,11 +367,46 @@ def _of_source(x, role, class_weight, shuffle, moves):
     specs = tuple(tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in first if each is not None)
 
     def generate():
-        for batch in once or map(prepared, x):
-            yield _present(batch)
+        with _noting(raised):
+            for batch in once or map(prepared, x):
+                _check_parts(batch, first)
+                _check_shapes(batch, first)
+                yield _present(batch)
 
     dataset = _with_absent(tf.data.Dataset.from_generator(generate, output_signature=specs), first)
-    return _of_dataset(dataset, first, len(x) if hasattr(x, "__len__") else None, moves, once=once)
+    batches = len(x) if hasattr(x, "__len__") else None
+    return _of_dataset(dataset, first, batches, moves, once=once, raised=raised)
+
+
+@contextlib.contextmanager
+def _noting(raised):
+    """Context that appends what is raised in it to a list."""
+    try:
+        yield
+    except Exception as error:
+        raised.append(error)
+        raise
+
+
+_PARTS = ("x", "y", "sample_weight")
+
+
+def _check_parts(batch, first):
+    """Raises a `ValueError` unless a batch has the same parts as the first one."""
+    for name, part, of_first in zip(_PARTS, batch, first, strict=True):
+        if (part is None) != (of_first is None):
+            there, other = ("has none", "has it") if of_first is None else ("has it", "has none")
+            raise ValueError(f"{name}: the first batch {there}, a later one {other}. Yield the same parts in all.")
+
+
+def _check_shapes(batch, first):
+    """Raises a `ValueError` unless the rows of a batch have the shapes of those of the first one."""
+    for name, part, of_first in zip(_PARTS, batch, first, strict=True):
+        if part is not None and part.shape[1:] != of_first.shape[1:]:
+            raise ValueError(
+                f"{name}: expected rows of shape {tuple(of_first.shape[1:])}, as in the first batch; received "
+                f"{tuple(part.shape[1:])} in a later one. Pad or crop them to one shape."
+            )
 
 
 class _Once:
@@ -441,7 +486,7 @@ def _of_tf_data(dataset, role, class_weight, moves):
     return _of_dataset(dataset, _columns(first), batches if batches >= 0 else None, moves)
 
 
-def _of_dataset(dataset, first, batches, moves, adapter=None, once=None):
+def _of_dataset(dataset, first, batches, moves, adapter=None, **options):
     steps = None if batches is None else max(1, batches // moves)
     if moves > 1:
         # With fewer batches than moves, some are used twice.
@@ -450,7 +495,7 @@ def _of_dataset(dataset, first, batches, moves, adapter=None, once=None):
     def make(strategy, numbers, seed):
         return _distributed(dataset, strategy), None
 
-    return Feed(first, make, steps, adapter=adapter, once=once)
+    return Feed(first, make, steps, adapter=adapter, **options)
 
 
 def _grouped(dataset, moves):
@@ -485,11 +530,7 @@ def _with_none(columns, present):
 
 def _columns(batch):
     """Returns a batch as `(x, y, sample_weight)`, with None for absent parts."""
-    if isinstance(batch, dict):
-        raise ValueError(
-            f"x: expected batches of rows, received dicts with the keys {', '.join(map(repr, batch))}. Select "
-            "rows and targets: data.map(lambda batch: (batch['image'], batch['label']))."
-        )
+    rows_of.check_batch(batch)
     batch = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
     if not 1 <= len(batch) <= 3:
         raise ValueError(f"x: expected batches of x, (x, y) or (x, y, sample_weight); received {len(batch)} parts.")
@@ -500,8 +541,6 @@ def _check_spec(spec):
     for part in _columns(spec):
         if isinstance(part, tf.RaggedTensorSpec):
             raise ValueError("x: received ragged batches. Pad them: data.map(lambda x: x.to_tensor()).")
-        if isinstance(part, dict):
-            _columns(part)  # raises
         if isinstance(part, tuple | list):
             raise ValueError(
                 f"x: expected batches of x, (x, y) or (x, y, sample_weight); received a tuple of {len(part)} inside "
@@ -525,16 +564,19 @@ def _single(rows):
 class _Prepared(keras.utils.PyDataset):
     """A `PyDataset` whose batches are converted by `standard_rows`."""
 
-    def __init__(self, inner, prepared):
+    def __init__(self, inner, prepared, first, raised):
         super().__init__(inner.workers, inner.use_multiprocessing, inner.max_queue_size)
-        self.inner, self.prepared = inner, prepared
+        self.inner, self.prepared, self.first, self.raised = inner, prepared, first, raised
 
     @property
     def num_batches(self):
         return self.inner.num_batches
 
     def __getitem__(self, index):
-        return _present(self.prepared(self.inner[index]))
+        with _noting(self.raised):
+            batch = self.prepared(self.inner[index])
+            _check_parts(batch, self.first)
+            return _present(batch)
 
     def on_epoch_begin(self):
         self.inner.on_epoch_begin()

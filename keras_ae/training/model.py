@@ -203,10 +203,9 @@ class ObjectiveModel(keras.Model):
             auto_scale_loss: bool, whether to scale the loss under the `mixed_float16` policy.
 
         Raises:
-            ValueError: if `loss`, `loss_weights` or `weighted_metrics` is given, `metrics` is not a list of metrics, the
-                optimizer names do not match the objectives, an objective has no networks, an optimizer would overwrite
-                weights with their averages, or a network was created outside the scope of the model's distribution
-                strategy.
+            ValueError: if `loss`, `loss_weights` or `weighted_metrics` is given, `metrics` is not a list, the optimizer
+                names do not match the objectives, an objective has no networks, an optimizer would overwrite weights
+                with their averages, or a network was created outside the scope of the model's distribution strategy.
         """
         if loss is not None:
             raise ValueError(
@@ -553,7 +552,8 @@ class ObjectiveModel(keras.Model):
         self.check_x(x)
         if self.y_role.conditional:
             self.y_role.check_given(self, x.shape[0], y)
-        return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
+        with feed.epoch():
+            return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
 
     def _predict(self, x, *args):
         columns = x if isinstance(x, tuple) else (x,)

@@ -63,6 +63,8 @@ def _converted(name, data):
     try:
         return np.asarray(data)
     except ValueError:
+        if _is_pair(data):
+            raise ValueError(f"{name}: received {len(data)} arrays. Pass them one by one, such as fit(x, y).") from None
         raise ValueError(f"{name}: received rows of different shapes. Pad or crop them to one shape.") from None
 
 
@@ -109,10 +111,25 @@ def is_source(data: Any) -> bool:
 
 
 def batches_of(source: Any) -> Iterator[Any]:
-    """Iterates once over the batches of a source, as defined by `is_source`."""
-    if isinstance(source, keras.utils.PyDataset):
-        return (source[i] for i in range(source.num_batches))
-    return iter(source)
+    """Iterates once over the batches of a source, as defined by `is_source`.
+
+    Raises:
+        ValueError: if a batch, or one of its parts, is a dict.
+    """
+    pieces = isinstance(source, keras.utils.PyDataset)
+    for batch in (source[i] for i in range(source.num_batches)) if pieces else source:
+        check_batch(batch)
+        yield batch
+
+
+def check_batch(batch: Any) -> None:
+    """Raises a `ValueError` if a batch of a source, or one of its parts, is a dict."""
+    for part in batch if isinstance(batch, tuple | list) else (batch,):
+        if isinstance(part, dict):
+            raise ValueError(
+                f"x: expected batches of rows, received dicts with the keys {', '.join(map(repr, part))}. Select "
+                "rows and targets: data.map(lambda batch: (batch['image'], batch['label']))."
+            )
 
 
 def _common(rows):
@@ -147,6 +164,13 @@ def _of_column(column):
     if numeric is not None and numeric.kind in "fiub" and column.hasnans:
         return column.to_numpy(dtype="float64", na_value=np.nan)
     return column.to_numpy(dtype=numeric) if numeric is not None else column.to_numpy()
+
+
+def _is_pair(data):
+    """Whether `data` looks like `(x, y)` or `(x, y, sample_weight)`: a few arrays with equally many rows."""
+    if not isinstance(data, list | tuple) or len(data) not in (2, 3):
+        return False
+    return all(hasattr(each, "shape") for each in data) and len({tuple(each.shape[:1]) for each in data}) == 1
 
 
 def _arrays_of(data):

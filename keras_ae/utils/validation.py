@@ -42,6 +42,8 @@ def check_array(
             hint = f" Add the channel axis: {name}[..., None]."
         elif fits(tuple(array.shape), shape):
             hint = f" This is a single row: pass {name}[None], or batch the data set, data.batch(32)."
+        elif fits(have[1:], shape) and array.shape[0] <= 3:
+            hint = " If these are several arrays, pass them one by one, such as fit(x, y)."
         raise ValueError(f"{name}: expected rows of shape {tuple(shape)}, received {have}.{hint}")
     low, high = _extremes(array)
     if not (np.isfinite(low) and np.isfinite(high)):

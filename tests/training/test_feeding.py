@@ -263,6 +263,67 @@ def test_data_sets_of_other_structure_are_refused():
         model.fit(tf.data.Dataset.from_tensors(X), X)
 
 
+def test_several_arrays_as_x_are_refused_with_what_to_do():
+    model, y = cvae(num_classes=3), np.arange(40) % 3
+    for use in (model.fit, model.evaluate, model.train_on_batch, model.encode):
+        for x in ((X, y), [X, y], (pd.DataFrame(X), pd.Series(y))):
+            with pytest.raises(ValueError, match=r"x: received 2 arrays\. Pass them one by one, such as fit\(x, y\)"):
+                use(x)
+        with pytest.raises(ValueError, match=r"several arrays, pass them one by one, such as fit\(x, y\)"):
+            use((X, X))
+
+
+def test_sources_of_dicts_are_refused_with_what_to_do():
+    model = vae()
+    for batch in ({"image": X}, ({"image": X}, W)):
+        for use in (model.encode, model.score, model.predict, model.fit):
+            for source in (lambda batch: iter([batch]), tf.data.Dataset.from_tensors):
+                with pytest.raises(ValueError, match=r"received dicts with the keys 'image'.*data\.map\(lambda batch"):
+                    use(source(batch))
+
+
+CHANGING = {
+    r"x: expected rows of shape \(6,\), as in the first batch; received \(3,\)": ((X,), (X[:, :3],)),
+    r"y: the first batch has none, a later one has it": ((X, None, W), (X, X, W)),
+    r"sample_weight: the first batch has it, a later one has none": ((X, X, W), (X, X, None)),
+    r"sample_weight: the first batch has none, a later one has it": ((X,), (X, X, W)),
+}
+
+
+class Listed(keras.utils.PyDataset):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, i):
+        return self.batches[i]
+
+
+@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}], ids=["eager", "one program"])
+@pytest.mark.parametrize("message", CHANGING)
+def test_a_source_whose_batches_change_says_so_without_a_traceback_of_tensorflow(message, options):
+    for make in (iter, Listed):
+        if make is Listed and "shape" in message:
+            continue  # Keras allows it in a PyDataset, for rows of variable length
+        model = autoencoder(**{"run_eagerly": False} | options)
+        for use in (model.fit, model.evaluate):
+            with pytest.raises(ValueError, match=f"^{message}"):
+                use(make(CHANGING[message]), verbose=0)
+
+
+def test_an_error_of_a_generator_is_raised_as_it_was():
+    def broken():
+        yield (X,)
+        raise KeyError("row 40")
+
+    for use in (autoencoder().fit, autoencoder().evaluate, autoencoder().predict):
+        with pytest.raises(KeyError, match="row 40"):
+            use(broken(), verbose=0)
+
+
 def test_sparse_data_sets_are_densified():
     sparse = tf.data.Dataset.from_tensors(tf.sparse.from_dense(X))
     model = autoencoder()
