@@ -22,7 +22,7 @@ from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
 
-_KEPT_BYTES = 4 << 30  # of a generator of validation data
+_KEPT_BYTES = 4 << 30  # of a generator whose batches are needed more than once
 
 
 class Feed:
@@ -431,10 +431,11 @@ class _Once:
         self._taken = None
 
 
-def repeatable(x: Rows, steps: int | None) -> Rows:
-    """Returns a source that can be read in every epoch. A generator runs only once, so its batches are kept in memory.
+def repeatable(name: str, x: Rows, steps: int | None = None) -> Rows:
+    """Returns a source that can be read repeatedly. A generator runs only once, so its batches are kept in memory.
 
     Args:
+        name: the argument's name, for the error message.
         x: rows or a source of batches; everything but a generator is returned unchanged.
         steps: int, the number of batches to keep, or None for all.
 
@@ -449,9 +450,10 @@ def repeatable(x: Rows, steps: int | None) -> Rows:
         kept.append(copy.deepcopy(batch))  # a generator may yield the same array again with other values
         size += sum(getattr(leaf, "nbytes", 0) for leaf in keras.tree.flatten(batch))
         if size > _KEPT_BYTES:
+            fewer = "fewer validation_steps, or " if name == "validation_data" else ""
             raise ValueError(
-                f"validation_data: the generator yields more than {_KEPT_BYTES >> 30} GB, which would all be kept in "
-                "memory. Pass fewer validation_steps, or a tf.data.Dataset."
+                f"{name}: the generator yields more than {_KEPT_BYTES >> 30} GB, which would all be kept in memory. "
+                f"Pass {fewer}a tf.data.Dataset."
             )
     return _Kept(kept)
 

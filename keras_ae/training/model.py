@@ -455,7 +455,7 @@ class ObjectiveModel(keras.Model):
         if validation_data is not None:
             row_shape = getattr(self, "event_shape", None)
             x_held, y_held, weight_held = feeding.held_out(validation_data, row_shape)
-            x_held = feeding.repeatable(x_held, validation_steps)
+            x_held = feeding.repeatable("validation_data", x_held, validation_steps)
             validation = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
         container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
         saving.check_checkpoints(container.callbacks)
