@@ -352,6 +352,16 @@ class ObjectiveModel(keras.Model):
         self.build_if_possible()
         super().summary(*args, **kwargs)
 
+    def __repr__(self):
+        facts, networks = self._facts()
+        built = [network for network in networks if network.built]
+        size = f"{sum(network.count_params() for network in built):,}" if built else "?"
+        return f"<{type(self).__name__} {' '.join(f'{name}={fact}' for name, fact in facts.items())} parameters={size}>"
+
+    def _facts(self) -> tuple[dict[str, Any], list[keras.layers.Layer]]:
+        """Returns what `repr` shows, `{name: value}`, and the networks whose parameters it counts."""
+        return {"terms": ",".join(self.terms)}, self.layers
+
     # Steps
 
     def train_step(self, data: Any) -> Logs:

@@ -538,10 +538,14 @@ class LatentModel(ObjectiveModel):
             self._built_shapes["x"] = tuple(input_shape[1:])
         super().build(input_shape)
         self._check_networks()
-        for layer, network in ((self._posterior, self.encoder), (self._likelihood, self.decoder)):
-            params = None if network is None else validation.static_shape(network, "output_shape")
+        # For the shapes in `summary`.
+        of_posterior = self._encoder_output()
+        if self.encoder is None and self.code_shape:
+            of_posterior = self._posterior.params_shape_for(self.code_shape)
+        of_likelihood = None if self.decoder is None else validation.static_shape(self.decoder, "output_shape")
+        for layer, params in ((self._posterior, of_posterior), (self._likelihood, of_likelihood)):
             if params is not None and isinstance(layer, keras.layers.Layer):
-                layer.build((None, *params))  # for the shapes in `summary`
+                layer.build((None, *params))
         if isinstance(self._prior, priors.Prior) and self.code_shape:
             self._prior.build((None, *self.code_shape))
 
@@ -648,14 +652,9 @@ class LatentModel(ObjectiveModel):
         names = getattr(self.y_role, "classes", None)
         return facts | ({"classes": names} if names else {})
 
-    def __repr__(self):
+    def _facts(self) -> tuple[dict[str, Any], list[keras.layers.Layer]]:
         prior = getattr(self._prior, "name", self._prior)
-        networks = [network for network in self.networks if network.built]
-        size = f"{sum(network.count_params() for network in networks):,}" if networks else "?"
-        return (
-            f"<{type(self).__name__} likelihood={self._likelihood.name} prior={prior} code={self.code_shape} "
-            f"parameters={size}>"
-        )
+        return {"likelihood": self._likelihood.name, "prior": prior, "code": self.code_shape}, self.networks
 
 
 def _only(structure):

@@ -294,6 +294,18 @@ def test_the_summary_knows_every_shape():
     assert "?" not in "\n".join(lines)
 
 
+def two_layers():
+    return ka.VAE([dense(6, D), dense(2 * Z, 3)], [dense(D, 3), dense(6, Z)])
+
+
+def test_the_summary_knows_every_shape_of_a_generator_and_of_two_layers():
+    for model in (ka.LatentModel(decoder=dense(D, Z), prior="normal"), two_layers()):
+        lines = []
+        model.summary(print_fn=lines.append)
+        assert "?" not in "\n".join(lines)
+
+
 def test_the_representation_is_one_line():
     text = repr(ka.VAE(dense(2 * Z, D), dense(D, Z)))
     assert text == "<VAE likelihood=bernoulli prior=normal code=(2,) parameters=46>" and "\n" not in text
+    assert repr(two_layers()) == "<VAE likelihood=bernoulli prior=top_down_prior code=(5,) parameters=100>"
