@@ -6,6 +6,7 @@ A model declares its objectives: which networks minimise which loss terms. `Obje
 import contextlib
 import functools
 import types
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
@@ -562,7 +563,9 @@ class ObjectiveModel(keras.Model):
         self.check_x(x)
         if self.y_role.conditional:
             self.y_role.check_given(self, x.shape[0], y)
-        with feed.epoch():
+        with feed.epoch(), warnings.catch_warnings():
+            if steps is None:  # Keras warns at the end of any source of unknown length, even if all of it was asked for
+                warnings.filterwarnings("ignore", message=".*ran out of data")
             return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
 
     def _predict(self, x, *args):

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import logging
+import warnings
 
 import keras
 import numpy as np
@@ -927,6 +928,16 @@ def test_one_label_for_all_rows():
                 model.encode(source, label)
         walk = model.interpolate(X[:5], X[5:10], 3, y=label)
         np.testing.assert_array_equal(walk, model.interpolate(X[:5], X[5:10], 3, y=[1] * 5))
+
+
+def test_the_end_of_a_generator_is_no_warning_of_predict():
+    for model, columns in ((autoencoder(), (X,)), (cvae(num_classes=3), (X, np.arange(40) % 3))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            for source in (generator(*columns), Batches(*columns)):
+                assert model.predict(source, verbose=0).shape == (40, D)
+        with pytest.warns(UserWarning, match="ran out of data"):
+            model.predict(generator(*columns), steps=9, verbose=0)
 
 
 def test_one_batch_is_predicted_in_every_form():
