@@ -150,7 +150,7 @@ class FittedSampler(Sampler):
         """Fits the density to the codes of x; returns the sampler.
 
         Args:
-            x: array or `tf.data.Dataset` of data like the model's training data, `(N, ...)`.
+            x: rows `(N, ...)` or a source of batches, as in `encode`, like the model's training data.
             y: the conditions of x if the model is conditional.
             **kwargs: as in `fit_codes`.
 
@@ -231,8 +231,9 @@ class FlowSampler(FittedSampler):
 
         z = m + s u,    u ~ Flow,    m and s = mean and standard deviation of the codes in each dimension
 
-    The signature of `fit` is `fit(x, epochs=50, batch_size=100, optimizer=None, verbose=0)`. If the optimizer is None,
-    it is Adam with learning rate 1e-3. After `fit`, `density` is the trained `flows.Density` of the standardised codes.
+    The signature of `fit` is `fit(x, y=None, *, epochs=50, batch_size=100, optimizer=None, verbose=0)`. The optimizer
+    None is Adam with learning rate 1e-3. After `fit`, `density` is the trained `flows.Density` of the standardised
+    codes.
 
     Args:
         model: a trained model with `encode` and `decode`.

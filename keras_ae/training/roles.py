@@ -167,7 +167,7 @@ class Condition(Role):
         return y.astype("int64") if whole else y
 
     def _standard_tensor(self, y):
-        # What is no label becomes one out of range, which stops training.
+        # A graph cannot raise an error, so an invalid label becomes one that is out of range, which stops training.
         no_class = tf.constant(self.num_classes, tf.int64)
         no_label = no_class if self.unknown is None else tf.constant(self.unknown, tf.int64)
         if y.dtype == tf.string:
