@@ -243,7 +243,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
             order = tf.Variable(order)  # lets all epochs use one data set and one graph
         dataset = _row_numbers(count, batch_size, batches, steps, moves, order)
         if not numbers:
-            of_rows = gatherer(first) if arrays is None else lambda rows: gather(arrays(), rows)
+            of_rows = gatherer(first) if arrays is None else functools.partial(gather, arrays())
             dataset = dataset.map(as_it_is(of_rows if moves == 1 else lambda *rows: tuple(map(of_rows, rows))))
         return _distributed(dataset, strategy), order if isinstance(order, tf.Variable) else None
 
@@ -349,7 +349,7 @@ def _of_source(x, role, class_weight, shuffle, moves):
         columns = weighed(standard_rows(*_columns(batch), role), role, class_weight)
         return tuple(_single(rows_of.dense(column)) for column in columns)
 
-    raised: list[Exception] = []  # inside a data set, where TensorFlow would raise its own error instead
+    raised = []  # inside a data set, where TensorFlow would raise its own error instead
 
     if isinstance(x, keras.utils.PyDataset):
         first = prepared(x[0])

@@ -36,6 +36,8 @@ def to_rows(name: str, data: Any) -> Any:
         )
     rows = _common(_converted(name, data))
     if rows.shape.rank == 0 if tf.is_tensor(rows) else rows.ndim == 0:
+        if is_source(data):
+            raise ValueError(f"{name}: expected rows, received a source of batches, a {type(data).__name__}.")
         raise ValueError(f"{name}: expected rows along the first axis, received the single value {data!r}.")
     return rows
 

@@ -940,6 +940,14 @@ def test_the_end_of_a_generator_is_no_warning_of_predict():
             model.predict(generator(*columns), steps=9, verbose=0)
 
 
+def test_a_source_where_rows_are_expected_is_called_a_source():
+    model = autoencoder()
+    for source in (generator(X), tf.data.Dataset.from_tensors(X)):
+        for use in (model.train_on_batch, model.test_on_batch, model.predict_on_batch):
+            with pytest.raises(ValueError, match="x: expected rows, received a source of batches, a "):
+                use(source)
+
+
 def test_one_batch_is_predicted_in_every_form():
     model = autoencoder()
     expected = model.predict(X, verbose=0)

@@ -397,12 +397,11 @@ class LatentModel(ObjectiveModel):
 
         `cvae.sweep_labels(cvae.encode(x[:4], y[:4]))` has shape `(4, 10, 28, 28, 1)` for ten classes of images.
         """
-        if labels is None:
-            labels = np.arange(self.num_classes)
-        labels = [labels] if rows_of.is_single(labels) else labels
-        labels = self.y_role.standard(np.asarray(rows_of.dense(rows_of.to_rows("labels", labels))))
-        many = np.repeat(np.asarray(z)[:, None], len(labels), axis=1)
-        flat = self.decode(many.reshape(-1, *many.shape[2:]), np.tile(labels, len(many)))
+        given: Any = np.arange(self.num_classes) if labels is None else labels
+        rows = rows_of.dense(rows_of.to_rows("labels", [given] if rows_of.is_single(given) else given))
+        y = self.y_role.standard(np.asarray(rows))
+        many = np.repeat(np.asarray(z)[:, None], len(y), axis=1)
+        flat = self.decode(many.reshape(-1, *many.shape[2:]), np.tile(y, len(many)))
         return flat.reshape(*many.shape[:2], *flat.shape[1:])
 
     def _decoded(self, z, y):
