@@ -73,10 +73,11 @@ class Feed:
         except tf.errors.OpError:
             if not self._raised:
                 raise
-            raise self._raised[-1] from None  # without TensorFlow's traceback
         finally:
             if self._adapter is not None:
                 self._adapter.on_epoch_end()
+        if self._raised:
+            raise self._raised[-1]
 
     def start(
         self, strategy: tf.distribute.Strategy, numbers: bool = False, seed: tf.Tensor | None = None
@@ -349,7 +350,7 @@ def _of_source(x, role, class_weight, shuffle, moves):
         columns = weighed(standard_rows(*_columns(batch), role), role, class_weight)
         return tuple(_single(rows_of.dense(column)) for column in columns)
 
-    raised = []  # inside a data set, where TensorFlow would raise its own error instead
+    raised = []  # errors inside a data set, which TensorFlow would replace by its own, and log with a traceback
 
     if isinstance(x, keras.utils.PyDataset):
         first = prepared(x[0])
@@ -367,25 +368,17 @@ def _of_source(x, role, class_weight, shuffle, moves):
     specs = tuple(tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in first if each is not None)
 
     def generate():
-        with _noting(raised):
+        try:
             for batch in once or map(prepared, x):
                 _check_parts(batch, first)
                 _check_shapes(batch, first)
                 yield _present(batch)
+        except Exception as error:
+            raised.append(error)  # the epoch ends here, and raises it
 
     dataset = _with_absent(tf.data.Dataset.from_generator(generate, output_signature=specs), first)
     batches = len(x) if hasattr(x, "__len__") else None
     return _of_dataset(dataset, first, batches, moves, once=once, raised=raised)
-
-
-@contextlib.contextmanager
-def _noting(raised):
-    """Context that appends what is raised in it to a list."""
-    try:
-        yield
-    except Exception as error:
-        raised.append(error)
-        raise
 
 
 _PARTS = ("x", "y", "sample_weight")
@@ -575,10 +568,13 @@ class _Prepared(keras.utils.PyDataset):
         return self.inner.num_batches
 
     def __getitem__(self, index):
-        with _noting(self.raised):
+        try:
             batch = self.prepared(self.inner[index])
             _check_parts(batch, self.first)
-            return _present(batch)
+        except Exception as error:
+            self.raised.append(error)
+            raise
+        return _present(batch)
 
     def on_epoch_begin(self):
         self.inner.on_epoch_begin()

@@ -287,7 +287,7 @@ CHANGING = {
     r"x: expected rows of shape \(6,\), as in the first batch; received \(3,\)": ((X,), (X[:, :3],)),
     r"y: the first batch has none, a later one has it": ((X, None, W), (X, X, W)),
     r"sample_weight: the first batch has it, a later one has none": ((X, X, W), (X, X, None)),
-    r"sample_weight: the first batch has none, a later one has it": ((X,), (X, X, W)),
+    r"sample_weight: the first batch has none, a later one has it": ((X,), (X, None, W)),
 }
 
 
