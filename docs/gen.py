@@ -43,8 +43,8 @@ MACRO = re.compile(r"^<!-- (results|chart|api|figure): (.+?) -->$", re.MULTILINE
 
 # The methods that a model's page documents, own or inherited, in this order.
 METHODS = (
-    *("fit", "compile", "evaluate", "encode", "decode", "reconstruct", "sample", "log_prob", "score", "predict_proba"),
-    *("interpolate", "traverse", "averages"),
+    *("fit", "compile", "evaluate", "predict", "encode", "decode", "reconstruct", "sample", "sample_from_seeds"),
+    *("log_prob", "score", "score_from_seeds", "predict_proba", "interpolate", "traverse", "sweep_labels", "averages"),
     *("posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units", "features", "deepen"),
     *("unfreeze", "infer", "hash", "probabilities", "set_thresholds", "dynamics_weight", "denoise", "process"),
     *("objectives", "loss_terms", "discriminate", "generate", "save", "export"),

@@ -76,7 +76,8 @@ class Sampler:
         Row i depends only on `seed + i`, y and the fit.
 
         Raises:
-            ValueError: if n is not a positive integer, the sampler is not fitted, or y is invalid for the model.
+            ValueError: if n is not a positive integer, the seed is not an integer, the sampler is not fitted, or y is
+                invalid for the model.
         """
         if y is not None and not getattr(self.model, "conditional", False):
             raise ValueError(
@@ -91,7 +92,7 @@ class Sampler:
             ValueError: as in `sample`.
         """
         n = validation.positive_int("n", n)
-        return self._codes_from_seeds(seed + tf.range(n, dtype=tf.int64))
+        return self._codes_from_seeds(validation.seed(seed) + tf.range(n, dtype=tf.int64))
 
     @in_batches
     def _codes_from_seeds(self, seeds):
@@ -160,7 +161,7 @@ class FittedSampler(Sampler):
         """Fits the density to the codes of x; returns the sampler.
 
         Args:
-            x: array or `tf.data.Dataset` of data like the model's training data, `(N, ...)`.
+            x: rows `(N, ...)` or a source of batches, as in `encode`, like the model's training data.
             y: the conditions of x if the model is conditional.
             **kwargs: as in `fit_codes`.
 
@@ -241,8 +242,9 @@ class FlowSampler(FittedSampler):
 
         z = m + s u,    u ~ Flow,    m and s = mean and standard deviation of the codes in each dimension
 
-    The signature of `fit` is `fit(x, epochs=50, batch_size=100, optimizer=None, verbose=0)`. If the optimizer is None,
-    it is Adam with learning rate 1e-3. After `fit`, `density` is the trained `flows.Density` of the standardised codes.
+    The signature of `fit` is `fit(x, y=None, *, epochs=50, batch_size=100, optimizer=None, verbose=0)`. The optimizer
+    None is Adam with learning rate 1e-3. After `fit`, `density` is the trained `flows.Density` of the standardised
+    codes.
 
     Args:
         model: a trained model with `encode` and `decode`.

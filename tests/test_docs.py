@@ -23,6 +23,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 import keras_ae as ka
 from keras_ae.datasets import speech
+from keras_ae.models.base.parts import needs
 from keras_ae.training import ObjectiveModel
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -138,6 +139,12 @@ def test_every_macro_of_a_page_finds_something(gen):
     for page in pages:
         made = gen.on_page_markdown(page.read_text(encoding="utf-8"))
         assert not gen.MACRO.search(made) and len(made) > len(page.read_text(encoding="utf-8"))
+
+
+def test_the_page_of_a_model_documents_every_method_of_users(gen):
+    methods = {name for name, method in vars(ka.LatentModel).items() if isinstance(method, needs)}
+    assert {"encode", "sample_from_seeds", "sweep_labels"} < methods
+    assert methods | {"predict"} <= set(gen.METHODS)
 
 
 def test_columns_that_no_row_fills_are_left_out(gen):

@@ -75,7 +75,7 @@ class BottomUpPosterior(posteriors.Posterior):
     """
 
     def __init__(self, sizes: Sequence[int], encoders: Sequence[Network], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"name": "bottom_up_posterior"} | kwargs)
         self.sizes, self.encoders = sizes, encoders
 
     def parameters_for(self, latent_dim: int) -> int:
@@ -91,7 +91,7 @@ class BottomUpPosterior(posteriors.Posterior):
 
 # Keras stores the weights of a layer in a list, such as `model.layers`, under its class's `__name__`, whatever the
 # layer's own name. Files of version 0.1 have the paths layers/upward and layers/downward, so the classes keep these
-# names.
+# names there; `repr`, summaries and messages show the layer's own name.
 BottomUpPosterior.__name__ = "Upward"
 
 
@@ -102,7 +102,7 @@ class TopDownPrior(priors.Prior):
     """
 
     def __init__(self, sizes: Sequence[int], decoders: Sequence[Network], **kwargs: Any) -> None:
-        super().__init__(sum(sizes), **kwargs)
+        super().__init__(sum(sizes), **{"name": "top_down_prior"} | kwargs)
         self.sizes, self.decoders = sizes, decoders
 
     def call(self) -> Distribution:

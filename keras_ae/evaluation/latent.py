@@ -26,7 +26,7 @@ def active_units(model: keras.Model, x: Rows, threshold: float = 1e-2) -> int:
 
     Args:
         model: a model with `encode`, whose codes are posterior means `(N, latent_dim)`.
-        x: array or `tf.data.Dataset` of at least two rows, preprocessed like the training data.
+        x: at least two rows, or a source of batches, as in `encode`; preprocessed like the training data.
         threshold: float, in squared units of z; the paper's 1e-2 assumes a prior with unit variance.
 
     Returns:

@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 
 from keras_ae.distributions import importance, likelihoods, sampling
+from keras_ae.training import feeding
 from keras_ae.typing import Rows
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
@@ -114,8 +115,9 @@ def negative_log_likelihood(
 
     Args:
         model: a model with a prior and a posterior, such as `keras_ae.VAE` or `keras_ae.SemanticHashing`.
-        x: `(N, ...)` array or `tf.data.Dataset` of values for which the likelihood is a probability or a density: 0 or
-            1 for a Bernoulli, integer counts for a multinomial.
+        x: `(N, ...)` rows or a source of batches, as in `encode`, of values for which the likelihood is a probability
+            or a density: 0 or 1 for a Bernoulli, integer counts for a multinomial. A generator's batches are kept in
+            memory.
         num_samples: int S, 1 or more.
         seed: int, for the samples.
         y: `(N, ...)`, the condition of each x, for log p(x|y); None for unconditional models.
@@ -138,6 +140,7 @@ def negative_log_likelihood(
     """
     _check_model(model)
     num_samples = validation.positive_int("num_samples", num_samples)
+    x = feeding.repeatable("x", x)
     _check_probability(model, x, y)
     total, squares = _importance(model, x, y, num_samples=num_samples, seed=seed, batch_size=batch_size)
     return _estimate(total, squares, num_samples)
@@ -173,7 +176,7 @@ def annealed_importance_sampling(
     Args:
         model: a model with a `likelihood`, and a `prior` that has a density over continuous codes, such as
             `keras_ae.VAE`.
-        x: `(N, ...)` array or `tf.data.Dataset`, as in `negative_log_likelihood`.
+        x: `(N, ...)` rows or a source of batches, as in `negative_log_likelihood`.
         num_chains: int K, chains per row, 1 or more.
         num_temperatures: int T, 1 or more; 1 is plain importance sampling from f_0.
         num_leapfrog_steps: int L, steps per move, 1 or more.
@@ -206,6 +209,7 @@ def annealed_importance_sampling(
         raise ValueError(f"step_size: expected a finite number above 0, received {step_size}.")
     if initial not in ("prior", "posterior"):
         raise ValueError(f"Unknown initial {initial!r}: expected 'prior' or 'posterior'.")
+    x = feeding.repeatable("x", x)
     _check_probability(model, x, y)
     if _have_whole_codes(model, x, y).all():
         raise ValueError(

@@ -58,7 +58,7 @@ class WaveformGenerator(keras.Model):
         self.up = [layers.Conv1DTranspose(channels, **options) for channels in (*self.filters[-2::-1], 1)]
         self.bends = [layers.PReLU(shared_axes=[1]) for _ in (*self.filters, *self.filters[1:])]
         self.multiple = 2 ** len(self.filters)
-        self.build()
+        self.build((None, None))
 
     def noise_shape(self, x: tf.Tensor) -> list[Any]:
         """Shape of the noise z for x `(B, T)`."""
@@ -84,6 +84,10 @@ class WaveformGenerator(keras.Model):
     def build(self, input_shape: Any = None) -> None:
         self.call(tf.zeros([1, self.multiple]))
         self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the waveforms, that of the input x `(B, T)`."""
+        return input_shape[0] if isinstance(input_shape, list) else input_shape
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"filters": self.filters, "kernel_size": self.kernel_size}
@@ -210,7 +214,7 @@ class SpectralGenerator(keras.Model):
         self.recurrent = [QuasiRecurrent(units) for _ in range(depth)]
         self.merges = [layers.Dense(units) for _ in range(depth)]
         self.leave = layers.Dense(2 * taps * self.bins, kernel_initializer=keras.initializers.RandomNormal(0.0, 1e-3))
-        self.build()
+        self.build((None, None))
 
     # A state consists of the end of the input, the past spectra that the filters still need, the two sums of the level,
     # the states of the recurrent layers, and the partial output that the next frames complete by overlap-add.
@@ -301,6 +305,10 @@ class SpectralGenerator(keras.Model):
     def build(self, input_shape: Any = None) -> None:
         self.call(tf.zeros([1, self.frame]))
         self.built = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the waveforms, that of the input `(B, T)`."""
+        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         names = ("frame", "hop", "units", "depth", "taps", "ahead", "exponent", "memory", "floor")

@@ -6,8 +6,9 @@ Arrays stay in memory as tensors, and each training step gathers its rows from t
 
 import contextlib
 import copy
+import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,12 +17,12 @@ import tensorflow as tf
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_ae.training import roles
-from keras_ae.typing import Columns, Matrix, Rows
+from keras_ae.typing import Columns, Rows, Shape
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
 
-_KEPT_BYTES = 4 << 30  # of a generator of validation data
+_KEPT_BYTES = 4 << 30  # of a generator whose batches are needed more than once
 
 
 class Feed:
@@ -32,7 +33,8 @@ class Feed:
         is_whole: bool, whether `checked` holds all rows.
         batch: `(x, y, sample_weight)` with the shape of one batch, to estimate its memory.
         steps: int, training steps per epoch; None if unknown.
-        arrays: `(x, y, sample_weight)` as tensors to gather rows from; None if the data are sparse or not arrays.
+        arrays: `(x, y, sample_weight)` as tensors to gather rows from, made on first use, when the rows have been
+            validated; None if the data are sparse or not arrays.
     """
 
     def __init__(
@@ -41,29 +43,41 @@ class Feed:
         make: Callable[..., tuple[Any, tf.Variable | None]],
         steps: int | None,
         *,
-        arrays: Columns | None = None,
+        arrays: Callable[[], Columns] | None = None,
         batch: Columns | None = None,
         is_whole: bool = False,
         adapter: Any = None,
         once: "_Once | None" = None,
+        raised: Sequence[Exception] = (),
     ) -> None:
-        self.checked, self.steps, self.arrays, self.is_whole = checked, steps, arrays, is_whole
+        self.checked, self.steps, self.is_whole, self._arrays = checked, steps, is_whole, arrays
         self.batch = checked if batch is None else batch
-        self._make, self._adapter, self._once = make, adapter, once
+        self._make, self._adapter, self._once, self._raised = make, adapter, once, raised
         self._dataset: Any = None
         self._order: tf.Variable | None = None
 
+    @property
+    def arrays(self) -> Columns | None:
+        return None if self._arrays is None else self._arrays()
+
     @contextlib.contextmanager
     def epoch(self) -> Iterator[None]:
-        """Context of one epoch, of which a `PyDataset` is told; `start` an iterator in it, or go on with an old one."""
-        if self._adapter is None:
-            yield
-            return
-        self._adapter.on_epoch_begin()
+        """Context of one epoch. It calls the epoch hooks of a `PyDataset`, and raises what a source raised.
+
+        Call `start` inside it, or continue with the iterator of the previous epoch.
+        """
+        if self._adapter is not None:
+            self._adapter.on_epoch_begin()
         try:
             yield
+        except tf.errors.OpError:
+            if not self._raised:
+                raise
         finally:
-            self._adapter.on_epoch_end()
+            if self._adapter is not None:
+                self._adapter.on_epoch_end()
+        if self._raised:
+            raise self._raised[-1]
 
     def start(
         self, strategy: tf.distribute.Strategy, numbers: bool = False, seed: tf.Tensor | None = None
@@ -170,6 +184,33 @@ def split(x: Rows, y: Rows | None, sample_weight: Rows | None, share: float, rol
     return [tuple(None if column is None else column[part] for column in columns) for part in parts]
 
 
+def held_out(validation_data: Any, row_shape: Shape | None) -> Columns:
+    """Returns `(x, y, sample_weight)` of the argument `validation_data`: a tuple of these parts, or x alone.
+
+    A list can be either. It is x, as in `fit`, if it has more than three elements, or its first one has `row_shape`.
+
+    Raises:
+        ValueError: for a tuple that does not have one to three parts, or an empty list.
+    """
+    if not isinstance(validation_data, list | tuple):
+        return validation_data, None, None
+    if isinstance(validation_data, list) and (len(validation_data) > 3 or _starts_with_row(validation_data, row_shape)):
+        return validation_data, None, None
+    if not 1 <= len(validation_data) <= 3:
+        raise ValueError(
+            f"validation_data: expected x, (x, y) or (x, y, sample_weight); received {len(validation_data)} parts. "
+            "Pass rows as an array or a list."
+        )
+    return *validation_data, *(None,) * (3 - len(validation_data))
+
+
+def _starts_with_row(rows, row_shape):
+    try:
+        return bool(rows) and row_shape is not None and validation.fits(np.shape(rows[0]), row_shape)
+    except ValueError:  # lists of different lengths have no shape
+        return False
+
+
 def unpack(data: Any) -> Columns:
     """Unpacks a batch to `(x, y, sample_weight)`, with weights `(B,)`.
 
@@ -195,7 +236,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
     steps = max(1, batches // moves)
     example = tuple(None if a is None else _example(a, batch_size) for a in first) if count else first
     sparse = any(map(rows_of.is_sparse, first))
-    arrays = None if sparse or not count else tensors(first)
+    arrays = None if sparse or not count else functools.cache(lambda: tensors(first))
 
     def make(strategy, numbers, seed):
         order = seed if shuffle else None
@@ -203,7 +244,7 @@ def _of_rows(x, y, sample_weight, batch_size, shuffle, moves):
             order = tf.Variable(order)  # lets all epochs use one data set and one graph
         dataset = _row_numbers(count, batch_size, batches, steps, moves, order)
         if not numbers:
-            of_rows = gatherer(first) if arrays is None else lambda rows: gather(arrays, rows)
+            of_rows = gatherer(first) if arrays is None else functools.partial(gather, arrays())
             dataset = dataset.map(as_it_is(of_rows if moves == 1 else lambda *rows: tuple(map(of_rows, rows))))
         return _distributed(dataset, strategy), order if isinstance(order, tf.Variable) else None
 
@@ -257,11 +298,11 @@ def gatherer(columns: Iterable[Any]) -> Callable[[tf.Tensor], Columns]:
     return lambda rows: tuple(column(each, rows) for each in stored)
 
 
-def dense_batches(x: Matrix, batch_size: int) -> tf.data.Dataset:
-    """Returns a data set of dense batches of a sparse matrix, in order."""
-    batches = -(-x.shape[0] // batch_size)
-    numbers = _row_numbers(x.shape[0], batch_size, batches, batches, 1, None)
-    return numbers.map(as_it_is(lambda rows: gatherer([x])(rows)[0]))
+def dense_batches(columns: Columns, batch_size: int) -> tf.data.Dataset:
+    """Returns a data set of tuples of dense batches, in order, from columns of which some are sparse matrices."""
+    count = columns[0].shape[0]
+    batches = -(-count // batch_size)
+    return _row_numbers(count, batch_size, batches, batches, 1, None).map(as_it_is(gatherer(columns)))
 
 
 def tensors(columns: Iterable[Any]) -> Columns:
@@ -309,11 +350,14 @@ def _of_source(x, role, class_weight, shuffle, moves):
         columns = weighed(standard_rows(*_columns(batch), role), role, class_weight)
         return tuple(_single(rows_of.dense(column)) for column in columns)
 
+    raised = []  # errors inside a data set, which TensorFlow would replace by its own, and log with a traceback
+
     if isinstance(x, keras.utils.PyDataset):
         first = prepared(x[0])
-        adapter = get_data_adapter(_Prepared(x, prepared), shuffle=shuffle and x.num_batches is not None)
+        batches = _Prepared(x, prepared, first, raised)
+        adapter = get_data_adapter(batches, shuffle=shuffle and x.num_batches is not None)
         dataset = _with_absent(adapter.get_tf_dataset(), first)
-        return _of_dataset(dataset, first, x.num_batches, moves, adapter)
+        return _of_dataset(dataset, first, x.num_batches, moves, adapter, raised=raised)
     iterator = iter(x)
     first = next(iterator, None)
     if first is None:
@@ -324,11 +368,38 @@ def _of_source(x, role, class_weight, shuffle, moves):
     specs = tuple(tf.TensorSpec([None, *each.shape[1:]], each.dtype) for each in first if each is not None)
 
     def generate():
-        for batch in once or map(prepared, x):
-            yield _present(batch)
+        try:
+            for batch in once or map(prepared, x):
+                _check_parts(batch, first)
+                _check_shapes(batch, first)
+                yield _present(batch)
+        except Exception as error:
+            raised.append(error)  # the epoch ends here, and raises it
 
     dataset = _with_absent(tf.data.Dataset.from_generator(generate, output_signature=specs), first)
-    return _of_dataset(dataset, first, len(x) if hasattr(x, "__len__") else None, moves, once=once)
+    batches = len(x) if hasattr(x, "__len__") else None
+    return _of_dataset(dataset, first, batches, moves, once=once, raised=raised)
+
+
+_PARTS = ("x", "y", "sample_weight")
+
+
+def _check_parts(batch, first):
+    """Raises a `ValueError` unless a batch has the same parts as the first one."""
+    for name, part, of_first in zip(_PARTS, batch, first, strict=True):
+        if (part is None) != (of_first is None):
+            there, other = ("has none", "has it") if of_first is None else ("has it", "has none")
+            raise ValueError(f"{name}: the first batch {there}, a later one {other}. Yield the same parts in all.")
+
+
+def _check_shapes(batch, first):
+    """Raises a `ValueError` unless the rows of a batch have the shapes of those of the first one."""
+    for name, part, of_first in zip(_PARTS, batch, first, strict=True):
+        if part is not None and part.shape[1:] != of_first.shape[1:]:
+            raise ValueError(
+                f"{name}: expected rows of shape {tuple(of_first.shape[1:])}, as in the first batch; received "
+                f"{tuple(part.shape[1:])} in a later one. Pad or crop them to one shape."
+            )
 
 
 class _Once:
@@ -353,10 +424,11 @@ class _Once:
         self._taken = None
 
 
-def repeatable(x: Rows, steps: int | None) -> Rows:
-    """Returns a source that can be read in every epoch. A generator runs only once, so its batches are kept in memory.
+def repeatable(name: str, x: Rows, steps: int | None = None) -> Rows:
+    """Returns a source that can be read repeatedly. A generator runs only once, so its batches are kept in memory.
 
     Args:
+        name: the argument's name, for the error message.
         x: rows or a source of batches; everything but a generator is returned unchanged.
         steps: int, the number of batches to keep, or None for all.
 
@@ -371,9 +443,10 @@ def repeatable(x: Rows, steps: int | None) -> Rows:
         kept.append(copy.deepcopy(batch))  # a generator may yield the same array again with other values
         size += sum(getattr(leaf, "nbytes", 0) for leaf in keras.tree.flatten(batch))
         if size > _KEPT_BYTES:
+            fewer = "fewer validation_steps, or " if name == "validation_data" else ""
             raise ValueError(
-                f"validation_data: the generator yields more than {_KEPT_BYTES >> 30} GB, which would all be kept in "
-                "memory. Pass fewer validation_steps, or a tf.data.Dataset."
+                f"{name}: the generator yields more than {_KEPT_BYTES >> 30} GB, which would all be kept in memory. "
+                f"Pass {fewer}a tf.data.Dataset."
             )
     return _Kept(kept)
 
@@ -408,7 +481,7 @@ def _of_tf_data(dataset, role, class_weight, moves):
     return _of_dataset(dataset, _columns(first), batches if batches >= 0 else None, moves)
 
 
-def _of_dataset(dataset, first, batches, moves, adapter=None, once=None):
+def _of_dataset(dataset, first, batches, moves, adapter=None, **options):
     steps = None if batches is None else max(1, batches // moves)
     if moves > 1:
         # With fewer batches than moves, some are used twice.
@@ -417,7 +490,7 @@ def _of_dataset(dataset, first, batches, moves, adapter=None, once=None):
     def make(strategy, numbers, seed):
         return _distributed(dataset, strategy), None
 
-    return Feed(first, make, steps, adapter=adapter, once=once)
+    return Feed(first, make, steps, adapter=adapter, **options)
 
 
 def _grouped(dataset, moves):
@@ -452,11 +525,7 @@ def _with_none(columns, present):
 
 def _columns(batch):
     """Returns a batch as `(x, y, sample_weight)`, with None for absent parts."""
-    if isinstance(batch, dict):
-        raise ValueError(
-            f"x: expected batches of rows, received dicts with the keys {', '.join(map(repr, batch))}. Select "
-            "rows and targets: data.map(lambda batch: (batch['image'], batch['label']))."
-        )
+    rows_of.check_batch(batch)
     batch = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
     if not 1 <= len(batch) <= 3:
         raise ValueError(f"x: expected batches of x, (x, y) or (x, y, sample_weight); received {len(batch)} parts.")
@@ -467,8 +536,6 @@ def _check_spec(spec):
     for part in _columns(spec):
         if isinstance(part, tf.RaggedTensorSpec):
             raise ValueError("x: received ragged batches. Pad them: data.map(lambda x: x.to_tensor()).")
-        if isinstance(part, dict):
-            _columns(part)  # raises
         if isinstance(part, tuple | list):
             raise ValueError(
                 f"x: expected batches of x, (x, y) or (x, y, sample_weight); received a tuple of {len(part)} inside "
@@ -492,16 +559,22 @@ def _single(rows):
 class _Prepared(keras.utils.PyDataset):
     """A `PyDataset` whose batches are converted by `standard_rows`."""
 
-    def __init__(self, inner, prepared):
+    def __init__(self, inner, prepared, first, raised):
         super().__init__(inner.workers, inner.use_multiprocessing, inner.max_queue_size)
-        self.inner, self.prepared = inner, prepared
+        self.inner, self.prepared, self.first, self.raised = inner, prepared, first, raised
 
     @property
     def num_batches(self):
         return self.inner.num_batches
 
     def __getitem__(self, index):
-        return _present(self.prepared(self.inner[index]))
+        try:
+            batch = self.prepared(self.inner[index])
+            _check_parts(batch, self.first)
+        except Exception as error:
+            self.raised.append(error)
+            raise
+        return _present(batch)
 
     def on_epoch_begin(self):
         self.inner.on_epoch_begin()

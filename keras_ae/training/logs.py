@@ -83,6 +83,23 @@ def metrics(
     return made
 
 
+def listed(metrics: Any) -> list[Any]:
+    """Returns the argument `metrics` of `compile` as a list.
+
+    Raises:
+        ValueError: unless it is a list of metrics, or None.
+    """
+    if metrics is None:
+        return []
+    if not isinstance(metrics, list | tuple):
+        hint = f" Pass metrics=[{metrics!r}]." if isinstance(metrics, str) else ""
+        raise ValueError(f"metrics: expected a list of metrics; received {metrics!r}.{hint}")
+    wrong = [each for each in metrics if not isinstance(each, str) and not callable(each)]
+    if wrong:
+        raise ValueError(f"metrics: expected names, functions or keras.metrics.Metric objects; received {wrong[0]!r}.")
+    return list(metrics)
+
+
 def metric(given: str | Callable[..., Any] | keras.metrics.Metric) -> keras.metrics.Metric:
     """Returns the Keras metric for an instance, function or name, named as it should appear in the logs."""
     if isinstance(given, keras.metrics.Metric):

@@ -6,6 +6,7 @@ A model declares its objectives: which networks minimise which loss terms. `Obje
 import contextlib
 import functools
 import types
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeAlias
@@ -200,7 +201,9 @@ class ObjectiveModel(keras.Model):
         optimizer: OptimizerLike | Mapping[str, OptimizerLike] = "adam",
         loss: None = None,
         *,
-        metrics: Iterable[str | Callable[..., Any] | keras.metrics.Metric] | None = None,
+        metrics: Sequence[str | Callable[..., Any] | keras.metrics.Metric] | None = None,
+        loss_weights: None = None,
+        weighted_metrics: None = None,
         jit_compile: bool | str = "auto",
         steps_per_execution: int | str = "auto",
         run_eagerly: bool = False,
@@ -213,7 +216,10 @@ class ObjectiveModel(keras.Model):
                 used directly. With several, each objective gets its own copy; see `model.optimizers`.
             loss: None. The loss is the weighted sum of the model's own terms.
             metrics: list of Keras metrics on the model's predictions: reconstructions against their targets, or
-                class probabilities against labels. They add one forward pass per step.
+                class probabilities against labels. They are weighted by `sample_weight`, and add one forward pass per
+                step.
+            loss_weights: None. The weights of the terms are arguments of the model.
+            weighted_metrics: None. Pass `metrics`.
             jit_compile: bool or "auto", which uses XLA where it speeds up training (networks without convolutions, or
                 any network on a GPU).
             steps_per_execution: int or "auto", which runs up to 32 steps per call, or 128 if XLA compiles them and the
@@ -223,18 +229,26 @@ class ObjectiveModel(keras.Model):
             auto_scale_loss: bool, whether to scale the loss under the `mixed_float16` policy.
 
         Raises:
-            ValueError: if `loss` is given, the optimizer names do not match the objectives, an objective has no
-                networks, a metric has the name of the loss, of a term or of another metric, a number of steps is not a
-                positive whole number, an optimizer would overwrite weights with their averages, or a network was
-                created outside the scope of the model's distribution strategy.
+            ValueError: if `loss`, `loss_weights` or `weighted_metrics` is given, `metrics` is not a list or contains a
+                name that the loss, a term or another metric has, the optimizer names do not match the objectives, an
+                objective has no networks, a number of steps is not a positive whole number, an optimizer would
+                overwrite weights with their averages, or a network was created outside the scope of the model's
+                distribution strategy.
         """
         if loss is not None:
             raise ValueError(
                 f"loss: {type(self).__name__} has its own, the weighted sum of {', '.join(self.terms)}; received "
                 f"{loss!r}. Leave it out; the likelihood decides how reconstructions are compared."
             )
+        if loss_weights is not None:
+            raise ValueError(
+                f"loss_weights: {type(self).__name__} weighs its own terms, {', '.join(self.terms)}; received "
+                f"{loss_weights!r}. Leave it out; weights are arguments of the model, or of its Objective."
+            )
+        if weighted_metrics is not None:
+            raise ValueError("weighted_metrics: pass them as metrics, which sample_weight weighs.")
         distribute.check_scope(self.distribute_strategy, self.variables)
-        metrics = [*(metrics or ())]
+        metrics = logs.listed(metrics)
         players = self.objectives()
         for name, player in players.items():
             check(name, player)
@@ -400,6 +414,16 @@ class ObjectiveModel(keras.Model):
         self.build_if_possible()
         super().summary(*args, **kwargs)
 
+    def __repr__(self):
+        facts, networks = self._facts()
+        built = [network for network in networks if network.built]
+        size = f"{sum(network.count_params() for network in built):,}" if built else "?"
+        return f"<{type(self).__name__} {' '.join(f'{name}={fact}' for name, fact in facts.items())} parameters={size}>"
+
+    def _facts(self) -> tuple[dict[str, Any], list[keras.layers.Layer]]:
+        """Returns what `repr` shows, `{name: value}`, and the networks whose parameters it counts."""
+        return {"terms": ",".join(self.terms)}, self.layers
+
     # Steps
 
     def train_step(self, data: Any) -> Logs:
@@ -503,8 +527,9 @@ class ObjectiveModel(keras.Model):
         feed = self._open(x, y, sample_weight, batch_size, True, **options)
         held_out = None
         if validation_data is not None:
-            x_held, y_held, weight_held = keras.utils.unpack_x_y_sample_weight(validation_data)
-            x_held = feeding.repeatable(x_held, validation_steps)
+            row_shape = getattr(self, "event_shape", None)
+            x_held, y_held, weight_held = feeding.held_out(validation_data, row_shape)
+            x_held = feeding.repeatable("validation_data", x_held, validation_steps)
             held_out = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
         container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
         saving.check_checkpoints(self, container.callbacks)
@@ -603,13 +628,17 @@ class ObjectiveModel(keras.Model):
         self.check_x(x)
         if self.y_role.conditional:
             self.y_role.check_given(self, x.shape[0], y)
-        return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
+        with feed.epoch(), warnings.catch_warnings():
+            if steps is None:  # Keras warns at the end of any source of unknown length, even if all of it was asked for
+                warnings.filterwarnings("ignore", message=".*ran out of data")
+            return self._predict(feed.dataset(tf.distribute.get_strategy()), None, verbose, steps, callbacks)
 
     def _predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
         refuse_swaps(callbacks)
         batch_size, steps = validation.int_or_none("batch_size", batch_size), validation.int_or_none("steps", steps)
-        if rows_of.is_sparse(x):
-            x, batch_size = feeding.dense_batches(x, batch_size or 32), None
+        columns = x if isinstance(x, tuple) else (x,)
+        if any(map(rows_of.is_sparse, columns)):
+            x, batch_size = feeding.dense_batches(columns, batch_size or 32), None
         if self.averaging != self._predicts_averaging:
             self._predicts_averaging, self.predict_function = self.averaging, None
         per_call, self.steps_per_execution = self.steps_per_execution, 1  # Keras would unroll the steps of an execution
@@ -684,11 +713,12 @@ class ObjectiveModel(keras.Model):
         """Saves networks, optimizers and random state to a `.keras` file, atomically.
 
         Raises:
-            ValueError: if the path does not end in `.keras`, or a constructor argument, an optimizer or a metric cannot
-                be restored from a file.
+            ValueError: if the path does not end in `.keras`, a constructor argument, an optimizer or a metric cannot be
+                restored from a file, or `zipped` is False.
             FileNotFoundError: if the folder does not exist.
             FileExistsError: if the file exists and `overwrite` is False.
         """
+        saving.check_options(kwargs)
         saving.check(self)
         self.require_built()
         with saving.replacing(filepath, ".keras", overwrite) as beside:
@@ -696,6 +726,7 @@ class ObjectiveModel(keras.Model):
 
     def save_weights(self, filepath: FilePath, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves weights, optimizers and random state to a `.weights.h5` file, atomically; raises as `save` does."""
+        saving.check_options(kwargs)
         self.require_built()
         with saving.replacing(filepath, ".weights.h5", overwrite) as beside:
             super().save_weights(str(beside), **kwargs)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae.typing import Rows
+from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
 
@@ -155,8 +156,10 @@ class Condition(Role):
         """Converts class names or one-hot rows to integer labels `(B,)`; integer labels and numbers stay unchanged."""
         if y is None or not self.num_classes:
             return y
+        y = rows_of.dense(y)
         if tf.is_tensor(y):
             return self._standard_tensor(y)
+        y = _of_python_ints(y)
         if y.dtype.kind in "OUS":
             return self._numbers_of_names(y)
         # Rows with several ones are not labels: they stay as they are, and are refused.
@@ -169,7 +172,7 @@ class Condition(Role):
         return y.astype("int64") if whole else y
 
     def _standard_tensor(self, y):
-        # What is no label becomes one out of range, which stops training.
+        # A graph cannot raise an error, so an invalid label becomes one that is out of range, which stops training.
         no_class = tf.constant(self.num_classes, tf.int64)
         no_label = no_class if self.unknown is None else tf.constant(self.unknown, tf.int64)
         if y.dtype == tf.string:
@@ -191,6 +194,8 @@ class Condition(Role):
 
     def _numbers_of_names(self, y):
         if self.classes is None:
+            if not any(isinstance(each, str | bytes) for each in y.flat):
+                return y  # `check` says which dtype it expects
             raise ValueError(_NO_NAMES)
         numbers = {name: number for number, name in enumerate(self.classes)}
         if self.unknown is not None:
@@ -235,8 +240,18 @@ class Condition(Role):
     def class_weights(self, y: Rows | None, class_weight: Mapping[int, float]) -> np.ndarray | tf.Tensor:
         if not self.num_classes:
             return super().class_weights(y, class_weight)
+        if y is None:
+            raise ValueError("class_weight: expected y, the label of each row; received none.")
+        if not hasattr(class_weight, "items"):
+            raise ValueError(
+                f"class_weight: expected a dict {{label: weight}}; received {class_weight!r}. "
+                "sklearn.utils.class_weight.compute_class_weight computes balanced weights."
+            )
         numbers: dict[Any, int] = {name: number for number, name in enumerate(self.classes or ())}
-        class_weight = {numbers.get(label, label): weight for label, weight in class_weight.items()}
+        class_weight = {
+            numbers.get(label, label): validation.non_negative(f"class_weight of {label!r}", weight)
+            for label, weight in class_weight.items()
+        }
         wrong = set(class_weight) - set(range(self.num_classes))
         if wrong:
             raise ValueError(
@@ -266,6 +281,13 @@ class PartialLabel(Condition):
 
     def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         return finite(x) & model.in_range(x) & self.valid(y)
+
+
+def _of_python_ints(y):
+    """Integer labels of dtype object, such as a column of a mixed table, with an integer dtype; others unchanged."""
+    if y.dtype != object or not y.size or not all(isinstance(each, int | np.integer) for each in y.flat):
+        return y
+    return np.array(y.tolist())
 
 
 _MISSING = ("", "None", "nan", "<NA>")  # how names that are missing in NumPy and pandas read as text

@@ -89,6 +89,14 @@ def check_arguments(model: keras.Model) -> None:
         )
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises a `ValueError` if options of Keras's `save` or `save_weights` would write anything but one file."""
+    if options.get("zipped") not in (None, True):
+        raise ValueError("zipped: a .keras file is always a zip archive. Leave zipped out; unzip the file if needed.")
+    if options.get("max_shard_size") is not None:
+        raise ValueError("max_shard_size: weights are written to a single file. Leave it out.")
+
+
 def check_checkpoints(model: keras.Model, callbacks: Iterable[keras.callbacks.Callback]) -> None:
     """Raises a `ValueError` if a `ModelCheckpoint` could not write the model, or would write what cannot be loaded."""
     for callback in callbacks:

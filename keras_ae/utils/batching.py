@@ -38,15 +38,16 @@ def in_batches(method: Callable | None = None, *, as_target: bool = False) -> Ca
         arrays = {name: options.pop(name) for name in names if name in options}
         arrays = {name: array for name, array in arrays.items() if array is not None}
         del options["self"]
+        if "seed" in options:
+            options["seed"] = validation.seed(options["seed"])
         rows, outputs = 0, []
         role = getattr(self, "y_role", None)  # samplers use this decorator but have no y_role
         conditional = role is not None and role.conditional and "y" in names
         if not conditional and "y" in arrays:
             raise ValueError(f"y: {type(self).__name__} is not conditional. Leave y out.")
         _check_alone(arrays)
-        if conditional and role.num_classes and _is_scalar(arrays.get("y")):
-            rows_given = rows_of.to_rows(names[0], arrays[names[0]]).shape[0]
-            arrays["y"] = [arrays["y"]] * rows_given  # one label for all rows
+        if conditional and role.num_classes and rows_of.is_single(arrays.get("y")):
+            arrays["y"] = rows_of.for_each_row(arrays["y"], names[0], arrays.get(names[0]))
         batch_size = validation.positive_int("batch_size", batch_size)
         for batch in _batches(arrays, batch_size, [name for name in names if name != "y" or conditional]):
             if conditional:
@@ -71,10 +72,6 @@ def _check_alone(arrays):
             f"{' and '.join([*others, last])}: expected none, as {sources[0]} is a source of batches, which yields "
             f"tuples: ({', '.join(arrays)})."
         )
-
-
-def _is_scalar(y):
-    return y is not None and not rows_of.is_source(y) and np.ndim(y) == 0
 
 
 def _call(model, method, signature, tensors, options, rows):

@@ -13,7 +13,8 @@ def to_rows(name: str, data: Any) -> Any:
     """Converts a user's data to rows.
 
     Accepts NumPy arrays, tensors, lists, pandas objects, SciPy sparse matrices, and anything NumPy can convert.
-    `bfloat16` becomes float32, and a sparse matrix or tensor becomes a `scipy.sparse.csr_array`.
+    `bfloat16` becomes float32, `longdouble` becomes float64, and a sparse matrix or tensor becomes a
+    `scipy.sparse.csr_array`.
 
     Args:
         name: the argument's name, for error messages.
@@ -33,15 +34,17 @@ def to_rows(name: str, data: Any) -> Any:
             f"{name}: expected rows, received {os.fspath(data)!r}. If it is a path, read it first: "
             "keras_ae.datasets.load(path) reads images."
         )
-    rows = _converted(name, data)
+    rows = _common(_converted(name, data))
     if rows.shape.rank == 0 if tf.is_tensor(rows) else rows.ndim == 0:
+        if is_source(data):
+            raise ValueError(f"{name}: expected rows, received a source of batches, a {type(data).__name__}.")
         raise ValueError(f"{name}: expected rows along the first axis, received the single value {data!r}.")
     return rows
 
 
 def _converted(name, data):
     if isinstance(data, tf.Tensor):
-        return _widened(data)
+        return data
     if isinstance(data, dict):
         raise ValueError(_which_key(name, data))
     if isinstance(data, tf.RaggedTensor):
@@ -60,8 +63,10 @@ def _converted(name, data):
     if isinstance(data, tf.Variable | keras.Variable):
         return tf.convert_to_tensor(data)
     try:
-        return _widened(np.asarray(data))
+        return np.asarray(data)
     except ValueError:
+        if _is_pair(data):
+            raise ValueError(f"{name}: received {len(data)} arrays. Pass them one by one, such as fit(x, y).") from None
         raise ValueError(f"{name}: received rows of different shapes. Pad or crop them to one shape.") from None
 
 
@@ -78,6 +83,27 @@ def dense(rows: Any) -> np.ndarray | tf.Tensor:
     return array.astype("float32") if array.dtype == np.float64 else array
 
 
+def is_single(data: Any) -> bool:
+    """Whether `data` is one number or name, rather than rows or a source of them; None is neither."""
+    if data is None or isinstance(data, tf.SparseTensor) or is_source(data):
+        return False
+    return np.ndim(data) == 0
+
+
+def for_each_row(value: Any, name: str, data: Any) -> list[Any]:
+    """Returns a single label as the labels of all rows of the argument `name`.
+
+    Raises:
+        ValueError: if there are no rows to count, only a source of batches, which has to yield the labels itself.
+    """
+    if data is None or is_source(data):
+        raise ValueError(
+            f"y: one label for all rows needs {name} as an array. A source of batches must yield a label for each row: "
+            f"({name}, y)."
+        )
+    return [value] * to_rows(name, data).shape[0]
+
+
 def is_source(data: Any) -> bool:
     """Whether `data` is a source of batches rather than rows: a data set, `PyDataset`, generator or loader."""
     if isinstance(data, tf.data.Dataset | keras.utils.PyDataset):
@@ -87,17 +113,33 @@ def is_source(data: Any) -> bool:
 
 
 def batches_of(source: Any) -> Iterator[Any]:
-    """Iterates once over the batches of a source, as defined by `is_source`."""
-    if isinstance(source, keras.utils.PyDataset):
-        return (source[i] for i in range(source.num_batches))
-    return iter(source)
+    """Iterates once over the batches of a source, as defined by `is_source`.
+
+    Raises:
+        ValueError: if a batch, or one of its parts, is a dict.
+    """
+    pieces = isinstance(source, keras.utils.PyDataset)
+    for batch in (source[i] for i in range(source.num_batches)) if pieces else source:
+        check_batch(batch)
+        yield batch
 
 
-def _widened(array):
-    # NumPy has no bfloat16; such arrays come from JAX or ml_dtypes, and few operations support them.
-    if getattr(array.dtype, "name", "") != "bfloat16":
-        return array
-    return tf.cast(array, tf.float32) if tf.is_tensor(array) else array.astype("float32")
+def check_batch(batch: Any) -> None:
+    """Raises a `ValueError` if a batch of a source, or one of its parts, is a dict."""
+    for part in batch if isinstance(batch, tuple | list) else (batch,):
+        if isinstance(part, dict):
+            raise ValueError(
+                f"x: expected batches of rows, received dicts with the keys {', '.join(map(repr, part))}. Select "
+                "rows and targets: data.map(lambda batch: (batch['image'], batch['label']))."
+            )
+
+
+def _common(rows):
+    """Rows of dtypes that few operations support, as float32 or float64."""
+    # NumPy has no bfloat16; such arrays come from JAX or ml_dtypes.
+    if getattr(rows.dtype, "name", "") == "bfloat16":
+        return tf.cast(rows, tf.float32) if tf.is_tensor(rows) else rows.astype("float32")
+    return rows.astype("float64") if rows.dtype == np.longdouble else rows
 
 
 def _is_pandas(data):
@@ -124,6 +166,13 @@ def _of_column(column):
     if numeric is not None and numeric.kind in "fiub" and column.hasnans:
         return column.to_numpy(dtype="float64", na_value=np.nan)
     return column.to_numpy(dtype=numeric) if numeric is not None else column.to_numpy()
+
+
+def _is_pair(data):
+    """Whether `data` looks like `(x, y)` or `(x, y, sample_weight)`: a few arrays with equally many rows."""
+    if not isinstance(data, list | tuple) or len(data) not in (2, 3):
+        return False
+    return all(hasattr(each, "shape") for each in data) and len({tuple(each.shape[:1]) for each in data}) == 1
 
 
 def _arrays_of(data):

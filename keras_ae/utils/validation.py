@@ -1,5 +1,6 @@
 """Validation of arguments; errors say what was expected, what was received and how to fix it."""
 
+import operator
 import warnings
 from collections.abc import Iterable, Sequence, Set
 from typing import Any
@@ -33,7 +34,7 @@ def check_array(
         raise ValueError(f"{name} is empty: expected at least one row, received shape {tuple(array.shape)}.")
     dtype = np.dtype(getattr(array.dtype, "as_numpy_dtype", array.dtype))
     if dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected numbers, received {_kind(dtype)}.{_hint_of(dtype)}")
+        raise ValueError(f"{name}: expected numbers, received {_kind(dtype)}.{_hint_of(name, dtype)}")
     have = tuple(array.shape[1:])
     if shape is not None and not fits(have, shape):
         hint = ""
@@ -41,6 +42,8 @@ def check_array(
             hint = f" Add the channel axis: {name}[..., None]."
         elif fits(tuple(array.shape), shape):
             hint = f" This is a single row: pass {name}[None], or batch the data set, data.batch(32)."
+        elif fits(have[1:], shape) and array.shape[0] <= 3:
+            hint = " If these are several arrays, pass them one by one, such as fit(x, y)."
         raise ValueError(f"{name}: expected rows of shape {tuple(shape)}, received {have}.{hint}")
     low, high = _extremes(array)
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -107,6 +110,17 @@ def positive_int(name: str, value: Any, at_least: int = 1, at_most: int | None =
 def int_or_none(name: str, value: Any) -> int | None:
     """Returns `value` as an int, or None; raises as `positive_int` does."""
     return None if value is None else positive_int(name, value)
+
+
+def seed(value: Any) -> int:
+    """Returns a method's `seed` as an int; raises a `ValueError` unless it is a whole number of 64 bits."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise ValueError(f"seed: expected a whole number of 64 bits, such as 0; received {value!r}.")
+    return number
 
 
 def non_negative(name: str, value: Any) -> float:
@@ -248,10 +262,10 @@ def _kind(dtype):
     )
 
 
-def _hint_of(dtype):
+def _hint_of(name, dtype):
     if dtype.kind in "US":
         return " Encode text first: keras_ae.layers.TfIdf."
-    return " Convert them: x.astype('float32')." if dtype.kind in "Oc" else ""
+    return f" Convert them: {name}.astype('float32')." if dtype.kind in "Oc" else ""
 
 
 def _extremes(array):

@@ -421,6 +421,16 @@ def test_refusals_of_parzen(rng):
             likelihood.parzen(*arguments)
 
 
+def test_the_batches_of_a_generator_are_kept_for_every_pass(rng):
+    model, _ = binary_vae(rng)
+    x = (rng.random((6, 6)) > 0.5).astype("float32")
+    for estimate in (
+        lambda x: negative_log_likelihood(model, x, num_samples=4),
+        lambda x: annealed_importance_sampling(model, x, num_chains=2, num_temperatures=2, num_leapfrog_steps=1),
+    ):
+        np.testing.assert_allclose(estimate(iter([x])).log_prob, estimate(x).log_prob, rtol=1e-6)
+
+
 def test_bits_per_dimension_of_known_distributions(rng):
     assert likelihood.bits_per_dimension(0.0, (28, 28, 1)) == 8.0  # uniform on the cube, of density 1
     assert likelihood.bits_per_dimension(0.0, (28, 28, 1), levels=32) == pytest.approx(5.0)

@@ -80,16 +80,14 @@ class VAEGAN(ka.VAE):
         self.critic, self.gamma = critic, gamma
 
     def objectives(self):
-        return {
-            "critic": ka.Objective(self.discriminate, [self.critic]),
-            "decoder": ka.Objective(self.generate, [self.decoder], {"reconstruction": self.gamma}),
-            "encoder": ka.Objective(self.infer, [self.encoder]),
-        }
+        critic = ka.Objective(self.discriminate, [self.critic])
+        decoder = ka.Objective(self.generate, [self.decoder], {"reconstruction": self.gamma})
+        return {"critic": critic, "decoder": decoder, "encoder": ka.Objective(self.infer, [self.encoder])}
 
     def shared_pass(self, x, y, training):
         q = self.posterior(x, training=training)
         p = self.likelihood(self.draw(q, 1, self.next_seed())[0], training=training)
-        terms = {"reconstruction": -p.log_prob(x), "kl": tfd_kl(q, self.prior)}
+        terms = {"reconstruction": -p.log_prob(x), "kl": ka.losses.divergences.kl(q, self.prior, None)}
         return terms, self.critic(x, training=training), self.critic(p.mean(), training=training)
 
     def discriminate(self, x, y, training, shared):
@@ -100,10 +98,6 @@ class VAEGAN(ka.VAE):
 
     def infer(self, x, y, training, shared):
         return shared[0]
-
-
-def tfd_kl(q, p):
-    return ka.losses.divergences.kl(q, p, None)
 
 
 @keras.saving.register_keras_serializable("players")

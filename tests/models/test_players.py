@@ -1,5 +1,7 @@
 """Models with several objectives: logs, updates, saving, export, shared passes, weight averages."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -26,6 +28,11 @@ MODELS = {
     "VAE-GAN": lambda **options: players.VAEGAN(mlp(D, 2 * Z, **options), mlp(Z, D, **options), mlp(D, 1), seed=1),
     "BEGAN": lambda **options: players.BEGAN(mlp(Z, D), mlp(D, D), seed=1),
 }
+
+
+@pytest.mark.parametrize("model", [players.GAN, players.AAE, players.VAEGAN, players.BEGAN])
+def test_a_model_of_several_players_takes_less_than_30_lines(model):
+    assert len(inspect.getsourcelines(model)[0]) < 30
 
 
 @pytest.fixture(params=MODELS)

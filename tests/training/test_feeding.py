@@ -3,6 +3,7 @@
 import functools
 import itertools
 import logging
+import warnings
 
 import keras
 import numpy as np
@@ -73,6 +74,7 @@ FORMS = {
     "CSR": scipy.sparse.csr_matrix,
     "COO array": scipy.sparse.coo_array,
     "SparseTensor": tf.sparse.from_dense,
+    "longdouble": lambda x: x.astype("longdouble"),
     "masked array without a mask": np.ma.masked_array,
 }
 
@@ -106,6 +108,38 @@ def test_sparse_targets_and_weights_go_along():
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
+HELD_OUT = {
+    "array": X,
+    "tuple": (X,),
+    "list of parts": [X],
+    "list of x and y": [X, X],
+    "lists": X.tolist(),
+    "list of arrays": list(X),
+    "list of lists of rows": [X.tolist(), X.tolist()],
+}
+
+
+@pytest.mark.parametrize("form", HELD_OUT)
+def test_validation_data_may_be_a_list_of_rows_or_of_parts(form):
+    history = autoencoder().fit(X, validation_data=HELD_OUT[form], shuffle=False, verbose=0).history
+    reference = autoencoder().fit(X, validation_data=(X, X, np.ones(40)), shuffle=False, verbose=0).history
+    assert history["val_loss"] == pytest.approx(reference["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_two_or_three_rows_are_not_taken_for_parts(rows):
+    for data in (X[:rows].tolist(), list(X[:rows])):
+        history = autoencoder().fit(X, validation_data=data, shuffle=False, verbose=0).history
+        expected = autoencoder().fit(X, validation_data=X[:rows], shuffle=False, verbose=0).history
+        assert history["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("parts", [(), [], (X, X, W, W)])
+def test_validation_data_of_other_parts_are_refused(parts):
+    with pytest.raises(ValueError, match=rf"validation_data: expected x, \(x, y\) .*; received {len(parts)} parts"):
+        autoencoder().fit(X, validation_data=parts, verbose=0)
+
+
 def test_generators_and_pydatasets_are_encoded():
     model = autoencoder()
     expected = model.encode(X)
@@ -126,6 +160,7 @@ REFUSED = {
     r"ragged.*to_tensor": tf.ragged.constant([[1.0], [1.0, 2.0]]),
     r"expected numbers, received strings": np.array(["a"] * 40),
     r"expected numbers, received complex": X.astype(complex),
+    r"x: expected numbers, received Python objects\. Convert them: x\.astype": np.array([["u", *X[0]]] * 40, object),
     r"exceed the range of float32": np.full((4, D), 1e300),
     r"NaN or infinity": pd.DataFrame(X).astype("Float32").mask(pd.DataFrame(X) > 0),
 }
@@ -139,6 +174,13 @@ def test_invalid_rows_are_refused_everywhere(message):
             entry(x)
     with pytest.raises(ValueError, match=message):
         model.fit(X, validation_data=(x,), verbose=0)
+
+
+def test_targets_of_python_objects_are_refused():
+    model = autoencoder("gaussian")
+    for use in (model.fit, model.evaluate, model.train_on_batch):
+        with pytest.raises(ValueError, match=r"y: expected numbers, received Python objects.*y\.astype\('float32'\)"):
+            use(X, X.astype(object))
 
 
 MASKED_X = np.ma.masked_array(X, X > 0)
@@ -220,6 +262,67 @@ def test_data_sets_of_other_structure_are_refused():
         model.fit(tf.data.Dataset.from_tensors(((X, X), W)))
     with pytest.raises(ValueError, match="expected none, as x yields them"):
         model.fit(tf.data.Dataset.from_tensors(X), X)
+
+
+def test_several_arrays_as_x_are_refused_with_what_to_do():
+    model, y = cvae(num_classes=3), np.arange(40) % 3
+    for use in (model.fit, model.evaluate, model.train_on_batch, model.encode):
+        for x in ((X, y), [X, y], (pd.DataFrame(X), pd.Series(y))):
+            with pytest.raises(ValueError, match=r"x: received 2 arrays\. Pass them one by one, such as fit\(x, y\)"):
+                use(x)
+        with pytest.raises(ValueError, match=r"several arrays, pass them one by one, such as fit\(x, y\)"):
+            use((X, X))
+
+
+def test_sources_of_dicts_are_refused_with_what_to_do():
+    model = vae()
+    for batch in ({"image": X}, ({"image": X}, W)):
+        for use in (model.encode, model.score, model.predict, model.fit):
+            for source in (lambda batch: iter([batch]), tf.data.Dataset.from_tensors):
+                with pytest.raises(ValueError, match=r"received dicts with the keys 'image'.*data\.map\(lambda batch"):
+                    use(source(batch))
+
+
+CHANGING = {
+    r"x: expected rows of shape \(6,\), as in the first batch; received \(3,\)": ((X,), (X[:, :3],)),
+    r"y: the first batch has none, a later one has it": ((X, None, W), (X, X, W)),
+    r"sample_weight: the first batch has it, a later one has none": ((X, X, W), (X, X, None)),
+    r"sample_weight: the first batch has none, a later one has it": ((X,), (X, None, W)),
+}
+
+
+class Listed(keras.utils.PyDataset):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, i):
+        return self.batches[i]
+
+
+@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": False}], ids=["eager", "one program"])
+@pytest.mark.parametrize("message", CHANGING)
+def test_a_source_whose_batches_change_says_so_without_a_traceback_of_tensorflow(message, options):
+    for make in (iter, Listed):
+        if make is Listed and "shape" in message:
+            continue  # Keras allows it in a PyDataset, for rows of variable length
+        model = autoencoder(**{"run_eagerly": False} | options)
+        for use in (model.fit, model.evaluate):
+            with pytest.raises(ValueError, match=f"^{message}"):
+                use(make(CHANGING[message]), verbose=0)
+
+
+def test_an_error_of_a_generator_is_raised_as_it_was():
+    def broken():
+        yield (X,)
+        raise KeyError("row 40")
+
+    for use in (autoencoder().fit, autoencoder().evaluate, autoencoder().predict):
+        with pytest.raises(KeyError, match="row 40"):
+            use(broken(), verbose=0)
 
 
 def test_sparse_data_sets_are_densified():
@@ -695,8 +798,12 @@ LABELS = {
     "nullable Series": lambda y: pd.Series(y, dtype="Int64"),
     "list": lambda y: y.tolist(),
     "column": lambda y: y[:, None],
+    "objects": lambda y: y.astype(object),
+    "Series of objects": lambda y: pd.Series(y).astype(object),
     "whole floats": lambda y: y.astype("float32"),
     "one-hot rows": lambda y: np.eye(3)[y],
+    "sparse one-hot rows": lambda y: scipy.sparse.csr_matrix(np.eye(3)[y]),
+    "SparseTensor of one-hot rows": lambda y: tf.sparse.from_dense(np.eye(3)[y]),
     "names": lambda y: np.array(["cat", "dog", "eel"])[y],
     "categories": lambda y: pd.Series(np.array(["cat", "dog", "eel"])[y], dtype="category"),
 }
@@ -705,7 +812,10 @@ LABELS = {
 def answers_to_labels(labels):
     model = m2(classes=["cat", "dog", "eel"])
     history = model.fit(X, labels, shuffle=False, verbose=0).history
-    return [*history.values(), model.encode(X, labels), model.sample(40, labels)]
+    found = [*history.values(), model.encode(X, labels), model.sample(40, labels)]
+    found += [model.predict((X, labels), verbose=0), model.predict(X, labels, verbose=0)]
+    found += [model.interpolate(X, X, 2, y=labels), model.traverse(X, 0, steps=2, y=labels)]
+    return [*found, model.train_on_batch(X, labels)]
 
 
 @functools.cache
@@ -717,6 +827,36 @@ def answers_to_numbers():
 def test_every_form_of_labels_is_the_same(form):
     for one, two in zip(answers_to_numbers(), answers_to_labels(LABELS[form](np.arange(40) % 3)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_sources_may_yield_sparse_one_hot_labels():
+    y = np.arange(40) % 3
+    expected = m2().fit(generator(X, y), verbose=0).history["loss"]
+    rows = scipy.sparse.csr_array(np.eye(3)[y])
+    batches = ((X[i : i + 10], rows[i : i + 10]) for i in range(0, 40, 10))
+    assert m2().fit(batches, verbose=0).history["loss"] == pytest.approx(expected)
+
+
+def cvae(**options):
+    keras.utils.set_random_seed(0)
+    encoder = ka.networks.mlp_encoder((D,), 2, (4,), parameters=2, condition_shape=(3,))
+    model = ka.CVAE(encoder, ka.networks.mlp_decoder(2, (D,), (4,), condition_shape=(3,)), seed=0, **options)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
+    return model
+
+
+def test_sparse_numeric_conditions_are_the_same_conditions():
+    y, model = np.eye(3)[np.arange(40) % 3], cvae(num_classes=None)
+    for sparse in (scipy.sparse.csr_matrix(y), tf.sparse.from_dense(y)):
+        for use in (
+            lambda y: model.encode(X, y),
+            lambda y: model.predict((X, y), verbose=0),
+            lambda y: model.predict((scipy.sparse.csr_array(X), y), verbose=0),
+            lambda y: model.interpolate(X, X[::-1], 3, y=y),
+            lambda y: model.traverse(X, 0, steps=3, y=y),
+            lambda y: model.evaluate(X, y, verbose=0)[0] * 0 + model.sample(40, y),
+        ):
+            np.testing.assert_allclose(use(sparse), use(y), rtol=1e-5, atol=1e-6)
 
 
 def test_labels_of_data_sets_may_be_names_or_one_hot():
@@ -744,6 +884,13 @@ def test_what_is_no_label_is_refused(labels):
             m2().fit(*source, verbose=0)
 
 
+@pytest.mark.parametrize("value", [1.7, None])
+def test_python_objects_are_not_called_class_names(value):
+    for use in (m2().fit, m2().evaluate, m2().train_on_batch):
+        with pytest.raises(ValueError, match=r"y: expected integer labels, shape \(B,\); received object"):
+            use(X, np.full(40, value, object))
+
+
 def test_missing_class_names_are_unknown_labels():
     classes, y = ["cat", "dog", "eel"], np.arange(40) % 4 - 1
     expected = m2(classes=classes).fit(X, y, shuffle=False, verbose=0).history
@@ -769,6 +916,16 @@ def test_one_label_for_all_rows():
         np.testing.assert_array_equal(model.decode(z, label), model.decode(z, [1] * 5))
         np.testing.assert_array_equal(model.encode(X[:5], label), model.encode(X[:5], [1] * 5))
         np.testing.assert_array_equal(model.sample(5, label), model.sample(5, [1] * 5))
+        for found in (
+            model.predict(X[:5], label, verbose=0),
+            model.predict((X[:5], label), verbose=0),
+            model.predict_on_batch((X[:5], label)),
+        ):
+            np.testing.assert_array_equal(found, model.predict((X[:5], [1] * 5), verbose=0))
+        np.testing.assert_array_equal(model.sweep_labels(z, label), model.sweep_labels(z, [1]))
+        for source in (generator(X), Batches(X), tf.data.Dataset.from_tensors(X)):
+            with pytest.raises(ValueError, match=r"y: one label for all rows needs x as an array.*\(x, y\)"):
+                model.encode(source, label)
         walk = model.interpolate(X[:5], X[5:10], 3, y=label)
         np.testing.assert_array_equal(walk, model.interpolate(X[:5], X[5:10], 3, y=[1] * 5))
 
@@ -784,6 +941,24 @@ def test_rows_beside_a_source_are_refused():
     with pytest.raises(ValueError, match="x: expected none, as y is a source"):
         model.encode(X, tf.data.Dataset.from_tensor_slices(y).batch(16))
     np.testing.assert_allclose(model.encode(pairs), model.encode(X, y), rtol=1e-5, atol=1e-6)
+
+
+def test_the_end_of_a_generator_is_no_warning_of_predict():
+    for model, columns in ((autoencoder(), (X,)), (cvae(num_classes=3), (X, np.arange(40) % 3))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            for source in (generator(*columns), Batches(*columns)):
+                assert model.predict(source, verbose=0).shape == (40, D)
+        with pytest.warns(UserWarning, match="ran out of data"):
+            model.predict(generator(*columns), steps=9, verbose=0)
+
+
+def test_a_source_where_rows_are_expected_is_called_a_source():
+    model = autoencoder()
+    for source in (generator(X), tf.data.Dataset.from_tensors(X)):
+        for use in (model.train_on_batch, model.test_on_batch, model.predict_on_batch):
+            with pytest.raises(ValueError, match="x: expected rows, received a source of batches, a "):
+                use(source)
 
 
 def test_one_batch_is_predicted_in_every_form():
@@ -845,6 +1020,39 @@ def test_class_weights_count_labels_and_leave_others_at_1():
         one.fit(X, y, class_weight={"cat": 1.0, 7: 1.0})
     with pytest.raises(ValueError, match="class_weight: this model has no integer labels"):
         autoencoder().fit(X, class_weight={0: 1.0})
+
+
+NOT_CLASS_WEIGHTS = {
+    r"class_weight: expected a dict \{label: weight\}; received 'balanced'": "balanced",
+    r"class_weight: expected a dict \{label: weight\}; received \[1, 2, 3\]": [1, 2, 3],
+    r"class_weight of 0: expected a finite number, 0 or more; received -1": {0: -1.0},
+    r"class_weight of 1: expected a finite number, 0 or more; received nan": {1: np.nan},
+    r"class_weight of 2: expected a finite number, 0 or more; received 'a'": {2: "a"},
+}
+
+
+@pytest.mark.parametrize("message", NOT_CLASS_WEIGHTS)
+def test_what_are_no_class_weights_is_refused(message):
+    weights, y = NOT_CLASS_WEIGHTS[message], np.arange(40) % 3
+    for data in ((X, y), (generator(X, y),), (tf.data.Dataset.from_tensors((X, y)),)):
+        with pytest.raises(ValueError, match=message):
+            m2().fit(*data, class_weight=weights, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        m2().train_on_batch(X, y, class_weight=weights)
+
+
+@pytest.mark.parametrize("make", [m2, lambda: cvae(num_classes=3)])
+def test_class_weights_need_labels(make):
+    model = make()
+    for use in (
+        lambda **options: model.fit(X, verbose=0, **options),
+        lambda **options: model.fit(generator(X), verbose=0, **options),
+        lambda **options: model.fit(Batches(X), verbose=0, **options),
+        lambda **options: model.fit(tf.data.Dataset.from_tensors(X), verbose=0, **options),
+        lambda **options: model.train_on_batch(X, **options),
+    ):
+        with pytest.raises(ValueError, match="class_weight: expected y, the label of each row"):
+            use(class_weight={0: 2.0})
 
 
 @pytest.mark.parametrize("source", [generator, Batches])

@@ -488,6 +488,28 @@ def test_a_loss_of_keras_is_refused():
             model.compile(*options, **({} if len(options) == 2 else {"loss": "mse"}))
 
 
+WRONG_METRICS = {
+    r"metrics: expected a list of metrics; received 'mse'\. Pass metrics=\['mse'\]": {"metrics": "mse"},
+    r"metrics: expected a list of metrics; received {'a': 'mse'}": {"metrics": {"a": "mse"}},
+    r"metrics: expected names, functions .*; received None": {"metrics": [None]},
+    r"metrics: expected names, functions .*; received \['mae'\]": {"metrics": ["mse", ["mae"]]},
+    r"weighted_metrics: pass them as metrics": {"weighted_metrics": ["mse"]},
+    r"loss_weights: VAE weighs its own terms, reconstruction, kl; received \[1\.0\]": {"loss_weights": [1.0]},
+}
+
+
+@pytest.mark.parametrize("message", WRONG_METRICS)
+def test_what_are_no_metrics_is_refused_in_compile(message):
+    with pytest.raises(ValueError, match=message):
+        vae().compile("adam", **WRONG_METRICS[message])
+
+
+def test_metrics_need_something_to_compare():
+    model = ka.LatentModel(decoder=dense(6, 2), prior="normal")
+    with pytest.raises(ValueError, match="metrics: LatentModel makes no predictions to compare"):
+        model.prediction(tf.constant(X), None)
+
+
 def test_arguments_of_keras_export(tmp_path):
     model = vae()
     model.export(tmp_path / "a", format="tf_saved_model", verbose=False)

@@ -39,6 +39,17 @@ def test_other_formats_than_keras_are_refused(name, tmp_path):
         model.save_weights(tmp_path / "model.keras")
 
 
+def test_folders_and_shards_are_refused_in_terms_of_the_users_path(tmp_path):
+    model = vae()
+    with pytest.raises(ValueError, match=r"zipped: a \.keras file is always a zip archive"):
+        model.save(tmp_path / "model.keras", zipped=False)
+    with pytest.raises(ValueError, match="max_shard_size: weights are written to a single file"):
+        model.save_weights(tmp_path / "model.weights.h5", max_shard_size=1)
+    assert not list(tmp_path.iterdir())
+    model.save(tmp_path / "model.keras", zipped=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
 @pytest.mark.parametrize("name", ["model.h5", "{epoch}.h5", "{val_loss:.2f}.hdf5"])
 @pytest.mark.parametrize("options", [{"save_best_only": True}, {"save_freq": 1}], ids=["best", "each batch"])
 def test_a_checkpoint_of_another_format_is_refused_before_work_is_lost(name, options, tmp_path):

@@ -282,11 +282,11 @@ class LatentModel(ObjectiveModel):
             seed: int.
 
         Raises:
-            ValueError: if n is not a positive integer, or y is invalid for the model.
+            ValueError: if n is not a positive integer, the seed is not an integer, or y is invalid for the model.
         """
         n = validation.positive_int("n", n)
         self.require_built()
-        seeds = seed + tf.range(n, dtype=tf.int64)
+        seeds = validation.seed(seed) + tf.range(n, dtype=tf.int64)
         return self.sample_from_seeds(seeds) if y is None else self.sample_from_seeds(seeds, y)
 
     @needs("prior", "decoder")
@@ -380,11 +380,9 @@ class LatentModel(ObjectiveModel):
         Example: `vae.traverse(x[:4], dimension=2)    # (4, 9, 28, 28, 1)`
         """
         steps = validation.positive_int("steps", steps, at_least=2)
-        if self.latent_dim is None or not 0 <= dimension < self.latent_dim:
-            raise ValueError(
-                f"dimension: expected 0 to {(self.latent_dim or 1) - 1}, a dimension of a vector code; received "
-                f"{dimension}."
-            )
+        if self.latent_dim is None:
+            raise ValueError(f"dimension: expected a dimension of a vector code; codes have shape {self.code_shape}.")
+        dimension = validation.positive_int("dimension", dimension, at_least=0, at_most=self.latent_dim - 1)
         z = np.repeat((self.encode(x) if y is None else self.encode(x, y))[:, None], steps, axis=1)
         z[..., dimension] = np.linspace(-span, span, steps)
         return self._decoded(z, y)
@@ -395,20 +393,22 @@ class LatentModel(ObjectiveModel):
 
         Args:
             z: codes `(B, *code_shape)`.
-            labels: K labels; None for all.
+            labels: K labels, or a single one; None for all.
 
         `cvae.sweep_labels(cvae.encode(x[:4], y[:4]))` has shape `(4, 10, 28, 28, 1)` for ten classes of images.
         """
-        labels = np.arange(self.num_classes) if labels is None else self.y_role.standard(_array("labels", labels))
-        many = np.repeat(_array("z", z)[:, None], len(labels), axis=1)
-        flat = self.decode(many.reshape(-1, *many.shape[2:]), np.tile(labels, len(many)))
+        given: Any = np.arange(self.num_classes) if labels is None else labels
+        y = self.y_role.standard(_array("labels", [given] if rows_of.is_single(given) else given))
+        many = np.repeat(_array("z", z)[:, None], len(y), axis=1)
+        flat = self.decode(many.reshape(-1, *many.shape[2:]), np.tile(y, len(many)))
         return flat.reshape(*many.shape[:2], *flat.shape[1:])
 
     def _decoded(self, z, y):
         """Decodes several codes per row, `(B, steps, *code_shape)`, each under its row's condition."""
         flat = z.reshape(-1, *z.shape[2:])
-        given = () if y is None else (y if np.ndim(y) == 0 else np.repeat(_array("y", y), z.shape[1], axis=0),)
-        x = self.decode(flat, *given)
+        if y is not None and not rows_of.is_single(y):
+            y = np.repeat(_array("y", y), z.shape[1], axis=0)
+        x = self.decode(flat) if y is None else self.decode(flat, y)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
     # In Keras's method, batch_size comes second; here it follows y, as in the other methods that take x and y.
@@ -417,7 +417,8 @@ class LatentModel(ObjectiveModel):
 
         A model with a classifier returns its class probabilities `(B, K)` instead, unless an array y is given.
 
-        x and y are arrays, or x is a pair `(x, y)` or a source of such pairs. The remaining arguments are those of
+        x and y are arrays, or x is a pair `(x, y)` or a source of such pairs; y may be a single label for all rows. The
+        remaining arguments are those of
         `keras.Model.predict`. Rows with an invalid condition y become NaN.
         """
         if "classifier" in self.parts and y is None and not isinstance(x, tuple):
@@ -442,7 +443,10 @@ class LatentModel(ObjectiveModel):
                 raise ValueError(f"x: expected a pair (x, y), received {len(x)} arrays.")
             args = args if y is None else (y, *args)
             x, y = x
-        x, y = rows_of.to_rows("x", x), self.y_role.standard(rows_of.to_rows("y", y))
+        x = rows_of.to_rows("x", x)
+        if self.num_classes and rows_of.is_single(y):
+            y = rows_of.for_each_row(y, "x", x)
+        y = self.y_role.standard(rows_of.to_rows("y", y))
         self.check_x(x)
         self.y_role.check_given(self, x.shape[0], y)
         return self._predict((x, y), *_predict_arguments(*args, **kwargs))
@@ -536,10 +540,14 @@ class LatentModel(ObjectiveModel):
             self._built_shapes["x"] = tuple(input_shape[1:])
         super().build(input_shape)
         self._check_networks()
-        for layer, network in ((self._posterior, self.encoder), (self._likelihood, self.decoder)):
-            params = None if network is None else validation.static_shape(network, "output_shape")
+        # For the shapes in `summary`.
+        of_posterior = self._encoder_output()
+        if self.encoder is None and self.code_shape:
+            of_posterior = self._posterior.params_shape_for(self.code_shape)
+        of_likelihood = None if self.decoder is None else validation.static_shape(self.decoder, "output_shape")
+        for layer, params in ((self._posterior, of_posterior), (self._likelihood, of_likelihood)):
             if params is not None and isinstance(layer, keras.layers.Layer):
-                layer.build((None, *params))  # for the shapes in `summary`
+                layer.build((None, *params))
         if isinstance(self._prior, priors.Prior) and self.code_shape:
             self._prior.build((None, *self.code_shape))
 
@@ -619,6 +627,8 @@ class LatentModel(ObjectiveModel):
     # For metrics and the export
 
     def prediction(self, x: tf.Tensor, y: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        if "classifier" not in self.parts and not {"encoder", "decoder"} <= self.parts:
+            return super().prediction(x, y)  # raises
         with self.averaged():
             if "classifier" in self.parts:
                 labels = tf.convert_to_tensor(y)
@@ -647,14 +657,9 @@ class LatentModel(ObjectiveModel):
         names = getattr(self.y_role, "classes", None)
         return facts | ({"classes": names} if names else {})
 
-    def __repr__(self):
+    def _facts(self) -> tuple[dict[str, Any], list[keras.layers.Layer]]:
         prior = getattr(self._prior, "name", self._prior)
-        networks = [network for network in self.networks if network.built]
-        size = f"{sum(network.count_params() for network in networks):,}" if networks else "?"
-        return (
-            f"<{type(self).__name__} likelihood={self._likelihood.name} prior={prior} code={self.code_shape} "
-            f"parameters={size}>"
-        )
+        return {"likelihood": self._likelihood.name, "prior": prior, "code": self.code_shape}, self.networks
 
 
 def _only(structure):

@@ -35,7 +35,7 @@ class M1(VAE):
         """The active dimensions of the code, whose means vary over x: int `(U,)`; the others stay at the prior's mean.
 
         Args:
-            x: array or `tf.data.Dataset`.
+            x: rows or a source of batches, as in `encode`.
             threshold: float, minimum standard deviation of a dimension's posterior means.
             batch_size: int.
 
@@ -48,7 +48,7 @@ class M1(VAE):
         """Posterior means of x, `(N, U)` float32, for all dimensions or for `units`.
 
         Args:
-            x: array or `tf.data.Dataset`.
+            x: rows or a source of batches, as in `encode`.
             units: ints, as returned by `units`; None for all.
             batch_size: int.
 

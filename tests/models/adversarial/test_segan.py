@@ -138,6 +138,21 @@ def test_its_export_denoises(waves, tmp_path):
     assert answer["valid"].numpy().all()
 
 
+def test_the_representation_is_one_line_and_the_summary_knows_every_shape():
+    segan, spectral_generator = build(), ka.networks.SpectralGenerator(frame=16, hop=8, units=4)
+    size = segan.generator.count_params() + segan.critic.count_params()
+    assert repr(segan) == f"<SEGAN terms=discrimination,adversarial,l1 parameters={size:,}>"
+    denoiser = ka.SpeechDenoiser(spectral_generator, spectral_weight=1.0)
+    assert repr(denoiser) == f"<SpeechDenoiser terms=l1,spectral parameters={spectral_generator.count_params():,}>"
+    for model in (segan, denoiser):
+        lines = []
+        model.summary(print_fn=lines.append)
+        text = "\n".join(lines)
+        assert "(None, None)" in text and "?" not in text
+        loaded = type(model.generator).from_config(model.generator.get_config())
+        assert loaded.compute_output_shape((2, 64)) == (2, 64)
+
+
 def test_refuses_data(waves):
     model = build()
     model.compile("adam")

@@ -234,6 +234,7 @@ def test_interpolate_and_traverse_decode_walks():
     np.testing.assert_allclose(moved[:, 0], model.decode(z), atol=1e-6)
     for call in (
         lambda: model.traverse(X, 2),
+        lambda: model.traverse(X, 1.5),
         lambda: model.interpolate(X[:2], X[:3]),
         lambda: model.interpolate(X, X, 1),
         lambda: model.traverse(X, 1, steps=1),
@@ -260,6 +261,21 @@ def test_networks_of_several_outputs_or_inputs_are_refused_with_what_to_do():
         ka.Autoencoder("encoder", dense(D, Z))
 
 
+@pytest.mark.parametrize("seed", [None, 1.5, "1", 2**63])
+def test_what_is_no_seed_is_refused(seed):
+    model = ka.VAE(dense(2 * Z, D), dense(D, Z))
+    for draw in (
+        lambda: model.sample(2, seed=seed),
+        lambda: model.score(X, seed=seed),
+        lambda: model.log_prob(X, num_samples=2, seed=seed),
+        lambda: ka.samplers.PriorSampler(model).sample(2, seed=seed),
+        lambda: ka.evaluation.likelihood.negative_log_likelihood(model, X, 2, seed),
+    ):
+        with pytest.raises(ValueError, match="seed: expected a whole number of 64 bits"):
+            draw()
+    assert model.sample(2, seed=np.int32(3)).shape == (2, D)
+
+
 def test_an_unbuilt_model_says_so_before_it_samples():
     model = ka.VAE(keras.Sequential([keras.layers.Dense(4)]), keras.Sequential([keras.layers.Dense(D)]))
     with pytest.raises(ValueError, match="never built"):
@@ -278,6 +294,18 @@ def test_the_summary_knows_every_shape():
     assert "?" not in "\n".join(lines)
 
 
+def two_layers():
+    return ka.VAE([dense(6, D), dense(2 * Z, 3)], [dense(D, 3), dense(6, Z)])
+
+
+def test_the_summary_knows_every_shape_of_a_generator_and_of_two_layers():
+    for model in (ka.LatentModel(decoder=dense(D, Z), prior="normal"), two_layers()):
+        lines = []
+        model.summary(print_fn=lines.append)
+        assert "?" not in "\n".join(lines)
+
+
 def test_the_representation_is_one_line():
     text = repr(ka.VAE(dense(2 * Z, D), dense(D, Z)))
     assert text == "<VAE likelihood=bernoulli prior=normal code=(2,) parameters=46>" and "\n" not in text
+    assert repr(two_layers()) == "<VAE likelihood=bernoulli prior=top_down_prior code=(5,) parameters=100>"
