@@ -7,7 +7,7 @@ Arrays stay in memory as tensors, and each training step gathers its rows from t
 import contextlib
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,8 +17,8 @@ from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_ae.training import roles
 from keras_ae.typing import Columns, Matrix, Rows
+from keras_ae.utils import numbering, validation
 from keras_ae.utils import rows as rows_of
-from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
 
 _KEPT_BYTES = 4 << 30  # of a generator of validation data
@@ -46,10 +46,13 @@ class Feed:
         is_whole: bool = False,
         adapter: Any = None,
         once: "_Once | None" = None,
+        numbers: Sequence[numbering.Numbers] = (),
     ) -> None:
         self.checked, self.steps, self.arrays, self.is_whole = checked, steps, arrays, is_whole
         self.batch = checked if batch is None else batch
         self._make, self._adapter, self._once = make, adapter, once
+        self._numbers, self._first = numbers, 0
+        self._begun = [each.trained for each in self._numbers]
         self._dataset: Any = None
         self._order: tf.Variable | None = None
 
@@ -64,6 +67,20 @@ class Feed:
             yield
         finally:
             self._adapter.on_epoch_end()
+
+    def begin_at(self, epoch: int) -> None:
+        """Says that `fit` begins with this epoch; data with numbered epochs may be further, from an earlier `fit`."""
+        self._first, self._begun = epoch, [max(each.trained, epoch) for each in self._numbers]
+
+    def go_to(self, epoch: int) -> None:
+        """Lets the next iterator read the given epoch of `fit`, if the data have numbered epochs."""
+        for begun, each in zip(self._begun, self._numbers, strict=True):
+            each.go_to(begun + epoch - self._first)
+
+    def has_read(self, epoch: int | None) -> None:
+        """Says that `fit` has read this epoch, or those that the data counted, so that the next `fit` begins after."""
+        for begun, each in zip(self._begun, self._numbers, strict=True):
+            each.trained = each.upcoming if epoch is None else begun + epoch - self._first + 1
 
     def start(
         self, strategy: tf.distribute.Strategy, numbers: bool = False, seed: tf.Tensor | None = None
@@ -391,24 +408,27 @@ class _Kept:
         return len(self.batches)
 
 
-def _of_tf_data(dataset, role, class_weight, moves):
-    _check_spec(dataset.element_spec)
+def _of_tf_data(source, role, class_weight, moves):
+    _check_spec(source.element_spec)
 
     @as_it_is
     def standard(*batch):
         return weighed(_standard_tensors(*_columns(batch), role), role, class_weight)
 
-    converted = dataset.map(standard, tf.data.AUTOTUNE)
-    is_standard = class_weight is None and _columns(dataset.element_spec) == converted.element_spec
-    dataset = dataset if is_standard else converted
-    first = next(iter(dataset.take(1)), None)
+    converted = source.map(standard, tf.data.AUTOTUNE)
+    is_standard = class_weight is None and _columns(source.element_spec) == converted.element_spec
+    dataset = source if is_standard else converted
+    with numbering.looking(source):
+        # Before the conversion, whose threads would draw more batches than the first.
+        first = next(iter(source.take(1).map(standard)), None)
     if first is None:
         raise ValueError("The data set x is empty: expected at least one batch.")
     batches = int(dataset.cardinality())
-    return _of_dataset(dataset, _columns(first), batches if batches >= 0 else None, moves)
+    numbers = numbering.of(source)
+    return _of_dataset(dataset, _columns(first), batches if batches >= 0 else None, moves, numbers=numbers)
 
 
-def _of_dataset(dataset, first, batches, moves, adapter=None, once=None):
+def _of_dataset(dataset, first, batches, moves, adapter=None, once=None, numbers=()):
     steps = None if batches is None else max(1, batches // moves)
     if moves > 1:
         # With fewer batches than moves, some are used twice.
@@ -417,7 +437,7 @@ def _of_dataset(dataset, first, batches, moves, adapter=None, once=None):
     def make(strategy, numbers, seed):
         return _distributed(dataset, strategy), None
 
-    return Feed(first, make, steps, adapter=adapter, once=once)
+    return Feed(first, make, steps, adapter=adapter, once=once, numbers=numbers)
 
 
 def _grouped(dataset, moves):

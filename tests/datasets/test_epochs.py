@@ -7,7 +7,9 @@ import soundfile
 import tensorflow as tf
 from PIL import Image
 
+import keras_ae as ka
 from keras_ae.datasets import epochs, load, pairs, semi_supervised, speech
+from keras_ae.training import feeding, roles
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,104 @@ def test_the_order_follows_from_the_seed_and_the_number_of_the_epoch(kind, root)
     for look in (other.take(1), other):
         assert same(values([next(iter(look))]), first) and same(first, run[0][: len(first)])
     assert same(values(other), run[0]) and same(values(other), run[1])
+
+
+def fitted(data, *numbers):
+    """All values of the given epochs of a `fit` that begins with the first of them."""
+    feed = feeding.open_feed(data, role=roles.Role())
+    feed.begin_at(numbers[0])
+    made = []
+    for epoch in numbers:
+        feed.go_to(epoch)
+        made.append(values([batch[:1] for batch in feed.start(tf.distribute.get_strategy())]))
+        feed.has_read(epoch)
+    return made
+
+
+def first_of(data):
+    return data.map(lambda *batch: batch[0])
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_a_fit_that_begins_later_reads_the_epochs_of_one_that_began_before(kind, root):
+    make = SETS[kind]
+    whole = [values(first_of(data)) for data in [make(root, seed=5)] for _ in range(4)]
+    looked = make(root, seed=5)
+    list(looked), next(iter(looked))  # a pass that is not the fit's does not count
+    for run, expected in (
+        (fitted(looked, 0, 1), whole[:2]),
+        (fitted(looked, 0, 1), whole[2:]),  # a second fit goes on
+        (fitted(make(root, seed=5), 2, 3), whole[2:]),  # as does one in another process
+        (fitted(make(root, seed=5, first_epoch=2), 0, 1), whole[2:]),
+        (fitted(make(root, seed=5, first_epoch=2), 2, 3), whole[2:]),
+        (fitted(make(root, seed=5).prefetch(2).map(lambda *each: each, 2), 1, 3), [whole[1], whole[3]]),
+    ):
+        assert all(same(a, b) for a, b in zip(run, expected, strict=True))
+
+
+def test_equal_seeds_repeat_a_run_whatever_looks_and_prefetches():
+    x = np.arange(40, dtype="float32")[:, None]
+    near = np.stack([(np.arange(40) + shift) % 40 for shift in range(1, 20)], 1)
+
+    def run(times):
+        data = pairs(x, near, batch_size=4, seed=1)
+        for _ in range(times % 3):
+            next(iter(data.prefetch(5)))  # its thread goes on for a while
+        feed = feeding.open_feed(
+            data.map(lambda a, b: (tf.cast(a, tf.float64), b), tf.data.AUTOTUNE), role=roles.Role()
+        )
+        feed.begin_at(0)
+        made = []
+        for epoch in range(2):
+            feed.go_to(epoch)
+            made += [batch[:2] for batch in feed.start(tf.distribute.get_strategy())]
+        return values(made)
+
+    expected = run(0)
+    assert all(same(run(i), expected) for i in range(1, 40))
+
+
+class Seeing(ka.Autoencoder):
+    """Records the first number of each batch of a step."""
+
+    def train_step(self, data):
+        self.seen.append(int(keras.tree.flatten(data)[0][0, 0]))
+        return super().train_step(data)
+
+
+def seeing(data, **options):
+    model = Seeing(ka.networks.mlp_encoder((1,), 1, ()), ka.networks.mlp_decoder(1, (1,), ()), "gaussian", seed=0)
+    model.seen = []
+    model.compile("adam", run_eagerly=True)
+    model.fit(data, verbose=0, **options)
+    return model.seen
+
+
+def tens(batches, **options):
+    """Epochs of 0, 1, ..; 10, 11, ..; and so on."""
+
+    def make(epoch):
+        return tf.data.Dataset.range(batches).map(lambda i: tf.cast([[10 * epoch + i]], tf.float32))
+
+    return epochs.numbered(make, batches, **options)
+
+
+def test_fit_reads_its_own_epochs():
+    data = tens(3)
+    list(data)
+    assert seeing(data, epochs=2) == [0, 1, 2, 10, 11, 12]
+    assert seeing(data, epochs=1) == [20, 21, 22]
+    assert seeing(data, initial_epoch=1, epochs=2) == [30, 31, 32]
+    assert seeing(tens(3), initial_epoch=2, epochs=4) == [20, 21, 22, 30, 31, 32]
+    assert seeing(tens(3, first_epoch=4), initial_epoch=2, epochs=3) == [40, 41, 42]
+    assert seeing(tens(1), epochs=3) == [0, 10, 20]  # although `fit` looks at the first batch, which is all of it
+    data = tens(2)
+    assert seeing(data, validation_data=data, epochs=3) == [0, 1, 10, 11, 20, 21]
+
+
+def test_fit_of_some_steps_goes_on_within_the_data():
+    assert seeing(tens(3).repeat(), steps_per_epoch=2, epochs=3) == [0, 1, 2, 10, 11, 12]
+    assert seeing(tens(2), steps_per_epoch=2, epochs=3) == [0, 1, 10, 11, 20, 21]
 
 
 def test_timing_does_not_matter():
