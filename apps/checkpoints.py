@@ -190,6 +190,7 @@ class _Saver(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.model._initial_epoch, self.checkpoint.complete = None, False
+        self.fresh = [_attributes(each) for each in self.callbacks]
         state, self.checkpoint.state = self.checkpoint.state, None
         epoch = 0 if state is None else state["epoch"]
         strategy = self.model.distribute_strategy
@@ -240,13 +241,18 @@ class _Saver(keras.callbacks.Callback):
             "limit": self.budget.max_minutes,
             "max_minutes": self.checkpoint.max_minutes,
             "variables": [keras.ops.convert_to_numpy(each) for each in _variables(self.model)],
-            "callbacks": [(type(each).__name__, _attributes(each)) for each in self.callbacks],
+            "callbacks": [self._changed(each, fresh) for each, fresh in zip(self.callbacks, self.fresh, strict=True)],
             "logs": self.logs,
             "python": random.getstate(),
             "numpy": np.random.get_state(legacy=False),
         }
         with common.user_input():
             write(self.checkpoint.path, state)
+
+    def _changed(self, callback, fresh):
+        """Returns a callback's name, and the attributes that training changed, such as the best weights so far."""
+        kept = _attributes(callback)
+        return type(callback).__name__, {name: vars(callback)[name] for name in kept if kept[name] != fresh.get(name)}
 
     def on_train_end(self, logs=None):
         self.model._initial_epoch = None  # of this fit only
@@ -265,14 +271,15 @@ def _variables(model):
 
 
 def _attributes(callback):
-    """Returns the attributes of a callback that a file can hold, such as the best weights and what it waited for."""
-    kept = {}
+    """Returns `{name: contents}` of the attributes of a callback that a file can hold."""
+    found = {}
     for name, value in vars(callback).items():
+        arrays = []
         with contextlib.suppress(TypeError):
-            if name not in ("params", "_model", "validation_data"):
-                _encoded(value, [])
-                kept[name] = value
-    return kept
+            encoded = _encoded(value, arrays)
+            if name not in ("params", "_model"):
+                found[name] = encoded, [(each.dtype, each.shape, each.tobytes()) for each in arrays]
+    return found
 
 
 # The file.

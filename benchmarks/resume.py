@@ -19,10 +19,11 @@ import time
 
 import keras
 import numpy as np
+import sklearn.neighbors  # noqa: F401  before the fork, as importing takes longest
 
 import keras_ae as ka
 from apps import checkpoints
-from apps.audio_denoising import train as audio_denoising  # noqa: F401  before the fork, as importing takes longest
+from apps.audio_denoising import train as audio_denoising  # noqa: F401
 from apps.quickstart import run as quickstart  # noqa: F401
 from apps.semantic_hashing import train as semantic_hashing  # noqa: F401
 from benchmarks import options, results, runs
@@ -124,30 +125,34 @@ def start(app, folder, seed):
         os._exit(code)
 
 
-def killed(app, folder, seed, saves, delay):
-    """Starts an application and kills it `delay` seconds after it saved `saves` checkpoints.
+def watched(app, folder, seed, saves=np.inf, delay=0.0):
+    """Starts an application, and kills it `delay` seconds after it has saved `saves` checkpoints.
 
     Returns:
-        whether it was killed; False if it ended before.
+        whether it was killed, False if it ended before; the seconds from its start to each checkpoint and to its end.
 
     Raises:
         RuntimeError: if it failed.
     """
-    process, path, seen, due = start(app, folder, seed), _checkpoint(app, folder), {_inode(app, folder)}, None
+    begun, newest, times, due = time.monotonic(), _version(app, folder), [], np.inf
+    process = start(app, folder, seed)
     while True:
         ended, status = os.waitpid(process, os.WNOHANG)
+        now = time.monotonic()
+        if ended and status:
+            raise RuntimeError(f"{app} failed: {(folder / 'log').read_text()[-2000:]}")
         if ended:
-            if status:
-                raise RuntimeError(f"{app} failed: {(folder / 'log').read_text()[-2000:]}")
-            return False
-        if path.exists():
-            seen.add(_inode(app, folder))
-        if due is None and len(seen) > saves:
-            due = time.monotonic() + delay
-        if due is not None and time.monotonic() >= due:
+            return False, [*times, now - begun]
+        version = _version(app, folder)
+        if version not in (None, newest):
+            newest = version
+            times.append(now - begun)
+        if len(times) >= saves and due == np.inf:
+            due = now + delay
+        if now >= due:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
-            return True
+            return True, [*times, now - begun]
         time.sleep(_POLL)
 
 
@@ -155,7 +160,7 @@ def _checkpoint(app, folder):
     return folder / "checkpoint" / app / "checkpoint"
 
 
-def _inode(app, folder):
+def _version(app, folder):
     try:
         found = _checkpoint(app, folder).stat()
     except FileNotFoundError:
@@ -163,37 +168,40 @@ def _inode(app, folder):
     return found.st_ino, found.st_mtime_ns  # a new file may have the number of an old one
 
 
+def _epochs(app, folder):
+    """Returns how many epochs the checkpoint holds."""
+    path = _checkpoint(app, folder)
+    return checkpoints.read(path)["epoch"] if path.exists() else 0
+
+
 def whole(app, seed, folder):
-    """Trains without a kill; returns the seconds it took."""
+    """Trains without a kill; returns the seconds to each checkpoint and to the end."""
     shutil.rmtree(folder / "run", ignore_errors=True)
-    begun = time.perf_counter()
-    killed(app, folder / "run", seed, np.inf, 0.0)
-    return {"seconds": time.perf_counter() - begun}
+    return {"times": watched(app, folder / "run", seed)[1]}
 
 
-def resumed(app, seed, number, reference, seconds, folder):
-    """Trains with kills, and compares with the run in the folder `reference`, which took `seconds`.
+def resumed(app, seed, number, reference, times, folder):
+    """Trains with kills, and compares with the run in the folder `reference`, which took `times` as `whole` returns.
 
     Returns:
         dict: `kills`; the `epochs` that were complete at each kill; `unequal`, the number of variables that differ;
         `largest`, their largest difference; `left`, the files that the checkpoint left behind; `seconds`.
     """
-    random = np.random.default_rng([seed, number])
-    begun, epochs = time.perf_counter(), SETTINGS[app]["epochs"]
-    own, done = folder / "run", None
-    while done is None:
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir(parents=True)
-        done = []
-        while len(done) < KILLS:
-            path = _checkpoint(app, own)
-            before = checkpoints.read(path)["epoch"] if path.exists() else 0
-            saves, delay = random.integers(0, epochs - before + 1), random.uniform(0.0, seconds / epochs)
-            if not killed(app, own, seed, saves, delay):
-                done = None  # it ended before the kill, so this was no test
-                break
-            done.append(checkpoints.read(path)["epoch"] if path.exists() else 0)
-    killed(app, own, seed, np.inf, 0.0)
+    random, begun, own = np.random.default_rng([seed, number]), time.perf_counter(), folder / "run"
+    epochs, done = SETTINGS[app]["epochs"], []
+    waits = np.diff([0.0, *times])  # for the first checkpoint, from each to the next, and from the last to the end
+    while len(done) < KILLS:
+        if not done:
+            shutil.rmtree(own, ignore_errors=True)
+            own.mkdir(parents=True)
+        before = _epochs(app, own)
+        saves = random.integers(0, epochs - before + EXPORTS) if epochs - before + EXPORTS else 0
+        wait = waits[0] if saves == 0 else waits[min(before + saves, len(waits) - 1)]
+        if watched(app, own, seed, saves, random.uniform(0.0, wait))[0]:
+            done.append(_epochs(app, own))
+        else:
+            done = []  # it ended before the kill, so this was no test
+    watched(app, own, seed)
     with np.load(reference / "run" / "variables.npz") as a, np.load(own / "variables.npz") as b:
         pairs = [(a[name], b[name]) for name in a.files]
     unequal = [pair for pair in pairs if pair[0].tobytes() != pair[1].tobytes()]
@@ -211,7 +219,7 @@ def measure(app):
     found = []
     for number in range(RUNS):
         name = f"{app}-{number}"
-        make = functools.partial(resumed, app, seed, number, folder / f"{app}-whole", reference["seconds"])
+        make = functools.partial(resumed, app, seed, number, folder / f"{app}-whole", reference["times"])
         found.append(runs.kept(folder, name, make, chosen | {"number": number, "kills": KILLS}))
         print(f"{name}: {found[-1]}", file=sys.stderr, flush=True)
     return found
