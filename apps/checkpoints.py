@@ -215,10 +215,17 @@ class _Saver(keras.callbacks.Callback):
             )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        for callback, (name, attributes) in zip(self.callbacks, state["callbacks"], strict=True):
-            if type(callback).__name__ != name:
-                raise common.UserError(f"--checkpoint_dir: expected the callback {name}, found {callback!r}.")
-            vars(callback).update(attributes)
+        waiting = list(self.callbacks)
+        for name, attributes in state["callbacks"]:
+            callback = next((each for each in waiting if type(each).__name__ == name), None)
+            if callback is not None:
+                waiting.remove(callback)
+                vars(callback).update(attributes)
+            elif attributes:
+                raise common.UserError(
+                    f"--checkpoint_dir: the checkpoint {str(self.checkpoint.path)!r} is of a run with a callback "
+                    f"{name}, which this one lacks."
+                )
         self.logs = state["logs"]
         if not state["ran_out"]:
             self.budget.resume(state["seconds"])

@@ -189,6 +189,13 @@ def test_another_network_is_refused(x, tmp_path, monkeypatch):
         fit(x, tmp_path)
 
 
+def test_a_callback_whose_state_would_be_lost_is_named(x, tmp_path):
+    early = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
+    killed(x, tmp_path, early, Stop(1))
+    with pytest.raises(common.UserError, match="a callback EarlyStopping, which this one lacks"):
+        fit(x, tmp_path)
+
+
 def test_metadata_of_an_earlier_version_without_weights_is_not_the_end(x, tmp_path):
     (tmp_path / "app" / "backup").mkdir(parents=True)
     (tmp_path / "app" / "backup" / "training_metadata.json").write_text('{"epoch": 4, "batch": 0}')
