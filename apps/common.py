@@ -4,13 +4,11 @@ import contextlib
 import importlib.util
 import json
 import math
-import os
 import pathlib
 import shlex
 import signal
 import sys
 import time
-import uuid
 
 import keras
 import tensorflow as tf
@@ -96,8 +94,8 @@ def define_checkpoint_dir():
         "checkpoint_dir",
         None,
         "Where to save the training state after each epoch, for long runs that may be killed: the same command "
-        "resumes from it, with the time that was left. Removed when training completes; if --max_minutes "
-        "stopped it, the same command trains for that long again.",
+        "resumes from it, with the time that was left, and ends with the same weights. Removed when the model is "
+        "exported; if --max_minutes stopped the training, the same command trains for that long again.",
     )
 
 
@@ -175,9 +173,9 @@ def writable(folder):
     with user_input():
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid.uuid4().hex}"
+        probe = files.hidden(folder / "probe")
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     return folder
 
 
@@ -186,6 +184,9 @@ class TimeBudget(keras.callbacks.Callback):
 
     Args:
         max_minutes: float, or None for no limit.
+
+    Attributes:
+        ran_out: bool, whether it stopped the training.
     """
 
     acts_on_every_step = False  # once per call of several steps is enough
@@ -196,11 +197,11 @@ class TimeBudget(keras.callbacks.Callback):
         self.max_minutes = max_minutes
 
     def on_train_begin(self, logs=None):
-        self.start = self.clock()
+        self.start, self.ran_out = self.clock(), False
 
     def on_train_batch_end(self, batch, logs=None):
         if self.max_minutes is not None and self._minutes() >= self.max_minutes:
-            self.model.stop_training = True
+            self.model.stop_training = self.ran_out = True
 
     def seconds(self):
         """Returns the seconds since training started, including those of a killed run that it resumes."""
@@ -219,7 +220,7 @@ class TimeBudget(keras.callbacks.Callback):
         strategy = self.model.distribute_strategy
         if distribute.spans_workers(strategy):
             # If a worker stopped by its own clock, the others would wait forever, so all use the mean.
-            return float(_sum_over_workers(strategy, minutes) / strategy.num_replicas_in_sync)
+            return mean_over_workers(strategy, minutes)
         return minutes
 
 
@@ -247,75 +248,27 @@ class CosineDecay(TimeBudget):
             optimizer.learning_rate = rate
 
 
-class Backup(keras.callbacks.BackupAndRestore):
-    """Keras's backup plus the time spent; kept if time ran out, and the next run then gets the full budget.
-
-    Args:
-        checkpoint_dir: path; the backup is in a subfolder, because Keras removes its folder at the end.
-        budget: `TimeBudget` of the same training run.
-    """
-
-    def __init__(self, checkpoint_dir, budget, **kwargs):
-        super().__init__(_backup_dir(checkpoint_dir), **kwargs)
-        self.budget, self.clock = budget, pathlib.Path(self.backup_dir) / "seconds.json"
-
-    def on_train_begin(self, logs=None):
-        super().on_train_begin(logs)
-        if self.clock.exists():
-            self.budget.resume(json.loads(self.clock.read_text()))
-
-    def _save_model(self):
-        super()._save_model()
-        files.write_text(self.clock, json.dumps(self.budget.seconds()))
-
-    def on_train_end(self, logs=None):
-        self.delete_checkpoint = not self.model.stop_training
-        if self.model.stop_training:
-            self.clock.unlink(missing_ok=True)
-        super().on_train_end(logs)
-
-
-def epochs_done(checkpoint_dir):
-    """Returns the number of completed epochs of the run that `fit` will resume; 0 if there is none."""
-    path = pathlib.Path(_backup_dir(checkpoint_dir)) / "training_metadata.json"
-    return json.loads(path.read_text())["epoch"] if path.exists() else 0
-
-
-def _backup_dir(checkpoint_dir):
-    # One backup per worker: all workers save, and one would delete what another is reading.
-    task = _task(os.environ.get("TF_CONFIG") or "{}")
-    name = "-".join(["backup", *(str(task[key]) for key in ("type", "index") if key in task)])
-    return os.path.join(checkpoint_dir, name)
-
-
-def _task(config):
-    """Returns the "task" of a TF_CONFIG, a dict."""
-    with contextlib.suppress(ValueError, AttributeError):
-        task = json.loads(config).get("task", {})
-        if isinstance(task, dict):
-            return task
-    raise UserError(f'TF_CONFIG: expected a JSON object whose "task" is an object, received {config!r}.')
-
-
-def fit(model, *args, budget, checkpoint_dir=None, callbacks=(), verbose=None, **kwargs):
-    """Runs `model.fit` with a `TimeBudget` and a backup; Ctrl-C stops it with the best weights so far.
+def fit(model, *args, budget, checkpoint=None, callbacks=(), verbose=None, **kwargs):
+    """Runs `model.fit` with a `TimeBudget` and a checkpoint; Ctrl-C stops it with the best weights so far.
 
     The best weights are those of an `EarlyStopping(restore_best_weights=True)` among the callbacks, or the last
     weights if there is none.
 
     Args:
+        budget: `TimeBudget`.
+        checkpoint: `checkpoints.Checkpoint` to resume from, and to save to after each epoch; or None.
         verbose: as in Keras. The default is a single progress line, or one line per epoch with the flag --verbose.
 
     Returns:
         float, seconds of training by the budget's clock, including those of killed runs that it resumed.
     """
-    callbacks = [*callbacks, budget]
+    own, callbacks = callbacks, [*callbacks, budget]
     progress = Progress(budget)
     if verbose is None:
         verbose = 2 if _verbose() else 0
         callbacks += [] if verbose else [progress]
-    if checkpoint_dir:
-        callbacks.append(Backup(writable(checkpoint_dir), budget))
+    if checkpoint is not None:
+        callbacks.append(checkpoint.saver(budget, own))  # the last, so that it saves what the others did in an epoch
     try:
         with user_input():
             model.fit(*args, callbacks=callbacks, verbose=verbose, **kwargs)
@@ -349,6 +302,7 @@ def hint(command):
     print(f"Next: {command}", file=sys.stderr)
 
 
-def _sum_over_workers(strategy, value):
+def mean_over_workers(strategy, value):
+    """Returns the mean of all workers' values, a float; waits for all workers."""
     values = strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(value)))
-    return strategy.experimental_local_results(values)[0]
+    return float(strategy.experimental_local_results(values)[0] / strategy.num_replicas_in_sync)

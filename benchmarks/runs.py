@@ -11,7 +11,7 @@ import time
 import keras
 import tensorflow as tf
 
-from apps import common
+from apps import checkpoints, common
 from benchmarks import options, results
 from keras_ae import serving
 from keras_ae.utils import files, plain
@@ -95,10 +95,12 @@ def train(model, batches, rate, minutes, folder, settings=None):
     def fit(own):
         epochs = 10_000  # more than the time allows, so the learning rate depends on the clock only
         budget = ProcessorTime(rate, epochs * len(batches), minutes)
-        seconds = common.fit(
-            model, batches, epochs=epochs, shuffle=False, verbose=2, budget=budget, checkpoint_dir=str(own)
-        )
-        model.save_weights(weights)
+        with checkpoints.opened(own, "checkpoint", {"rate": rate}, minutes) as checkpoint:
+            seconds = common.fit(
+                model, batches, epochs=epochs, shuffle=False, verbose=2, budget=budget, checkpoint=checkpoint
+            )
+            model.save_weights(weights)
+            checkpoint.remove()  # although time ended the training
         passes = int(model.optimizer.iterations) / len(batches)
         return {"train_seconds": seconds, "passes": passes, "history": model.history.history}
 

@@ -6,7 +6,6 @@ import logging
 import os
 import pathlib
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import tensorflow as tf
 from keras_ae.training import optimizers
 from keras_ae.training.roles import finite
 from keras_ae.typing import FilePath
-from keras_ae.utils import plain
+from keras_ae.utils import files, plain
 
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 CARD_FILE = "card.json"
@@ -109,7 +108,7 @@ def write(
     See also: `export`, which numbers versions.
     """
     path = pathlib.Path(path)
-    if path.exists():
+    if os.path.lexists(path):  # a link to nowhere exists too
         raise FileExistsError(f"filepath: {str(path)!r} exists. Choose a new path, or keras_ae.export for versions.")
 
     def publish(beside, directory):
@@ -144,7 +143,8 @@ def _prepared(model, directory, endpoints, lookups, half, card):
 
 
 def _write(save, directory, publish):
-    beside = directory / f".{uuid.uuid4().hex}"
+    files.sweep(directory)
+    beside = files.hidden(directory / "version")
     missing = [path for path in (directory, *directory.parents) if not os.path.exists(path)]
     try:
         beside.mkdir(parents=True)

@@ -23,7 +23,7 @@ from keras_ae.datasets import arrays, speech
 from keras_ae.evaluation.speech import si_sdr
 from keras_ae.training import distribute
 
-from .. import common
+from .. import checkpoints, common
 from . import served, settings
 
 
@@ -69,32 +69,29 @@ def run(clean_dir, noise_dir, noisy_dir, method, max_minutes, export_dir, seed, 
             raise common.UserError("--clean_dir: expected a folder of clean speech with --noise_dir or --noisy_dir.")
         clean_dir, noise_dir = speech.embedded()
         chosen |= {"epochs": 2, "batches": 20}  # more would not help with so little speech
-    with common.user_input():
-        done = common.epochs_done(_checkpoints(checkpoint_dir)) if checkpoint_dir else 0
-        data, validation = windows(clean_dir, noise_dir, noisy_dir, chosen, seed, done)
-    with _readable():
-        model, seconds = train(
-            chosen,
-            data,
-            validation,
-            seed=seed,
-            strategy=strategy,
-            max_minutes=max_minutes,
-            checkpoint_dir=checkpoint_dir,
-        )
-    if not distribute.is_chief(strategy):
-        return  # only one of several workers writes and prints
-    steps = int(model.optimizer.iterations.numpy())  # not int(iterations), which fails under a strategy
-    figures = {"train_seconds": seconds, "steps": steps, **validated(model, validation)}
-    with common.user_input():
-        name = pathlib.Path(clean_dir).resolve().name
-        licence = "not known to this program: the terms of the data's owner apply"
-        if clean_dir == speech.embedded()[0]:
-            name, licence = "speech_sample", settings.LICENCE
-        made_of = {"data": name, "licence": licence, "method": method, "seed": seed}
-        path = export(model, chosen, export_dir, made_of | {"command": common.command(), "numbers": figures})
-    common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
-    common.hint(f"keras-ae denoise --model={export_dir} --input=...")
+    flags = {"clean_dir": clean_dir, "noise_dir": noise_dir, "noisy_dir": noisy_dir}
+    flags = {name: path and str(path) for name, path in flags.items()} | {"method": method, "seed": seed}
+    flags |= {"strategy": type(strategy).__name__, "settings": chosen}
+    with checkpoints.opened(checkpoint_dir, "audio_denoising", flags, max_minutes) as checkpoint:
+        with common.user_input():
+            data, validation = windows(clean_dir, noise_dir, noisy_dir, chosen, seed)
+        options = {"strategy": strategy, "max_minutes": max_minutes, "checkpoint": checkpoint}
+        with _readable():
+            model, seconds = train(chosen, data, validation, seed=seed, **options)
+        if distribute.is_chief(strategy):  # only one of several workers writes and prints
+            steps = int(model.optimizer.iterations.numpy())  # not int(iterations), which fails under a strategy
+            figures = {"train_seconds": seconds, "steps": steps, **validated(model, validation)}
+            name = pathlib.Path(clean_dir).resolve().name
+            licence = "not known to this program: the terms of the data's owner apply"
+            if clean_dir == speech.embedded()[0]:
+                name, licence = "speech_sample", settings.LICENCE
+            made_of = {"data": name, "licence": licence, "method": method, "seed": seed}
+            with common.user_input():
+                path = export(model, chosen, export_dir, made_of | {"command": common.command(), "numbers": figures})
+            common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
+            common.hint(f"keras-ae denoise --model={export_dir} --input=...")
+        if checkpoint is not None:
+            checkpoint.done(strategy)
 
 
 @contextlib.contextmanager
@@ -109,8 +106,8 @@ def _readable():
         raise common.UserError(found[1]) from error
 
 
-def windows(clean_dir, noise_dir, noisy_dir, chosen, seed, first_epoch=0):
-    """Returns datasets of (noisy, clean) windows: one for training, starting at `first_epoch`, and one for validation.
+def windows(clean_dir, noise_dir, noisy_dir, chosen, seed):
+    """Returns datasets of (noisy, clean) windows: one for training, and one for validation.
 
     Raises:
         ValueError: unless exactly one of `noise_dir` and `noisy_dir` is given; if a folder has no files.
@@ -120,12 +117,11 @@ def windows(clean_dir, noise_dir, noisy_dir, chosen, seed, first_epoch=0):
     size = {"window": chosen["window"], "batch_size": chosen["batch_size"], "rate": chosen["rate"], "seed": seed}
     if noisy_dir is not None:
         parts = [speech.pairs(clean_dir, noisy_dir, split) for split in speech.SPLITS]
-        data = speech.windows(parts[0], hop=chosen["window"] // 2, first_epoch=first_epoch, **size)
+        data = speech.windows(parts[0], hop=chosen["window"] // 2, **size)
         return data, speech.windows(parts[1], shuffle=False, **size).take(chosen["validation"])
-    counts = {"train": (chosen["batches"], first_epoch), "validation": (chosen["validation"], 0)}
+    counts = {"train": chosen["batches"], "validation": chosen["validation"]}
     return tuple(
-        speech.mixtures(clean_dir, noise_dir, split=split, batches=batches, first_epoch=first, **size)
-        for split, (batches, first) in counts.items()
+        speech.mixtures(clean_dir, noise_dir, split=split, batches=batches, **size) for split, batches in counts.items()
     )
 
 
@@ -142,8 +138,8 @@ def build(chosen, seed):
     return ka.SEGAN(generator, critic, seed=seed, **chosen["arguments"])
 
 
-def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, checkpoint_dir=None):
-    """Builds and trains a model on (noisy, clean) windows.
+def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, checkpoint=None):
+    """Builds and trains a model on (noisy, clean) windows, or resumes from a checkpoint.
 
     Returns:
         the model, and the training time in seconds.
@@ -164,13 +160,9 @@ def train(chosen, data, validation, *, seed, strategy=None, max_minutes=None, ch
         epochs=chosen["epochs"],
         shuffle=False,  # mixtures are already random, and Keras would warn
         budget=budget,
-        checkpoint_dir=checkpoint_dir and _checkpoints(checkpoint_dir),
+        checkpoint=checkpoint,
     )
     return model, seconds
-
-
-def _checkpoints(checkpoint_dir):
-    return f"{checkpoint_dir}/audio_denoising"
 
 
 def validated(model, validation):

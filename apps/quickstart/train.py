@@ -86,8 +86,8 @@ def start_at_mean(model, images):
     bias.assign(mean.astype("float32"))
 
 
-def train(kind, data, latent_dim, settings, *, seed, strategy, max_minutes, checkpoint_dir):
-    """Builds and trains a model; returns it and the training time in seconds."""
+def train(kind, data, latent_dim, settings, *, seed, strategy, max_minutes=None, checkpoint=None):
+    """Builds and trains a model, or resumes from a checkpoint; returns it and the training time in seconds."""
     keras.utils.set_random_seed(seed)
     steps = settings["epochs"] * data.batches
     with strategy.scope():
@@ -101,6 +101,6 @@ def train(kind, data, latent_dim, settings, *, seed, strategy, max_minutes, chec
         shuffle=False,  # the dataset shuffles itself, and Keras would warn
         # Decays to 0, so that the last weights are the best and no images must be held out to select them.
         budget=common.CosineDecay(settings["learning_rate"], steps, max_minutes),
-        checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/quickstart",
+        checkpoint=checkpoint,
     )
     return model, seconds

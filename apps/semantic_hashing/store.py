@@ -46,7 +46,7 @@ LISTS, VISITED = 1024, 32
 _TRAINING = 64 * LISTS  # number of codes used to train the lists' centres
 
 _MANIFEST_TYPES = {"bits": int, "documents": int, "fingerprint": str, "created": str, "segments": list}
-_OURS = re.compile(r"segment-[0-9a-f]{32}|\.[0-9a-f]{32}\.json")  # the latter: unfinished manifests
+_OURS = re.compile(r"segment-[0-9a-f]{32}|\.(keras_ae-)?[0-9a-f]{32}\.json")  # the latter: unfinished manifests
 
 Entry = namedtuple("Entry", "id title text")
 Entry.__doc__ = "A stored document: str `id`, str `title` or None, and the first `TEXT` characters of its `text`."

@@ -26,7 +26,7 @@ from keras_ae.evaluation import retrieval
 from keras_ae.training import distribute
 from keras_ae.utils import plain
 
-from .. import common
+from .. import checkpoints, common
 from ..progress import progress_bar
 from . import networks, served, settings
 
@@ -75,30 +75,44 @@ def run(data, text_column, bits, method, all_documents, max_minutes, export_dir,
     strategy = common.strategy(strategy)
     folder = common.writable(pathlib.Path(export_dir)).parent
     chosen = settings.of(method)
-    with common.user_input():
-        corpus = text.Documents(data or "docstrings", text_column)
-        texts, read = sample(corpus, chosen["documents"], all_documents, seed)
-        features = ka.layers.TfIdf.of(texts, chosen["max_words"], min(chosen["min_df"], 1 + len(texts) // 10))
-        x = rows(features, texts)
-    options = {"strategy": strategy, "max_minutes": max_minutes, "checkpoint_dir": checkpoint_dir}
-    with common.user_input():
-        model, seconds = train(chosen, x, bits, seed=seed, **options)
-    if not distribute.is_chief(strategy):
-        return  # with several workers, only the chief writes and prints
+    flags = {"data": data, "text_column": text_column, "bits": bits, "method": method, "all_documents": all_documents}
+    flags |= {"seed": seed, "strategy": type(strategy).__name__, "settings": chosen}
+    with checkpoints.opened(checkpoint_dir, "semantic_hashing", flags, max_minutes) as checkpoint:
+        with common.user_input():
+            corpus = text.Documents(data or "docstrings", text_column)
+            texts, read = sample(corpus, chosen["documents"], all_documents, seed)
+            features = ka.layers.TfIdf.of(texts, chosen["max_words"], min(chosen["min_df"], 1 + len(texts) // 10))
+            x = rows(features, texts)
+        options = {"strategy": strategy, "max_minutes": max_minutes, "checkpoint": checkpoint}
+        with common.user_input():
+            model, seconds = train(chosen, x, bits, seed=seed, **options)
+        if distribute.is_chief(strategy):  # with several workers, only the chief writes and prints
+            name = pathlib.Path(data or "docstrings").name
+            made_of = {"data": name, "licence": settings.licence(name), "method": method, "bits": bits, "seed": seed}
+            documents = {"documents": read, "skipped": corpus.skipped}
+            figures = documents | measured(model, x, chosen) | {"train_seconds": seconds}
+            with common.user_input():
+                card = made_of | {"command": common.command(), "numbers": plain.json_values(figures)}
+                path = export(model, features, export_dir, card)
+            common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
+            common.hint(f"keras-ae index --model={export_dir} --data=...")
+        if checkpoint is not None:
+            checkpoint.done(strategy)
+
+
+def measured(model, x, chosen):
+    """Returns the figures of a model trained on documents x, sparse `(N, V)`."""
     made = hashes(model, x)
+    bits = 8 * made.shape[1]
     correlation = np.abs(retrieval.bit_correlation(made)[~np.eye(bits, dtype=bool)])
     trained_on = int((x.getnnz(axis=1) > 0).sum())
-    figures = {"documents": read, "trained_on": trained_on, "words": x.shape[1], "skipped": corpus.skipped}
-    figures |= {"epochs": int(model.optimizer.iterations.numpy()) / max(1, trained_on // chosen["batch_size"])}
-    figures |= {"bit_imbalance": np.abs(retrieval.bit_balance(made) - 0.5).mean()}
-    figures |= {"bit_correlation": correlation.mean(), "train_seconds": seconds}
-    with common.user_input():
-        name = pathlib.Path(data or "docstrings").name
-        made_of = {"data": name, "licence": settings.licence(name), "method": method, "bits": bits, "seed": seed}
-        card = made_of | {"command": common.command(), "numbers": plain.json_values(figures)}
-        path = export(model, features, export_dir, card)
-    common.report(made_of | figures | {"seconds": time.perf_counter() - start, "export": path}, folder)
-    common.hint(f"keras-ae index --model={export_dir} --data=...")
+    return {
+        "trained_on": trained_on,
+        "words": x.shape[1],
+        "epochs": int(model.optimizer.iterations.numpy()) / max(1, trained_on // chosen["batch_size"]),
+        "bit_imbalance": np.abs(retrieval.bit_balance(made) - 0.5).mean(),
+        "bit_correlation": correlation.mean(),
+    }
 
 
 def sample(documents, most, all_documents, seed):
@@ -132,16 +146,18 @@ def rows(features, texts):
     return sparse.vstack(parts, format="csr")
 
 
-def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_dir=None):
+def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint=None):
     """Builds and trains a model on documents x, sparse `(N, V)`, except those without a known word.
 
     Args:
         chosen: dict, the result of `settings.of`.
         x, bits: the documents, and the length of a code.
-        seed, strategy, max_minutes, checkpoint_dir: like the flags.
+        seed, strategy, max_minutes: like the flags.
+        checkpoint: `checkpoints.Checkpoint` to resume from and to save to, or None.
 
     Returns:
-        the model, and the training time in seconds, including neighbour search and pretraining.
+        the model, and the training time in seconds, including neighbour search and pretraining, and that of killed runs
+        that it resumed.
 
     Raises:
         ValueError: if there are fewer than two such documents, or fewer than two words.
@@ -159,24 +175,25 @@ def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_
     steps = chosen["epochs"] * int(data.cardinality())
     with (strategy or tf.distribute.get_strategy()).scope():
         model = networks.build(chosen, x, bits, seed)
-        if chosen["pretrain"]:
+        if chosen["pretrain"] and not (checkpoint and checkpoint.resumes):
             half = None if max_minutes is None else max_minutes / 2
             networks.pretrain(model, x.toarray(), chosen["pretrain"], chosen["batch_size"], half)
         model.compile(keras.optimizers.Adam(chosen["learning_rate"]))
-    left = None if max_minutes is None else max(0.0, max_minutes - (time.perf_counter() - start) / 60)
+    prepared = time.perf_counter() - start
+    left = None if max_minutes is None else max(0.0, max_minutes - prepared / 60)
     annealing = [ka.callbacks.Annealing(max(1, int(chosen["annealed"] * steps)))] if "annealed" in chosen else []
-    common.fit(
+    seconds = common.fit(
         model,
         data,
         epochs=chosen["epochs"],
         shuffle=False,  # the pairs are shuffled, and Keras would warn
         budget=common.CosineDecay(chosen["learning_rate"], steps, left),
         callbacks=annealing,
-        checkpoint_dir=checkpoint_dir and f"{checkpoint_dir}/semantic_hashing",
+        checkpoint=checkpoint,
     )
     if hasattr(model, "set_thresholds"):
         model.set_thresholds(x.toarray())
-    return model, time.perf_counter() - start
+    return model, prepared + seconds
 
 
 def hashes(model, x):

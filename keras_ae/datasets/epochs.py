@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_ae.utils import validation
+from keras_ae.utils import numbering, validation
 from keras_ae.utils.xla import as_it_is
 
 
@@ -17,6 +17,10 @@ def numbered(
     An epoch counts once its second batch has been requested. Inspecting the first batch with `next(iter(data))` or
     `data.take(1)` therefore has no effect: the next iteration starts the same epoch again. If an epoch has a single
     batch, inspecting it counts as an epoch.
+
+    `fit` of this package's models does not count: its epoch e reads epoch e of the data, or epoch `first_epoch` + e,
+    and `fit(initial_epoch=e)` begins with epoch e if that is later. A second `fit` goes on after the first. This holds
+    for data sets that `map`, `prefetch` and other methods make from this one, and no thread that prefetches changes it.
 
     Args:
         make: function from the epoch number, int64 `()`, to the `tf.data.Dataset` of its batches. All its randomness
@@ -40,39 +44,39 @@ def numbered(
     See also: `seed_of`, a seed for each epoch.
     """
     first_epoch, make = validation.positive_int("first_epoch", first_epoch, at_least=0), as_it_is(make)
-    data = _counted(make, batches, first_epoch) if is_random else make(tf.constant(0, tf.int64))
+    numbers = numbering.Numbers(first_epoch)
+    data = _counted(make, batches, numbers) if is_random else make(tf.constant(0, tf.int64))
     if batches is not None:
         data = data.apply(tf.data.experimental.assert_cardinality(batches))
     # Disable TensorFlow's automatic prefetching: after the counter, it would count batches that nobody has requested.
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = not is_random
-    return (data if is_random else data.prefetch(tf.data.AUTOTUNE)).with_options(options)
+    if not is_random:
+        return data.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return numbering.attach(data.with_options(options), numbers)
 
 
-def _counted(make, batches, first_epoch):
-    upcoming = first_epoch
+def _counted(make, batches, numbers):
     telling = 0 if batches == 1 else 1
 
-    def current():
-        return np.int64(upcoming)
-
-    def count(epoch):
-        nonlocal upcoming
-        upcoming = max(upcoming, int(epoch) + 1)
-        return np.int64(upcoming)
+    def count(begun):
+        numbers.count(*begun)
+        return np.int64(0)
 
     @as_it_is
     def begin(_):
-        return tf.ensure_shape(tf.numpy_function(current, [], tf.int64), [])
+        return tf.ensure_shape(tf.numpy_function(numbers.begin, [], tf.int64), [2])
 
     @as_it_is
-    def batches_of(epoch):
-        return tf.data.Dataset.zip(tf.data.Dataset.from_tensors(epoch).repeat(), make(epoch).prefetch(tf.data.AUTOTUNE))
+    def batches_of(begun):
+        made = make(begun[0]).prefetch(tf.data.AUTOTUNE)
+        return tf.data.Dataset.zip(tf.data.Dataset.from_tensors(begun).repeat(), made)
 
     @as_it_is
     def counting(i, numbered_batch):
-        epoch, batch = numbered_batch
-        counted = tf.cond(i == telling, lambda: tf.numpy_function(count, [epoch], tf.int64), lambda: epoch)
+        begun, batch = numbered_batch
+        zero = tf.constant(0, tf.int64)
+        counted = tf.cond(i == telling, lambda: tf.numpy_function(count, [begun], tf.int64), lambda: zero)
         with tf.control_dependencies([counted]):
             return tf.nest.map_structure(tf.identity, batch)
 

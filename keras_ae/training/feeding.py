@@ -18,8 +18,8 @@ from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_ae.training import roles
 from keras_ae.typing import Columns, Rows, Shape
+from keras_ae.utils import numbering
 from keras_ae.utils import rows as rows_of
-from keras_ae.utils import validation
 from keras_ae.utils.xla import as_it_is
 
 _KEPT_BYTES = 4 << 30  # of a generator whose batches are needed more than once
@@ -49,10 +49,13 @@ class Feed:
         adapter: Any = None,
         once: "_Once | None" = None,
         raised: Sequence[Exception] = (),
+        numbers: Sequence[numbering.Numbers] = (),
     ) -> None:
         self.checked, self.steps, self.is_whole, self._arrays = checked, steps, is_whole, arrays
         self.batch = checked if batch is None else batch
         self._make, self._adapter, self._once, self._raised = make, adapter, once, raised
+        self._numbers, self._first = numbers, 0
+        self._begun = [each.trained for each in self._numbers]
         self._dataset: Any = None
         self._order: tf.Variable | None = None
 
@@ -78,6 +81,20 @@ class Feed:
                 self._adapter.on_epoch_end()
         if self._raised:
             raise self._raised[-1]
+
+    def begin_at(self, epoch: int) -> None:
+        """Says that `fit` begins with this epoch; data with numbered epochs may be further, from an earlier `fit`."""
+        self._first, self._begun = epoch, [max(each.trained, epoch) for each in self._numbers]
+
+    def go_to(self, epoch: int) -> None:
+        """Lets the next iterator read the given epoch of `fit`, if the data have numbered epochs."""
+        for begun, each in zip(self._begun, self._numbers, strict=True):
+            each.go_to(begun + epoch - self._first)
+
+    def has_read(self, epoch: int | None) -> None:
+        """Says that `fit` has read this epoch, or those that the data counted, so that the next `fit` begins after."""
+        for begun, each in zip(self._begun, self._numbers, strict=True):
+            each.trained = each.upcoming if epoch is None else begun + epoch - self._first + 1
 
     def start(
         self, strategy: tf.distribute.Strategy, numbers: bool = False, seed: tf.Tensor | None = None
@@ -464,21 +481,24 @@ class _Kept:
         return len(self.batches)
 
 
-def _of_tf_data(dataset, role, class_weight, moves):
-    _check_spec(dataset.element_spec)
+def _of_tf_data(source, role, class_weight, moves):
+    _check_spec(source.element_spec)
 
     @as_it_is
     def standard(*batch):
         return weighed(_standard_tensors(*_columns(batch), role), role, class_weight)
 
-    converted = dataset.map(standard, tf.data.AUTOTUNE)
-    is_standard = class_weight is None and _columns(dataset.element_spec) == converted.element_spec
-    dataset = dataset if is_standard else converted
-    first = next(iter(dataset.take(1)), None)
+    converted = source.map(standard, tf.data.AUTOTUNE)
+    is_standard = class_weight is None and _columns(source.element_spec) == converted.element_spec
+    dataset = source if is_standard else converted
+    with numbering.looking(source):
+        # Before the conversion, whose threads would draw more batches than the first.
+        first = next(iter(source.take(1).map(standard)), None)
     if first is None:
         raise ValueError("The data set x is empty: expected at least one batch.")
     batches = int(dataset.cardinality())
-    return _of_dataset(dataset, _columns(first), batches if batches >= 0 else None, moves)
+    numbers = numbering.of(source)
+    return _of_dataset(dataset, _columns(first), batches if batches >= 0 else None, moves, numbers=numbers)
 
 
 def _of_dataset(dataset, first, batches, moves, adapter=None, **options):

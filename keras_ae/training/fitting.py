@@ -66,17 +66,24 @@ def fit(
     model.stop_training = False
     iterator, used, logs = None, 0, {}
     callbacks.on_train_begin()
-    for epoch in range(model._initial_epoch or initial_epoch, epochs):
+    first = model._initial_epoch or initial_epoch  # a callback that restores a backup sets the former
+    for each in (feed, validation):
+        if each is not None:
+            each.begin_at(first)
+    for epoch in range(first, epochs):
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
         with feed.epoch():
             if iterator is None or not steps_per_epoch:
                 seed, used = model.next_seed() if shuffle and feed.is_whole else None, 0
+                if epoch == first or not steps_per_epoch:  # with steps_per_epoch, passes over the data count themselves
+                    feed.go_to(epoch)
                 iterator = feed.start(model.distribute_strategy, numbers, seed)
             try:
                 made, done, ended = _epoch(model, feed, iterator, arrays, steps, callbacks)
             except WithoutXLA:
                 feed.put_back()
+                feed.go_to(epoch)
                 iterator = feed.start(model.distribute_strategy, numbers, seed)
                 made, done, ended = _epoch(model, feed, iterator, arrays, steps, callbacks)
         used += done
@@ -84,10 +91,13 @@ def fit(
             _warn_of_end(model, epoch, done, steps)
         if ended or used == feed.steps:
             iterator = None  # the next epoch begins anew
+        feed.has_read(None if steps_per_epoch else epoch)
         check_weights(model, f"after epoch {epoch + 1}")
         logs = dict(model._get_metrics_result_or_logs(made)) if done else {}
         if validation is not None and model._should_eval(epoch, validation_freq):
+            validation.go_to(epoch)
             measured = measure(model, validation, validation_steps, callbacks)
+            validation.has_read(epoch)
             logs |= {f"val_{name}": value for name, value in measured.items()}
         callbacks.on_epoch_end(epoch, logs)
         if model.stop_training:

@@ -1,28 +1,62 @@
-"""Atomic file writes, and counting files by suffix."""
+"""Atomic file writes, sweeping what killed writers left, and counting files by suffix."""
 
 import contextlib
 import os
 import pathlib
+import re
+import shutil
+import stat
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+OLD = 3600.0
+"""Seconds without a write after which hidden files and folders of this package belong to no living process."""
+
 _SUFFIX = 16  # characters
+_HIDDEN = re.compile(r"\.keras_ae-[0-9a-f]{32}(\..*)?")
+_swept: dict[str, float] = {}  # when this process swept a folder last; a folder of many files is not listed for each
+
+
+def hidden(path: str | os.PathLike) -> pathlib.Path:
+    """Returns a new path beside `path`, for its contents until they are complete; `sweep` recognises its name.
+
+    It keeps the last two suffixes of `path`, which Keras uses to recognise the format.
+    """
+    path = pathlib.Path(path)
+    # In a name such as "1. A long title.wav", the title is not a suffix.
+    suffixes = [suffix for suffix in path.suffixes[-2:] if len(suffix) <= _SUFFIX]
+    return path.with_name(f".keras_ae-{uuid.uuid4().hex}{''.join(suffixes)}")
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Context manager with a temporary path that replaces `path` on success and is deleted on failure.
 
-    It is in the same folder and keeps the last two suffixes of `path`, which Keras uses to recognise the format.
+    It is in the same folder, see `hidden`. An existing file keeps its mode. A symbolic link stays, and its target is
+    replaced. Old leftovers of killed processes in the folder are deleted, see `sweep`.
+
+    Raises:
+        OSError: if `path` is a device, a pipe, or a link to itself.
     """
-    path = pathlib.Path(path)
-    # In a name such as "1. A long title.wav", the title is not a suffix.
-    suffixes = [suffix for suffix in path.suffixes[-2:] if len(suffix) <= _SUFFIX]
-    beside = path.with_name(f".{uuid.uuid4().hex}{''.join(suffixes)}")
+    target = pathlib.Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(f"{os.fspath(path)!r} is a symbolic link that leads back to itself.")
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    if mode is not None and not (target.is_file() or target.is_dir()):
+        raise OSError(f"{os.fspath(path)!r} must be a regular file; it is a device or a pipe.")
+    sweep_rarely(target.parent)
+    beside = target.with_name(hidden(path).name)
     try:
+        if mode is not None and target.is_file():
+            # Before anything is written, so that nobody else can read the contents meanwhile.
+            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
+            beside.chmod(mode | stat.S_IWUSR)
         yield beside
-        os.replace(beside, path)
+        if mode is not None:
+            beside.chmod(mode)
+        os.replace(beside, target)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -34,7 +68,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
         sync(beside)
-    sync(path.parent)
+    sync(pathlib.Path(os.path.realpath(path)).parent)
 
 
 def sync(path: str | os.PathLike) -> None:
@@ -44,6 +78,38 @@ def sync(path: str | os.PathLike) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sweep(folder: str | os.PathLike, older_than: float = OLD) -> None:
+    """Deletes the hidden files and folders in `folder` that writers left when they were killed.
+
+    Args:
+        folder: path; sub-folders are not searched.
+        older_than: float, seconds since the last write. Younger ones may be another process's unfinished work.
+    """
+    with contextlib.suppress(OSError):  # a folder that does not exist, or cannot be read, keeps what it has
+        for path in pathlib.Path(folder).iterdir():
+            if _HIDDEN.fullmatch(path.name) and time.time() - _last_write(path) >= older_than:
+                _remove(path)
+
+
+def sweep_rarely(folder: str | os.PathLike) -> None:
+    """Calls `sweep`, unless this process has swept the folder within the last `OLD` seconds."""
+    now, key = time.monotonic(), os.path.abspath(folder)
+    if now - _swept.get(key, -OLD) >= OLD:
+        _swept[key] = now
+        sweep(folder)
+
+
+def _last_write(path):
+    """Returns the time of the last write to a file, or to anything in a folder."""
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    return max(each.lstat().st_mtime for each in (path, *inside))
+
+
+def _remove(path):
+    with contextlib.suppress(OSError):  # another process may have been faster
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def count_suffixes(names: Iterable[str]) -> str:

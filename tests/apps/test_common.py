@@ -75,55 +75,6 @@ def test_an_interrupted_fit_restores_the_best_weights(model, x):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_killed_fit_resumes_and_then_removes_only_its_own_folder(model, x, tmp_path):
-    (tmp_path / "precious").touch()
-    with pytest.raises(RuntimeError):
-        _fit(model, x, epochs=4, checkpoint_dir=tmp_path, callbacks=[_Stop(2, RuntimeError())])
-    killed = model.get_weights()
-    model.set_weights([np.zeros_like(w) for w in killed])
-    model.optimizer.iterations.assign(0)
-    log = _Stop()
-    _fit(model, x, epochs=4, checkpoint_dir=tmp_path, callbacks=[log])
-    assert log.begun == [2, 3]
-    assert int(model.optimizer.iterations) == 8
-    assert os.listdir(tmp_path) == ["precious"]
-
-
-def test_a_fit_that_ran_out_of_time_goes_on_next_time(model, x, tmp_path):
-    _fit(model, x, epochs=3, checkpoint_dir=tmp_path, max_minutes=0.0)
-    log = _Stop()
-    _fit(model, x, epochs=3, checkpoint_dir=tmp_path, callbacks=[log])
-    assert log.begun == [1, 2]
-
-
-def test_a_killed_fit_goes_on_with_the_time_that_was_left(model, x, tmp_path):
-    now = 0.0
-
-    class Budget(common.TimeBudget):
-        clock = staticmethod(lambda: now)
-
-    class Slow(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            nonlocal now
-            now += 60.0
-
-    def fit(max_minutes, *callbacks):
-        budget = Budget(max_minutes)
-        return common.fit(
-            model, x, epochs=9, verbose=0, budget=budget, checkpoint_dir=tmp_path, callbacks=[Slow(), *callbacks]
-        )
-
-    with pytest.raises(RuntimeError):
-        fit(None, _Stop(2, RuntimeError()))
-    assert common.epochs_done(tmp_path) == 2
-    # The backup was made after two minutes. The third one ends the run within its first batch.
-    assert fit(3.0) == 180.0
-    # Time ran out, so the next run gets the full budget; epochs take a minute each.
-    assert common.epochs_done(tmp_path) == 3
-    assert fit(3.0) == 180.0
-    assert common.epochs_done(tmp_path) == 6
-
-
 def test_report_is_the_last_line_and_the_file(tmp_path, capsys):
     figures = {"a": np.float32(1.5), "b": np.arange(2), "path": tmp_path, "bad": [float("nan")]}
     common.report(figures, tmp_path)
@@ -154,13 +105,6 @@ def test_a_progress_line_ends_with_the_epochs_or_with_the_time(model, x, capsys)
     assert re.fullmatch(r"Epoch 2 of 2 100% \|\S+\| 00:00 left, loss [\d.]+\s*", lines[-1]), lines
     common.fit(model, x, batch_size=10, epochs=50, budget=common.TimeBudget(0.0))
     assert "Epoch 1 of 50 100%" in capsys.readouterr().err
-
-
-def test_a_task_that_cannot_be_read_names_tf_config(model, x, tmp_path, monkeypatch):
-    for config in ("{", "[]", '{"task": 5}'):
-        monkeypatch.setenv("TF_CONFIG", config)
-        with pytest.raises(common.UserError, match="TF_CONFIG: expected a JSON object"):
-            _fit(model, x, epochs=1, checkpoint_dir=tmp_path)
 
 
 def test_a_missing_module_names_its_extra(monkeypatch):

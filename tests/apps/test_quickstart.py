@@ -17,7 +17,7 @@ import tensorflow as tf
 from PIL import Image
 
 import keras_ae as ka
-from apps import common
+from apps import checkpoints, common
 from apps.quickstart import evaluate, settings, train
 from apps.quickstart.run import run
 
@@ -98,6 +98,7 @@ def test_the_export_serves_the_model_and_has_a_card(done):
 
 def test_an_autoencoder_on_mirrored_devices_without_time_still_exports(tmp_path, monkeypatch):
     flags = {"kind": "autoencoder", "latent_dim": 2, "max_minutes": 0.0, "strategy": "mirrored"}
+    flags["checkpoint_dir"] = str(tmp_path / "checkpoints")
     report, _ = _quickstart(tmp_path, monkeypatch, **flags)
     assert all(report[key] is None for key in LIKELIHOOD)
     assert "density" in report["note"]
@@ -109,16 +110,21 @@ def test_an_autoencoder_on_mirrored_devices_without_time_still_exports(tmp_path,
 def test_training_that_ran_out_of_time_resumes_from_its_checkpoint(tmp_path, monkeypatch, capsys):
     chosen = settings.DIGITS | TINY
     data = train.load("digits", None, "vae", 0, chosen)
-    flags = {"seed": 0, "strategy": tf.distribute.get_strategy(), "checkpoint_dir": tmp_path}
+    flags = {"seed": 0, "strategy": tf.distribute.get_strategy()}
     compiled(monkeypatch, jit_compile=False)
-    first, _ = train.train("vae", data, 2, chosen, max_minutes=0.0, **flags)
+    with checkpoints.opened(tmp_path, "quickstart", {}, 0.0) as checkpoint:
+        first, _ = train.train("vae", data, 2, chosen, max_minutes=0.0, checkpoint=checkpoint, **flags)
+        checkpoint.done()
     assert int(first.optimizer.iterations) == data.batches and os.listdir(tmp_path) == ["quickstart"]
     capsys.readouterr()
     compiled(monkeypatch, run_eagerly=True)
-    second, _ = train.train("vae", data, 2, chosen, max_minutes=None, **flags)
+    with checkpoints.opened(tmp_path, "quickstart", {}, None) as checkpoint:
+        second, _ = train.train("vae", data, 2, chosen, checkpoint=checkpoint, **flags)
+        checkpoint.done()
     printed = capsys.readouterr().err
     assert int(second.optimizer.iterations) == 2 * data.batches
     assert "Epoch 2 of 2" in printed and "Epoch 1 of 2" not in printed
+    assert "Resuming with no --max_minutes; the run was started with --max_minutes=0." in printed
     assert os.listdir(tmp_path / "quickstart") == []
 
 

@@ -7,7 +7,10 @@ import soundfile
 import tensorflow as tf
 from PIL import Image
 
+import keras_ae as ka
 from keras_ae.datasets import epochs, load, pairs, semi_supervised, speech
+from keras_ae.training import feeding, roles
+from keras_ae.utils import numbering
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +20,7 @@ def root(tmp_path_factory):
     random = np.random.default_rng(0)
     for name in ("images", "clean", "noisy"):
         (root / name).mkdir()
-    for i in range(30):
+    for i in range(15):
         Image.fromarray(random.integers(0, 256, (4, 4), np.uint8)).save(root / "images" / f"{i}.png")
     for i in range(6):
         for name in ("clean", "noisy"):
@@ -99,6 +102,102 @@ def test_the_order_follows_from_the_seed_and_the_number_of_the_epoch(kind, root)
     for look in (other.take(1), other):
         assert same(values([next(iter(look))]), first) and same(first, run[0][: len(first)])
     assert same(values(other), run[0]) and same(values(other), run[1])
+
+
+def fitted(data, *numbers):
+    """All values of the given epochs of a `fit` that begins with the first of them."""
+    feed = feeding.open_feed(data, role=roles.Role())
+    feed.begin_at(numbers[0])
+    made = []
+    for epoch in numbers:
+        feed.go_to(epoch)
+        made.append(values([batch[:1] for batch in feed.start(tf.distribute.get_strategy())]))
+        feed.has_read(epoch)
+    return made
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_a_fit_that_begins_later_reads_the_epochs_of_one_that_began_before(kind, root):
+    def first_columns(data):
+        return np.concatenate([values([batch[0] if isinstance(batch, tuple) else batch]) for batch in data])
+
+    data, later = (SETS[kind](root, seed=5) for _ in range(2))
+    whole = [first_columns(data) for _ in range(3)]  # not passes of the fit, so they do not count for it
+    runs = [(fitted(data, 0, 1), whole[:2]), (fitted(data, 0), whole[2:]), (fitted(later, 2), whole[2:])]
+    for run, expected in runs:
+        assert all(same(a, b) for a, b in zip(run, expected, strict=True))
+
+
+def test_the_numbers_of_a_data_set_are_found_below_what_was_made_from_it():
+    data = tens(3, first_epoch=1)
+    made = data.map(lambda x: x + 0).prefetch(2).with_options(tf.data.Options())
+    both = tf.data.Dataset.zip(made, tf.data.Dataset.range(3))
+    assert numbering.of(both) == numbering.of(data) != []
+    assert fitted(made, 3, 5)[1].tolist() == [50, 51, 52]
+    assert fitted(made, 0)[0].tolist() == [60, 61, 62]
+
+
+def test_equal_seeds_repeat_a_run_whatever_looks_and_prefetches():
+    x = np.arange(40, dtype="float32")[:, None]
+    near = np.stack([(np.arange(40) + shift) % 40 for shift in range(1, 20)], 1)
+    data = pairs(x, near, batch_size=4, seed=1)
+    doubled, far = data.map(lambda a, b: (tf.cast(a, tf.float64), b), tf.data.AUTOTUNE), data.prefetch(5)
+    (numbers,), runs = numbering.of(data), []
+    for i in range(15):
+        numbers.trained = numbers.upcoming = 0  # as in another process
+        for _ in range(i % 3):
+            next(iter(far))  # its thread goes on for a while
+        runs.append(fitted(doubled, 0)[0])
+    assert all(same(run, runs[0]) for run in runs)
+
+
+class Seeing(ka.Autoencoder):
+    """Records the first number of each batch of a step."""
+
+    def train_step(self, data):
+        self.seen.append(int(keras.tree.flatten(data)[0][0, 0]))
+        return super().train_step(data)
+
+
+@pytest.fixture(scope="module")
+def seeing():
+    """A function that fits a model, and returns the first number of each batch that it saw."""
+    model = Seeing(ka.networks.mlp_encoder((1,), 1, ()), ka.networks.mlp_decoder(1, (1,), ()), "gaussian", seed=0)
+    model.compile("adam", run_eagerly=True)
+
+    def fit(data, **options):
+        model.seen = []
+        model.fit(data, verbose=0, **options)
+        return model.seen
+
+    return fit
+
+
+def tens(batches, **options):
+    """Epochs of 0, 1, ..; 10, 11, ..; and so on."""
+
+    def make(epoch):
+        return tf.data.Dataset.range(batches).map(lambda i: tf.cast([[10 * epoch + i]], tf.float32))
+
+    return epochs.numbered(make, batches, **options)
+
+
+def test_fit_reads_its_own_epochs(seeing):
+    data = tens(3)
+    list(data)
+    assert seeing(data, epochs=2) == [0, 1, 2, 10, 11, 12]
+    assert seeing(data, epochs=1) == [20, 21, 22]
+    assert seeing(data, initial_epoch=1, epochs=2) == [30, 31, 32]
+    assert seeing(tens(3), initial_epoch=2, epochs=4) == [20, 21, 22, 30, 31, 32]
+    assert seeing(tens(3, first_epoch=4), initial_epoch=2, epochs=3) == [40, 41, 42]
+    assert seeing(tens(1), epochs=3) == [0, 10, 20]  # although `fit` looks at the first batch, which is all of it
+    data = tens(2)
+    assert seeing(data, validation_data=data, epochs=3) == [0, 1, 10, 11, 20, 21]
+
+
+def test_fit_of_some_steps_goes_on_within_the_data(seeing):
+    assert seeing(tens(3).repeat(), steps_per_epoch=2, epochs=3) == [0, 1, 2, 10, 11, 12]
+    assert seeing(tens(2), steps_per_epoch=2, epochs=3) == [0, 1, 10, 11, 20, 21]
 
 
 def test_timing_does_not_matter():

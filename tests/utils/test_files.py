@@ -1,5 +1,10 @@
-"""Files appear whole or not at all."""
+"""Files appear whole or not at all, keep modes and links, and leftovers of killed writers go."""
 
+import os
+import stat
+import time
+
+import keras
 import pytest
 
 from keras_ae.utils import files
@@ -26,6 +31,85 @@ def test_a_long_name_with_dots_can_be_written(tmp_path):
     path = tmp_path / ("1. " + 110 * "я" + ".wav")
     files.write_text(path, "new")
     assert path.read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o400, 0o666])
+def test_a_file_keeps_its_mode_and_nobody_else_reads_what_replaces_it(tmp_path, mode):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    path.chmod(mode)
+    with files.replacing(path) as beside:
+        assert mode_of(beside) == mode | stat.S_IWUSR
+        beside.write_text("new")
+    assert path.read_text() == "new" and mode_of(path) == mode
+
+
+def test_a_saved_model_keeps_its_mode_and_a_new_file_has_the_usual_one(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    (tmp_path / "usual").touch()
+    for mode in (mode_of(tmp_path / "usual"), 0o600):
+        with files.replacing(tmp_path / "model.keras") as beside:
+            model.save(beside)
+        assert mode_of(tmp_path / "model.keras") == mode
+        (tmp_path / "model.keras").chmod(0o600)
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link, longer = tmp_path / "elsewhere" / "model", tmp_path / "best.keras", tmp_path / "newest.keras"
+    link.symlink_to("elsewhere/model")  # of a file that does not exist yet
+    longer.symlink_to(link)
+    for path in (link, longer):
+        with files.replacing(path) as beside:
+            assert beside.suffix == ".keras" and beside.parent == target.parent
+            beside.write_text(path.name)
+        assert link.is_symlink() and longer.is_symlink() and not target.is_symlink()
+        assert target.read_text() == path.name
+    assert os.listdir(target.parent) == ["model"]
+
+
+def test_links_to_themselves_devices_and_pipes_are_refused(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name, message in (("loop", "back to itself"), ("pipe", "regular file"), ("null", "regular file")):
+        with pytest.raises(OSError, match=message):
+            files.write_text(tmp_path / name, "new")
+    assert sorted(os.listdir(tmp_path)) == ["loop", "null", "pipe"] and stat.S_ISFIFO(
+        os.stat(tmp_path / "pipe").st_mode
+    )
+
+
+def made(path, age):
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_old_leftovers_go_and_young_and_foreign_ones_stay(tmp_path):
+    target = tmp_path / "report.json"
+    old, young = made(files.hidden(target), files.OLD + 60), made(files.hidden(target), 0)
+    export, busy = files.hidden(tmp_path / "version"), files.hidden(tmp_path / "version")
+    made(export / "saved_model.pb", files.OLD + 60)
+    made(busy / "saved_model.pb", 0)
+    for folder in (export, busy):
+        os.utime(folder, (time.time() - files.OLD - 60,) * 2)
+    foreign = [made(tmp_path / name, 1e6) for name in (".keras_ae-notes", ".hidden", "x.json")]
+    files.write_text(target, "new")
+    assert not old.exists() and not export.exists()
+    assert young.exists() and busy.exists() and all(each.exists() for each in foreign)
+    later = made(files.hidden(target), files.OLD + 60)
+    files.write_text(target, "newer")  # the folder is not listed for each of many files
+    assert later.exists()
+    files.sweep(tmp_path)
+    assert not later.exists()
+    files.sweep(tmp_path, older_than=0)
+    assert not young.exists() and not busy.exists()
 
 
 def test_suffixes_are_counted_the_most_frequent_first():
