@@ -44,7 +44,7 @@ MACRO = re.compile(r"^<!-- (results|chart|api|figure): (.+?) -->$", re.MULTILINE
 # The methods that a model's page documents, own or inherited, in this order.
 METHODS = (
     *("fit", "compile", "evaluate", "encode", "decode", "reconstruct", "sample", "log_prob", "score", "predict_proba"),
-    *("interpolate", "traverse", "averages"),
+    *("squared_error", "interpolate", "traverse", "averages"),
     *("posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units", "features", "deepen"),
     *("unfreeze", "infer", "hash", "probabilities", "set_thresholds", "dynamics_weight", "denoise", "process"),
     *("objectives", "loss_terms", "discriminate", "generate", "save", "export"),

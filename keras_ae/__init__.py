@@ -17,6 +17,7 @@ from keras_ae.utils import lazy
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot follow `names`
     from keras_ae import datasets, evaluation, layers, losses, networks, plots, samplers
+    from keras_ae.anomalies import AnomalyDetector
     from keras_ae.distributions import likelihoods, posteriors, priors
     from keras_ae.models.adversarial.segan import SEGAN
     from keras_ae.models.base.latent_model import LatentModel
@@ -47,6 +48,7 @@ __all__ = [
     "SEGAN",
     "VAE",
     "VDSH",
+    "AnomalyDetector",
     "Autoencoder",
     "BetaTCVAE",
     "BetaVAE",

@@ -18,6 +18,7 @@ MODULES = {
 
 # `ka.<name>` for classes and functions: the module that defines them.
 ATTRIBUTES = {
+    "AnomalyDetector": "anomalies",
     "Autoencoder": "models.deterministic.autoencoder",
     "BetaTCVAE": "models.variational.beta_tcvae",
     "BetaVAE": "models.variational.beta_vae",
