@@ -87,7 +87,8 @@ class AnomalyDetector:
     def fit(self, x: Rows, y: Any = None, **kwargs: Any) -> Self:
         """Trains the model if it is not trained yet, scores x, and sets the threshold.
 
-        A trained model keeps its weights, unless there are arguments for training: with these, training continues.
+        A trained model keeps its weights, unless there are arguments for training: with these, training continues. A
+        model that was loaded without its optimizer looks untrained; pass `epochs=0` to keep its weights.
 
         Args:
             x: rows as in the model's `fit`; a source of batches must allow to be read twice.
@@ -106,9 +107,10 @@ class AnomalyDetector:
                 "x: a generator can be read only once, and `fit` reads x twice. Pass arrays or a data set."
             )
         x = self._rows(x)
-        if not self._is_fitted() and self._standardizes(x):
+        trains = kwargs.get("epochs") != 0 and (bool(kwargs) or not self._trained())
+        if not self._is_fitted() and self._standardizes(x, trains):
             self._moments = _moments(x)
-        if kwargs or not self._trained():
+        if trains:
             if "validation_data" in kwargs:
                 kwargs = kwargs | {"validation_data": self._scaled(self._rows(kwargs["validation_data"]))}
             self.model.fit(self._scaled(x), **kwargs)
@@ -146,13 +148,13 @@ class AnomalyDetector:
     def _rows(self, x):
         return x if rows_of.is_source(x) else rows_of.to_rows("x", x)
 
-    def _standardizes(self, x):
+    def _standardizes(self, x, trains):
         is_table = not rows_of.is_source(x) and not rows_of.is_sparse(x) and len(x.shape) == 2
         if self.standardize and not is_table:
             raise ValueError("standardize: expected x as one table, (N, D), to compute the moments of its columns.")
         if self.standardize is None:
             bounded = getattr(getattr(self.model, "_likelihood", None), "low", None) is not None
-            return is_table and not bounded and not self._trained()
+            return is_table and not bounded and trains and not self._trained()
         return self.standardize
 
     def _scaled(self, x):
