@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_ae.typing import Activation, Network
 
+
 @keras.saving.register_keras_serializable("keras_ae")
 class TransposedDense(keras.layers.Layer):
     """The transpose of a Dense layer: it uses that layer's kernel, and has a bias of its own.

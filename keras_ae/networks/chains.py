@@ -1,6 +1,5 @@
 """Networks as chains of layers: taking one apart into stages, and making mirrored pairs and classifiers."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +19,9 @@ _NORMALISATIONS = (
     layers.Normalization,
     layers.PReLU,
 )
+
+# Layers that are activations by themselves.
+_ACTIVATIONS = {layers.ReLU: keras.activations.relu, layers.Softmax: keras.activations.softmax}
 
 
 def chain(
@@ -48,7 +50,7 @@ def chain(
     Source: Hinton & Salakhutdinov, Science 2006. See also: `pretrain`, which trains it layer by layer; `mlp_encoder`
     and `mlp_decoder`, which take more arguments.
     """
-    widths = (units,) if isinstance(units, int) else tuple(units)
+    widths = [validation.positive_int("units", each) for each in ((units,) if isinstance(units, int) else units)]
     if not widths:
         raise ValueError("units: expected one width or more, the last one that of the code; received none.")
     hidden = widths[:-1]
@@ -275,14 +277,9 @@ def activation_layer(chain_of_layers: list[Network]) -> Network | None:
 
 def _last_with_activation(chain_of_layers):
     for layer in reversed(chain_of_layers):
-        if isinstance(layer, layers.ReLU):
-            return None, keras.activations.relu
+        if type(layer) in _ACTIVATIONS:
+            return None, _ACTIVATIONS[type(layer)]
         activation = getattr(layer, "activation", None)
         if activation is not None:
             return layer, activation
     return None, keras.activations.linear
-
-
-def size(shape: Shape) -> int:
-    """Returns the number of values in a row of a shape without unknown axes."""
-    return math.prod(each or 1 for each in shape)
