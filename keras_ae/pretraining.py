@@ -107,8 +107,7 @@ def pretrain(
             later = "bernoulli" if is_sigmoid else "gaussian"
             stage = make(_network(down), _network(up), likelihood=later if i else first, seed=seed)
             stage.compile(optimizers.copy(keras.optimizers.get(optimizer)))
-            options = {"epochs": epochs, "batch_size": batch_size, "verbose": verbose, "callbacks": callbacks}
-            histories.append(stage.fit(x, **options))
+            histories.append(stage.fit(x, None, batch_size, epochs, verbose, callbacks))
         if i + 1 < count:
             x = _encoded(stage, x)
     return histories
@@ -184,14 +183,14 @@ def _network(stage):
 def _as_logits(stage: chains.Stage | None) -> Iterator[bool]:
     """Context in which a stage that ends in a sigmoid returns its logits; yields whether it does."""
     layer = None if stage is None else chains.activation_layer(stage.layers)
-    is_sigmoid = layer is not None and layer.activation is keras.activations.sigmoid
-    if is_sigmoid:
-        layer.activation = keras.activations.linear
+    if layer is None or layer.activation is not keras.activations.sigmoid:
+        yield False
+        return
+    layer.activation = keras.activations.linear
     try:
-        yield is_sigmoid
+        yield True
     finally:
-        if is_sigmoid:
-            layer.activation = keras.activations.sigmoid
+        layer.activation = keras.activations.sigmoid
 
 
 class _PosteriorMean(keras.layers.Layer):

@@ -29,6 +29,7 @@ class ContractiveAutoencoder(Autoencoder):
         "stochastic":  contraction = mean_s |h(x) - h(x + e_s)|^2,    e_s ~ N(0, noise^2 I)
         curvature = mean_s |J(x) - J(x + e_s)|^2
 
+    The penalties are not in nats: they have the units of (code / x)^2, and `stochastic` those of the code, squared.
     `projection` is an unbiased estimate of |J|^2, and `stochastic` approximates noise^2 |J|^2 for small noise. `exact`
     has a closed form for one Dense layer with a sigmoid, tanh, ReLU or no activation; for other encoders it takes one
     pass through the encoder for each unit of the code, where `projection` takes `num_samples` passes. With the

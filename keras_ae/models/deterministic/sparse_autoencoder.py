@@ -29,9 +29,9 @@ class SparseAutoencoder(Autoencoder):
         "kl":  sparsity = sum_j KL(rho || r_j),    r_j = mean_b z_bj,    rho = target_activity
         "k":   z = top_k(encoder(x), k), no penalty; after training, z = top_k(encoder(x), alpha k)
 
-    KL(rho || r) = rho log(rho / r) + (1 - rho) log((1 - rho) / (1 - r)), of means over the batch, so it ignores
-    `sample_weight`. With "l1", a model with small codes and large decoder weights can evade the penalty: tie the
-    decoder (`ka.networks.tied_decoder`), or regularise its kernels.
+    KL(rho || r) = rho log(rho / r) + (1 - rho) log((1 - rho) / (1 - r)), in nats; it compares means over the batch, so
+    it ignores `sample_weight`. "l1" has the units of the code; a model with small codes and large decoder weights can
+    evade it: tie the decoder (`ka.networks.tied_decoder`), or regularise its kernels.
 
     Args:
         encoder: Keras model from x to codes `(B, latent_dim)`, for "kl" with values from 0 to 1, as of
@@ -97,10 +97,10 @@ class SparseAutoencoder(Autoencoder):
             self.terms = (*self.terms, "sparsity")
             return
         self._k = self.add_weight(shape=(), dtype="int32", initializer="ones", trainable=False, name="k")
-        self.k = k
+        self._assign_k(k)
 
     @property
-    def k(self) -> int | None:
+    def k(self) -> int | Any:
         """int, the argument `k`, which can be assigned at any time, also during `fit`; None without a limit."""
         return int(self._k.numpy()) if self.sparsity == "k" else None
 
@@ -108,14 +108,15 @@ class SparseAutoencoder(Autoencoder):
     def k(self, value: float) -> None:
         if self.sparsity != "k":
             raise ValueError("k: only a model with sparsity='k' has it.")
-        # A schedule may pass through fractions.
-        whole = round(value) if isinstance(value, float) else value
-        self._k.assign(validation.positive_int("k", whole, at_most=self.latent_dim))
+        self._assign_k(round(validation.non_negative("k", value)))  # a schedule passes through fractions
+
+    def _assign_k(self, k):
+        self._k.assign(validation.positive_int("k", k, at_most=self.latent_dim))
 
     def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
         if self.sparsity == "k":
-            self.k = self.k  # raises if it exceeds the code, whose size may not have been known before
+            self._assign_k(self.k)  # raises if it exceeds the code, whose size may not have been known before
 
     def objectives(self) -> dict[str, Objective]:
         weights = {} if self._weight is None else {"sparsity": self._weight}
