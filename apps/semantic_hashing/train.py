@@ -160,8 +160,10 @@ def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint_
     with (strategy or tf.distribute.get_strategy()).scope():
         model = networks.build(chosen, x, bits, seed)
         if chosen["pretrain"]:
-            half = None if max_minutes is None else max_minutes / 2
-            networks.pretrain(model, x.toarray(), chosen["pretrain"], chosen["batch_size"], half)
+            # Half of the time, divided among the stages.
+            minutes = None if max_minutes is None else max_minutes / 2 / (len(chosen["hidden"]) + 1)
+            budget = [common.TimeBudget(minutes)]
+            ka.pretrain(model, x, chosen["pretrain"], chosen["batch_size"], callbacks=budget, verbose=0)
         model.compile(keras.optimizers.Adam(chosen["learning_rate"]))
     left = None if max_minutes is None else max(0.0, max_minutes - (time.perf_counter() - start) / 60)
     annealing = [ka.callbacks.Annealing(max(1, int(chosen["annealed"] * steps)))] if "annealed" in chosen else []

@@ -429,8 +429,8 @@ class ObjectiveModel(keras.Model):
             a `keras.callbacks.History`.
 
         Raises:
-            ValueError: if the data are invalid for the model, or a `ModelCheckpoint` names a file that could not be
-                loaded; the message gives what was expected, what was received and how to fix it.
+            ValueError: if the data are invalid for the model, all networks are frozen, or a `ModelCheckpoint` names a
+                file that could not be loaded; the message gives what was expected, what was received and how to fix it.
             FloatingPointError: if a term becomes NaN or infinite; the message names the step, objective and term.
         """
         self._assert_compile_called("fit")
@@ -444,6 +444,11 @@ class ObjectiveModel(keras.Model):
             x_held, y_held, weight_held = keras.utils.unpack_x_y_sample_weight(validation_data)
             x_held = feeding.repeatable(x_held, validation_steps)
             validation = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
+        if not any(trainable_variables(player) for player in self.objectives().values()):
+            raise ValueError(
+                f"{type(self).__name__} has no trainable weights: all its networks are frozen. Set trainable = True on "
+                "one of them, and compile again."
+            )
         container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
         saving.check_checkpoints(container.callbacks)
         return fitting.fit(
