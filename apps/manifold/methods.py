@@ -75,7 +75,8 @@ def _fitted(estimator, x, labels):
     seconds = time.perf_counter() - start
     codes = fitted.embedding_ if hasattr(fitted, "embedding_") else fitted.transform(flat)
     place = reconstruct = None
-    if hasattr(fitted, "transform"):
+    # An image without another one within epsilon has no place in the graph of Isomap.
+    if hasattr(fitted, "transform") and getattr(fitted, "radius", None) is None:
 
         def place(new):
             return fitted.transform(_flat(new))

@@ -167,10 +167,10 @@ def linear_probe_accuracy(
     z, labels, z_test, labels_test = _labelled(z, labels, z_test, labels_test)
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
-        raise ValueError(f"labels: expected two classes or more; received only {classes[0]!r}.")
+        raise ValueError(f"labels: expected two classes or more; received only {classes[0]}.")
     if z_test is None and counts.min() < _FOLDS:
         raise ValueError(
-            f"labels: cross-validation expects {_FOLDS} rows of each class; class {classes[counts.argmin()]!r} has "
+            f"labels: cross-validation expects {_FOLDS} rows of each class; class {classes[counts.argmin()]} has "
             f"{counts.min()}. Pass z_test and labels_test."
         )
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
