@@ -48,7 +48,7 @@ def areas(task, digit, folder):
     start = time.monotonic()
     detector = ka.AnomalyDetector(model).fit(x)
     pca = PCA(CODES, svd_solver="covariance_eigh").fit(flat(x))
-    forest = IsolationForest(TREES, random_state=SEED).fit(flat(x))
+    forest = IsolationForest(n_estimators=TREES, random_state=SEED).fit(flat(x))
     back = pca.inverse_transform(pca.transform(flat(test)))
     scores = {
         AUTOENCODER: detector.decision_function(test),

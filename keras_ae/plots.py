@@ -225,23 +225,23 @@ def embeddings(
 
     See also: `latent_spaces`, which compares codes with a prior; `evaluation.manifold`, which measures them.
     """
-    codes = {name: np.asarray(z) for name, z in _named("codes", codes, "codes").items()}
-    rows = len(next(iter(codes.values())))
-    for name, z in codes.items():
+    points = {name: np.asarray(z) for name, z in _named("codes", codes, "codes").items()}
+    rows = len(next(iter(points.values())))
+    for name, z in points.items():
         if z.shape != (rows, 2) or rows < 2:
             raise ValueError(f"{name}: expected codes ({max(rows, 2)}, 2); received shape {z.shape}.")
         if not np.isfinite(z).all():
             raise ValueError(f"{name} contains NaN or infinity: expected finite codes.")
     if labels is not None and np.shape(labels) != (rows,):
         raise ValueError(f"labels: expected shape {(rows,)}, one for each code; received {np.shape(labels)}.")
-    columns = columns or min(len(codes), 4)
-    lines = math.ceil(len(codes) / columns)
+    columns = columns or min(len(points), 4)
+    lines = math.ceil(len(points) / columns)
     figure, panels = _figure(3.2 * columns, 3.2 * lines, None, nrows=lines, ncols=columns, squeeze=False)
     figure.suptitle(title or "", fontsize=11)
-    for axes in panels.ravel()[len(codes) :]:
+    for axes in panels.ravel()[len(points) :]:
         axes.set_axis_off()
-    for axes, (name, z) in zip(panels.ravel(), codes.items(), strict=False):
-        legend = axes is panels[0, min(columns, len(codes)) - 1]
+    for axes, (name, z) in zip(panels.ravel(), points.items(), strict=False):
+        legend = axes is panels[0, min(columns, len(points)) - 1]
         _scatter(figure, axes, z, labels, legend)
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_title(name, fontsize=10)

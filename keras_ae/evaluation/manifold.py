@@ -125,10 +125,10 @@ def knn_accuracy(
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    z, labels, z_test, labels_test = _labelled(z, labels, z_test, labels_test)
-    k = _neighbours(k, len(z) - (z_test is None), f"{len(z)} codes")
-    found = KNeighborsClassifier(k).fit(z, labels).predict(z_test)  # None: each row by the others
-    return float(np.mean(found == (labels if z_test is None else labels_test)))
+    codes, known, new, right = _labelled(z, labels, z_test, labels_test)
+    k = _neighbours(k, len(codes) - (new is None), f"{len(codes)} codes")
+    found = KNeighborsClassifier(k).fit(codes, known).predict(new)  # None: each row by the others
+    return float(np.mean(found == (known if new is None else right)))
 
 
 def linear_probe_accuracy(
@@ -164,19 +164,19 @@ def linear_probe_accuracy(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    z, labels, z_test, labels_test = _labelled(z, labels, z_test, labels_test)
-    classes, counts = np.unique(labels, return_counts=True)
+    codes, known, new, right = _labelled(z, labels, z_test, labels_test)
+    classes, counts = np.unique(known, return_counts=True)
     if len(classes) < 2:
         raise ValueError(f"labels: expected two classes or more; received only {classes[0]}.")
-    if z_test is None and counts.min() < _FOLDS:
+    if new is None and counts.min() < _FOLDS:
         raise ValueError(
             f"labels: cross-validation expects {_FOLDS} rows of each class; class {classes[counts.argmin()]} has "
             f"{counts.min()}. Pass z_test and labels_test."
         )
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
-    if z_test is None:
-        return float(cross_val_score(probe, z, labels, cv=_FOLDS).mean())
-    return float(probe.fit(z, labels).score(z_test, labels_test))
+    if new is None:
+        return float(cross_val_score(probe, codes, known, cv=_FOLDS).mean())
+    return float(probe.fit(codes, known).score(new, right))
 
 
 def _agreement(x, z, k):

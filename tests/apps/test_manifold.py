@@ -20,7 +20,7 @@ from apps.manifold.run import run
 from keras_ae.evaluation import manifold
 
 TINY = {"hidden": (8,), "epochs": 1}
-POINTS, K = 60, 5
+POINTS, K = 150, 5
 
 
 def _manifold(folder, patch, **flags):
@@ -121,7 +121,7 @@ def test_a_folder_without_labels_has_no_supervised_measures(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"neighbours": 30}, "--neighbours: expected less than half of the 60 images; received 30"),
+        ({"neighbours": 75}, "--neighbours: expected less than half of the 150 images; received 75"),
         ({"dataset": "mnist", "data": "/nowhere/mnist.npz"}, "/nowhere/mnist.npz"),
         ({"output": "/dev/null/manifold"}, "/dev/null"),
     ],

@@ -36,8 +36,7 @@ def test_a_map_that_folds_is_not_trusted_and_one_that_cuts_is_not_continuous():
     assert manifold.continuity(line, folded, 4) > 0.95 > 0.85 > manifold.trustworthiness(line, folded, 4)
     circle = 2 * np.pi * line[:-1]
     round_ = np.concatenate([np.cos(circle), np.sin(circle)], axis=1)
-    assert manifold.trustworthiness(round_, circle, 4) == pytest.approx(1.0)
-    assert manifold.continuity(round_, circle, 4) < 0.99
+    assert manifold.trustworthiness(round_, circle, 4) > 0.995 > 0.99 > manifold.continuity(round_, circle, 4)
 
 
 def test_ties_are_broken_in_expectation(rng):
