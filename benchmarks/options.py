@@ -17,6 +17,9 @@ SEED = flags.DEFINE_integer("seed", 0, "Seed of all random numbers.")
 _MINUTES = flags.DEFINE_float("minutes", None, "Training minutes per model, instead of the published setting.")
 _PUBLISH = flags.DEFINE_bool("publish", False, "Replaces the app's model in saved_models with the one measured here.")
 _ONLY = flags.DEFINE_list("only", None, "Runs to perform now; the table is written when all are complete.")
+TRIAL = flags.DEFINE_bool(
+    "trial", False, "Measure settings on validation data and print the results, for choosing them."
+)
 _RUNS = flags.DEFINE_string("runs", "runs/benchmarks", "Folder of finished runs, which are not repeated.")
 _SMOKE = flags.DEFINE_bool(
     "smoke", False, "Runs the whole benchmark on tiny data with tiny settings, in under a minute, and writes nothing."

@@ -1,9 +1,9 @@
 """Digits from a few labels, M1, M2 and M1+M2 on MNIST: `python -m benchmarks.semi_supervised --data=<mnist.npz>`.
 
 Models train on the first 50,000 training images, of which 100, 600, 1,000 or 3,000 keep their labels, equally many of
-each class. The last 10,000 are for validation: `--trial` measures settings on them, with a draw of labels that is not
-in the table. Errors are those on the 10,000 test images: with 100 labels the mean of five draws of labels, with more
-labels one draw. Training images are binarised again in every epoch; grey levels are classified.
+each class. The last 10,000 are for validation: `--trial` measures the first model of `--only` on them, with a draw of
+labels that is not in the table. Errors are those on the 10,000 test images: with 100 labels the mean of five draws of
+labels, with more labels one draw. Training images are binarised again in every epoch; grey levels are classified.
 
 M1 trains once, without labels. Nearest neighbours and a support vector machine learn from its features of the labelled
 images; cross-validation on these images chooses their settings. Two more classifiers use the features of all 50,000
@@ -27,7 +27,6 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from keras import layers
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV
@@ -37,10 +36,6 @@ from sklearn.svm import SVC
 
 import keras_ae as ka
 from benchmarks import options, results, runs
-
-_TRIAL = flags.DEFINE_bool(
-    "trial", False, "Run the first model of --only on a separate draw, and print its validation error."
-)
 
 TRAIN = 50_000
 CLASSES = 10
@@ -276,7 +271,7 @@ def rows(reports):
 def main(_):
     parts, folder, names = digits(), options.runs("semi_supervised"), options.only(SETTINGS)
     m1 = train_m1(parts, folder / "m1") if {"m1", "m1m2"} & set(names) else (None, None)
-    if _TRIAL.value:
+    if options.TRIAL.value:
         with tempfile.TemporaryDirectory() as own:
             print(measure(parts, names[0], m1, 100, TRIAL_DRAW, pathlib.Path(own), "valid")["errors"])
         return

@@ -1,7 +1,7 @@
 """Charts of the committed benchmark results. A page inserts one with `<!-- chart: name Alt text -->`.
 
 Each function in `CHARTS` draws rows of `benchmarks/results` as a Matplotlib figure, so charts always agree with the
-tables. `python docs/charts.py folder` writes all of them to PNG files for inspection.
+tables, or illustrates a definition. `python docs/charts.py folder` writes all of them to PNG files for inspection.
 """
 
 import pathlib
@@ -176,7 +176,84 @@ def vdsh():
     return figure
 
 
-CHARTS = {chart.__name__: chart for chart in (iwae, beta_tcvae, m1, m2, m1m2, semantic_hashing, vdsh)}
+# Illustrations of definitions
+
+
+def linear_autoencoder():
+    """Rows near a line, and the optimum of a linear autoencoder with a code of one unit."""
+    import numpy as np
+
+    figure, axis = _figure()
+    x = np.random.default_rng(0).multivariate_normal([1.0, 0.5], [[2.0, 1.1], [1.1, 0.9]], 80)
+    mean = x.mean(0)
+    direction = np.linalg.svd(x - mean)[2][0]
+    made = mean + np.outer((x - mean) @ direction, direction)
+    axis.plot(*np.stack([x, made], axis=1).T, color="#bdbdbd", linewidth=0.8)
+    axis.plot(*x.T, "o", color=PAPER, ms=4, label="x")
+    axis.plot(*made.T, "o", color=OURS, ms=4, label="reconstruction")
+    axis.set(title="The optimum of one linear unit: the first principal component", aspect="equal")
+    axis.legend()
+    return figure
+
+
+def corruptions():
+    """A digit, and what three corruptions make of it."""
+    import keras
+    from sklearn.datasets import load_digits
+
+    import keras_ae as ka
+
+    digit = load_digits().images[:1, ..., None].astype("float32") / 16
+    layers = {
+        "x": keras.layers.Identity(),
+        "masking, 0.3": ka.layers.MaskingNoise(0.3, seed=0),
+        "salt and pepper, 0.3": ka.layers.SaltAndPepperNoise(0.3, seed=0),
+        "Gaussian, 0.3": keras.layers.GaussianNoise(0.3, seed=0),
+    }
+    figure, axes = _figure(len(layers), height=2.6)
+    for axis, (title, layer) in zip(axes, layers.items(), strict=True):
+        axis.imshow(layer(digit, training=True)[0, ..., 0], cmap="gray", vmin=0, vmax=1)
+        axis.set_title(title)
+        axis.set_axis_off()
+    return figure
+
+
+def sparsity():
+    """The penalties of one unit against its activity."""
+    import numpy as np
+
+    figure, axis = _figure()
+    r = np.linspace(0.002, 0.998, 400)
+    axis.plot(r, r, color=PAPER, label="l1")
+    for rho, colour in zip((0.05, 0.2), (OURS, OTHERS[0]), strict=True):
+        kl = rho * np.log(rho / r) + (1 - rho) * np.log((1 - rho) / (1 - r))
+        axis.plot(r, kl, color=colour, label=f"kl, target_activity = {rho}")
+    axis.set(title="Penalty of one unit", xlabel="activity (kl: mean over the batch)", ylabel="penalty", ylim=(0, 2))
+    axis.legend()
+    return figure
+
+
+def contraction():
+    """The contraction of one sigmoid unit against its input."""
+    import numpy as np
+
+    figure, axis = _figure()
+    x = np.linspace(-4, 4, 400)
+    for length, colour in zip((1, 2, 4), (PAPER, OTHERS[0], OURS), strict=True):
+        h = 1 / (1 + np.exp(-length * x))
+        axis.plot(x, (h * (1 - h) * length) ** 2, color=colour, label=f"|w| = {length}")
+    axis.set(title="Contraction of one sigmoid unit: small where it is saturated", xlabel="x, along w", ylabel="|J|^2")
+    axis.legend()
+    return figure
+
+
+CHARTS = {
+    chart.__name__: chart
+    for chart in (
+        *(iwae, beta_tcvae, m1, m2, m1m2, semantic_hashing, vdsh),
+        *(linear_autoencoder, corruptions, sparsity, contraction),
+    )
+}
 
 
 # Rows and axes

@@ -44,14 +44,15 @@ MACRO = re.compile(r"^<!-- (results|chart|api|figure): (.+?) -->$", re.MULTILINE
 # The methods that a model's page documents, own or inherited, in this order.
 METHODS = (
     *("fit", "compile", "evaluate", "predict", "encode", "decode", "reconstruct", "sample", "sample_from_seeds"),
-    *("log_prob", "score", "score_from_seeds", "predict_proba", "interpolate", "traverse", "sweep_labels", "averages"),
-    *("posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units", "features", "deepen"),
-    *("unfreeze", "infer", "hash", "probabilities", "set_thresholds", "dynamics_weight", "denoise", "process"),
+    *("log_prob", "score", "score_from_seeds", "squared_error", "predict_proba", "interpolate", "traverse"),
+    *("sweep_labels", "averages", "posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units"),
+    *("features", "deepen", "unfreeze", "infer", "components", "align", "weight", "hessian", "k", "hash"),
+    *("probabilities", "set_thresholds", "dynamics_weight", "denoise", "process"),
     *("objectives", "loss_terms", "discriminate", "generate", "save", "export"),
 )
 
 # Rows of the README's table: model, page, paper, then the result file, a regular expression for the claim, the start of
-# the metric, and a note.
+# the metric, and a note. A model without a result yet has none of these.
 SPEECH = "PESQ, wide"
 GAP = "mutual information gap"
 FAMILY = (
@@ -64,6 +65,10 @@ FAMILY = (
         "Frechet",
         "codes from a flow",
     ),
+    ("LinearAutoencoder", "linear_autoencoder", "Baldi 1989"),
+    ("DenoisingAutoencoder", "denoising_autoencoder", "Vincent 2010"),
+    ("SparseAutoencoder", "sparse_autoencoder", "Makhzani 2014"),
+    ("ContractiveAutoencoder", "contractive_autoencoder", "Rifai 2011"),
     ("VAE", "vae", "Kingma 2014, measured by Burda 2016", "importance_weighted", "^VAE", "NLL", ""),
     ("BetaVAE", "beta_vae", "Higgins 2017", "disentanglement", "^beta-VAE, beta 4$", GAP, ""),
     ("BetaTCVAE", "beta_tcvae", "Chen 2018", "disentanglement", "^beta-TC-VAE, beta 6$", GAP, ""),
@@ -198,8 +203,11 @@ print('<img alt="{" ".join(alt)}" src="data:image/png;base64,' + base64.b64encod
 def family():
     """Returns the README's table: each model, its paper, and one result with the published one."""
     lines = ["| model | paper | measured | published | ours |", "|---|---|---|---:|---:|"]
-    for name, page, source, *result, note in FAMILY:
-        if name in exported():
+    for name, page, source, *measured in FAMILY:
+        if name in exported() and not measured:
+            lines.append(f"| [`{name}`](docs/models/{page}.md) | {source} | - | - | - |")
+        elif name in exported():
+            *result, note = measured
             cells = _cells(*result)
             what = ", ".join(each for each in (cells["data"].split(",")[0], note, cells["metric"]) if each)
             published = cells["paper"] or (_cells(*PUBLISHED[name])["paper"] if name in PUBLISHED else "-")

@@ -17,10 +17,15 @@ from keras_ae.utils import lazy
 
 if TYPE_CHECKING:  # for editors and type checkers, which cannot follow `names`
     from keras_ae import datasets, evaluation, layers, losses, networks, plots, samplers
+    from keras_ae.anomalies import AnomalyDetector
     from keras_ae.distributions import likelihoods, posteriors, priors
     from keras_ae.models.adversarial.segan import SEGAN
     from keras_ae.models.base.latent_model import LatentModel
     from keras_ae.models.deterministic.autoencoder import Autoencoder
+    from keras_ae.models.deterministic.contractive_autoencoder import ContractiveAutoencoder
+    from keras_ae.models.deterministic.denoising_autoencoder import DenoisingAutoencoder
+    from keras_ae.models.deterministic.linear_autoencoder import LinearAutoencoder
+    from keras_ae.models.deterministic.sparse_autoencoder import SparseAutoencoder
     from keras_ae.models.deterministic.speech_denoiser import SpeechDenoiser
     from keras_ae.models.text.dynamic_autoencoder import DynamicAutoencoder
     from keras_ae.models.text.semantic_hashing import SemanticHashing
@@ -33,6 +38,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow `names`
     from keras_ae.models.variational.m1m2 import M1M2
     from keras_ae.models.variational.m2 import M2
     from keras_ae.models.variational.vae import VAE
+    from keras_ae.pretraining import pretrain
     from keras_ae.serving import export, load_pretrained
     from keras_ae.training import Objective, ObjectiveModel, callbacks, distribute
 
@@ -47,14 +53,19 @@ __all__ = [
     "SEGAN",
     "VAE",
     "VDSH",
+    "AnomalyDetector",
     "Autoencoder",
     "BetaTCVAE",
     "BetaVAE",
+    "ContractiveAutoencoder",
+    "DenoisingAutoencoder",
     "DynamicAutoencoder",
     "LatentModel",
+    "LinearAutoencoder",
     "Objective",
     "ObjectiveModel",
     "SemanticHashing",
+    "SparseAutoencoder",
     "SpeechDenoiser",
     "callbacks",
     "datasets",
@@ -68,6 +79,7 @@ __all__ = [
     "networks",
     "plots",
     "posteriors",
+    "pretrain",
     "priors",
     "samplers",
 ]

@@ -68,15 +68,108 @@ def reconstructions(x: ArrayLike, others: ArrayLike | Mapping[str, ArrayLike], t
     for name, images in rows.items():
         if images.shape != x.shape:
             raise ValueError(f"{name}: expected images of x's shape {x.shape}, received {images.shape}.")
-    height = x.shape[1]
-    figure, axes = _figure(len(x) * _TILE + 1.2, len(rows) * _TILE * _aspect(x), title)
-    _show(axes, _tiled(np.concatenate(list(rows.values())), len(x)))
-    axes.set_axis_on()
-    axes.set_frame_on(False)
-    axes.set_xticks([])
-    axes.set_yticks([(height + 1) * i + (height - 1) / 2 for i in range(len(rows))], list(rows))
-    axes.tick_params(length=0)
+    return _labelled_rows(rows, title)
+
+
+def latent_walk(
+    walks: ArrayLike | Mapping[str, ArrayLike], x1: ArrayLike, x2: ArrayLike, title: str | None = None
+) -> "Figure":
+    """Plots walks between two images through latent spaces, with the blend of their pixels below.
+
+        blend_t = (1 - t) x1 + t x2,    t = 0 ... 1
+
+    Args:
+        walks: `{name: (S, H, W, C)}`, the S steps of a walk; or one array.
+        x1: `(H, W, C)`, the image at the start.
+        x2: `(H, W, C)`, the image at the end.
+        title: str or None.
+
+    Raises:
+        ValueError: if walks differ in shape, or images are not `(H, W, C)` with one or three channels.
+
+    Example: `latent_walk({"VAE": vae.interpolate(x[:1], x[1:2], steps=9)[0]}, x[0], x[1])`
+
+    See also: `traversals`, which moves along one dimension of the code.
+    """
+    rows = {name: _checked(name, walk) for name, walk in _named("walks", walks, "latent walk").items()}
+    ends = _checked("x1 and x2", np.stack([x1, x2]))
+    t = np.linspace(0, 1, len(next(iter(rows.values()))), dtype="float32")[:, None, None, None]
+    return _labelled_rows(rows | {"pixel blend": (1 - t) * ends[0] + t * ends[1]}, title)
+
+
+def filters(
+    kernels: Any,
+    shape: Sequence[int] | None = None,
+    units: Sequence[int] | np.ndarray | None = None,
+    columns: int | None = None,
+    title: str | None = None,
+) -> "Figure":
+    """Plots the filters of a first layer as images, one tile per unit, and one panel per network.
+
+        tile = 1/2 + w / (2 max |w|),    w = the incoming weights of a unit, as an image
+
+    Weights of 0 are mid-grey, and positive ones are brighter. Each tile has its own scale, so compare shapes only.
+
+    Args:
+        kernels: a model with an encoder, a Keras network, or weights: `(D, K)` of a dense layer with K units, or
+            `(H, W, C, K)` of a convolution. Or `{name: one of these}`, to compare the same units of several networks.
+        shape: `(H, W, C)` of the images, with D = H W C; None if the network knows it.
+        units: ints, the units to plot; None for the first 100.
+        columns: int, tiles per row; by default the grid is roughly square.
+        title: str or None.
+
+    Raises:
+        ValueError: if no layer has weights, the weights are not those of images with one or three channels, or a unit
+            does not exist.
+
+    Example: `filters({"autoencoder": autoencoder, "VAE": vae}, units=range(16))`
+
+    Source: Vincent 2010, figures 5 to 7. See also: `noise_filters`, for one network per level of noise; `image_grid`.
+    """
+    named = kernels if isinstance(kernels, Mapping) and kernels else {"filters": kernels}
+    tiles = {name: _filter_tiles(name, each, shape, units) for name, each in named.items()}
+    count, height, width, _ = next(iter(tiles.values())).shape
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    aspect = math.ceil(count / columns) * height / (columns * width)
+    side = max(columns * _TILE * 0.6, 1.6)
+    figure, panels = _figure(side * len(tiles), side * aspect, None, ncols=len(tiles), squeeze=False)
+    figure.suptitle(title or "", fontsize=11)
+    for axes, (name, images) in zip(panels[0], tiles.items(), strict=True):
+        _show(axes, _tiled(images, columns))
+        if named is kernels:
+            axes.set_title(name, fontsize=10)
     return figure
+
+
+def noise_filters(
+    kernels: Mapping[float, Any],
+    shape: Sequence[int] | None = None,
+    units: Sequence[int] | np.ndarray | None = None,
+    columns: int | None = None,
+    title: str | None = None,
+) -> "Figure":
+    """Plots the filters of an autoencoder beside those of denoising autoencoders, with more noise from left to right.
+
+    Args:
+        kernels: `{level: model, network or weights}`, levels of corruption from 0, the plain autoencoder, to 1; each
+            value as in `filters`.
+        shape, units, columns, title: as in `filters`.
+
+    Raises:
+        ValueError: as in `filters`, and if a level is not a number, 0 or more.
+
+    Example: `noise_filters({0.0: autoencoder, 0.25: vae}, units=range(16))`
+
+    Source: Vincent 2010, figure 6. See also: `filters`, for networks with other names.
+    """
+    if not isinstance(kernels, Mapping) or not kernels:
+        raise ValueError(f"kernels: expected a dict {{level: model}}; received {type(kernels).__name__}.")
+    wrong = [level for level in kernels if not isinstance(level, int | float | np.number) or not level >= 0]
+    if wrong:
+        raise ValueError(f"kernels: expected levels of noise, numbers of 0 or more; received {wrong[0]!r}.")
+    levels = sorted(kernels)
+    names = {level: f"denoising, noise {level:g}" if level else "autoencoder" for level in levels}
+    return filters({names[level]: kernels[level] for level in levels}, shape, units, columns, title)
 
 
 def latent_scatter(z: ArrayLike, labels: ArrayLike | None = None, title: str | None = None) -> "Figure":
@@ -104,21 +197,79 @@ def latent_scatter(z: ArrayLike, labels: ArrayLike | None = None, title: str | N
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     axes.set_aspect("equal", adjustable="datalim")
+    _scatter(figure, axes, points, labels)
+    return figure
+
+
+def embeddings(
+    codes: ArrayLike | Mapping[str, ArrayLike],
+    labels: ArrayLike | None = None,
+    columns: int | None = None,
+    title: str | None = None,
+) -> "Figure":
+    """Plots two-dimensional embeddings of the same rows, one panel per method, coloured by label.
+
+    Axes have no ticks, because the units of different methods are not comparable; both axes of a panel have the same
+    scale.
+
+    Args:
+        codes: `{name: (N, 2)}`, or one array. Names are the titles of the panels.
+        labels: `(N,)` ints or names, or None.
+        columns: int, panels per row; None for up to four.
+        title: str or None.
+
+    Raises:
+        ValueError: if an embedding is not finite `(N, 2)`, the numbers of rows differ, or labels are not `(N,)`.
+
+    Example: `embeddings({"PCA": x.reshape(len(x), -1)[:, :2], "VAE": vae.encode(x)}, labels)`
+
+    See also: `latent_spaces`, which compares codes with a prior; `evaluation.manifold`, which measures them.
+    """
+    points = {name: np.asarray(z) for name, z in _named("codes", codes, "codes").items()}
+    rows = len(next(iter(points.values())))
+    for name, z in points.items():
+        if z.shape != (rows, 2) or rows < 2:
+            raise ValueError(f"{name}: expected codes ({max(rows, 2)}, 2); received shape {z.shape}.")
+        if not np.isfinite(z).all():
+            raise ValueError(f"{name} contains NaN or infinity: expected finite codes.")
+    if labels is not None and np.shape(labels) != (rows,):
+        raise ValueError(f"labels: expected shape {(rows,)}, one for each code; received {np.shape(labels)}.")
+    columns = columns or min(len(points), 4)
+    lines = math.ceil(len(points) / columns)
+    figure, panels = _figure(3.2 * columns, 3.2 * lines, None, nrows=lines, ncols=columns, squeeze=False)
+    figure.suptitle(title or "", fontsize=11)
+    for axes in panels.ravel()[len(points) :]:
+        axes.set_axis_off()
+    for axes, (name, z) in zip(panels.ravel(), points.items(), strict=False):
+        legend = axes is panels[0, min(columns, len(points)) - 1]
+        _scatter(figure, axes, z, labels, legend)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_title(name, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return figure
+
+
+def _scatter(figure, axes, points, labels, legend=True):
+    """Draws points coloured by label, with a legend or, for many labels, a colour bar."""
     # Shrink the points as their number grows, so that they do not hide one another.
-    style = {"s": np.clip(6e3 / len(z), 4, 40), "alpha": 0.75, "linewidths": 0}
+    style = {"s": np.clip(6e3 / len(points), 4, 40), "alpha": 0.75, "linewidths": 0}
     if labels is None:
         axes.scatter(*points.T, **style)
-        return figure
+        return
     labels = np.asarray(labels)
     classes = np.unique(labels)
     if len(classes) > _LEGEND_AT_MOST:
-        figure.colorbar(axes.scatter(*points.T, c=labels, **style), ax=axes, label="label")
-        return figure
-    colours = _colours(len(classes))
-    for colour, label in zip(colours, classes, strict=True):
+        drawn = axes.scatter(
+            *points.T, c=np.searchsorted(classes, labels) if labels.dtype.kind in "OUS" else labels, **style
+        )
+        if legend:
+            figure.colorbar(drawn, ax=axes, label="label")
+        return
+    for colour, label in zip(_colours(len(classes)), classes, strict=True):
         axes.scatter(*points[labels == label].T, color=colour, label=str(label), **style)
-    _legend(axes)
-    return figure
+    if legend:
+        _legend(axes)
 
 
 def _legend(axes):
@@ -431,6 +582,61 @@ def drift(times: ArrayLike, shares: ArrayLike, names: Sequence[str], title: str 
 
     panel.xaxis.set_major_formatter(ConciseDateFormatter(panel.xaxis.get_major_locator()))
     return figure
+
+
+def _labelled_rows(rows, title):
+    """Plots each of the named arrays of images, all of one shape, as a row with its name to the left."""
+    x = next(iter(rows.values()))
+    for name, images in rows.items():
+        if images.shape != x.shape:
+            raise ValueError(f"{name}: expected images of shape {x.shape}, as the others; received {images.shape}.")
+    height = x.shape[1]
+    figure, axes = _figure(len(x) * _TILE + 1.2, len(rows) * _TILE * _aspect(x), title)
+    _show(axes, _tiled(np.concatenate(list(rows.values())), len(x)))
+    axes.set_axis_on()
+    axes.set_frame_on(False)
+    axes.set_xticks([])
+    axes.set_yticks([(height + 1) * i + (height - 1) / 2 for i in range(len(rows))], list(rows))
+    axes.tick_params(length=0)
+    return figure
+
+
+def _filter_tiles(name, kernels, shape, units):
+    """Returns the filters of one network as images `(K, H, W, C)` in [0, 1], with 1/2 for a weight of 0."""
+    kernel, known = (kernels, None) if hasattr(kernels, "__array__") else _first_kernel(name, kernels)
+    kernel, shape = np.asarray(kernel, dtype="float32"), shape or known
+    if kernel.ndim == 2:
+        if shape is None or math.prod(shape) != len(kernel):
+            raise ValueError(
+                f"shape: expected (H, W, C) of images of {len(kernel)} values, the inputs of {name}; received {shape}."
+            )
+        kernel = kernel.reshape(*shape, -1)
+    if kernel.ndim != 4 or kernel.shape[2] not in (1, 3):
+        raise ValueError(
+            f"{name}: expected weights of images with one or three channels, (H, W, C, K); received {kernel.shape}."
+        )
+    units = np.arange(min(kernel.shape[-1], 100)) if units is None else np.asarray(units)
+    if len(units) == 0 or not np.isin(units, np.arange(kernel.shape[-1])).all():
+        raise ValueError(f"units: expected units of {name}, 0 to {kernel.shape[-1] - 1}; received {list(units)}.")
+    w = np.moveaxis(kernel, -1, 0)[units]
+    largest = np.abs(w).max(axis=(1, 2, 3), keepdims=True)
+    return 0.5 + 0.5 * w / np.where(largest > 0, largest, 1.0)
+
+
+def _first_kernel(name, network):
+    """Returns the weights of the first dense or convolutional layer, and the shape of the network's input if known."""
+    from keras_ae.utils import validation
+
+    network = getattr(network, "encoder", None) or network
+    layers = network._flatten_layers() if hasattr(network, "_flatten_layers") else ()
+    kernel = next((layer.kernel for layer in layers if getattr(layer, "kernel", None) is not None), None)
+    if kernel is None:
+        raise ValueError(
+            f"{name}: expected weights (D, K) or (H, W, C, K), or a built network with a dense or convolutional layer; "
+            f"received {type(network).__name__}."
+        )
+    shapes = validation.input_shapes(network)
+    return kernel, shapes[0] if shapes and len(shapes[0]) == 3 else None
 
 
 def _figure(width, height, title, **subplots):

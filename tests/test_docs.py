@@ -39,7 +39,8 @@ NEEDS_FILES = {
 }
 
 
-ABSTRACT = {"LatentModel", "Objective", "ObjectiveModel"}
+# Classes of the package that are no models to choose from.
+ABSTRACT = {"AnomalyDetector", "LatentModel", "Objective", "ObjectiveModel"}
 
 # Arguments in examples that are too expensive for a test.
 SMALLER = (

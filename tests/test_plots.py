@@ -296,3 +296,100 @@ def test_a_spectrogram_shows_a_tone_at_its_frequency(rng):
     assert decibels.max() == pytest.approx(0, abs=0.1) and decibels.min() >= -80
     with pytest.raises(ValueError, match="tone: expected a waveform"):
         plots.spectrograms({"tone": tone[None]}, 16_000)
+
+
+def _network(kernel):
+    """A network of images (4, 6, 1) whose first layer has the given weights, (24, K)."""
+    network = keras.Sequential(
+        [keras.Input((4, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(kernel.shape[1]), keras.layers.Dense(2)]
+    )
+    network.layers[1].set_weights([kernel, np.zeros(kernel.shape[1])])
+    return network
+
+
+def test_filters_are_tiles_whose_grey_is_zero(rng):
+    kernel = rng.normal(size=(24, 7)).astype("float32")
+    kernel[:, 3] = 0
+    shown = _image(plots.filters(kernel, (4, 6, 1), columns=3))
+    assert shown.shape == (3 * 4 + 2, 3 * 6 + 2)
+    w = kernel[:, 4].reshape(4, 6)
+    np.testing.assert_allclose(shown[5:9, 7:13], 0.5 + 0.5 * w / np.abs(w).max(), atol=1e-6)
+    np.testing.assert_array_equal(shown[5:9, :6], np.full((4, 6), 0.5))  # a unit without weights
+    np.testing.assert_array_equal(_image(plots.filters(_network(kernel), columns=3)), shown)
+    convolution = np.moveaxis(kernel.T.reshape(7, 4, 6, 1), 0, -1)
+    np.testing.assert_array_equal(_image(plots.filters(convolution, columns=3)), shown)
+    np.testing.assert_array_equal(_image(plots.filters(kernel, (4, 6, 1), units=[4])), shown[5:9, 7:13])
+
+
+def test_filters_of_several_networks_stand_side_by_side(rng):
+    kernels = [rng.normal(size=(24, 4)).astype("float32") for _ in range(3)]
+    figure = plots.filters({"AE": _network(kernels[0]), "DAE": kernels[1]}, (4, 6, 1))
+    assert [axes.get_title() for axes in figure.axes] == ["AE", "DAE"] and _pixels(figure).var() > 1e-3
+    levels = dict(zip([0.25, 0.0, 0.1], kernels, strict=True))
+    figure = plots.noise_filters(levels, (4, 6, 1), title="filters")
+    assert [axes.get_title() for axes in figure.axes] == [
+        "autoencoder",
+        "denoising, noise 0.1",
+        "denoising, noise 0.25",
+    ]
+    expected = _image(plots.filters(kernels[1], (4, 6, 1)))
+    np.testing.assert_array_equal(_image(figure), expected)
+
+
+def test_filters_that_are_no_images_are_refused(rng):
+    kernel = rng.normal(size=(24, 4))
+    for arguments, message in (
+        ((kernel,), r"shape: expected \(H, W, C\) of images of 24 values"),
+        ((kernel, (5, 5, 1)), r"shape: expected \(H, W, C\) of images of 24 values"),
+        ((np.zeros((3, 3, 8, 4)),), "filters: expected weights of images with one or three channels"),
+        ((keras.Sequential([keras.layers.Flatten()]),), "filters: expected weights .* or a built network"),
+        (("weights",), "filters: expected weights .*received str"),
+        ((kernel, (4, 6, 1), [4]), "units: expected units of filters, 0 to 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.filters(*arguments)
+    for kernels, message in (({}, "kernels: expected a dict"), ({"a": kernel}, "levels of noise.*'a'")):
+        with pytest.raises(ValueError, match=message):
+            plots.noise_filters(kernels, (4, 6, 1))
+
+
+def test_embeddings_have_a_panel_each_coloured_by_label(rng):
+    codes = {name: rng.normal(size=(30, 2)) for name in ("PCA", "t-SNE", "VAE")}
+    labels = np.array(["one", "two", "three"])[np.arange(30) % 3]
+    figure = plots.embeddings(codes, labels, columns=2, title="digits")
+    assert [axes.get_title() for axes in figure.axes] == ["PCA", "t-SNE", "VAE", ""]
+    for axes, z in zip(figure.axes, codes.values(), strict=False):
+        drawn = {each.get_label(): each.get_offsets() for each in axes.collections}
+        for label in ("one", "two", "three"):
+            np.testing.assert_allclose(drawn[label], z[labels == label])
+    legends = [axes.get_legend() for axes in figure.axes]
+    assert [legend is not None for legend in legends] == [False, True, False, False]
+    assert _pixels(figure).var() > 1e-3
+    unlabelled = plots.embeddings(codes["PCA"])
+    np.testing.assert_allclose(unlabelled.axes[0].collections[0].get_offsets(), codes["PCA"])
+    assert _pixels(plots.embeddings(codes, np.arange(30))).var() > 1e-3  # a colour bar
+
+
+def test_embeddings_that_cannot_be_drawn_are_refused(rng):
+    z = rng.normal(size=(9, 2))
+    for codes, labels, message in (
+        ({"PCA": z, "LLE": z[:8]}, None, r"LLE: expected codes \(9, 2\)"),
+        ({"PCA": rng.normal(size=(9, 3))}, None, r"PCA: expected codes \(9, 2\)"),
+        ({"PCA": z, "LLE": np.where(z == z[1, 1], np.nan, z)}, None, "LLE contains NaN"),
+        ({"PCA": z}, np.arange(8), r"labels: expected shape \(9,\)"),
+        ({}, None, "codes: expected a dict"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plots.embeddings(codes, labels)
+
+
+def test_a_latent_walk_has_the_pixel_blend_below(images):
+    walk = np.stack([images[0]] * 5)
+    figure = plots.latent_walk({"AE": walk, "VAE": 1 - walk}, images[0], images[1])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["AE", "VAE", "pixel blend"]
+    shown = _image(figure)
+    np.testing.assert_allclose(shown[5:9, :6], 1 - images[0, ..., 0], atol=1e-6)
+    np.testing.assert_allclose(shown[10:14, 7:13], (0.75 * images[0] + 0.25 * images[1])[..., 0], atol=1e-6)
+    np.testing.assert_allclose(shown[10:14, -6:], images[1, ..., 0], atol=1e-6)
+    with pytest.raises(ValueError, match="VAE: expected images of shape"):
+        plots.latent_walk({"AE": walk, "VAE": walk[:4]}, images[0], images[1])

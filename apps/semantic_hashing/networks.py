@@ -3,12 +3,9 @@
 import math
 
 import keras
-import numpy as np
 from sklearn.decomposition import TruncatedSVD
 
 import keras_ae as ka
-
-from .. import common
 
 
 def build(chosen, x, bits, seed):
@@ -54,34 +51,3 @@ def lsa_encoder(chosen, directions, width):
     network = head(chosen, inputs, x, width)
     project.set_weights([directions.T])
     return network
-
-
-def pretrain(model, x, epochs, batch_size, max_minutes=None):
-    """Trains a deep encoder and its mirrored decoder stage by stage (Hinton & Salakhutdinov 2006).
-
-        stage i: h_i = layer_i(h_{i-1}),    loss = -log p(h_{i-1} | mirror_i(h_i)),    h_0 = x
-
-    Each stage is an autoencoder of the previous stage's activations: words first, then units between 0 and 1. The
-    code layer comes last; its noise is added only when the whole model is trained.
-
-    Args:
-        model: a model whose encoder and decoder are stacks of Dense layers that mirror each other.
-        x: float32 `(N, V)`, TF-IDF.
-        epochs: int, per stage.
-        batch_size: int.
-        max_minutes: float, limit for all stages together, or None for no limit.
-    """
-    down, up = ([layer for layer in n.layers if hasattr(layer, "kernel")] for n in (model.encoder, model.decoder))
-    h, likelihood = x, "multinomial"
-    for layer, mirror in zip(down, reversed(up), strict=True):
-        # The codes are logits, but their mirror receives the sigmoid of them.
-        squash = keras.layers.Activation("sigmoid" if layer is down[-1] else "linear")
-        encoder = keras.Sequential([keras.Input(h.shape[1:]), layer, squash])
-        # In the full decoder, a mirror layer has an activation; here its output is logits, so use a linear copy.
-        logits = keras.layers.Dense(mirror.units)
-        stage = ka.Autoencoder(encoder, keras.Sequential([keras.Input((layer.units,)), logits]), likelihood)
-        stage.compile("adam")
-        budget = common.TimeBudget(None if max_minutes is None else max_minutes / len(down))
-        stage.fit(h, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=[budget])
-        mirror.set_weights(logits.get_weights())
-        h, likelihood = np.concatenate([encoder(h[i : i + 1000]) for i in range(0, len(h), 1000)]), "bernoulli"

@@ -176,8 +176,10 @@ def train(chosen, x, bits, *, seed, strategy=None, max_minutes=None, checkpoint=
     with (strategy or tf.distribute.get_strategy()).scope():
         model = networks.build(chosen, x, bits, seed)
         if chosen["pretrain"] and not (checkpoint and checkpoint.resumes):
-            half = None if max_minutes is None else max_minutes / 2
-            networks.pretrain(model, x.toarray(), chosen["pretrain"], chosen["batch_size"], half)
+            # Half of the time, divided among the stages.
+            minutes = None if max_minutes is None else max_minutes / 2 / (len(chosen["hidden"]) + 1)
+            budget = [common.TimeBudget(minutes)]
+            ka.pretrain(model, x, chosen["pretrain"], chosen["batch_size"], callbacks=budget, verbose=0)
         model.compile(keras.optimizers.Adam(chosen["learning_rate"]))
     prepared = time.perf_counter() - start
     left = None if max_minutes is None else max(0.0, max_minutes - prepared / 60)

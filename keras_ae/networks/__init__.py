@@ -1,6 +1,7 @@
 """Encoders, decoders, generators and critics as Keras models."""
 
 from keras_ae.networks.adapters import from_mean_log_var
+from keras_ae.networks.chains import chain, classifier, tied_decoder
 from keras_ae.networks.images import (
     conv_decoder,
     conv_encoder,
@@ -15,6 +16,8 @@ __all__ = [
     "SEGAN_FILTERS",
     "SpectralGenerator",
     "WaveformGenerator",
+    "chain",
+    "classifier",
     "conv_decoder",
     "conv_encoder",
     "from_mean_log_var",
@@ -22,5 +25,6 @@ __all__ = [
     "mlp_encoder",
     "residual_decoder",
     "residual_encoder",
+    "tied_decoder",
     "waveform_critic",
 ]

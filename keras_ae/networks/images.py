@@ -45,13 +45,15 @@ def mlp_encoder(
     activation: Activation = "relu",
     condition_shape: Size | None = None,
     kernel_regularizer: keras.regularizers.Regularizer | None = None,
+    code_activation: Activation = "linear",
     name: str = "encoder",
 ) -> keras.Model:
     """MLP encoder: dense layers `hidden`, then params `(B, parameters * latent_dim)`.
 
-        h_0 = x,    h_k = activation(W_k h_k-1 + b_k),    params = W h_K + b
+        h_0 = x,    h_k = activation(W_k h_k-1 + b_k),    params = code_activation(W h_K + b)
 
-    Args as in the module; `kernel_regularizer=priors.NormalWeights(rows)` puts a prior on the weights.
+    Args as in the module; `kernel_regularizer=priors.NormalWeights(rows)` puts a prior on the weights. Codes of sparse
+    and contractive autoencoders are often sigmoids, `code_activation="sigmoid"`.
 
     Raises:
         ValueError: if an argument is invalid; the message names it.
@@ -62,9 +64,10 @@ def mlp_encoder(
     """
     shape, code = _shape("input_shape", input_shape), _params_of_code(latent_dim, parameters)
     hidden, activation = _sizes("hidden", hidden), _activation(activation)
+    code_activation = _activation(code_activation, "code_activation")
     x = keras.Input(shape)
     inputs, x = _with_condition(x, _flat(x), condition_shape)
-    x = _dense_head(x, hidden, activation, math.prod(code), kernel_regularizer)
+    x = _dense_head(x, hidden, activation, math.prod(code), kernel_regularizer, code_activation)
     return keras.Model(inputs, layers.Reshape(code)(x) if len(code) > 1 else x, name=name)
 
 
@@ -291,9 +294,9 @@ def _dense(x, hidden, activation, kernel_regularizer=None):
     return x
 
 
-def _dense_head(x, hidden, activation, width, kernel_regularizer=None):
+def _dense_head(x, hidden, activation, width, kernel_regularizer=None, last_activation=None):
     x = _dense(x, hidden, activation, kernel_regularizer)
-    return layers.Dense(width, kernel_regularizer=kernel_regularizer)(x)
+    return layers.Dense(width, activation=last_activation, kernel_regularizer=kernel_regularizer)(x)
 
 
 def _of_rank(x, *kinds):
@@ -401,12 +404,12 @@ def _sizes(name: str, sizes: Any, count: int | None = None) -> tuple[int, ...]:
     return found
 
 
-def _activation(activation):
+def _activation(activation, name="activation"):
     try:
         return keras.activations.get(activation)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"activation: expected a function, or the name of a Keras one such as 'relu'; received {activation!r}."
+            f"{name}: expected a function, or the name of a Keras one such as 'relu'; received {activation!r}."
         ) from error
 
 

@@ -18,7 +18,7 @@ from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_ae.training import roles
 from keras_ae.typing import Columns, Rows, Shape
-from keras_ae.utils import numbering
+from keras_ae.utils import numbering, validation
 from keras_ae.utils import rows as rows_of
 from keras_ae.utils.xla import as_it_is
 

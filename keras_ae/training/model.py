@@ -513,8 +513,9 @@ class ObjectiveModel(keras.Model):
             a `keras.callbacks.History`.
 
         Raises:
-            ValueError: if the data are invalid for the model, or a `ModelCheckpoint` would write a file that could not
-                be loaded; the message gives what was expected, what was received and how to fix it.
+            ValueError: if the data are invalid for the model, all networks are frozen, or a `ModelCheckpoint` would write
+                a file that could not be loaded; the message gives what was expected, what was received and how to fix
+                it.
             FloatingPointError: if a term becomes NaN or infinite; the message names the step, objective and term.
         """
         self._assert_compile_called("fit")
@@ -531,6 +532,11 @@ class ObjectiveModel(keras.Model):
             x_held, y_held, weight_held = feeding.held_out(validation_data, row_shape)
             x_held = feeding.repeatable("validation_data", x_held, validation_steps)
             held_out = self._open(x_held, y_held, weight_held, validation_batch_size or batch_size, False)
+        if not any(trainable_variables(player) for player in self.objectives().values()):
+            raise ValueError(
+                f"{type(self).__name__} has no trainable weights: all its networks are frozen. Set trainable = True on "
+                "one of them, and compile again."
+            )
         container = self._callbacks(callbacks, verbose, epochs, steps_per_epoch or feed.steps, add_history=True)
         saving.check_checkpoints(self, container.callbacks)
         return fitting.fit(

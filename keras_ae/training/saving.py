@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
+from keras_ae.layers import tied
 from keras_ae.training import optimizers
 from keras_ae.typing import FilePath
 from keras_ae.utils import files, plain
@@ -36,13 +37,21 @@ def config_of(model: keras.Model) -> dict[str, Any]:
     if global_state.get_global_attribute("use_legacy_config"):
         raise ValueError(f"filepath: an .h5 file of a {type(model).__name__} cannot be loaded. Save it as .keras.")
     config = {name: keras.saving.serialize_keras_object(value) for name, value in model._arguments.items()}
+    ties = tied.ties(model._arguments.values())
+    config |= {_TIES: ties} if ties else {}
     return {"name": model.name, "dtype": keras.saving.serialize_keras_object(model.dtype_policy)} | config
 
 
 def from_config(cls: type, config: Mapping[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
     """Creates a model from a config; the inverse of `config_of`."""
+    values = {name: value for name, value in config.items() if name != _TIES}
     with keras.saving.custom_object_scope(custom_objects or {}):
-        return cls(**{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()})
+        arguments = {name: keras.saving.deserialize_keras_object(value) for name, value in values.items()}
+    tied.restore(arguments.values(), config.get(_TIES, []))
+    return cls(**arguments)
+
+
+_TIES = "ties"  # entry of a config: which layers of the networks share a kernel
 
 
 _PLAIN = str | int | float | bool | None | list | tuple | dict

@@ -130,6 +130,14 @@ def non_negative(name: str, value: Any) -> float:
     return float(value)
 
 
+def fraction(name: str, value: Any, ends: bool = True) -> float:
+    """Returns `value` as a float; raises a `ValueError` unless it is from 0 to 1, or between them without `ends`."""
+    if not _is_number(value) or not 0 <= value <= 1 or (value in (0, 1) and not ends):
+        allowed = "from 0 to 1" if ends else "between 0 and 1"
+        raise ValueError(f"{name}: expected a number {allowed}; received {value!r}.")
+    return float(value)
+
+
 def _is_number(value):
     if isinstance(value, int | np.integer):  # of any size, which `isfinite` does not take: seeds may have 128 bits
         return not isinstance(value, bool)

@@ -17,6 +17,7 @@ from keras_ae.utils.extras import EXTRAS
 ROOT = pathlib.Path(__file__).parents[2]
 VERBS = {
     "audio_denoising": {"denoise", "evaluate", "train"},
+    "manifold": {""},
     "quickstart": {""},
     "semantic_hashing": {"beam", "evaluate", "index", "search", "train"},
 }

@@ -24,7 +24,7 @@ SCRIPTS = {
 RUN_ALL = """
 import gc, importlib, json, os, runpy, sys
 programs = json.loads(sys.argv[1])
-for module in {module for module, *_ in programs} - {"apps.quickstart"} | {"apps.quickstart.run"}:
+for module in {module for module, *_ in programs} | {"apps.manifold.run", "apps.quickstart.run"}:
     importlib.import_module(module)
 gc.freeze()
 for i, (module, *arguments) in enumerate(programs):
@@ -45,6 +45,7 @@ def ended(tmp_path_factory):
     folder = tmp_path_factory.mktemp("programs")
     programs = [[name, "--help"] for name in SCRIPTS] + [
         ["apps.quickstart", f"--export_dir={folder}/export", "--data=/nowhere"],
+        ["apps.manifold", f"--output={folder}/manifold", "--neighbours=800"],
         ["apps.semantic_hashing.beam", f"--model={folder}", f"--input={folder}/*.jsonl", f"--output={folder}/codes"],
     ]
     command = [sys.executable, "-c", RUN_ALL, json.dumps(programs), str(folder)]
@@ -65,7 +66,11 @@ def test_scripts_have_ten_flags_at_most(ended, script):
 
 @pytest.mark.parametrize(
     ("program", "message"),
-    [("apps.quickstart", "error: `data` must be None for 'digits'"), ("apps.semantic_hashing.beam", "error: ")],
+    [
+        ("apps.quickstart", "error: `data` must be None for 'digits'"),
+        ("apps.manifold", "error: --neighbours: expected less than half of the 1500 images"),
+        ("apps.semantic_hashing.beam", "error: "),
+    ],
 )
 def test_errors_of_users_are_one_line_and_a_code(ended, program, message):
     status, shown, errors = ended[program]

@@ -31,7 +31,7 @@ class LatentModel(ObjectiveModel):
     | encoder | `posterior`, `encode` |
     | decoder | `likelihood`, `decode` |
     | encoder and decoder | `reconstruct`, `interpolate`, `traverse` |
-    | encoder, and a decoder whose outputs have x's shape | `score` |
+    | encoder, and a decoder whose outputs have x's shape | `score`, `squared_error` |
     | prior and decoder | `sample` |
     | as for `score`, with a prior and a posterior with a density | `log_prob` |
     | decoder, and labels as the condition | `sweep_labels` |
@@ -331,8 +331,14 @@ class LatentModel(ObjectiveModel):
         """Like `score`, with an int64 seed for each row, `(B,)`."""
         if "density" in self.parts:
             return importance.log_marginal_rows(self, x, y, SCORE_SAMPLES, seeds)
+        return -self.squared_error(x, y)
+
+    @needs("reconstruction")
+    @in_batches(as_target=True)
+    def squared_error(self, x: Rows, y: Rows | None = None) -> np.ndarray:
+        """Squared error of the reconstruction of each x, summed over the event: `(B,)` float32."""
         error = self._likelihood.preprocess(x) - self.reconstruct(x, y)
-        return -tf.reduce_sum(error**2, axis=tf.range(1, tf.rank(error)))
+        return tf.reduce_sum(error**2, axis=tf.range(1, tf.rank(error)))
 
     @needs("encoder", "decoder")
     def interpolate(

@@ -1,0 +1,1 @@
+"""Embeds images in the plane by several methods, measures and draws them."""
