@@ -513,9 +513,9 @@ class ObjectiveModel(keras.Model):
             a `keras.callbacks.History`.
 
         Raises:
-            ValueError: if the data are invalid for the model, all networks are frozen, or a `ModelCheckpoint` would write
-                a file that could not be loaded; the message gives what was expected, what was received and how to fix
-                it.
+            ValueError: if the data are invalid for the model, all networks are frozen, or a `ModelCheckpoint` would
+                write a file that could not be loaded; the message gives what was expected, what was received and how
+                to fix it.
             FloatingPointError: if a term becomes NaN or infinite; the message names the step, objective and term.
         """
         self._assert_compile_called("fit")
