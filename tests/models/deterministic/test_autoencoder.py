@@ -1,4 +1,4 @@
-"""The autoencoder's mathematics; tests/models/deterministic/test_linear_autoencoder.py compares a linear one with PCA."""
+"""The autoencoder's mathematics; test_linear_autoencoder.py compares a linear one with PCA."""
 
 import keras
 import numpy as np
