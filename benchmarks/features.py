@@ -93,14 +93,14 @@ SMOKE = {
     "SETS": ("noisy background",),
     "SPLIT": (500, 100, 200),
     "SEEDS": (0, 1),
-    "STACKED": STACKED | _TINY | {"units": (16, 8)},
+    "STACKED": STACKED | _TINY | {"units": (16,)},
     "TRAIN": 1_000,
     "MEASURED": 100,
     "ONE_LAYER": ONE_LAYER | _TINY | {"units": 16},
     "SPARSE": SPARSE | {"units": 32, "k": 4, "first_k": 8, "epochs": 2, "C": (0.01,)},
     "KL": KL | {"units": 16, "epochs": 1},
     "SCORE": SCORE | {"rows": 1_000, "hidden": (16,), "code": 8},
-    "FILTERS": FILTERS | {"levels": (0.0, 0.25), "units": 9, "epochs": 1},
+    "FILTERS": FILTERS | {"levels": (0.25,), "units": 9, "epochs": 1},
 }
 
 

@@ -67,18 +67,15 @@ def m1m2():
 MODELS = {
     "Autoencoder": autoencoder,
     "LinearAutoencoder": lambda: ka.LinearAutoencoder(SHAPE, D, seed=1),
-    "LinearAutoencoder-untied": lambda: ka.LinearAutoencoder(SHAPE, D, tied=False, seed=1),
     "DenoisingAutoencoder": lambda: ka.DenoisingAutoencoder(
         *networks(1), ka.layers.SaltAndPepperNoise(0.3), "bernoulli", emphasis=(1.0, 0.5), seed=1
     ),
-    "SparseAutoencoder": lambda: ka.SparseAutoencoder(*networks(1), weight=0.1, seed=1),
-    "SparseAutoencoder-kl": lambda: ka.SparseAutoencoder(*tied(), "bernoulli", sparsity="kl", seed=1),
+    "SparseAutoencoder": lambda: ka.SparseAutoencoder(*tied(), "bernoulli", sparsity="kl", seed=1),
     "SparseAutoencoder-k": lambda: ka.SparseAutoencoder(*networks(1), sparsity="k", k=2, seed=1),
     "ContractiveAutoencoder": lambda: ka.ContractiveAutoencoder(*tied(), "bernoulli", hessian=0.1, seed=1),
     "ContractiveAutoencoder-deep": lambda: ka.ContractiveAutoencoder(
         *networks(1), penalty="projection", num_samples=2, hessian=0.1, seed=1
     ),
-    "ContractiveAutoencoder-stochastic": lambda: ka.ContractiveAutoencoder(*networks(1), penalty="stochastic", seed=1),
     "VAE": vae,
     "VAE-dropout-free-bits": lambda: vae("gaussian_per_dimension", raw=2, dropout=0.3, free_bits=0.1),
     "VAE-categorical": lambda: vae("categorical", raw=256),

@@ -99,8 +99,6 @@ class ContractiveAutoencoder(Autoencoder):
         self.noise = keras.layers.GaussianNoise(noise) if noisy else None
         self._weight = ContractiveAutoencoder.weight.variable(self, weight)
         self._hessian = ContractiveAutoencoder.hessian.variable(self, hessian) if hessian else None
-        self._layer = jacobian.one_layer(encoder) if penalty == "exact" else None
-        self._activation = None if self._layer is None else last_activation(layers_of(encoder))
         if hessian:
             self.terms = (*self.terms, "curvature")
 
@@ -133,16 +131,15 @@ class ContractiveAutoencoder(Autoencoder):
         return terms
 
     def _vectors(self, h):
-        """The vectors that the Jacobian is multiplied by, `(B, S, k)`; None if it has a closed form."""
-        if self._layer is not None:
-            return None
+        """The vectors that the Jacobian is multiplied by, `(B, S, k)`; None if the exact one has a closed form."""
         rows, size = tf.shape(h)[0], math.prod(self.code_shape)
         if self.penalty == "exact":
-            return jacobian.units(rows, size)
+            return None if jacobian.one_layer(self.encoder) else jacobian.units(rows, size)
         return jacobian.projections(rows, self.num_samples, size, self.next_seed())
 
     def _jacobian(self, encode, x, h, v):
         """Numbers of each row whose squares add up to |J|^2, or to its estimate."""
         if v is None:
-            return jacobian.slopes(h, self._layer.kernel, self._activation)
+            activation = last_activation(layers_of(self.encoder))
+            return jacobian.slopes(h, jacobian.one_layer(self.encoder).kernel, activation)
         return jacobian.vector_products(encode, x, v)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -105,10 +106,9 @@ class DenoisingAutoencoder(Autoencoder):
 
 
 def _weights(emphasis):
-    try:
-        a, b = (validation.non_negative("emphasis", each) for each in emphasis)
-    except TypeError:
-        raise ValueError(f"emphasis: expected two numbers, (a, b); received {emphasis!r}.") from None
+    if np.shape(emphasis) != (2,):
+        raise ValueError(f"emphasis: expected two numbers, (a, b); received {emphasis!r}.")
+    a, b = (validation.non_negative("emphasis", each) for each in emphasis)
     if not a and not b:
         raise ValueError("emphasis: expected at least one number above 0; received (0, 0).")
     return a, b

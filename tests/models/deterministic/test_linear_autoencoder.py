@@ -19,8 +19,8 @@ def data(rng, rows=1000):
 def test_training_reaches_pcas_error_and_subspace(rng, tied):
     x = data(rng)
     model = ka.LinearAutoencoder((6,), 3, tied, seed=0)
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.05, 3000)), jit_compile=False)
-    model.fit(np.tile(x, (60, 1)), batch_size=200, epochs=10, verbose=0)  # each epoch has an overhead
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.05, 1500)), jit_compile=False)
+    model.fit(np.tile(x, (60, 1)), batch_size=200, epochs=5, verbose=0)  # each epoch has an overhead
 
     pca = PCA(3).fit(x)
     error = ((x - model.reconstruct(x)) ** 2).sum()
