@@ -47,11 +47,12 @@ METHODS = (
     *("interpolate", "traverse", "averages"),
     *("posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units", "features", "deepen"),
     *("unfreeze", "infer", "hash", "probabilities", "set_thresholds", "dynamics_weight", "denoise", "process"),
-    *("objectives", "loss_terms", "discriminate", "generate", "save", "export"),
+    *("instance_noise", "weight", "mmd_weight", "gamma", "heads"),
+    *("objectives", "loss_terms", "discriminate", "generate", "classify", "fit_contrast", "save", "export"),
 )
 
 # Rows of the README's table: model, page, paper, then the result file, a regular expression for the claim, the start of
-# the metric, and a note.
+# the metric, and a note. A model without a result yet has none of these.
 SPEECH = "PESQ, wide"
 GAP = "mutual information gap"
 FAMILY = (
@@ -67,11 +68,19 @@ FAMILY = (
     ("VAE", "vae", "Kingma 2014, measured by Burda 2016", "importance_weighted", "^VAE", "NLL", ""),
     ("BetaVAE", "beta_vae", "Higgins 2017", "disentanglement", "^beta-VAE, beta 4$", GAP, ""),
     ("BetaTCVAE", "beta_tcvae", "Chen 2018", "disentanglement", "^beta-TC-VAE, beta 6$", GAP, ""),
+    ("FactorVAE", "factor_vae", "Kim 2018"),
+    ("InfoVAE", "info_vae", "Zhao 2019"),
     ("IWAE", "iwae", "Burda 2016", "importance_weighted", "^IWAE, k = 50", "NLL", "k = 50"),
     ("CVAE", "cvae", "Sohn 2015", "conditional", "^CVAE, 2 of 4", "conditional NLL", "half of each digit given"),
     ("M1", "m1", "Kingma 2014", "semi_supervised", "^M1, SVM of labels spread .*, 100", "error", "100 labels"),
     ("M2", "m2", "Kingma 2014", "semi_supervised", "^M2, 100 labels", "error", "100 labels"),
     ("M1M2", "m1m2", "Kingma 2014", "semi_supervised", r"^M1\+M2, 100 labels", "error", "100 labels"),
+    ("AAE", "aae", "Makhzani 2015"),
+    ("ConditionalAAE", "conditional_aae", "Makhzani 2015"),
+    ("SemiSupervisedAAE", "semi_supervised_aae", "Makhzani 2015"),
+    ("ClusterHeadAAE", "semi_supervised_aae", "Makhzani 2015"),
+    ("WAE", "wae", "Tolstikhin 2018"),
+    ("AVB", "avb", "Mescheder 2017"),
     (
         *("SemanticHashing", "semantic_hashing", "Shen 2018"),
         *("semantic_hashing", "^semantic hashing, 32", "precision", "32 bits"),
@@ -198,8 +207,11 @@ print('<img alt="{" ".join(alt)}" src="data:image/png;base64,' + base64.b64encod
 def family():
     """Returns the README's table: each model, its paper, and one result with the published one."""
     lines = ["| model | paper | measured | published | ours |", "|---|---|---|---:|---:|"]
-    for name, page, source, *result, note in FAMILY:
-        if name in exported():
+    for name, page, source, *measured in FAMILY:
+        if name in exported() and not measured:
+            lines.append(f"| [`{name}`](docs/models/{page}.md) | {source} | - | - | - |")
+        elif name in exported():
+            *result, note = measured
             cells = _cells(*result)
             what = ", ".join(each for each in (cells["data"].split(",")[0], note, cells["metric"]) if each)
             published = cells["paper"] or (_cells(*PUBLISHED[name])["paper"] if name in PUBLISHED else "-")

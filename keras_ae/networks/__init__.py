@@ -1,6 +1,7 @@
 """Encoders, decoders, generators and critics as Keras models."""
 
 from keras_ae.networks.adapters import from_mean_log_var
+from keras_ae.networks.critics import code_critic
 from keras_ae.networks.images import (
     conv_decoder,
     conv_encoder,
@@ -15,6 +16,7 @@ __all__ = [
     "SEGAN_FILTERS",
     "SpectralGenerator",
     "WaveformGenerator",
+    "code_critic",
     "conv_decoder",
     "conv_encoder",
     "from_mean_log_var",
