@@ -137,21 +137,24 @@ def codes_and_prior(z: ArrayLike, p: ArrayLike, labels: ArrayLike | None = None,
 
     See also: `callbacks.CodesAgainstPrior`, which draws it during training; `latent_scatter`, of codes alone.
     """
-    z, p = np.asarray(z), np.asarray(p)
-    if z.ndim != 2 or p.ndim != 2 or z.shape[1] != p.shape[1] or min(len(z), len(p)) < 2:
-        raise ValueError(f"z and p: expected two rows or more, (N, D) and (M, D); received {z.shape} and {p.shape}.")
-    if labels is not None and np.shape(labels) != (len(z),):
-        raise ValueError(f"labels: expected shape {(len(z),)}, one for each code; received {np.shape(labels)}.")
-    if z.shape[1] == 1:
-        z, p = (np.concatenate([each, np.argsort(np.argsort(each, axis=0), axis=0) / len(each)], 1) for each in (z, p))
-    elif z.shape[1] > 2:
-        mean, axes, _, _ = _principal_axes(p)
-        z, p = (z - mean) @ axes.T, (p - mean) @ axes.T
+    codes, drawn = np.asarray(z), np.asarray(p)
+    if codes.ndim != 2 or drawn.ndim != 2 or codes.shape[1] != drawn.shape[1] or min(len(codes), len(drawn)) < 2:
+        raise ValueError(
+            f"z and p: expected two rows or more, (N, D) and (M, D); received {codes.shape} and {drawn.shape}."
+        )
+    if labels is not None and np.shape(labels) != (len(codes),):
+        raise ValueError(f"labels: expected shape {(len(codes),)}, one for each code; received {np.shape(labels)}.")
+    if codes.shape[1] == 1:
+        codes, drawn = (_in_two_dimensions(each)[0] / [1, len(each)] for each in (codes, drawn))
+    elif codes.shape[1] > 2:
+        mean, axes, _, _ = _principal_axes(drawn)
+        codes, drawn = (codes - mean) @ axes.T, (drawn - mean) @ axes.T
     figure, panels = _figure(8.4, 4.2, title, ncols=2, sharex=True, sharey=True)
-    for panel, points, name in zip(panels, (p, z), ("prior", "codes"), strict=True):
+    for panel, points, name in zip(panels, (drawn, codes), ("prior", "codes"), strict=True):
         style = {"s": np.clip(3e3 / len(points), 2, 20), "alpha": 0.75, "linewidths": 0}
-        coloured = name == "codes" and labels is not None
-        colour = {"c": labels, "cmap": "tab10" if np.max(labels) < 10 else "tab20"} if coloured else {"color": "0.4"}
+        colour: dict[str, Any] = {"color": "0.4"}
+        if name == "codes" and labels is not None:
+            colour = {"c": labels, "cmap": "tab10" if np.max(np.asarray(labels)) < 10 else "tab20"}
         panel.scatter(*points.T, **style, **colour)
         panel.set_aspect("equal", adjustable="datalim")
         panel.text(0.02, 0.98, name, transform=panel.transAxes, va="top")

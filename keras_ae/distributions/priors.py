@@ -521,12 +521,37 @@ class StyleAndLabel:
     Source: Makhzani 2015, section 5. See also: `posteriors.StyleAndLabel`, codes of the same form.
     """
 
+    name = "style_and_label"
+
     def __init__(self, style: PriorSource, num_classes: int) -> None:
         self.style, self.num_classes = style, num_classes
 
     def __call__(self) -> Distribution:
         label = tfd.OneHotCategorical(logits=tf.zeros(self.num_classes), dtype=tf.float32)
         return tfd.Blockwise([distribution(self.style), label])
+
+
+class AroundHeads:
+    """Standard normals around the heads of clusters, as a function without arguments that returns the distribution.
+
+        p(z) = 1/K sum_k N(z; W_k, I)
+
+    Args:
+        heads: Keras variable W, `(K, D)`; the distribution follows its current value.
+
+    Example: `AroundHeads(keras.Variable(tf.eye(2)))().sample(16)    # (16, 2)`
+
+    Source: Makhzani 2015, section 7. See also: `posteriors.ClusterHeads`, which has the heads; `LearnedMixture`.
+    """
+
+    name = "around_heads"
+
+    def __init__(self, heads: keras.Variable) -> None:
+        self.heads = heads
+
+    def __call__(self) -> Distribution:
+        components = tfd.MultivariateNormalDiag(tf.convert_to_tensor(self.heads))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.heads.shape[0])), components)
 
 
 NAMES = {
@@ -633,12 +658,13 @@ def check_classes(prior: PriorSource, num_classes: int) -> None:
 
     See also: `Ring` and `SwissRoll`, which have.
     """
-    if not hasattr(prior, "draw_labelled"):
+    check = getattr(prior, "check_classes", None)
+    if check is None:
         raise ValueError(
             f"prior: {getattr(prior, 'name', prior)} has no part for each class. Expected 'ring', 'swiss_roll', or a "
             "layer with their methods check_classes and draw_labelled."
         )
-    prior.check_classes(num_classes)
+    check(num_classes)
 
 
 def _check_event(prior, code_shape):

@@ -287,10 +287,6 @@ class OptionalLabel(PartialLabel):
     def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
         return finite(x) if y is None else super().row_mask(model, x, y)
 
-    def labels(self, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
-        """Returns the label of each row of x, -1 where unknown: int64 `(B,)`."""
-        return tf.fill(tf.shape(x)[:1], tf.constant(-1, tf.int64)) if y is None else tf.cast(y, tf.int64)
-
 
 _MISSING = ("", "None", "nan", "<NA>")  # how names that are missing in NumPy and pandas read as text
 _NOT_CONDITIONAL = "y: this model is not conditional. Leave y out."
@@ -301,6 +297,11 @@ def finite(rows: tf.Tensor) -> tf.Tensor:
     """Row mask of rows with only finite values: bool `(B,)`."""
     rows = tf.cast(rows, tf.float32)
     return tf.reduce_all(tf.math.is_finite(rows), axis=tf.range(1, tf.rank(rows)))
+
+
+def labels_or_unknown(x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
+    """Returns the label of each row of x, -1 where unknown, which is everywhere without y: int64 `(B,)`."""
+    return tf.fill(tf.shape(x)[:1], tf.constant(-1, tf.int64)) if y is None else tf.cast(y, tf.int64)
 
 
 def one_hot(labels: tf.Tensor, num_classes: int, unknown: int | None = None) -> tf.Tensor:

@@ -136,6 +136,8 @@ MODELS = {
 # The loop is the same for all models. These differ in what a step needs: conditions, labels, noise, dropout.
 LOOPED = ["Autoencoder", "VAE-dropout-free-bits", "IWAE", "BetaVAE", "CVAE", "M1M2", "SemanticHashing", "VDSH"]
 LOOPED += ["AAE-labels", "AVB"]
+# Models of several players.
+PLAYERS = ["AAE-labels", "ConditionalAAE", "SemiSupervisedAAE", "ClusterHeadAAE", "WAE-critic", "AVB", "FactorVAE"]
 COMPILE = {"optimizer": "adam", "jit_compile": False}
 
 
@@ -202,6 +204,21 @@ def test_fit_logs_every_term_and_moves_every_variable(eager):
     for variable, old in zip(moved(eager), before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0, variable.path
     assert int(eager.optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("made", PLAYERS, indirect=True)
+def test_each_player_moves_only_its_own_networks(made):
+    model, start = made
+    for name, player in model.objectives().items():
+        reset(made)
+        still = {each: keras.optimizers.SGD(0.0) for each in model.objectives()}
+        model.compile(still | {name: keras.optimizers.SGD(0.1)}, run_eagerly=True)
+        model.train_on_batch(*fitted(model))
+        own = {id(v) for network in player.networks for v in network.trainable_variables}
+        trained = {id(v) for v in model.trainable_variables}
+        for variable, value in start:
+            if id(variable) in trained and "spectral" not in variable.path:  # which a critic's update rescales
+                assert (np.abs(variable - value).max() > 0) == (id(variable) in own), (name, variable.path)
 
 
 def test_networks_are_those_that_train(model):

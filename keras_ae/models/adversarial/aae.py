@@ -123,11 +123,8 @@ class AAE(LatentModel):
 
     def discriminate(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, z: tf.Tensor) -> Terms:
         """The critic's loss term, `{"discrimination": (B,)}`."""
-        if self.label_critic:
-            labels = self.y_role.labels(x, y)
-            p = critics.prior_of(self).draw_labelled(labels, self.num_classes, self.next_seed())
-        else:
-            p = critics.draw_prior(self, tf.shape(z)[0])
+        labels = roles.labels_or_unknown(x, y) if self.label_critic else None
+        p = critics.draw_prior(self, tf.shape(z)[0], labels)
         loss = critics.discrimination(self, self.critic, p, z, self._seen(x, y), training=training)
         return {"discrimination": loss}
 
@@ -144,5 +141,5 @@ class AAE(LatentModel):
         """What the critic is given with the codes: nothing, or the one-hot labels."""
         if not self.label_critic:
             return ()
-        labels = self.y_role.labels(x, y)
+        labels = roles.labels_or_unknown(x, y)
         return (roles.one_hot(tf.where(labels < 0, tf.cast(self.num_classes, tf.int64), labels), self.num_classes + 1),)

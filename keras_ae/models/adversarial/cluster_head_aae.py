@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.losses.mmd import squared_distances
@@ -13,8 +12,6 @@ from keras_ae.models.adversarial.semi_supervised_aae import SemiSupervisedAAE
 from keras_ae.training import Objective
 from keras_ae.typing import Network, Terms
 from keras_ae.utils import validation
-
-tfd = tfp.distributions
 
 # Keeps the gradient of a distance finite where two heads are the same.
 _TINY = 1e-6
@@ -85,11 +82,7 @@ class ClusterHeadAAE(SemiSupervisedAAE):
         return posteriors.ClusterHeads(num_classes, style)
 
     def _prior_of(self, style: priors.PriorSource, posterior: posteriors.StyleAndLabel) -> priors.PriorSource:
-        def around_heads():
-            components = tfd.MultivariateNormalDiag(tf.convert_to_tensor(posterior.heads))
-            return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(posterior.num_classes)), components)
-
-        return around_heads
+        return priors.AroundHeads(posterior.heads)
 
     @property
     def heads(self) -> Any:

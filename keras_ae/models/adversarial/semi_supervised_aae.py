@@ -10,7 +10,6 @@ from keras_ae.distributions import likelihoods, posteriors, priors, sampling
 from keras_ae.models.base import critics
 from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.training import Objective, roles
-from keras_ae.training.roles import one_hot
 from keras_ae.training.term_weights import TermWeight
 from keras_ae.typing import Network, Terms
 from keras_ae.utils import validation
@@ -145,9 +144,9 @@ class SemiSupervisedAAE(LatentModel):
 
     def classify(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, shared: tuple[tf.Tensor, ...]) -> Terms:
         """The classifier's terms over the labelled rows, `{"classification": (B,), "accuracy": (B,)}`."""
-        labels = self.y_role.labels(x, y)
+        labels = roles.labels_or_unknown(x, y)
         known, log_y = tf.cast(labels >= 0, tf.float32), tf.nn.log_softmax(shared[1])
-        missed = -tf.reduce_sum(one_hot(labels, self.num_classes, unknown=-1) * log_y, axis=-1)
+        missed = -tf.reduce_sum(roles.one_hot(labels, self.num_classes, unknown=-1) * log_y, axis=-1)
         right = tf.cast(tf.argmax(log_y, axis=-1) == labels, tf.float32)
         return {"classification": (missed, known), "accuracy": (right, known)}
 

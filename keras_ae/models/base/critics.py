@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -10,7 +11,7 @@ from keras_ae.distributions import priors, sampling
 from keras_ae.losses import adversarial
 from keras_ae.losses.adversarial import per_row
 from keras_ae.losses.mmd import median, mmd, squared_distances
-from keras_ae.typing import Network, Size
+from keras_ae.typing import Network, Shape
 from keras_ae.utils import validation
 
 # Draws of the prior whose distances give the bandwidth of a kernel.
@@ -53,7 +54,7 @@ def check_prior(model: keras.Model) -> None:
         priors.check_can_be_sampled(prior_of(model))
 
 
-def check_critic(name: str, critic: Network, z: Size | None, given: Size | None = None) -> None:
+def check_critic(name: str, critic: Network, z: Shape | None, given: Shape | None = None) -> None:
     """Raises a `ValueError` unless a critic takes codes of shape z, and what is given with them, if anything.
 
     A shape that is None, and networks without a `keras.Input`, are not checked.
@@ -82,13 +83,14 @@ def classes_seen(critic: Network) -> int:
     Example: `classes_seen(ka.networks.code_critic(2, (16,), condition_shape=(11,)))    # 10`
     """
     shapes = validation.input_shapes(critic)
-    if shapes is None or len(shapes) != 2 or (shapes[1][-1] or 0) < 2:
+    entries = shapes[1][-1] if shapes is not None and len(shapes) == 2 else None
+    if entries is None or entries < 2:
         raise ValueError(
             "critic: with label_critic, expected a network of codes and of a label with one entry for each class and "
             "one for no label, each a keras.Input: ka.networks.code_critic(latent_dim, condition_shape=(num_classes + "
             f"1,)); received inputs of shape {shapes}."
         )
-    return shapes[1][-1] - 1
+    return entries - 1
 
 
 def width_of(name: str, network: Network) -> int:
@@ -105,12 +107,17 @@ def width_of(name: str, network: Network) -> int:
     return shape[-1]
 
 
-def draw_prior(model: keras.Model, rows: int | tf.Tensor) -> tf.Tensor:
+def draw_prior(model: keras.Model, rows: int | tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
     """Draws codes from the model's prior with its next seed: `(rows, *code_shape)`.
+
+    With labels `(rows,)`, each code is of its label's class, or of any class if the label is -1.
 
     Example: `draw_prior(vae, 16)    # (16, 4)`
     """
-    return priors.draw(prior_of(model), rows, model.next_seed())
+    prior: Any = prior_of(model)
+    if labels is not None:
+        return prior.draw_labelled(labels, model.num_classes, model.next_seed())
+    return priors.draw(prior, rows, model.next_seed())
 
 
 def scores(
@@ -197,5 +204,5 @@ def mmd_to_prior(model: keras.Model, z: tf.Tensor) -> tf.Tensor:
     The kernel and its bandwidth are the model's. See also: `losses.mmd.mmd`.
     """
     p = draw_prior(model, tf.shape(z)[0])
-    rows = [tf.reshape(each, [tf.shape(z)[0], math.prod(model.code_shape)]) for each in (z, p)]
-    return mmd(*rows, kernel=model.kernel, bandwidth=model.bandwidth)
+    z, p = (tf.reshape(each, [tf.shape(z)[0], math.prod(model.code_shape)]) for each in (z, p))
+    return mmd(z, p, kernel=model.kernel, bandwidth=model.bandwidth)
