@@ -47,8 +47,9 @@ METHODS = (
     *("log_prob", "score", "score_from_seeds", "squared_error", "predict_proba", "interpolate", "traverse"),
     *("sweep_labels", "averages", "posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units"),
     *("features", "deepen", "unfreeze", "infer", "components", "align", "weight", "hessian", "k", "hash"),
+    *("instance_noise", "mmd_weight", "gamma", "heads"),
     *("probabilities", "set_thresholds", "dynamics_weight", "denoise", "process"),
-    *("objectives", "loss_terms", "discriminate", "generate", "save", "export"),
+    *("objectives", "loss_terms", "discriminate", "generate", "classify", "fit_contrast", "save", "export"),
 )
 
 # Rows of the README's table: model, page, paper, then the result file, a regular expression for the claim, the start of
@@ -72,11 +73,19 @@ FAMILY = (
     ("VAE", "vae", "Kingma 2014, measured by Burda 2016", "importance_weighted", "^VAE", "NLL", ""),
     ("BetaVAE", "beta_vae", "Higgins 2017", "disentanglement", "^beta-VAE, beta 4$", GAP, ""),
     ("BetaTCVAE", "beta_tcvae", "Chen 2018", "disentanglement", "^beta-TC-VAE, beta 6$", GAP, ""),
+    ("FactorVAE", "factor_vae", "Kim 2018"),
+    ("InfoVAE", "info_vae", "Zhao 2019"),
     ("IWAE", "iwae", "Burda 2016", "importance_weighted", "^IWAE, k = 50", "NLL", "k = 50"),
     ("CVAE", "cvae", "Sohn 2015", "conditional", "^CVAE, 2 of 4", "conditional NLL", "half of each digit given"),
     ("M1", "m1", "Kingma 2014", "semi_supervised", "^M1, SVM of labels spread .*, 100", "error", "100 labels"),
     ("M2", "m2", "Kingma 2014", "semi_supervised", "^M2, 100 labels", "error", "100 labels"),
     ("M1M2", "m1m2", "Kingma 2014", "semi_supervised", r"^M1\+M2, 100 labels", "error", "100 labels"),
+    ("AAE", "aae", "Makhzani 2015"),
+    ("ConditionalAAE", "conditional_aae", "Makhzani 2015"),
+    ("SemiSupervisedAAE", "semi_supervised_aae", "Makhzani 2015"),
+    ("ClusterHeadAAE", "semi_supervised_aae", "Makhzani 2015"),
+    ("WAE", "wae", "Tolstikhin 2018"),
+    ("AVB", "avb", "Mescheder 2017"),
     (
         *("SemanticHashing", "semantic_hashing", "Shen 2018"),
         *("semantic_hashing", "^semantic hashing, 32", "precision", "32 bits"),

@@ -19,7 +19,13 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow `names`
     from keras_ae import datasets, evaluation, layers, losses, networks, plots, samplers
     from keras_ae.anomalies import AnomalyDetector
     from keras_ae.distributions import likelihoods, posteriors, priors
+    from keras_ae.models.adversarial.aae import AAE
+    from keras_ae.models.adversarial.avb import AVB
+    from keras_ae.models.adversarial.cluster_head_aae import ClusterHeadAAE
+    from keras_ae.models.adversarial.conditional_aae import ConditionalAAE
     from keras_ae.models.adversarial.segan import SEGAN
+    from keras_ae.models.adversarial.semi_supervised_aae import SemiSupervisedAAE
+    from keras_ae.models.adversarial.wae import WAE
     from keras_ae.models.base.latent_model import LatentModel
     from keras_ae.models.deterministic.autoencoder import Autoencoder
     from keras_ae.models.deterministic.contractive_autoencoder import ContractiveAutoencoder
@@ -33,6 +39,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow `names`
     from keras_ae.models.variational.beta_tcvae import BetaTCVAE
     from keras_ae.models.variational.beta_vae import BetaVAE
     from keras_ae.models.variational.cvae import CVAE
+    from keras_ae.models.variational.factor_vae import FactorVAE
+    from keras_ae.models.variational.info_vae import InfoVAE
     from keras_ae.models.variational.iwae import IWAE
     from keras_ae.models.variational.m1 import M1
     from keras_ae.models.variational.m1m2 import M1M2
@@ -45,6 +53,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow `names`
 __version__ = "0.1.0"
 
 __all__ = [
+    "AAE",
+    "AVB",
     "CVAE",
     "IWAE",
     "M1",
@@ -53,18 +63,24 @@ __all__ = [
     "SEGAN",
     "VAE",
     "VDSH",
+    "WAE",
     "AnomalyDetector",
     "Autoencoder",
     "BetaTCVAE",
     "BetaVAE",
+    "ClusterHeadAAE",
+    "ConditionalAAE",
     "ContractiveAutoencoder",
     "DenoisingAutoencoder",
     "DynamicAutoencoder",
+    "FactorVAE",
+    "InfoVAE",
     "LatentModel",
     "LinearAutoencoder",
     "Objective",
     "ObjectiveModel",
     "SemanticHashing",
+    "SemiSupervisedAAE",
     "SparseAutoencoder",
     "SpeechDenoiser",
     "callbacks",

@@ -272,6 +272,46 @@ def _scatter(figure, axes, points, labels, legend=True):
         _legend(axes)
 
 
+def codes_and_prior(z: ArrayLike, p: ArrayLike, labels: ArrayLike | None = None, title: str | None = None) -> "Figure":
+    """Plots codes beside samples of the prior, with the same axes; more than two dimensions are projected.
+
+    Args:
+        z: `(N, D)` codes.
+        p: `(M, D)` samples of the prior, whose principal axes are used if D is above 2.
+        labels: `(N,)` integers that colour the codes, or None.
+        title: str or None.
+
+    Raises:
+        ValueError: if z and p are not `(N, D)` and `(M, D)` with two rows or more, or `labels` are not `(N,)`.
+
+    Example: `codes_and_prior(vae.encode(x), vae.prior.sample(len(x), seed=0), labels)`
+
+    See also: `callbacks.CodesAgainstPrior`, which draws it during training; `latent_scatter`, of codes alone.
+    """
+    codes, drawn = np.asarray(z), np.asarray(p)
+    if codes.ndim != 2 or drawn.ndim != 2 or codes.shape[1] != drawn.shape[1] or min(len(codes), len(drawn)) < 2:
+        raise ValueError(
+            f"z and p: expected two rows or more, (N, D) and (M, D); received {codes.shape} and {drawn.shape}."
+        )
+    if labels is not None and np.shape(labels) != (len(codes),):
+        raise ValueError(f"labels: expected shape {(len(codes),)}, one for each code; received {np.shape(labels)}.")
+    if codes.shape[1] == 1:
+        codes, drawn = (_in_two_dimensions(each)[0] / [1, len(each)] for each in (codes, drawn))
+    elif codes.shape[1] > 2:
+        mean, axes, _, _ = _principal_axes(drawn)
+        codes, drawn = (codes - mean) @ axes.T, (drawn - mean) @ axes.T
+    figure, panels = _figure(8.4, 4.2, title, ncols=2, sharex=True, sharey=True)
+    for panel, points, name in zip(panels, (drawn, codes), ("prior", "codes"), strict=True):
+        style = {"s": np.clip(3e3 / len(points), 2, 20), "alpha": 0.75, "linewidths": 0}
+        colour: dict[str, Any] = {"color": "0.4"}
+        if name == "codes" and labels is not None:
+            colour = {"c": labels, "cmap": "tab10" if np.max(np.asarray(labels)) < 10 else "tab20"}
+        panel.scatter(*points.T, **style, **colour)
+        panel.set_aspect("equal", adjustable="datalim")
+        panel.text(0.02, 0.98, name, transform=panel.transAxes, va="top")
+    return figure
+
+
 def _legend(axes):
     """Adds a legend of labels beside the axes, with large opaque markers."""
     legend = axes.legend(title="label", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

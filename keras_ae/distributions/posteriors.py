@@ -5,7 +5,7 @@ Each posterior is a Keras layer from params `(B, parameters_for(latent_dim))` to
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_ae.distributions import layers
+from keras_ae.distributions import layers, sampling
 from keras_ae.distributions.likelihoods import positive
 from keras_ae.layers.made import MADE
 from keras_ae.typing import Activation, Distribution, Size
@@ -31,9 +31,10 @@ class Posterior(keras.layers.Layer):
     Subclasses define `parameters_for` and `call(params)`, which returns a tfd.
 
     Attributes:
-        has_density: bool; False if q is a point.
+        has_density: bool; False if q is a point, or the samples of a network.
         knows_own_samples_only: bool, whether the density is fast, for any sample shape, only at q's own samples.
         vectors_only: bool, whether codes must be vectors; if not, codes have any shape with channels last.
+        takes_noise: bool, whether noise is a second input of the encoder, see `Universal`.
 
     Example:
 
@@ -47,6 +48,7 @@ class Posterior(keras.layers.Layer):
     has_density = True
     knows_own_samples_only = False
     vectors_only = False
+    takes_noise = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**layers.options(self, kwargs))
@@ -120,6 +122,168 @@ class Deterministic(Posterior):
     def call(self, params: tf.Tensor) -> Distribution:
         rank = params.shape.rank - 1
         return tfd.VectorDeterministic(params) if rank == 1 else tfd.Independent(tfd.Deterministic(params), rank)
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class Universal(Deterministic):
+    """Any distribution that a network can make of noise: the encoder takes `[x, e]`, and its output is the code.
+
+        z = encoder([x, e]),    e ~ N(0, I)
+
+    It has samples, with gradients to the encoder, but no density. `mean()` is the code for e = 0, which is
+    deterministic; it is not the expectation of z.
+
+    Params width: D. The size of e is that of the encoder's second input.
+
+    Example:
+
+        encoder = ka.networks.mlp_encoder((784,), 2, (64,), condition_shape=(16,))    # noise of size 16
+        decoder = ka.networks.mlp_decoder(2, (784,), (64,))
+        ka.AVB(encoder, decoder, ka.networks.code_critic(2, (64,), condition_shape=(784,))).posterior(x)
+
+    Source: Makhzani 2015, section 2.1, the universal approximator posterior; Mescheder 2017, figure 1. See also:
+    `DiagonalGaussian`, with a density; `AVB`, whose bound needs none.
+    """
+
+    takes_noise = True
+
+    def of_noise(
+        self, encode: Callable[[tf.Tensor], tf.Tensor], rows: int | tf.Tensor, code_shape: Size, noise_shape: Size
+    ) -> Distribution:
+        """The distribution of `encode(e)`, a function from noise `(L * rows, *noise_shape)` to as many codes."""
+        return _OfNoise(encode, rows, code_shape, noise_shape)
+
+
+class _OfNoise(tfp.distributions.Distribution):
+    """What a network makes of noise, batch `(B,)`: samples and the code of no noise, without a density."""
+
+    def __init__(self, encode, rows, code_shape, noise_shape):
+        self._encode, self._rows = encode, rows
+        self._code_shape, self._noise_shape = tuple(code_shape), tuple(noise_shape)
+        super().__init__(tf.float32, tfd.FULLY_REPARAMETERIZED, False, True, {}, name="universal")
+
+    def _batch_shape(self):
+        return tf.TensorShape([self._rows if isinstance(self._rows, int) else None])
+
+    def _batch_shape_tensor(self, **_):
+        return tf.reshape(self._rows, [1])
+
+    def _event_shape(self):
+        return tf.TensorShape(self._code_shape)
+
+    def _event_shape_tensor(self, **_):
+        return tf.constant(self._code_shape)
+
+    def _mean(self):
+        return self._encode(tf.zeros([self._rows, *self._noise_shape]))
+
+    def _sample_n(self, n, seed=None):
+        e = sampling.normal([n * self._rows, *self._noise_shape], tfp.random.sanitize_seed(seed))
+        return tf.reshape(self._encode(e), [n, self._rows, *self._code_shape])
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class StyleAndLabel(Deterministic):
+    """A style, and a probability for each of K labels, side by side.
+
+        z = [s | softmax(l)],    [s | l] = params
+
+    Params width: D, where the style has D - K dimensions.
+
+    Args:
+        num_classes: int, K.
+
+    Raises:
+        ValueError: if `num_classes` is not a positive integer, or codes have no more than K dimensions.
+
+    Example: `StyleAndLabel(10).call(tf.zeros([4, 12])).mean()    # (4, 12), two numbers and ten probabilities of 0.1`
+
+    Source: Makhzani 2015, section 5. See also: `ClusterHeads`, which adds both up; `priors.StyleAndLabel`.
+    """
+
+    vectors_only = True
+
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = validation.positive_int("num_classes", num_classes)
+
+    def latent_dim_for(self, width: int) -> int:
+        return self.style_dim(width) + self.num_classes
+
+    def style_dim(self, width: int) -> int:
+        """int, size of the style for params of `width`.
+
+        Raises:
+            ValueError: if nothing is left for the style.
+        """
+        if width <= self.num_classes:
+            raise ValueError(
+                f"encoder: expected an output of more than {self.num_classes} numbers, a style and a logit for each of "
+                f"{self.num_classes} labels; received {width}."
+            )
+        return width - self.num_classes
+
+    def split(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The style and the labels' logits of params: `(B, D - K)` and `(B, K)`."""
+        return params[:, : self.style_dim(params.shape[-1])], params[:, -self.num_classes :]
+
+    def code(self, style: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """The code `(B, D)` of a style and of logits."""
+        return tf.concat([style, tf.nn.softmax(logits)], axis=-1)
+
+    def call(self, params: tf.Tensor) -> Distribution:
+        return super().call(self.code(*self.split(params)))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"num_classes": self.num_classes}
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class ClusterHeads(StyleAndLabel):
+    """A style around the head of its cluster: D dimensions for both.
+
+        z = s + softmax(l) W,    [s | l] = params
+
+    The rows of the weights W `(K, D)` are the heads.
+
+    Params width: D + K.
+
+    Args:
+        num_classes: int, K.
+        latent_dim: int, D.
+        spread: float, standard deviation of the heads at the start.
+
+    Raises:
+        ValueError: if a size is not a positive integer, or the params have another width.
+
+    Example: `ClusterHeads(20, latent_dim=2).call(tf.zeros([4, 22])).mean()    # (4, 2)`
+
+    Source: Makhzani 2015, section 7. See also: `StyleAndLabel`, which keeps both apart.
+    """
+
+    def __init__(self, num_classes: int, latent_dim: int, spread: float = 3.0, **kwargs: Any) -> None:
+        super().__init__(num_classes, **kwargs)
+        self.latent_dim = validation.positive_int("latent_dim", latent_dim)
+        self.spread = validation.non_negative("spread", spread)
+        start = keras.initializers.RandomNormal(stddev=self.spread)
+        self.heads = self.add_weight(shape=(self.num_classes, self.latent_dim), initializer=start, name="heads")
+
+    def parameters_for(self, latent_dim: int) -> int:
+        return latent_dim + self.num_classes
+
+    def latent_dim_for(self, width: int) -> int:
+        if width != self.parameters_for(self.latent_dim):
+            raise ValueError(
+                f"encoder: expected {self.parameters_for(self.latent_dim)} numbers per row, a style of size "
+                f"{self.latent_dim} and {self.num_classes} logits; received {width}."
+            )
+        return self.latent_dim
+
+    def code(self, style: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        return style + tf.matmul(tf.nn.softmax(logits), tf.convert_to_tensor(self.heads))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"latent_dim": self.latent_dim, "spread": self.spread}
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -319,6 +483,7 @@ def _diagonal(params, latent_dim):
 
 NAMES = {
     "deterministic": Deterministic,
+    "universal": Universal,
     "bernoulli": IndependentBernoulli,
     "diagonal": DiagonalGaussian,
     "full_covariance": FullCovariance,
@@ -339,7 +504,7 @@ def check_has_density(posterior: Posterior, default: str) -> None:
 
     See also: `check_is_diagonal`, stricter.
     """
-    if isinstance(posterior, Deterministic) or isinstance(posterior, IndependentBernoulli) != (default == "bernoulli"):
+    if not posterior.has_density or isinstance(posterior, IndependentBernoulli) != (default == "bernoulli"):
         expected = "bits" if default == "bernoulli" else "a density over continuous codes, such as 'diagonal'"
         raise ValueError(f"posterior: expected {expected}; received {posterior.name}.")
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from numpy.typing import ArrayLike
 
-from keras_ae.distributions import layers
+from keras_ae.distributions import layers, sampling
 from keras_ae.distributions.likelihoods import Likelihood, parts, positive
 from keras_ae.typing import Distribution, Shape, Size
 from keras_ae.utils import validation
@@ -169,45 +169,125 @@ class Uniform(Prior):
 
 
 class _Planar(Prior):
-    """An equally weighted mixture of planar Gaussians, with means `(K, 2)` and scales `(K, 2)` along rotated axes."""
+    """An equally weighted mixture of K planar Gaussians, divided among classes.
+
+    Subclasses define `_shape()`: the angles `(K,)` of the components' axes, their means `(K, 2)` and their scales
+    `(K, 2)` along these axes.
+    """
+
+    components: int
 
     def __init__(self, latent_dim: int = 2, **kwargs: Any) -> None:
         if latent_dim != 2:
             raise ValueError(f"{type(self).__name__} is two-dimensional: expected latent_dim=2, received {latent_dim}.")
         super().__init__(latent_dim, **kwargs)
 
-    def _mixture(self, angles, means, scales):
+    def _shape(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        raise NotImplementedError
+
+    def _parts(self):
+        """Means `(K, 2)`, and Cholesky factors of the covariances, `(K, 2, 2)`."""
+        angles, means, scales = self._shape()
         cos, sin = np.cos(angles), np.sin(angles)
         rotation = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)  # (K, 2, 2)
         covariance = rotation * scales[:, None, :] ** 2 @ np.swapaxes(rotation, -1, -2)
-        components = tfd.MultivariateNormalTriL(
-            means.astype("float32"), np.linalg.cholesky(covariance).astype("float32")
-        )
+        return means.astype("float32"), np.linalg.cholesky(covariance).astype("float32")
+
+    def call(self) -> Distribution:
+        means, triangles = self._parts()
+        components = tfd.MultivariateNormalTriL(means, triangles)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(len(means))), components)
+
+    def check_classes(self, num_classes: int) -> None:
+        """Raises a `ValueError` unless the prior can be divided among `num_classes` classes."""
+        if not 1 <= num_classes <= self.components:
+            raise ValueError(
+                f"prior: {self.name} has {self.components} components, so it can be divided among as many classes at "
+                f"most; received {num_classes}."
+            )
+
+    def draw(self, rows: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Draws `(rows, 2)` codes; unlike samples of the mixture, without one of every component for each row."""
+        where, noise = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        return self._at(sampling.integers([rows], where, self.components), noise)
+
+    def draw_labelled(self, labels: tf.Tensor, num_classes: int, seed: tf.Tensor) -> tf.Tensor:
+        """Draws a code of each label's class, `(B, 2)`, or of the whole prior where the label is -1.
+
+        Class k has the k-th of `num_classes` equally long stretches of the components.
+        """
+        where, noise = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+        first, length = self._stretches(num_classes)
+        row = tf.where(labels < 0, num_classes, tf.cast(labels, tf.int32))
+        steps = sampling.integers(tf.shape(row), where, tf.gather(np.append(length, self.components), row))
+        return self._at(tf.gather(np.append(first, 0).astype("int32"), row) + steps, noise)
+
+    def labels_of(self, z: ArrayLike, num_classes: int) -> np.ndarray:
+        """The class whose stretch of components is likeliest at each code z `(N, 2)`: `(N,)` int64.
+
+        Raises:
+            ValueError: if the prior cannot be divided among so many classes.
+        """
+        self.check_classes(num_classes)
+        means, triangles = self._parts()
+        densities = tfd.MultivariateNormalTriL(means, triangles).log_prob(np.asarray(z, "float32")[:, None])
+        last = np.cumsum(self._stretches(num_classes)[1])
+        return np.searchsorted(last, np.argmax(densities, axis=1), side="right")
+
+    def _stretches(self, num_classes):
+        """The first component of each class, and their number: `(K,)` each."""
+        edges = np.arange(num_classes + 1) * self.components // num_classes
+        return edges[:-1], np.diff(edges)
+
+    def _at(self, component, seed):
+        means, triangles = self._parts()
+        e = sampling.normal([tf.shape(component)[0], 2], seed)
+        z = tf.gather(means, component) + tf.linalg.matvec(tf.gather(triangles, component), e)
+        return tf.ensure_shape(z, [None, 2])
 
 
 @keras.saving.register_keras_serializable("keras_ae")
 class Ring(_Planar):
-    """Ten Gaussians on a circle of radius 4, elongated along the radius. Two-dimensional codes only.
+    """Gaussians on a circle of radius 4, elongated along the radius. Two-dimensional codes only.
 
-        p(z) = 1/10 sum_k N(z; 4 u_k, diag(1, 0.25)^2 in the axes of u_k),    u_k at angle 2 pi k / 10
+        p(z) = 1/K sum_k N(z; 4 u_k, diag(1, 0.25)^2 in the axes of u_k),    u_k at angle 2 pi k / K
+
+    With labels, class k has component k.
+
+    Args:
+        latent_dim: int, 2.
+        components: int, K; ten in the paper.
 
     Raises:
-        ValueError: if `latent_dim` is not 2.
+        ValueError: if `latent_dim` is not 2, or `components` is not a positive integer.
 
     Example: `vae = ka.VAE(encoder, decoder, prior="ring")`
 
-    Source: Makhzani 2015, figure 4, read off the plot. See also: `SwissRoll`, a single spiral.
+    Source: Makhzani 2015, figure 4, read off the plot. See also: `SwissRoll`, a single spiral; `AAE`, whose critic may
+    see labels.
     """
 
-    components = 10
     radius = 4.0
     scales = (1.0, 0.25)
 
-    def call(self) -> Distribution:
+    def __init__(self, latent_dim: int = 2, components: int = 10, **kwargs: Any) -> None:
+        super().__init__(latent_dim, **kwargs)
+        self.components = validation.positive_int("components", components)
+
+    def check_classes(self, num_classes: int) -> None:
+        if num_classes != self.components:
+            raise ValueError(
+                f"prior: {self.name} has {self.components} components, one for each class; received {num_classes} "
+                f"classes. Pass prior=ka.priors.Ring(components={num_classes})."
+            )
+
+    def _shape(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         angles = 2 * np.pi * np.arange(self.components) / self.components
         means = self.radius * np.stack([np.cos(angles), np.sin(angles)], -1)
-        return self._mixture(angles, means, np.tile(self.scales, (self.components, 1)))
+        return angles, means, np.tile(self.scales, (self.components, 1))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"components": self.components}
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -216,14 +296,15 @@ class SwissRoll(_Planar):
 
         p(z) = 1/200 sum_k N(z; z(t_k), C_k),    z(t) = 5 t (cos 4 pi t, sin 4 pi t),    t from 0.1 to 1
 
-    The t_k are evenly spaced along the spiral. The scales of C_k are half that spacing along it and 0.1 across it.
+    The t_k are evenly spaced along the spiral. The scales of C_k are half that spacing along it and 0.1 across it. With
+    labels, each class has an equally long stretch of the spiral; the first is the innermost.
 
     Raises:
         ValueError: if `latent_dim` is not 2.
 
     Example: `vae = ka.VAE(encoder, decoder, prior="swiss_roll")`
 
-    Source: Makhzani 2015, figure 4. See also: `Ring`, ten separate clusters.
+    Source: Makhzani 2015, figure 4. See also: `Ring`, ten separate clusters; `AAE`, whose critic may see labels.
     """
 
     components = 200
@@ -231,7 +312,7 @@ class SwissRoll(_Planar):
     turns = 2
     width = 0.1
 
-    def call(self) -> Distribution:
+    def _shape(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         fine = np.linspace(0.1, 1.0, 20_000)
         phase = 2 * np.pi * self.turns * fine
         curve = self.radius * fine[:, None] * np.stack([np.cos(phase), np.sin(phase)], -1)
@@ -241,7 +322,7 @@ class SwissRoll(_Planar):
         at = np.searchsorted(length[:-1], (np.arange(self.components) + 0.5) * spacing)
         at = np.minimum(at, len(steps) - 1)
         angles = np.arctan2(steps[at, 1], steps[at, 0])
-        return self._mixture(angles, curve[at], np.tile([spacing / 2, self.width], (self.components, 1)))
+        return angles, curve[at], np.tile([spacing / 2, self.width], (self.components, 1))
 
 
 @keras.saving.register_keras_serializable("keras_ae")
@@ -426,6 +507,53 @@ class NormalWeights(keras.regularizers.Regularizer):
         return {"rows": self.rows, "scale": self.scale}
 
 
+class StyleAndLabel:
+    """A style and a one-hot label side by side, as a function without arguments that returns the distribution.
+
+        p([z | y]) = p(z) / K,    z ~ p(z),    y one of K unit vectors
+
+    Args:
+        style: prior of z, as returned by `get`, event `(D,)`.
+        num_classes: int, K.
+
+    Example: `StyleAndLabel(get("normal", 2), 10)().sample(16)    # (16, 12)`
+
+    Source: Makhzani 2015, section 5. See also: `posteriors.StyleAndLabel`, codes of the same form.
+    """
+
+    name = "style_and_label"
+
+    def __init__(self, style: PriorSource, num_classes: int) -> None:
+        self.style, self.num_classes = style, num_classes
+
+    def __call__(self) -> Distribution:
+        label = tfd.OneHotCategorical(logits=tf.zeros(self.num_classes), dtype=tf.float32)
+        return tfd.Blockwise([distribution(self.style), label])
+
+
+class AroundHeads:
+    """Standard normals around the heads of clusters, as a function without arguments that returns the distribution.
+
+        p(z) = 1/K sum_k N(z; W_k, I)
+
+    Args:
+        heads: Keras variable W, `(K, D)`; the distribution follows its current value.
+
+    Example: `AroundHeads(keras.Variable(tf.eye(2)))().sample(16)    # (16, 2)`
+
+    Source: Makhzani 2015, section 7. See also: `posteriors.ClusterHeads`, which has the heads; `LearnedMixture`.
+    """
+
+    name = "around_heads"
+
+    def __init__(self, heads: keras.Variable) -> None:
+        self.heads = heads
+
+    def __call__(self) -> Distribution:
+        components = tfd.MultivariateNormalDiag(tf.convert_to_tensor(self.heads))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(self.heads.shape[0])), components)
+
+
 NAMES = {
     "normal": Normal,
     "bernoulli": UniformBernoulli,
@@ -481,6 +609,62 @@ def distribution(prior: PriorSource) -> Distribution:
     Example: `distribution(get(None, 8))    # the standard normal of 8 dimensions`
     """
     return prior.call() if isinstance(prior, keras.layers.Layer) else prior()
+
+
+def draw(prior: PriorSource, rows: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws codes `(rows, *code_shape)` of a prior, as returned by `get`, determined by the int32 seed `(2,)`.
+
+    Example: `draw(get("ring", 2), 16, tf.constant([0, 1]))    # (16, 2)`
+
+    See also: `distribution`, for samples of another shape.
+    """
+    own = getattr(prior, "draw", None)
+    return sampling.draw(distribution(prior), rows, seed) if own is None else own(rows, seed)
+
+
+def check_can_be_sampled(prior: PriorSource) -> None:
+    """Checks that codes can be drawn from a prior, as returned by `get`, and that training does not change it.
+
+    Raises:
+        ValueError: if its distribution has no samples, or samples with NaN, or if it has weights to train.
+
+    Example: `check_can_be_sampled(get("uniform", 8))`
+
+    See also: `check_covers_gaussians`, for models that need its density.
+    """
+    if getattr(prior, "trainable_variables", None):
+        raise ValueError(
+            f"prior: {prior.name} has weights, which no player trains: a critic pulls the codes to the prior, not the "  # type: ignore[union-attr]
+            "prior to the codes. Expected a fixed distribution, such as 'normal' or 'ring'."
+        )
+    try:
+        fine = np.isfinite(draw(prior, 2, tf.constant([0, 1]))).all()
+    except NotImplementedError as error:
+        raise ValueError(
+            f"prior: {distribution(prior).name} cannot be sampled, but a critic compares codes with its samples. "
+            "Expected a distribution whose `sample` works."
+        ) from error
+    if not fine:
+        raise ValueError(f"prior: the samples of {distribution(prior).name} contain NaN or infinity.")
+
+
+def check_classes(prior: PriorSource, num_classes: int) -> None:
+    """Checks that a prior, as returned by `get`, has a part for each of `num_classes` classes.
+
+    Raises:
+        ValueError: if it has no classes, or another number of them.
+
+    Example: `check_classes(get("ring", 2), 10)`
+
+    See also: `Ring` and `SwissRoll`, which have.
+    """
+    check = getattr(prior, "check_classes", None)
+    if check is None:
+        raise ValueError(
+            f"prior: {getattr(prior, 'name', prior)} has no part for each class. Expected 'ring', 'swiss_roll', or a "
+            "layer with their methods check_classes and draw_labelled."
+        )
+    check(num_classes)
 
 
 def _check_event(prior, code_shape):

@@ -24,13 +24,39 @@ def draw(distribution: Distribution, n: int | tf.Tensor, seed: tf.Tensor) -> tf.
     if not is_diagonal(distribution):
         return distribution.sample(n, seed=seed)
     mean = distribution.mean()
-    shape = tf.concat([[n], tf.shape(mean)], axis=0)
-    # TensorFlow has no Threefry on CPUs; XLA runs Philox on a single thread.
-    e = tf.random.stateless_normal(shape, seed, alg="threefry" if xla.for_xla() else "philox")
+    e = normal(tf.concat([[n], tf.shape(mean)], axis=0), seed)
     # One-dimensional codes lose their static size in TFP's broadcasting.
     return tf.ensure_shape(
         mean + distribution.stddev() * e, [None, *distribution.batch_shape, *distribution.event_shape]
     )
+
+
+def normal(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Standard normal numbers of `shape`, determined by the int32 seed `(2,)`.
+
+    Example: `normal([3, 8], [0, 1])    # (3, 8)`
+
+    See also: `draw`, of a distribution; `integers`.
+    """
+    return tf.random.stateless_normal(shape, seed, alg=_algorithm())
+
+
+def integers(shape: tf.Tensor, seed: tf.Tensor, upper: int | tf.Tensor) -> tf.Tensor:
+    """Uniform int32 numbers of `shape` from 0 to `upper` - 1, determined by the int32 seed `(2,)`.
+
+    Example: `integers([3], [0, 1], upper=10)    # (3,)`
+
+    See also: `normal`.
+    """
+    uniform = tf.random.stateless_uniform(shape, seed, alg=_algorithm())
+    upper = tf.cast(upper, tf.int32)
+    # The product can round up to `upper` itself.
+    return tf.minimum(tf.cast(uniform * tf.cast(upper, tf.float32), tf.int32), upper - 1)
+
+
+def _algorithm():
+    # TensorFlow has no Threefry on CPUs; XLA runs Philox on a single thread.
+    return "threefry" if xla.for_xla() else "philox"
 
 
 def is_diagonal(distribution: Distribution) -> bool:

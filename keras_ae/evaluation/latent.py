@@ -4,12 +4,15 @@ import typing
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
+from keras_ae.distributions import sampling
 from keras_ae.evaluation.samples import frechet_of_moments
 from keras_ae.typing import Distribution, Rows
 from keras_ae.utils import validation
+from keras_ae.utils.batching import in_batches
 
 # Number of codes whose distances to all others are in memory at once.
 _ROWS = 1 << 10
@@ -43,6 +46,33 @@ def active_units(model: keras.Model, x: Rows, threshold: float = 1e-2) -> int:
     if len(means) < 2:
         raise ValueError(f"active_units: expected at least two rows, to measure how codes vary; received {len(means)}.")
     return int(np.sum(means.var(axis=0) > threshold))
+
+
+def sample_codes(model: keras.Model, x: Rows, *, seed: int = 0) -> np.ndarray:
+    """Draws a code of each row from its posterior, which is what a prior should match: `(N, *code_shape)` float32.
+
+        z_i ~ q(z|x_i)
+
+    A point posterior gives the codes of `encode`.
+
+    Args:
+        model: a model with `posterior` that takes x alone.
+        x: array or `tf.data.Dataset`, preprocessed like the training data.
+        seed: int.
+
+    Raises:
+        ValueError: if x is invalid for the model.
+
+    Example: `sample_codes(vae, x_test).shape    # (120, 4)`
+
+    See also: `aggregate_posterior_distance` and `two_sample`, which compare them with the prior.
+    """
+    return _draws(model, x, seed=seed)
+
+
+@in_batches
+def _draws(self, x, *, seed=0):
+    return sampling.draw(self.posterior(x), 1, tf.bitcast(seed, tf.int32))[0]
 
 
 def aggregate_posterior_distance(

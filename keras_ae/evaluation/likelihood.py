@@ -175,7 +175,7 @@ def annealed_importance_sampling(
 
     Args:
         model: a model with a `likelihood`, and a `prior` that has a density over continuous codes, such as
-            `keras_ae.VAE`.
+            `keras_ae.VAE`, or `keras_ae.AVB`, whose posterior has no density.
         x: `(N, ...)` rows or a source of batches, as in `negative_log_likelihood`.
         num_chains: int K, chains per row, 1 or more.
         num_temperatures: int T, 1 or more; 1 is plain importance sampling from f_0.
@@ -198,7 +198,9 @@ def annealed_importance_sampling(
     Source: Neal 2001, section 2; Wu 2017 for decoders and the ladder. See also: `negative_log_likelihood`, which is
     faster and suffices if its effective sample sizes are large.
     """
-    _check_model(model)
+    if initial not in ("prior", "posterior"):
+        raise ValueError(f"Unknown initial {initial!r}: expected 'prior' or 'posterior'.")
+    _check_model(model, needs_posterior=initial == "posterior")
     counts = {
         "num_chains": num_chains,
         "num_temperatures": num_temperatures,
@@ -207,8 +209,6 @@ def annealed_importance_sampling(
     counts = {name: validation.positive_int(name, count) for name, count in counts.items()}
     if not 0 < step_size < math.inf:
         raise ValueError(f"step_size: expected a finite number above 0, received {step_size}.")
-    if initial not in ("prior", "posterior"):
-        raise ValueError(f"Unknown initial {initial!r}: expected 'prior' or 'posterior'.")
     x = feeding.repeatable("x", x)
     _check_probability(model, x, y)
     if _have_whole_codes(model, x, y).all():
@@ -476,8 +476,9 @@ def _estimate(total, squares, num_samples, acceptance=None):
     return LogLikelihood(total - math.log(num_samples), effective, num_samples, acceptance)
 
 
-def _check_model(model):
-    if not (hasattr(model, "log_prob") and hasattr(model, "conditional_prior")):
+def _check_model(model, needs_posterior=True):
+    has_prior = not needs_posterior and {"prior", "decoder"} <= getattr(model, "parts", set())
+    if not ((hasattr(model, "log_prob") and hasattr(model, "conditional_prior")) or has_prior):
         raise ValueError(
             f"{type(model).__name__} has no p(z), so it defines no p(x): expected a model with a prior and a "
             "posterior that is a distribution, such as keras_ae.VAE."

@@ -2,6 +2,7 @@
 
 from keras_ae.networks.adapters import from_mean_log_var
 from keras_ae.networks.chains import chain, classifier, tied_decoder
+from keras_ae.networks.critics import code_critic
 from keras_ae.networks.images import (
     conv_decoder,
     conv_encoder,
@@ -18,6 +19,7 @@ __all__ = [
     "WaveformGenerator",
     "chain",
     "classifier",
+    "code_critic",
     "conv_decoder",
     "conv_encoder",
     "from_mean_log_var",

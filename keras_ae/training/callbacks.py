@@ -1,13 +1,17 @@
-"""Keras callbacks that change a model's settings during training."""
+"""Keras callbacks that change a model's settings during training, or draw its codes."""
 
 import inspect
+import io
+import pathlib
 from collections.abc import Iterable
 from typing import Any
 
 import keras
+import tensorflow as tf
+from numpy.typing import ArrayLike
 
-from keras_ae.typing import Logs
-from keras_ae.utils import validation
+from keras_ae.typing import FilePath, Logs, Rows
+from keras_ae.utils import extras, validation
 
 
 class Annealing(keras.callbacks.Callback):
@@ -65,6 +69,79 @@ class Annealing(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._set(self.end)
+
+
+class CodesAgainstPrior(keras.callbacks.Callback):
+    """Draws the codes of some rows beside samples of the prior after each epoch, to see a critic at work.
+
+    Args:
+        x: rows to encode; one to a few thousand.
+        labels: `(N,)` integers that colour the codes, or None.
+        directory: folder for the pictures, `codes_<epoch>.png`; created if it does not exist. None writes none.
+        log_dir: folder of TensorBoard logs, where the pictures are the image `codes`; None writes none.
+        every: int, epochs between pictures.
+        seed: int, for the samples of codes and prior.
+
+    Raises:
+        ValueError: if neither folder is given, or `every` is not a positive integer; in `fit`, if the model has no
+            posterior and prior of vectors.
+        ImportError: if matplotlib is not installed; the message names the extra.
+
+    Example: `vae.fit(x, epochs=3, callbacks=[ka.callbacks.CodesAgainstPrior(x[:100], directory="codes")])`
+
+    See also: `plots.codes_and_prior`, the picture; `evaluation.two_sample`, for numbers.
+    """
+
+    def __init__(
+        self,
+        x: Rows,
+        labels: ArrayLike | None = None,
+        directory: FilePath | None = None,
+        log_dir: FilePath | None = None,
+        every: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if directory is None and log_dir is None:
+            raise ValueError("directory and log_dir: expected at least one of them, to write pictures to.")
+        self.x, self.labels, self.directory, self.log_dir = x, labels, directory, log_dir
+        self.every, self.seed = validation.positive_int("every", every), seed
+        self._writer: Any = None
+        extras.library("matplotlib.figure", "keras_ae.callbacks.CodesAgainstPrior")
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        if not {"encoder", "prior"} <= getattr(model, "parts", set()) or model.y_role.conditional:
+            raise ValueError(
+                f"CodesAgainstPrior: expected a model with an encoder of x alone and a prior; received "
+                f"{type(model).__name__}."
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if (epoch + 1) % self.every == 0:
+            self._draw(epoch + 1)
+
+    def _draw(self, epoch):
+        from keras_ae import plots
+        from keras_ae.evaluation import latent
+
+        z = latent.sample_codes(self.model, self.x, seed=self.seed)
+        p = self.model.prior.sample(len(z), seed=tf.constant([0, self.seed]))
+        png = io.BytesIO()
+        plots.codes_and_prior(z, p, self.labels, title=f"epoch {epoch}").savefig(png, format="png")
+        if self.directory is not None:
+            folder = pathlib.Path(self.directory)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"codes_{epoch:04d}.png").write_bytes(png.getvalue())
+        if self.log_dir is not None:
+            self._writer = self._writer or tf.summary.create_file_writer(str(self.log_dir))
+            with self._writer.as_default():
+                tf.summary.image("codes", tf.image.decode_png(png.getvalue())[None], step=epoch)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
 def refuse_swaps(callbacks: Any) -> None:

@@ -58,6 +58,8 @@ class ObjectiveModel(keras.Model):
     A subclass declares `terms`, the names of all logged terms, and overrides `objectives`. It may also override
 
     - `y_role`: what y means to the model, see `keras_ae.training.roles`;
+    - `relative_rates`: `{objective name: factor}` of the learning rate, where `compile` gets one optimizer for all;
+    - `least_rows`: int, rows that a batch of training needs, such as 2 for terms over pairs of rows;
     - `shared_pass`: computation that several objectives share;
     - `after_step`: updates that are not gradient descent.
 
@@ -100,6 +102,8 @@ class ObjectiveModel(keras.Model):
 
     terms: tuple[str, ...] = ()
     y_role: roles.Role = roles.Role()
+    relative_rates: Mapping[str, float] = {}
+    least_rows: int = 1
     train_function: Any  # made on first use, see `make_train_function`; None until then
     test_function: Any
 
@@ -213,7 +217,8 @@ class ObjectiveModel(keras.Model):
 
         Args:
             optimizer: name or instance, or `{objective name: name or instance}`. With one objective, an instance is
-                used directly. With several, each objective gets its own copy; see `model.optimizers`.
+                used directly. With several, each objective gets its own copy, with the learning rate times
+                `relative_rates`; see `model.optimizers`.
             loss: None. The loss is the weighted sum of the model's own terms.
             metrics: list of Keras metrics on the model's predictions: reconstructions against their targets, or
                 class probabilities against labels. They are weighted by `sample_weight`, and add one forward pass per
@@ -664,13 +669,22 @@ class ObjectiveModel(keras.Model):
         batch_size = validation.int_or_none("batch_size", batch_size)
         feed = feeding.open_feed(x, y, sample_weight, role=self.y_role, batch_size=batch_size, **options)
         self._accept(feed.checked, training)
+        self._check_rows(feed.batch[0].shape[0], training)
         return feed
 
     def _batch(self, x, y, sample_weight, class_weight, training):
         columns = feeding.standard_rows(x, y, sample_weight, self.y_role)
         columns = feeding.weighed(columns, self.y_role, class_weight)
         self._accept(columns, training)
+        self._check_rows(columns[0].shape[0], training)
         return feeding.tensors(columns)
+
+    def _check_rows(self, rows, training):
+        if training and rows is not None and rows < self.least_rows:
+            raise ValueError(
+                f"batch_size: {type(self).__name__} compares the rows of a batch with each other: expected batches of "
+                f"{self.least_rows} rows or more; received {rows}."
+            )
 
     def _accept(self, columns, training):
         """Raises a `ValueError` if the rows are invalid for the model; builds the model from them if needed."""

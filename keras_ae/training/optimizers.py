@@ -15,6 +15,29 @@ OptimizerLike: TypeAlias = str | keras.optimizers.Optimizer
 _EXCLUDED = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
 
 
+@keras.saving.register_keras_serializable("keras_ae")
+class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate schedule times a constant.
+
+    Args:
+        schedule: Keras's schedule.
+        rate: float.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, rate: float) -> None:
+        self.schedule, self.rate = schedule, rate
+
+    def __call__(self, step):
+        return self.rate * self.schedule(step)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "rate": self.rate}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ScaledSchedule":
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["rate"])
+
+
 def unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Returns the optimizer that a `LossScaleOptimizer` wraps, or the optimizer itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
@@ -40,7 +63,8 @@ def for_objectives(
     names = list(players)
     if not isinstance(optimizer, Mapping):
         optimizer = keras.optimizers.get(optimizer)
-        optimizer = {name: optimizer if len(names) == 1 else copy(optimizer) for name in names}
+        rates = model.relative_rates
+        optimizer = {name: optimizer if len(names) == 1 else copy(optimizer, rates.get(name, 1.0)) for name in names}
     if set(optimizer) != set(names):
         raise ValueError(
             f"compile() of {type(model).__name__} expects one optimizer for each of the objectives {names}; "
@@ -88,10 +112,17 @@ def average(optimizer: keras.optimizers.Optimizer) -> list[tuple[keras.Variable,
     return [(variable, mean) for variable, mean in pairs if mean is not None]
 
 
-def copy(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Returns a fresh copy of an optimizer that excludes the same variables from weight decay."""
+def copy(optimizer: keras.optimizers.Optimizer, rate: float = 1.0) -> keras.optimizers.Optimizer:
+    """Returns a fresh copy of an optimizer with `rate` times its learning rate.
+
+    It excludes the same variables from weight decay.
+    """
     made = type(optimizer).from_config(optimizer.get_config())
     source, target = unscaled(optimizer), unscaled(made)
+    if rate != 1:
+        schedule = target._learning_rate
+        is_schedule = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
+        target.learning_rate = ScaledSchedule(schedule, rate) if is_schedule else float(target.learning_rate) * rate
     for name in _EXCLUDED:
         if hasattr(source, name):
             setattr(target, name, getattr(source, name))

@@ -290,6 +290,31 @@ def _of_python_ints(y):
     return np.array(y.tolist())
 
 
+class OptionalLabel(PartialLabel):
+    """y is the label of a row, or -1 if unknown, that only `fit` and `evaluate` take; other methods need x alone.
+
+    Args:
+        num_classes, classes: as in `Condition`.
+        required: bool, whether `fit` needs y; if not, no y means that no label is known.
+    """
+
+    conditional = False
+
+    def __init__(
+        self, num_classes: int | None = None, classes: Sequence[str] | None = None, required: bool = False
+    ) -> None:
+        super().__init__(num_classes, classes)
+        self.required = required
+
+    def check(self, model: keras.Model, x: Rows, y: Rows | None, training: bool = False) -> None:
+        model.check_target(x)
+        if y is not None or (training and self.required):
+            validation.check_partial_labels(y, x.shape[0], self.num_classes)
+
+    def row_mask(self, model: keras.Model, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
+        return finite(x) if y is None else super().row_mask(model, x, y)
+
+
 _MISSING = ("", "None", "nan", "<NA>")  # how names that are missing in NumPy and pandas read as text
 _NOT_CONDITIONAL = "y: this model is not conditional. Leave y out."
 _NO_NAMES = "y: received class names, which this model does not know. Pass classes=[...] to the constructor."
@@ -299,6 +324,11 @@ def finite(rows: tf.Tensor) -> tf.Tensor:
     """Row mask of rows with only finite values: bool `(B,)`."""
     rows = tf.cast(rows, tf.float32)
     return tf.reduce_all(tf.math.is_finite(rows), axis=tf.range(1, tf.rank(rows)))
+
+
+def labels_or_unknown(x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
+    """Returns the label of each row of x, -1 where unknown, which is everywhere without y: int64 `(B,)`."""
+    return tf.fill(tf.shape(x)[:1], tf.constant(-1, tf.int64)) if y is None else tf.cast(y, tf.int64)
 
 
 def one_hot(labels: tf.Tensor, num_classes: int, unknown: int | None = None) -> tf.Tensor:

@@ -276,3 +276,45 @@ def test_get_and_its_refusals():
             wrong.call(tf.zeros([1, 7]))
         with pytest.raises(ValueError, match="shape"):
             wrong.call(tf.zeros([7]))
+
+
+def test_a_universal_posterior_is_what_the_encoder_makes_of_noise():
+    encoder = ka.networks.mlp_encoder((3,), 2, (8,), activation="tanh", condition_shape=(4,))
+    model = ka.AAE(
+        encoder, ka.networks.mlp_decoder(2, (3,), (8,)), ka.networks.code_critic(2, (8,)), posterior="universal"
+    )
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    q = model.posterior(x)
+    np.testing.assert_allclose(q.mean(), encoder([x, np.zeros((5, 4))]), atol=1e-6)
+    with tf.GradientTape() as tape:
+        z = q.sample(7, seed=[0, 1])
+    assert z.shape == (7, 5, 2) and q.event_shape == (2,) and q.batch_shape == (5,)
+    # Every sample has the x of its row: those of a row are as spread as the encoder's own.
+    e = np.random.default_rng(1).normal(size=(4_000, 4)).astype("float32")
+    for row in (0, 4):
+        own = encoder([np.repeat(x[row : row + 1], 4_000, 0), e]).numpy()
+        drawn = q.sample(4_000, seed=[0, 2]).numpy()[:, row]
+        np.testing.assert_allclose(drawn.mean(0), own.mean(0), atol=6 * own.std() / np.sqrt(4_000))
+        np.testing.assert_allclose(drawn.std(0), own.std(0), rtol=0.1)
+    assert all(gradient is not None for gradient in tape.gradient(z, encoder.trainable_variables))
+    assert not hasattr(model, "log_prob") and model.score(x).shape == (5,)
+    with pytest.raises(ValueError, match="two inputs, x and noise"):
+        plain = ka.networks.mlp_encoder((3,), 2, (8,))
+        ka.AAE(plain, model.decoder, model.critic, posterior="universal").posterior(x)
+    with pytest.raises(ValueError, match="expected a density over continuous codes"):
+        ka.VAE(encoder, model.decoder, posterior="universal")
+
+
+def test_styles_labels_and_heads():
+    params = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
+    apart, together = posteriors.StyleAndLabel(3), posteriors.ClusterHeads(3, latent_dim=2)
+    style, logits = apart.split(tf.constant(params))
+    y = tf.nn.softmax(params[:, 2:])
+    np.testing.assert_allclose(apart.call(tf.constant(params)).mean(), np.concatenate([params[:, :2], y], 1), rtol=1e-6)
+    np.testing.assert_allclose(together.call(tf.constant(params)).mean(), params[:, :2] + y @ together.heads, rtol=1e-5)
+    assert apart.code_shape_for((5,)) == (5,) and together.code_shape_for((5,)) == (2,)
+    assert style.shape == (6, 2) and logits.shape == (6, 3)
+    for posterior in (apart, together):
+        assert type(posterior).from_config(posterior.get_config()).get_config() == posterior.get_config()
+        with pytest.raises(ValueError, match=r"a style (and|of)"):
+            posterior.code_shape_for((3,))

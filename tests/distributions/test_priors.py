@@ -213,3 +213,61 @@ def test_vamp_prior_refuses():
     bent = ka.networks.mlp_encoder((5,), ka.posteriors.InverseAutoregressive(2).parameters_for(2))
     with pytest.raises(ValueError, match=r"inverse_autoregressive.* cannot compute"):
         ka.VAE(bent, vae.decoder, prior=priors.VampPrior(2, (5,)), posterior="inverse_autoregressive")
+
+
+@pytest.mark.parametrize("name", ["ring", "swiss_roll"])
+def test_draws_follow_the_density_and_labelled_ones_their_part_of_it(name):
+    prior = priors.get(name, 2)
+    drawn = priors.draw(prior, 4_000, tf.constant([0, 1])).numpy()
+    sampled = prior.call().sample(4_000, seed=[0, 2]).numpy()
+    density = [prior.call().log_prob(each).numpy() for each in (drawn, sampled)]
+    error = 4 * density[0].std() * np.sqrt(2 / 4_000)
+    assert density[0].mean() == pytest.approx(density[1].mean(), abs=error)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(sampled.T), atol=0.6)
+    labels = np.where(np.arange(6_000) % 3 == 0, -1, np.arange(6_000) % 10)
+    z = prior.draw_labelled(tf.constant(labels), 10, tf.constant([0, 3])).numpy()
+    np.testing.assert_array_equal(z, prior.draw_labelled(tf.constant(labels), 10, tf.constant([0, 3])))
+    found = prior.labels_of(z, 10)
+    for label in range(10):
+        assert np.mean(found[labels == label] == label) > 0.85
+    shares = np.bincount(found[labels < 0], minlength=10) / 2_000
+    np.testing.assert_allclose(shares, 0.1, atol=4 * 0.3 / np.sqrt(2_000) + 0.01)
+
+
+def test_a_roll_can_be_divided_by_any_number_of_classes():
+    roll = priors.SwissRoll()
+    labels = np.arange(3_000) % 7
+    z = roll.draw_labelled(tf.constant(labels), 7, tf.constant([0, 1])).numpy()
+    found = roll.labels_of(z, 7)
+    assert np.mean(found == labels) > 0.85
+    radius = [np.linalg.norm(z[labels == label], axis=1).mean() for label in range(7)]
+    assert radius == sorted(radius)  # the first class is the innermost
+    assert priors.Ring.from_config(priors.Ring(components=7).get_config()).components == 7
+    with pytest.raises(ValueError, match="200 components"):
+        priors.check_classes(roll, 201)
+    with pytest.raises(ValueError, match="no part for each class"):
+        priors.check_classes(priors.Normal(2), 10)
+
+
+def test_priors_that_a_critic_cannot_use():
+    for name in ("normal", "uniform", "ring", "swiss_roll"):
+        priors.check_can_be_sampled(priors.get(name, 2))
+    with pytest.raises(ValueError, match="learned_mixture has weights, which no player trains"):
+        priors.check_can_be_sampled(priors.get("mixture", 2))
+    silent = WithoutSamples(tf.float32, tfd.FULLY_REPARAMETERIZED, True, True)
+    with pytest.raises(ValueError, match="cannot be sampled"):
+        priors.check_can_be_sampled(lambda: silent)
+    with pytest.raises(ValueError, match="NaN"):
+        priors.check_can_be_sampled(lambda: tfd.MultivariateNormalDiag(tf.fill([2], np.nan)))
+
+
+def test_style_and_label_side_by_side():
+    p = priors.StyleAndLabel(priors.get("ring", 2), 3)()
+    z = p.sample(5_000, seed=[0, 1]).numpy()
+    assert p.event_shape == (5,) and (z[:, 2:].sum(1) == 1).all()
+    np.testing.assert_allclose(z[:, 2:].mean(0), 1 / 3, atol=0.03)
+    ring = priors.Ring().call().log_prob(z[:, :2])
+    np.testing.assert_allclose(p.log_prob(z), ring - np.log(3), rtol=1e-4)
+    heads = keras.Variable([[0.0, 0.0], [10.0, 0.0]])
+    z = priors.AroundHeads(heads)().sample(2_000, seed=[0, 1]).numpy()
+    assert np.mean(z[:, 0] > 5) == pytest.approx(0.5, abs=0.05) and z[z[:, 0] > 5].std(0).max() < 1.1

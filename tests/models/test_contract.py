@@ -64,6 +64,42 @@ def m1m2():
     return ka.M1M2(m1, m2((2,), "gaussian"), units=[0, 2])
 
 
+def critic(size=D, **kwargs):
+    return ka.networks.code_critic(size, (8,), **kwargs)
+
+
+def planar(parameters=1, noise=None, size=2, **kwargs):
+    """Networks of codes of size 2, and a critic of them."""
+    encoder = ka.networks.mlp_encoder(SHAPE, size, (16,), parameters, "tanh", noise)
+    return encoder, ka.networks.mlp_decoder(2, SHAPE, (16,)), critic(2, **kwargs)
+
+
+def aae():
+    options = {"posterior": "universal", "smoothing": 0.1, "instance_noise": 0.1, "prior": "swiss_roll"}
+    return ka.AAE(*planar(noise=(4,), spectral_normalization=True), **options, seed=1)
+
+
+def aae_labels():
+    return ka.AAE(*planar(condition_shape=(3,)), prior=ka.priors.Ring(components=2), label_critic=True, seed=1)
+
+
+def avb():
+    encoder = ka.networks.mlp_encoder(SHAPE, D, (16,), condition_shape=(4,))
+    decoder, contrast = ka.networks.mlp_decoder(D, SHAPE, (16,)), ka.networks.mlp_encoder(SHAPE, D, (16,), 2)
+    return ka.AVB(encoder, decoder, critic(condition_shape=SHAPE), contrast=contrast, seed=1)
+
+
+def semi_supervised_aae():
+    encoder = ka.networks.mlp_encoder(SHAPE, D + CLASSES, (16,))
+    decoder = ka.networks.mlp_decoder(D + CLASSES, SHAPE, (16,))
+    return ka.SemiSupervisedAAE(encoder, decoder, critic(), critic(CLASSES), CLASSES, seed=1)
+
+
+def conditional_aae():
+    decoder = ka.networks.mlp_decoder(D, SHAPE, (16,), condition_shape=(CLASSES,))
+    return ka.ConditionalAAE(networks(1)[0], decoder, critic(), num_classes=CLASSES, seed=1)
+
+
 MODELS = {
     "Autoencoder": autoencoder,
     "LinearAutoencoder": lambda: ka.LinearAutoencoder(SHAPE, D, seed=1),
@@ -100,9 +136,22 @@ MODELS = {
     ),
     "VDSH": lambda: ka.VDSH(*networks(2), "bernoulli", seed=1),
     "DynamicAutoencoder": lambda: ka.DynamicAutoencoder(*networks(1), "bernoulli", seed=1),
+    "AAE": aae,
+    "AAE-labels": aae_labels,
+    "ConditionalAAE": conditional_aae,
+    "SemiSupervisedAAE": semi_supervised_aae,
+    "ClusterHeadAAE": lambda: ka.ClusterHeadAAE(*planar(size=2 + CLASSES), critic(CLASSES), CLASSES, seed=1),
+    "WAE": lambda: ka.WAE(*networks(1), seed=1),
+    "WAE-critic": lambda: ka.WAE(*networks(2), critic(), posterior="diagonal", seed=1),
+    "InfoVAE": lambda: ka.InfoVAE(*networks(2), seed=1),
+    "AVB": avb,
+    "FactorVAE": lambda: ka.FactorVAE(*networks(2), critic(), seed=1),
 }
 # The loop is the same for all models. These differ in what a step needs: conditions, labels, noise, dropout.
 LOOPED = ["Autoencoder", "VAE-dropout-free-bits", "IWAE", "BetaVAE", "CVAE", "M1M2", "SemanticHashing", "VDSH"]
+LOOPED += ["AAE-labels", "AVB"]
+# Models of several players.
+PLAYERS = ["AAE-labels", "ConditionalAAE", "SemiSupervisedAAE", "ClusterHeadAAE", "WAE-critic", "AVB", "FactorVAE"]
 COMPILE = {"optimizer": "adam", "jit_compile": False}
 
 
@@ -144,6 +193,12 @@ def data(model, rows=48):
     return x, np.random.default_rng(1).normal(size=(rows, *model.condition_shape)).astype("float32")
 
 
+def fitted(model, rows=48):
+    """The arguments of `fit`, which takes labels that no method takes."""
+    x = data(model, rows)
+    return x if model.conditional or not model.num_classes else (*x, np.arange(rows) % (model.num_classes + 1) - 1)
+
+
 def whole(model, rows=48):
     """The input of the model's `call`."""
     found = data(model, rows)
@@ -157,12 +212,27 @@ def moved(model):
 
 def test_fit_logs_every_term_and_moves_every_variable(eager):
     before = [v.numpy() for v in moved(eager)]
-    history = eager.fit(*data(eager), batch_size=24, validation_data=whole(eager, 20), verbose=0).history
+    history = eager.fit(*fitted(eager), batch_size=24, validation_data=whole(eager, 20), verbose=0).history
     names = {"loss", *eager.terms}
     assert set(history) == names | {f"val_{name}" for name in names}
     for variable, old in zip(moved(eager), before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0, variable.path
     assert int(eager.optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("made", PLAYERS, indirect=True)
+def test_each_player_moves_only_its_own_networks(made):
+    model, start = made
+    for name, player in model.objectives().items():
+        reset(made)
+        still = {each: keras.optimizers.SGD(0.0) for each in model.objectives()}
+        model.compile(still | {name: keras.optimizers.SGD(0.1)}, run_eagerly=True)
+        model.train_on_batch(*fitted(model))
+        own = {id(v) for network in player.networks for v in network.trainable_variables}
+        trained = {id(v) for v in model.trainable_variables}
+        for variable, value in start:
+            if id(variable) in trained and "spectral" not in variable.path:  # which a critic's update rescales
+                assert (np.abs(variable - value).max() > 0) == (id(variable) in own), (name, variable.path)
 
 
 def test_networks_are_those_that_train(model):
@@ -172,9 +242,11 @@ def test_networks_are_those_that_train(model):
 
 
 def test_loss_is_the_weighted_sum_of_the_logged_terms(eager):
-    logs = eager.evaluate(*data(eager), batch_size=48, return_dict=True, verbose=0)
-    weights = next(reversed(eager.objectives().values())).weights
-    expected = sum(float(weights.get(name, 1.0)) * logs[name] for name in eager.terms)
+    eager.train_on_batch(*fitted(eager))
+    logs = eager.evaluate(*fitted(eager), batch_size=48, return_dict=True, verbose=0)
+    player, objective = list(eager.objectives().items())[-1]
+    own = [name for name in eager.terms if eager._objectives_of_terms[name] == player]
+    expected = sum(float(objective.weights.get(name, 1.0)) * logs[name] for name in own)
     assert logs["loss"] == pytest.approx(expected, rel=1e-5)
 
 
@@ -185,7 +257,8 @@ def test_shapes_and_agreement_of_the_methods(model):
     images = model.reconstruct(x, *y)
     np.testing.assert_allclose(model.posterior(x, *y).mean(), z, atol=1e-5)
     np.testing.assert_allclose(model.decode(z, *y), images, atol=1e-5)
-    np.testing.assert_allclose(model.predict(whole(model, 37), verbose=0), images, atol=1e-5)
+    if model.conditional or "classifier" not in model.parts:  # which predicts classes
+        np.testing.assert_allclose(model.predict(whole(model, 37), verbose=0), images, atol=1e-5)
     np.testing.assert_allclose(model(whole(model, 37)), images, atol=1e-5)
     assert model.likelihood(z, *y).event_shape == SHAPE
     assert model.posterior(x, *y).event_shape == (model.latent_dim,)
@@ -207,7 +280,7 @@ def test_methods_work_inside_a_graph(model):
 
 
 def test_going_on_after_loading_equals_never_having_stopped(eager, tmp_path):
-    x = data(eager)
+    x = fitted(eager)
     eager.train_on_batch(*(column[:24] for column in x))
     eager.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -234,7 +307,7 @@ def test_same_seed_same_numbers(name):
         keras.utils.set_random_seed(3)
         again = MODELS[name]()
         again.compile("sgd", run_eagerly=True)
-        again.train_on_batch(*data(again))
+        again.train_on_batch(*fitted(again))
         results.append(again.get_weights())
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -262,7 +335,7 @@ def test_a_run_in_one_call_equals_a_run_step_by_step(made):
     # 40 rows in batches of 16: two steps in one execution and a smaller last batch.
     # training/test_model.py does the same under XLA.
     model = made[0]
-    x = data(model, 40)
+    x = fitted(model, 40)
     weights, histories = [], []
     for options in ({"jit_compile": False}, {"run_eagerly": True}):
         reset(made)
@@ -300,13 +373,14 @@ def test_refuses_data_that_do_not_suit(model):
     with pytest.raises(ValueError, match=rf"z: expected rows of shape \({model.latent_dim},\), received \(40,\)"):
         model.decode(np.zeros((len(x), 40)), *y)
     with pytest.raises(ValueError, match="expected rows of shape"):
-        model.fit(x, *y, validation_data=(x[..., 0], *y), verbose=0)
+        model.fit(*fitted(model), validation_data=(x[..., 0], *y), verbose=0)
 
 
 def test_refuses_conditions_that_do_not_suit(model):
     x, *y = data(model)
     if not model.conditional:
-        for labels in (np.zeros(len(x), int), [0] * len(x)):
+        # Labels, or labels out of range where rows may have some.
+        for labels in (np.full(len(x), model.num_classes or 0), [model.num_classes or 0] * len(x)):
             with pytest.raises(ValueError, match="labels"):
                 model.fit(x, labels, verbose=0)
         with pytest.raises(ValueError, match="not conditional"):

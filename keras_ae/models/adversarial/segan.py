@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_ae.losses.adversarial import LEAST_SQUARES
+from keras_ae.losses.adversarial import LEAST_SQUARES, per_row
 from keras_ae.models.deterministic.speech_denoiser import SpeechDenoiser
 from keras_ae.training import Objective
 from keras_ae.typing import Network, Terms
@@ -67,14 +67,14 @@ class SEGAN(SpeechDenoiser):
         """The critic's loss term, `{"discrimination": (B,)}`."""
         x, y, made = shared
         scores = (self.critic([each, x], training=training) for each in (y, tf.stop_gradient(made)))
-        return {"discrimination": _mean(LEAST_SQUARES.critic(*scores))}
+        return {"discrimination": per_row(LEAST_SQUARES.critic(*scores))}
 
     def generate(  # type: ignore[override]  # this model has a shared pass
         self, x: tf.Tensor, y: tf.Tensor | None, training: bool, shared: tuple[tf.Tensor, ...]
     ) -> Terms:
         x, y, made = shared
         adversarial = LEAST_SQUARES.generator(self.critic([made, x], training=training))
-        return self.distances(made, y) | {"adversarial": _mean(adversarial)}
+        return self.distances(made, y) | {"adversarial": per_row(adversarial)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> SpeechDenoiser:
@@ -82,7 +82,3 @@ class SEGAN(SpeechDenoiser):
             config = {name: value for name, value in config.items() if name != "critic"}
             return SpeechDenoiser.from_config(config, custom_objects)
         return super().from_config(config, custom_objects)
-
-
-def _mean(scores):
-    return tf.reduce_mean(scores, axis=tf.range(1, tf.rank(scores)))

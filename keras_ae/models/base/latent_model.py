@@ -166,9 +166,32 @@ class LatentModel(ObjectiveModel):
     @by_averages
     def posterior(self, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         """Returns q(z|x), or q(z|x, y): a tfd with batch shape `(B,)` and event shape `code_shape`."""
-        params = self.encoder(self._given("encoder", self._likelihood.preprocess(x), y), training=training)
+        if not self._posterior.takes_noise:
+            return self._posterior.call(self.encoder_params(x, y, training=training))
+        noise = validation.input_shapes(self.encoder)
+        if noise is None or len(noise) != 2:
+            raise ValueError(
+                f"encoder: the posterior {self._posterior.name} expects a network with two inputs, x and noise, each "
+                "a keras.Input. Pass condition_shape=(noise_dim,) to the functions of keras_ae.networks."
+            )
+        x = tf.convert_to_tensor(x)
+
+        def encode(e):
+            repeats = tf.concat([tf.shape(e)[:1] // tf.shape(x)[:1], tf.ones(x.shape.rank - 1, tf.int32)], axis=0)
+            return self.encoder_params(tf.tile(x, repeats), noise=e, training=training)
+
+        rows = tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+        return self._posterior.of_noise(encode, rows, self.code_shape, noise[1])
+
+    def encoder_params(
+        self, x: tf.Tensor, y: tf.Tensor | None = None, *, noise: tf.Tensor | None = None, training: bool = False
+    ) -> tf.Tensor:
+        """Returns the encoder's output, float32 `(B, ...)`; noise is the second input if the posterior takes it."""
+        given = self._likelihood.preprocess(x)
+        given = self._given("encoder", given, y) if noise is None else [given, noise]
+        params = self.encoder(given, training=training)
         self._built_shapes["posterior"] = tuple(params.shape[1:])
-        return self._posterior.call(tf.cast(params, tf.float32))
+        return tf.cast(params, tf.float32)
 
     @needs("decoder")
     @by_averages
@@ -558,11 +581,11 @@ class LatentModel(ObjectiveModel):
             self._prior.build((None, *self.code_shape))
 
     def call_on(self, x: tf.Tensor, y: tf.Tensor | None) -> tf.Tensor:
-        if not self.conditional:
-            return super().call_on(x, y)
-        for player in self.objectives().values():
-            player.terms(x, y, False)  # `call` does not reach a prior network or a classifier
-        return self((x, y))
+        if self.conditional or self._shares_pass:
+            shared = (self.shared_pass(x, y, False),) if self._shares_pass else ()
+            for player in self.objectives().values():
+                player.terms(x, y, False, *shared)  # `call` does not reach a prior network, a classifier or a critic
+        return self((x, y)) if self.conditional else super().call_on(x, y)
 
     # Checks
 
@@ -578,6 +601,8 @@ class LatentModel(ObjectiveModel):
         if self.target_shape and self.event_shape:
             self._check_own_shape()
         if self.conditional:
+            if self._posterior.takes_noise:
+                raise ValueError("posterior: the encoder of a conditional model cannot take noise, too.")
             self._check_conditions()
 
     def _check_own_shape(self):
