@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from keras_ae.layers.corruption import Corruption
-from keras_ae.training import feeding, states
+from keras_ae.training import feeding, roles, states
 from keras_ae.typing import Logs
 from keras_ae.utils import xla
 
@@ -113,6 +113,10 @@ def make_loop(
         gathered = tuple(feeding.gather(arrays, numbers) for numbers in batches)
         return gathered if isinstance(batch, tuple) else gathered[0]
 
+    def one(batch, arrays):
+        with roles.validated(arrays is not None):
+            return step(rows(batch, arrays))
+
     nothing = functools.partial(tf.zeros, summary_shape)
 
     def goes_on(total):
@@ -120,7 +124,7 @@ def make_loop(
 
     def run(batches, arrays, count):
         def body(i, total, fine):
-            total += step(rows(_map(lambda batch: batch[i], batches), arrays))
+            total += one(_map(lambda batch: batch[i], batches), arrays)
             return i + 1, total, goes_on(total)
 
         with xla.tracing(bool(jit_compile)):
@@ -150,7 +154,7 @@ def make_loop(
                 return made, new
 
             def alone():
-                return 1, step(rows(first, arrays))
+                return 1, one(first, arrays)
 
             made, new = tf.cond(count > 1, several, alone) if jit_compile else several()
             total += new

@@ -151,6 +151,17 @@ def test_values_beyond_the_range_of_the_likelihood_stop_training_at_a_later_batc
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-7)
 
 
+def test_rows_of_arrays_are_not_checked_again_in_every_step(monkeypatch):
+    model = BEYOND["target"][0]()
+    model.compile("sgd", jit_compile=False)
+    tested = []
+    monkeypatch.setattr(model, "in_range", lambda x, slack=False: tested.append(x) or tf.constant(True))
+    model.fit(PIXELS, batch_size=16, verbose=0)
+    assert not tested
+    model.fit(batches(PIXELS), verbose=0)
+    assert tested
+
+
 class Norm(ka.ObjectiveModel):
     """At 0, the gradient of a norm is NaN, but its value is not."""
 
