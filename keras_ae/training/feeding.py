@@ -76,6 +76,7 @@ class Feed:
         except tf.errors.OpError:
             if not self._raised:
                 raise
+            raise self._raised[-1] from None  # without TensorFlow's error before it
         finally:
             if self._adapter is not None:
                 self._adapter.on_epoch_end()
