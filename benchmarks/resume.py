@@ -45,16 +45,16 @@ DOCUMENTS = 400
 SMOKE = {
     "RUNS": 1,
     "SETTINGS": {
-        "quickstart": {"epochs": 4, "hidden": (8,), "batch_size": 400},
-        "semantic_hashing": {"epochs": 4, "batch_size": 16, "hidden": (8,), "dimensions": 8, "neighbours": 3},
+        "quickstart": {"epochs": 3, "hidden": (8,), "batch_size": 750},
+        "semantic_hashing": {"epochs": 3, "batch_size": 16, "hidden": (8,), "dimensions": 8, "neighbours": 3},
         "audio_denoising": {
-            **{"epochs": 4, "batches": 2, "validation": 1, "window": 1024, "batch_size": 2},
+            **{"epochs": 3, "batches": 2, "validation": 1, "window": 512, "batch_size": 2},
             **{"frame": 128, "hop": 64, "units": 8, "depth": 1},
         },
     },
     "COMPILE": {"run_eagerly": True},
     "EXPORTS": False,
-    "DOCUMENTS": 60,
+    "DOCUMENTS": 40,
 }
 
 _POLL = 1e-3  # seconds
