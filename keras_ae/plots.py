@@ -307,7 +307,7 @@ def codes_and_prior(z: ArrayLike, p: ArrayLike, labels: ArrayLike | None = None,
         if name == "codes" and labels is not None:
             colour = {"c": labels, "cmap": "tab10" if np.max(np.asarray(labels)) < 10 else "tab20"}
         panel.scatter(*points.T, **style, **colour)
-        panel.set_aspect("equal", adjustable="datalim")
+        panel.set_aspect("equal", adjustable="box")
         panel.text(0.02, 0.98, name, transform=panel.transAxes, va="top")
     return figure
 

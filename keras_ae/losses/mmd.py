@@ -29,16 +29,15 @@ def mmd(
     it can be negative. It has no unit and is at most twice the number of scales.
 
     Args:
-        x: float32 `(N, D)`, N at least 2. With a single row there are no pairs, and their mean counts as 0.
-        y: float32 `(M, D)`, M at least 2.
+        x: float32 `(N, D)`; with a single row there are no pairs, and their mean counts as 0.
+        y: float32 `(M, D)`, likewise.
         kernel: str, one of `KERNELS`.
         scales: floats above 0.
         bandwidth: float above 0, in squared units of x; None is the median of |a - b|^2 over all pairs of x and y,
             without its gradient.
 
     Raises:
-        ValueError: if the kernel is unknown, there are no scales or one is not positive, or x or y is known to have
-            fewer than two rows.
+        ValueError: if the kernel is unknown, there are no scales or one is not positive.
 
     Example: `mmd(tf.random.normal([64, 2]), tf.random.normal([64, 2]))    # near 0`
 
@@ -46,9 +45,6 @@ def mmd(
     `evaluation.two_sample.mmd_test`, with a p-value; `WAE`, which minimises it.
     """
     check_kernel(kernel, scales)
-    for name, rows in (("x", x), ("y", y)):
-        if rows.shape[0] is not None and rows.shape[0] < 2:
-            raise ValueError(f"{name}: the MMD compares pairs of rows: expected two or more, received {rows.shape[0]}.")
     within_x, within_y, across = (squared_distances(*pair) for pair in ((x, x), (y, y), (x, y)))
     if bandwidth is None:
         bandwidth = tf.stop_gradient(median(tf.concat([tf.reshape(d, [-1]) for d in (within_x, within_y, across)], 0)))

@@ -281,7 +281,8 @@ def test_get_and_its_refusals():
 def test_a_universal_posterior_is_what_the_encoder_makes_of_noise():
     encoder = ka.networks.mlp_encoder((3,), 2, (8,), activation="tanh", condition_shape=(4,))
     model = ka.AAE(
-        encoder, ka.networks.mlp_decoder(2, (3,), (8,)), ka.networks.code_critic(2, (8,)), posterior="universal"
+        *(encoder, ka.networks.mlp_decoder(2, (3,), (8,)), ka.networks.code_critic(2, (8,)), "gaussian"),
+        posterior="universal",
     )
     x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
     q = model.posterior(x)

@@ -15,16 +15,15 @@ def wae(divergence="mmd", **kwargs):
     return ka.WAE(encoder, ka.networks.mlp_decoder(2, (4,), (32,)), divergence, seed=0, **kwargs)
 
 
-@pytest.mark.parametrize("kind", ["mmd", "critic"])
-def test_codes_come_to_follow_the_prior(kind):
+def test_codes_come_to_follow_the_prior():
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     x = (rng.uniform(-1, 1, size=(600, 2)) @ rng.normal(size=(2, 4))).astype("float32")
-    model = wae(kind if kind == "mmd" else ka.networks.code_critic(2, (64,)), weight=10.0)
+    model = wae()
     p = model.prior.sample(600, seed=[0, 9])
     before = two_sample.energy_test(model.encode(x), p, permutations=20)
     model.compile(keras.optimizers.Adam(5e-3, beta_1=0.5), jit_compile=False)
-    model.fit(x, batch_size=100, epochs=60, verbose=0)
+    model.fit(x, batch_size=100, epochs=40, verbose=0)
     after = two_sample.energy_test(model.encode(x), p, permutations=20)
     assert after.statistic < 0.1 * before.statistic
     error = np.mean(np.sum((x - model.reconstruct(x)) ** 2, axis=1)) / np.sum(x.var(axis=0))
