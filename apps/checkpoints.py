@@ -340,6 +340,8 @@ def _encoded(value, arrays):
         tf.as_dtype(array.dtype)  # raises a TypeError for objects
         arrays.append(array)
         return {"scalar" if isinstance(value, np.generic) else "array": len(arrays) - 1}
+    if isinstance(value, states.Weights):
+        return {"weights": [_encoded(list(value), arrays), _encoded(value.averages, arrays)]}
     if type(value) in (list, tuple):
         made = [_encoded(each, arrays) for each in value]
         return made if isinstance(value, list) else {"tuple": made}
@@ -356,6 +358,8 @@ def _decoded(value, arrays):
     ((kind, content),) = value.items()
     if kind in ("array", "scalar"):
         return arrays[content] if kind == "array" else arrays[content][()]
+    if kind == "weights":
+        return states.Weights(*(_decoded(each, arrays) for each in content))
     if kind == "tuple":
         return tuple(_decoded(each, arrays) for each in content)
     return {_decoded(key, arrays): _decoded(each, arrays) for key, each in content}

@@ -732,7 +732,7 @@ def test_half_precision_of_averages(nested, tmp_path):
     np.testing.assert_allclose(answers[1], answers[0], atol=2e-3)
     trained.compile("sgd")
     raw = model.reconstruct(x, *given.values())
-    assert np.abs(raw - answers[0]).max() > 1e-2  # of the weights themselves
+    assert np.abs(raw - answers[0]).max() > 4e-3  # of the weights themselves
 
 
 def test_the_tables_of_lookups_are_stored(tmp_path):

@@ -29,7 +29,7 @@ Attributes:
 NETWORKS = ("AE", "DAE", "VAE")
 
 
-def embedded(x, labels, k, chosen, *, seed, max_minutes, checkpoint_dir):
+def embedded(x, labels, k, chosen, *, seed, max_minutes, checkpoint_of):
     """Yields `(name, Embedding)` for each method that can be fitted to images `(N, H, W, C)`.
 
     Args:
@@ -39,14 +39,14 @@ def embedded(x, labels, k, chosen, *, seed, max_minutes, checkpoint_dir):
         chosen: settings of the networks.
         seed: int.
         max_minutes: float or None, for all networks together.
-        checkpoint_dir: path or None.
+        checkpoint_of: function from a network's name and minutes to its `checkpoints.Checkpoint`, or None.
     """
     for name, estimator in _estimators(x, labels, k, seed).items():
         yield name, _fitted(estimator, x, labels)
     for name in NETWORKS:
         share = None if max_minutes is None else max_minutes / len(NETWORKS)
-        folder = checkpoint_dir and f"{checkpoint_dir}/manifold/{name}"
-        model, seconds = train(name, x, chosen, seed=seed, max_minutes=share, checkpoint_dir=folder)
+        checkpoint = checkpoint_of(name, share)
+        model, seconds = train(name, x, chosen, seed=seed, max_minutes=share, checkpoint=checkpoint)
         yield name, Embedding(model.encode(x), model.encode, model.reconstruct, seconds, model)
 
 
@@ -111,8 +111,8 @@ def build(name, shape, chosen, seed):
     return (ka.VAE if name == "VAE" else ka.Autoencoder)(encoder, decoder, chosen["likelihood"], seed=seed)
 
 
-def train(name, x, chosen, *, seed, max_minutes, checkpoint_dir):
-    """Builds and trains a network; returns it and the training time in seconds."""
+def train(name, x, chosen, *, seed, max_minutes, checkpoint=None):
+    """Builds and trains a network, or resumes from a checkpoint; returns it and the training time in seconds."""
     keras.utils.set_random_seed(seed)
     model = build(name, x.shape[1:], chosen, seed)
     model.compile(keras.optimizers.Adam(chosen["learning_rate"]))
@@ -123,7 +123,7 @@ def train(name, x, chosen, *, seed, max_minutes, checkpoint_dir):
         batch_size=chosen["batch_size"],
         epochs=chosen["epochs"],
         budget=common.CosineDecay(chosen["learning_rate"], steps, max_minutes),
-        checkpoint_dir=checkpoint_dir,
+        checkpoint=checkpoint,
     )
     return model, seconds
 

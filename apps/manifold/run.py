@@ -1,5 +1,6 @@
 """Runs the app, from data to report."""
 
+import contextlib
 import math
 import pathlib
 import sys
@@ -8,7 +9,7 @@ from collections import namedtuple
 
 import keras_ae as ka
 
-from .. import common
+from .. import checkpoints, common
 from . import evaluate, methods, settings
 
 Data = namedtuple("Data", "x labels new new_labels")
@@ -32,22 +33,33 @@ def run(dataset, data, points, neighbours, max_minutes, output, seed, checkpoint
         raise common.UserError(
             f"--neighbours: expected less than half of the {len(images.x)} images; received {neighbours}."
         )
-    embeddings, found = {}, {}
-    options = {"seed": seed, "max_minutes": max_minutes, "checkpoint_dir": checkpoint_dir}
-    for name, embedding in methods.embedded(images.x, images.labels, neighbours, chosen, **options):
+    flags = {"dataset": dataset, "data": data and str(data), "points": points, "seed": seed, "settings": chosen}
+    with contextlib.ExitStack() as stack:
+        opened = []
+
+        def checkpoint_of(name, minutes):
+            opened.append(stack.enter_context(checkpoints.opened(checkpoint_dir, f"manifold/{name}", flags, minutes)))
+            return opened[-1]
+
+        embeddings, found = {}, {}
+        options = {"seed": seed, "max_minutes": max_minutes, "checkpoint_of": checkpoint_of}
+        for name, embedding in methods.embedded(images.x, images.labels, neighbours, chosen, **options):
+            with common.user_input():
+                found[name] = evaluate.measured(embedding, images, neighbours)
+            embeddings[name] = embedding
+            print(f"{name}: {embedding.seconds:.1f} s", file=sys.stderr)
+        figures = {"dataset": dataset, "seed": seed, "points": len(images.x), "new_points": len(images.new)}
+        models = {name: each.model for name, each in embeddings.items() if each.model is not None}
+        figures |= {"neighbours": neighbours, "methods": found, "middles": evaluate.middles(models, images, seed)}
+        common.keep(figures, folder)
+        print(evaluate.table(found))
         with common.user_input():
-            found[name] = evaluate.measured(embedding, images, neighbours)
-        embeddings[name] = embedding
-        print(f"{name}: {embedding.seconds:.1f} s", file=sys.stderr)
-    figures = {"dataset": dataset, "seed": seed, "points": len(images.x), "new_points": len(images.new)}
-    models = {name: each.model for name, each in embeddings.items() if each.model is not None}
-    figures |= {"neighbours": neighbours, "methods": found, "middles": evaluate.middles(models, images, seed)}
-    common.keep(figures, folder)
-    print(evaluate.table(found))
-    with common.user_input():
-        paths = {"table": evaluate.write_table(found, folder)}
-        paths["figures"] = evaluate.draw(embeddings, found, images, folder)
-    common.report(figures | paths | {"seconds": time.perf_counter() - start}, folder)
+            paths = {"table": evaluate.write_table(found, folder)}
+            paths["figures"] = evaluate.draw(embeddings, found, images, folder)
+        common.report(figures | paths | {"seconds": time.perf_counter() - start}, folder)
+        for checkpoint in opened:
+            if checkpoint is not None:
+                checkpoint.done()
 
 
 def load(dataset, data, points, seed, chosen):

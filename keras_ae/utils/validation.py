@@ -77,7 +77,7 @@ def bounds(likelihood: Any, slack: bool = False) -> tuple[float, float]:
 
 def in_range(rows: tf.Tensor, lower: float, upper: float) -> tf.Tensor:
     """Whether all values of a tensor are from `lower` to `upper`: one bool, which a training step computes cheaply."""
-    dtype = rows.dtype
+    dtype = tf.as_dtype(rows.dtype)
     unbounded = np.isinf(lower) and np.isinf(upper)
     if unbounded or (dtype.is_integer and lower <= dtype.min and dtype.max <= upper):
         return tf.constant(True)

@@ -301,7 +301,7 @@ def test_a_universal_posterior_is_what_the_encoder_makes_of_noise():
     assert not hasattr(model, "log_prob") and model.score(x).shape == (5,)
     with pytest.raises(ValueError, match="two inputs, x and noise"):
         plain = ka.networks.mlp_encoder((3,), 2, (8,))
-        ka.AAE(plain, model.decoder, model.critic, posterior="universal").posterior(x)
+        ka.AAE(plain, model.decoder, model.critic, "gaussian", posterior="universal").posterior(x)
     with pytest.raises(ValueError, match="expected a density over continuous codes"):
         ka.VAE(encoder, model.decoder, posterior="universal")
 

@@ -250,7 +250,7 @@ def test_metrics_that_would_replace_others_in_the_logs_are_refused(model):
     for metrics in ([loss], [named(name="loss")], [named(name="reconstruction")], ["mse", named(name="mse")]):
         with pytest.raises(ValueError, match="Give the metric another name"):
             model.compile("sgd", metrics=metrics)
-    model.compile("sgd", metrics=(each for each in ["reconstruction", "mse", named(name="mse_2")]), run_eagerly=True)
+    model.compile("sgd", metrics=["reconstruction", "mse", named(name="mse_2")], run_eagerly=True)
     logs = model.fit(X, verbose=0).history
     assert set(logs) == {"loss", "reconstruction", "mse", "mse_2"}
 

@@ -161,7 +161,7 @@ def test_predict_takes_the_condition_as_the_other_methods_do(rng):
         model.predict((x, y, y), verbose=0)
     with pytest.raises(ValueError, match="received 3"):
         model.predict(x, y + 1, verbose=0)
-    with pytest.raises(ValueError, match="y: expected rows along the first axis, received the single value 5"):
+    with pytest.raises(ValueError, match="y: expected labels 0 to 2; received 5"):
         model.predict(x, 5, verbose=0)
     with pytest.raises(ValueError, match="expected a condition for each of the 10 rows"):
         model.predict(x, y[:9], verbose=0)
