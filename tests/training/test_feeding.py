@@ -928,9 +928,7 @@ def test_one_label_for_all_rows():
             np.testing.assert_array_equal(found, model.predict((X[:5], [1] * 5), verbose=0))
         np.testing.assert_array_equal(model.sweep_labels(z, label), model.sweep_labels(z, [1]))
         for source in (generator(X), Batches(X), tf.data.Dataset.from_tensors(X)):
-            with pytest.raises(
-                ValueError, match=r"y: expected none, as x is a source of batches, which yields tuples: \(x, y\)"
-            ):
+            with pytest.raises(ValueError, match=r"y: expected none, as x is a source .* tuples: \(x, y\)"):
                 model.encode(source, label)
         walk = model.interpolate(X[:5], X[5:10], 3, y=label)
         np.testing.assert_array_equal(walk, model.interpolate(X[:5], X[5:10], 3, y=[1] * 5))
