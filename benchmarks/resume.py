@@ -48,7 +48,7 @@ SMOKE = {
         "quickstart": {"epochs": 3, "hidden": (8,), "batch_size": 750},
         "semantic_hashing": {"epochs": 3, "batch_size": 16, "hidden": (8,), "dimensions": 8, "neighbours": 3},
         "audio_denoising": {
-            **{"epochs": 3, "batches": 2, "validation": 1, "window": 512, "batch_size": 2},
+            **{"epochs": 3, "batches": 2, "validation": 1, "window": 1024, "batch_size": 2},
             **{"frame": 128, "hop": 64, "units": 8, "depth": 1},
         },
     },

@@ -77,10 +77,10 @@ def blobs(rng, classes, rows=600):
 def test_each_class_gets_its_own_wing(rng):
     keras.utils.set_random_seed(0)
     x, y = blobs(rng, 4)
-    some = np.where(np.arange(len(y)) % 4 == 0, y, -1)
+    some = np.where(np.arange(len(y)) % 2 == 0, y, -1)
     ring = ka.priors.Ring(components=4)
     model = ka.AAE(*networks(4, 2), critic(2, condition_shape=(5,)), "gaussian", ring, label_critic=True, seed=0)
-    fit(model, x, some, epochs=50)
+    fit(model, x, some, epochs=200)
     assert clusters.wing_share(model.encode(x)[some < 0], y[some < 0], ring, 4) > 0.9
     assert clusters.mode_coverage(model.encode(x), ring, 4).covered == 1.0
 
