@@ -30,8 +30,9 @@ class ClusterHeadAAE(SemiSupervisedAAE):
     Args:
         encoder: Keras model from x to `(B, D + num_classes)`, the style and the cluster's logits.
         decoder: Keras model from codes `(B, D)` to the likelihood's params.
-        critic, label_critic, num_classes, likelihood, classification_weight, adversary, smoothing, instance_noise,
-            critic_steps, classes, seed: as in `SemiSupervisedAAE`; the style's prior is the standard normal.
+        critic, label_critic, num_classes, likelihood, classification_weight: as in `SemiSupervisedAAE`; the style's
+            prior is the standard normal.
+        adversary, smoothing, instance_noise, critic_steps, classes, seed: as in `SemiSupervisedAAE`.
         distance: float, that heads keep; in units of z, where a cluster has a standard deviation of 1.
         closeness_weight: float.
 
