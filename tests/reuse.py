@@ -17,10 +17,7 @@ def begin():
 
 
 def forget():
-    """Drops all models, after the tests of a file.
-
-    A model may hold an iterator whose generator has not ended. Python would wait forever for it when it exits.
-    """
+    """Drops all models, after the tests of a file, because no other file asks for them."""
     if _kept:
         _kept.clear()
         gc.collect()
