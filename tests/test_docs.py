@@ -221,7 +221,7 @@ def test_an_example_runs(name, code):
     program = compile(functools.reduce(lambda text, pair: text.replace(*pair), SMALLER, code), name, "exec")
     if name in NEEDS_FILES:
         pytest.skip(NEEDS_FILES[name])
-    exec(program, names_for(name) | {"shows": shows})
+    exec(program, names_for(name, code) | {"shows": shows})
 
 
 def test_examples_are_found():
@@ -237,13 +237,22 @@ def test_examples_are_found():
 # The names that examples assume
 
 
-def names_for(name):
-    """The namespace of an example: its module's names, and those of its subject."""
+def names_for(name, code):
+    """The namespace of an example: its module's names, and those of its subject.
+
+    Networks that its code does not name are not made.
+    """
     module = name
     while not (ROOT / (module.replace(".", "/") + ".py")).exists():
         module = module.rpartition(".")[0]
     subject = next(make for prefix, make in SUBJECTS if name.startswith(prefix))
-    return vars(importlib.import_module(module)) | subject() | OWN.get(name, dict)()
+    names = subject() | OWN.get(name, dict)()
+    made = {key: make() for key, make in names.items() if isinstance(make, OnDemand) and re.search(rf"\b{key}\b", code)}
+    return vars(importlib.import_module(module)) | names | made
+
+
+class OnDemand(functools.partial):
+    """A network that is made if the example needs it."""
 
 
 def common():
@@ -289,10 +298,11 @@ def _models():
 
 def images():
     shape = (28, 28, 1)
-    encoder = ka.networks.mlp_encoder(shape, 32, (16,), parameters=2)
-    decoder = ka.networks.mlp_decoder(32, shape, (16,))
-    classifier = ka.networks.mlp_encoder(shape, 10, (16,))
-    made = {"encoder": encoder, "decoder": decoder, "classifier": classifier}
+    made = {
+        "encoder": OnDemand(ka.networks.mlp_encoder, shape, 32, (16,), parameters=2),
+        "decoder": OnDemand(ka.networks.mlp_decoder, 32, shape, (16,)),
+        "classifier": OnDemand(ka.networks.mlp_encoder, shape, 10, (16,)),
+    }
     return common() | _binary_images() | _models() | made
 
 
@@ -322,12 +332,16 @@ def codes_of_m1():
     return {"m1": m1, "y": ka.datasets.keep_labels(_binary_images()["y"], 100)}
 
 
-def shapes():
-    drawn = ka.datasets.Shapes()
-    x, factors = drawn.sample(300, seed=0)
+@functools.cache
+def _shapes():
+    x, factors = ka.datasets.Shapes().sample(300, seed=0)
     encoder = ka.networks.mlp_encoder((32, 32, 1), 4, (16,), parameters=2)
     vae = ka.VAE(encoder, ka.networks.mlp_decoder(4, (32, 32, 1), (16,)))
-    return common() | {"x": x / 255, "factors": factors, "vae": vae}
+    return {"x": x / 255, "factors": factors, "vae": vae}
+
+
+def shapes():
+    return common() | _shapes()
 
 
 def texts():
@@ -349,12 +363,17 @@ def weighted_texts():
     return made | {"features": features, "model": model}
 
 
-def counts():
+@functools.cache
+def _counts():
     x = np.random.default_rng(0).poisson(0.1, (40, 2_000)).astype("float32")
     model = ka.DynamicAutoencoder(ka.networks.mlp_encoder((2_000,), 5, (8,)), ka.networks.mlp_decoder(5, (2_000,)))
     shares = np.full((40, 2_000), 1 / 2_000)
     halves = {"first_halves": x, "second_halves": x}
-    return common() | {"x": x, "model": model, "shares": shares, "z": model.encode(x)} | halves
+    return {"x": x, "model": model, "shares": shares, "z": model.encode(x)} | halves
+
+
+def counts():
+    return common() | _counts()
 
 
 def packed():
@@ -410,10 +429,15 @@ def vectors():
     return common() | {"z": z, "x": rng.normal(size=(4, 784)).astype("float32")}
 
 
-def plotted():
-    made = images()
+@functools.cache
+def _planar_vae():
     vae = ka.VAE(**two_dimensions())
     vae.compile("adam")
+    return vae
+
+
+def plotted():
+    made = images()
     rng = np.random.default_rng(0)
     noisy, clean = _recordings()
     recall = np.linspace(0.1, 1, 10)
@@ -421,7 +445,7 @@ def plotted():
     shares = rng.dirichlet([1, 1], 60)
     return made | {
         **{"x": made["x"][:60], "y": made["y"][:60], "labels": made["y"][:60], "pca_images": made["x"][:60]},
-        **{"vae": vae, "noisy": noisy[0], "denoised": clean[0]},
+        **{"vae": _planar_vae(), "noisy": noisy[0], "denoised": clean[0]},
         **{"recall": recall, "precision": 1 - recall / 2, "days": np.arange(60), "shares": shares, "top_words": words},
         **{
             "bit_balance": importlib.import_module("keras_ae.evaluation.retrieval").bit_balance,

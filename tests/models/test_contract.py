@@ -7,10 +7,7 @@ import tensorflow as tf
 
 import keras_ae as ka
 
-SHAPE, D = (6, 5, 1), 3
-
-
-CLASSES = 2
+SHAPE, D, CLASSES, SEED = (6, 5, 1), 3, 2, 0
 
 
 def networks(parameters, raw=1, dropout=0.0, condition=None):
@@ -152,34 +149,50 @@ LOOPED = ["Autoencoder", "VAE-dropout-free-bits", "IWAE", "BetaVAE", "CVAE", "M1
 LOOPED += ["AAE-labels", "AVB"]
 # Models of several players.
 PLAYERS = ["AAE-labels", "ConditionalAAE", "SemiSupervisedAAE", "ClusterHeadAAE", "WAE-critic", "AVB", "FactorVAE"]
-COMPILE = {"optimizer": "adam", "jit_compile": False}
+# Without graphs, because a few steps take less time than compiling.
+COMPILE = {"optimizer": "adam", "run_eagerly": True}
+
+
+class Made:
+    """The model of a configuration, with the values that its variables had at first.
+
+    All tests share it, so its networks are built, its methods traced and its optimizer's slots created once.
+    """
+
+    def __init__(self, model):
+        self.model, self.optimizers = model, {}
+        self.weights, self.slots = self._values(model.variables), []
+
+    @staticmethod
+    def _values(variables):
+        return [(variable, variable.numpy()) for variable in variables]
+
+    def restore_weights(self):
+        for variable, value in self.weights:
+            variable.assign(value)
+
+    def restore(self):
+        """Gives all variables their first values, and the model the settings of `compile` that the tests share."""
+        self.restore_weights()
+        if self.model.compiled and self.model.optimizers is self.optimizers:
+            for variable, value in self.slots:
+                variable.assign(value)
+            return
+        self.model.compile(**COMPILE)
+        self.optimizers = self.model.optimizers
+        self.slots = self._values(v for each in self.optimizers.values() for v in each.variables)
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def made(request):
-    """The model of a configuration and its initial variables. Its methods are traced once for all tests."""
-    keras.utils.set_random_seed(0)
-    model = MODELS[request.param]()
-    return model, [(variable, variable.numpy()) for variable in model.variables]
-
-
-def reset(made):
-    for variable, value in made[1]:
-        variable.assign(value)
+    keras.utils.set_random_seed(SEED)
+    return Made(MODELS[request.param]())
 
 
 @pytest.fixture
 def model(made):
-    reset(made)
-    made[0].compile(**COMPILE)
-    return made[0]
-
-
-@pytest.fixture
-def eager(model):
-    """The model without graphs, because a few steps take less time than compiling."""
-    model.compile("adam", run_eagerly=True)
-    return model
+    made.restore()
+    return made.model
 
 
 def data(model, rows=48):
@@ -210,27 +223,32 @@ def moved(model):
     return [v for each in model.objectives().values() for n in each.networks for v in n.trainable_variables]
 
 
-def test_fit_logs_every_term_and_moves_every_variable(eager):
-    before = [v.numpy() for v in moved(eager)]
-    history = eager.fit(*fitted(eager), batch_size=24, validation_data=whole(eager, 20), verbose=0).history
-    names = {"loss", *eager.terms}
+def test_fit_logs_every_term_and_their_weighted_sum_and_moves_every_variable(model):
+    before = [v.numpy() for v in moved(model)]
+    history = model.fit(*fitted(model), batch_size=24, validation_data=fitted(model, 20), verbose=0).history
+    names = {"loss", *model.terms}
     assert set(history) == names | {f"val_{name}" for name in names}
-    for variable, old in zip(moved(eager), before, strict=True):
+    for variable, old in zip(moved(model), before, strict=True):
         assert np.abs(variable.numpy() - old).max() > 0, variable.path
-    assert int(eager.optimizer.iterations) == 2
+    assert int(model.optimizer.iterations) == 2
+    # The loss is that of the last player.
+    player, objective = list(model.objectives().items())[-1]
+    own = [name for name in model.terms if model._objectives_of_terms[name] == player]
+    expected = sum(float(objective.weights.get(name, 1.0)) * history[f"val_{name}"][0] for name in own)
+    assert history["val_loss"][0] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("made", PLAYERS, indirect=True)
 def test_each_player_moves_only_its_own_networks(made):
-    model, start = made
+    model = made.model
     for name, player in model.objectives().items():
-        reset(made)
+        made.restore_weights()
         still = {each: keras.optimizers.SGD(0.0) for each in model.objectives()}
         model.compile(still | {name: keras.optimizers.SGD(0.1)}, run_eagerly=True)
         model.train_on_batch(*fitted(model))
         own = {id(v) for network in player.networks for v in network.trainable_variables}
         trained = {id(v) for v in model.trainable_variables}
-        for variable, value in start:
+        for variable, value in made.weights:
             if id(variable) in trained and "spectral" not in variable.path:  # which a critic's update rescales
                 assert (np.abs(variable - value).max() > 0) == (id(variable) in own), (name, variable.path)
 
@@ -241,16 +259,8 @@ def test_networks_are_those_that_train(model):
     assert not trained - {id(v) for v in model.trainable_variables}
 
 
-def test_loss_is_the_weighted_sum_of_the_logged_terms(eager):
-    eager.train_on_batch(*fitted(eager))
-    logs = eager.evaluate(*fitted(eager), batch_size=48, return_dict=True, verbose=0)
-    player, objective = list(eager.objectives().items())[-1]
-    own = [name for name in eager.terms if eager._objectives_of_terms[name] == player]
-    expected = sum(float(objective.weights.get(name, 1.0)) * logs[name] for name in own)
-    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
-
-
 def test_shapes_and_agreement_of_the_methods(model):
+    model.compile("sgd", jit_compile=False)  # so that `predict` builds its graph
     x, *y = data(model, 37)
     z = model.encode(x, *y, batch_size=16)
     assert z.shape == (37, model.latent_dim) and z.dtype == np.float32
@@ -279,37 +289,35 @@ def test_methods_work_inside_a_graph(model):
     np.testing.assert_allclose(inside, model.reconstruct(*x), atol=1e-5)
 
 
-def test_going_on_after_loading_equals_never_having_stopped(eager, tmp_path):
-    x = fitted(eager)
-    eager.train_on_batch(*(column[:24] for column in x))
-    eager.save(tmp_path / "model.keras")
+def test_going_on_after_loading_equals_never_having_stopped(model, tmp_path):
+    x = fitted(model)
+    model.train_on_batch(*(column[:24] for column in x))
+    model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     batch = [column[24:] for column in x]
-    assert eager.train_on_batch(*batch) == loaded.train_on_batch(*batch)
-    for mine, its in zip(eager.get_weights(), loaded.get_weights(), strict=True):
+    assert model.train_on_batch(*batch) == loaded.train_on_batch(*batch)
+    for mine, its in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, its)
 
 
-def test_weights_round_trip(eager, tmp_path):
-    eager.save_weights(tmp_path / "model.weights.h5")
-    before = eager.encode(*data(eager))
-    for variable in eager.weights:
+def test_weights_round_trip(model, tmp_path):
+    model.save_weights(tmp_path / "model.weights.h5")
+    before = model.encode(*data(model))
+    for variable in model.weights:
         variable.assign(2 * variable + 1)
-    assert np.abs(eager.encode(*data(eager)) - before).max() > 0
-    eager.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_array_equal(eager.encode(*data(eager)), before)
+    assert np.abs(model.encode(*data(model)) - before).max() > 0
+    model.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(model.encode(*data(model)), before)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_same_seed_same_numbers(name):
-    results = []
-    for _ in range(2):
-        keras.utils.set_random_seed(3)
-        again = MODELS[name]()
-        again.compile("sgd", run_eagerly=True)
-        again.train_on_batch(*fitted(again))
-        results.append(again.get_weights())
-    for one, two in zip(*results, strict=True):
+def test_same_seed_same_numbers(model, request):
+    keras.utils.set_random_seed(SEED)
+    again = MODELS[request.node.callspec.params["made"]]()
+    again.compile("sgd", run_eagerly=True)
+    model.compile("sgd", run_eagerly=True)
+    for each in (model, again):
+        each.train_on_batch(*fitted(each))
+    for one, two in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
@@ -334,11 +342,11 @@ def test_samples_depend_on_their_own_seed_only(model):
 def test_a_run_in_one_call_equals_a_run_step_by_step(made):
     # 40 rows in batches of 16: two steps in one execution and a smaller last batch.
     # training/test_model.py does the same under XLA.
-    model = made[0]
+    model = made.model
     x = fitted(model, 40)
     weights, histories = [], []
     for options in ({"jit_compile": False}, {"run_eagerly": True}):
-        reset(made)
+        made.restore_weights()
         model.compile(keras.optimizers.SGD(0.01), **options)
         histories.append(model.fit(*x, batch_size=16, shuffle=False, verbose=0).history)
         weights.append(model.get_weights())

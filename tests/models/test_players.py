@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_ae as ka
 from tests.models import players
+from tests.reuse import reused
 
 D, Z = 6, 2
 X = np.random.default_rng(0).normal(size=(48, D)).astype("float32")
@@ -40,6 +41,7 @@ def name(request):
     return request.param
 
 
+@reused
 def compiled(name, ema=False, **options):
     keras.utils.set_random_seed(2)
     model = MODELS[name]()
@@ -86,8 +88,8 @@ def test_one_program_trains_as_single_steps_do(name):
     results = []
     for options in ({"run_eagerly": True}, {"run_eagerly": False, "jit_compile": False}):
         keras.utils.set_random_seed(4)
-        model = compiled(name, True, **options)
-        model.compile({each: keras.optimizers.SGD(0.1, use_ema=True) for each in model.optimizers}, **options)
+        model = MODELS[name]()
+        model.compile({each: keras.optimizers.SGD(0.1, use_ema=True) for each in model.objectives()}, **options)
         history = model.fit(X, batch_size=8, epochs=2, shuffle=False, verbose=0).history
         assert model.steps_per_execution > 1 or options["run_eagerly"]
         results.append([*model.get_weights(), *history.values()])
@@ -158,6 +160,7 @@ AVERAGED = {
 WAYS = {"eager": {"run_eagerly": True}, "compiled": {"jit_compile": False}, "XLA": {"jit_compile": True}}
 
 
+@reused
 def averaging(kind, way):
     keras.utils.set_random_seed(3)
     model = AVERAGED[kind]()

@@ -12,6 +12,7 @@ import scipy.sparse
 import tensorflow as tf
 
 import keras_ae as ka
+from tests.reuse import reused
 
 pd = pytest.importorskip("pandas")
 
@@ -24,6 +25,7 @@ def dense(units, inputs):
     return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(units)])
 
 
+@reused
 def autoencoder(likelihood="bernoulli", **options):
     keras.utils.set_random_seed(0)
     model = ka.Autoencoder(dense(2, D), dense(D, 2), likelihood, seed=0)
@@ -31,6 +33,7 @@ def autoencoder(likelihood="bernoulli", **options):
     return model
 
 
+@reused
 def m2(**options):
     keras.utils.set_random_seed(0)
     encoder = ka.networks.mlp_encoder((D,), 2, (4,), parameters=2, condition_shape=(3,))
@@ -119,19 +122,24 @@ HELD_OUT = {
 }
 
 
+@functools.cache
+def val_loss_of_first(rows):
+    """The validation loss of the first rows, passed as `(x, y, sample_weight)`."""
+    parts = (X[:rows], X[:rows], np.ones(rows))
+    return autoencoder().fit(X, validation_data=parts, shuffle=False, verbose=0).history["val_loss"]
+
+
 @pytest.mark.parametrize("form", HELD_OUT)
 def test_validation_data_may_be_a_list_of_rows_or_of_parts(form):
     history = autoencoder().fit(X, validation_data=HELD_OUT[form], shuffle=False, verbose=0).history
-    reference = autoencoder().fit(X, validation_data=(X, X, np.ones(40)), shuffle=False, verbose=0).history
-    assert history["val_loss"] == pytest.approx(reference["val_loss"], rel=1e-5)
+    assert history["val_loss"] == pytest.approx(val_loss_of_first(40), rel=1e-5)
 
 
 @pytest.mark.parametrize("rows", [2, 3])
 def test_two_or_three_rows_are_not_taken_for_parts(rows):
     for data in (X[:rows].tolist(), list(X[:rows])):
         history = autoencoder().fit(X, validation_data=data, shuffle=False, verbose=0).history
-        expected = autoencoder().fit(X, validation_data=X[:rows], shuffle=False, verbose=0).history
-        assert history["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-5)
+        assert history["val_loss"] == pytest.approx(val_loss_of_first(rows), rel=1e-5)
 
 
 @pytest.mark.parametrize("parts", [(), [], (X, X, W, W)])
@@ -383,18 +391,25 @@ WEIGHTS = {
 }
 
 
+@functools.cache
+def answers_for_weights():
+    """History, weights and measures of a model that is trained and measured with weights as an array."""
+    model = autoencoder()
+    history = model.fit(X, sample_weight=W, batch_size=10, shuffle=False, verbose=0).history
+    measured = model.evaluate(X, sample_weight=W, batch_size=10, return_dict=True, verbose=0)
+    return history, model.get_weights(), measured
+
+
 @pytest.mark.parametrize("form", WEIGHTS)
 def test_each_row_has_its_own_weight(form):
-    expected = autoencoder()
-    reference = expected.fit(X, sample_weight=W, batch_size=10, shuffle=False, verbose=0).history
+    reference, weights, right = answers_for_weights()
     model, data = autoencoder(), WEIGHTS[form]()
     size = 10 if isinstance(data["x"], np.ndarray) else None
     history = model.fit(**data, batch_size=size, shuffle=False, verbose=0).history
     assert history["loss"] == pytest.approx(reference["loss"], rel=1e-5)
-    for one, two in zip(model.get_weights(), expected.get_weights(), strict=True):
+    for one, two in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
     measured = model.evaluate(**WEIGHTS[form](), batch_size=size, return_dict=True, verbose=0)
-    right = expected.evaluate(X, sample_weight=W, batch_size=10, return_dict=True, verbose=0)
     assert measured == pytest.approx(right, rel=1e-5)
 
 
@@ -405,8 +420,9 @@ ALONE = np.zeros(32, "float32")
 ALONE[0] = 1.0
 
 
+@reused
 def gaussian(learning_rate=0.0, **options):
-    model = autoencoder("gaussian")
+    model = autoencoder.__wrapped__("gaussian")
     model.compile(keras.optimizers.SGD(learning_rate), **{"run_eagerly": True} | options)
     return model
 
@@ -563,7 +579,7 @@ EVALUATED = {
 @pytest.fixture(scope="module")
 def fitted():
     """A model whose compiled steps take many batches per call, as after `fit` with arrays."""
-    model = gaussian(run_eagerly=False, jit_compile=False)
+    model = gaussian.__wrapped__(run_eagerly=False, jit_compile=False)
     model.fit(RISING, batch_size=1, verbose=0)
     assert model.steps_per_execution > 5
     return model
@@ -615,6 +631,7 @@ class WarmUp(keras.callbacks.Callback):
         self.betas.append(self.model.beta)
 
 
+@reused
 def vae(**options):
     keras.utils.set_random_seed(0)
     model = ka.VAE(dense(4, D), dense(D, 2), seed=0)
@@ -841,6 +858,7 @@ def test_every_entry_takes_sparse_one_hot_labels(form):
         np.testing.assert_allclose(use(sparse), use(y), rtol=1e-5, atol=1e-6)
 
 
+@reused
 def cvae(**options):
     keras.utils.set_random_seed(0)
     encoder = ka.networks.mlp_encoder((D,), 2, (4,), parameters=2, condition_shape=(3,))

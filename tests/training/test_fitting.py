@@ -10,17 +10,23 @@ import tensorflow as tf
 
 import keras_ae as ka
 from keras_ae.training import feeding
+from tests import reuse
 
 X = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
 
 
-@pytest.fixture
-def model():
+@reuse.reused
+def autoencoder():
     encoder = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
     decoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(6)])
     model = ka.Autoencoder(encoder, decoder, seed=0)
     model.compile("sgd", run_eagerly=True)
     return model
+
+
+@pytest.fixture
+def model():
+    return autoencoder()
 
 
 def batches(x=X, size=16):

@@ -8,6 +8,7 @@ import tensorflow as tf
 import keras_ae as ka
 from tests.models import players
 from tests.numerics import multiplies_half_precision
+from tests.reuse import reused
 
 D = 6
 X = (np.random.default_rng(0).random((24, D)) > 0.5).astype("float32")
@@ -17,6 +18,7 @@ def dense(units, inputs):
     return keras.Sequential([keras.Input((inputs,)), keras.layers.Dense(units)])
 
 
+@reused
 def vae(optimizer="adam", **options):
     keras.utils.set_random_seed(0)
     model = ka.VAE(dense(4, D), dense(D, 2), seed=0)
