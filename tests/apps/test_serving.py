@@ -31,6 +31,8 @@ from tensorflow_serving.apis import (
 )
 
 import keras_ae as ka
+from apps import common
+from apps.serving import serve
 from apps.serving.metrics import Metrics
 from apps.serving.models import CODES, Failure, Model, Models, named_exports
 from apps.serving.server import Desk, Limits, Server
@@ -683,6 +685,18 @@ def test_the_command_serves_until_sigterm_and_ends_what_is_under_way(folder):
     assert process.returncode == 0 and "Traceback" not in err, err
     assert report["by_status"] == {"INVALID_ARGUMENT": 1, "OK": 1} and report["requests"] == 2
     assert answers == [{"predictions": [3000000]}]
+
+
+def test_what_cannot_be_served_is_an_error_of_the_user(server, tmp_path):
+    flags = {"host": "127.0.0.1", "port": 0, "grpc_port": 0, "poll_seconds": 1.0, "threads": 1, "max_waiting": 1}
+    flags |= {"max_megabytes": 1.0, "max_rows": 1, "timeout": 1.0}
+    with pytest.raises(common.UserError, match="--models: there is no export that can be loaded"):
+        serve.run([str(tmp_path)], **flags)
+    half, taken = [str(server.folder / "half_plus_three")], server.made
+    with pytest.raises(common.UserError, match="--port: cannot listen at 127.0.0.1"):
+        serve.run(half, **flags | {"port": int(taken.address.split(":")[1])})
+    with pytest.raises(common.UserError, match="--grpc_port: cannot listen at 127.0.0.1"):
+        serve.run(half, **flags | {"grpc_port": int(taken.grpc_address.split(":")[1])})
 
 
 # Clients in the documentation
