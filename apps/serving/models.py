@@ -119,6 +119,7 @@ class Version:
             found = signature.function(*(arrays[each] for each in signature.inputs), options=options)
         except tf.errors.OpError as error:
             raise _failure(error) from error
+        found = (np.asarray(each, object if isinstance(each, bytes) else None) for each in found)
         return dict(zip(signature.outputs, found, strict=True))
 
     def signature(self, name):

@@ -79,11 +79,13 @@ def _define_port(name, default, interface):
 def run(models, host, port, grpc_port, poll_seconds, threads, max_waiting, max_megabytes, max_rows, timeout):
     """Serves until a signal; prints the number of requests. Arguments: the flags."""
     common.require(*NEEDS)
+    import tensorflow as tf
     import uvloop
 
     from .models import Models
     from .server import Limits, Server
 
+    tf.get_logger().setLevel("ERROR")  # it calls the loader of sessions deprecated, which users cannot act on
     folders = models or [str(serving.pretrained("semantic_hashing").parent)]
     limits = Limits(threads or os.cpu_count() or 1, max_waiting, int(max_megabytes * 1e6), max_rows, timeout)
     start = time.monotonic()

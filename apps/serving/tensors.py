@@ -219,7 +219,7 @@ def _plain(name, array):
         raise Failure("UNIMPLEMENTED", f"{name}: JSON has no {array.dtype.name}. Use gRPC.")
     if array.dtype.kind == "O":
         return _texts(name, array.tolist())
-    return np.ascontiguousarray(array)
+    return array[()] if array.ndim == 0 else np.ascontiguousarray(array)
 
 
 def _texts(name, value):

@@ -21,6 +21,7 @@ import pytest
 import requests
 import tensorflow as tf
 import uvloop
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -138,7 +139,7 @@ def server(folder):
             if version is not None:
                 request.model_spec.version.value = version
             for name, value in inputs.items():
-                proto = value if isinstance(value, tf.compat.v1.TensorProto) else tf.make_tensor_proto(value)
+                proto = value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value)
                 request.inputs[name].CopyFrom(proto)
             return predictions.Predict(request, timeout=timeout)
 
@@ -310,6 +311,12 @@ def test_a_wrong_path_has_the_documents_status(server, method, path, status, mes
     assert answer.status_code == status and message in answer.json()["error"]
 
 
+def test_columns_may_have_no_axis(server):
+    assert server.predict("scalar", {"inputs": [1.0, 2.5]}) == {"outputs": {"sum": 3.5, "x": [1.0, 2.5]}}
+    assert server.predict("scalar", {"inputs": [float("nan")]}, 200)["outputs"]["sum"] != 0.0
+    assert server.call("scalar", x=ONE).outputs["sum"].tensor_shape.dim == []
+
+
 def test_half_precision_needs_grpc(server):
     assert "no float16" in server.predict("half", {"instances": [1.0]}, 501)["error"]
     answer = server.call("half", h=np.array([1.5], "float16"))
@@ -372,7 +379,7 @@ def test_grpc_has_the_metadata_and_the_status(server):
 
 
 def tensor(dtype=tf.float32, shape=(1,), **fields):
-    proto = tf.compat.v1.TensorProto(dtype=tf.dtypes.as_dtype(dtype).as_datatype_enum, **fields)
+    proto = tensor_pb2.TensorProto(dtype=tf.dtypes.as_dtype(dtype).as_datatype_enum, **fields)
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
     return proto
@@ -403,7 +410,7 @@ UNKNOWN_RANK.tensor_shape.unknown_rank = True
         ({"x": tensor(shape=(2,), tensor_content=b"\x00" * 7)}, "INVALID_ARGUMENT", "do not fit its shape"),
         ({"x": tensor(shape=(1,), float_val=[1.0, 2.0])}, "INVALID_ARGUMENT", "do not fit its shape"),
         ({"x": tensor(tf.variant)}, "INVALID_ARGUMENT", "x"),
-        ({"x": tf.compat.v1.TensorProto()}, "INVALID_ARGUMENT", "dtype"),
+        ({"x": tensor_pb2.TensorProto()}, "INVALID_ARGUMENT", "dtype"),
         ({"x": np.ones(LIMITS.max_bytes // 4, "float32")}, "RESOURCE_EXHAUSTED", "larger than max"),
     ],
 )
@@ -693,9 +700,9 @@ def test_what_cannot_be_served_is_an_error_of_the_user(server, tmp_path):
     with pytest.raises(common.UserError, match="--models: there is no export that can be loaded"):
         serve.run([str(tmp_path)], **flags)
     half, taken = [str(server.folder / "half_plus_three")], server.made
-    with pytest.raises(common.UserError, match="--port: cannot listen at 127.0.0.1"):
+    with pytest.raises(common.UserError, match=r"--port: cannot listen at 127\.0\.0\.1"):
         serve.run(half, **flags | {"port": int(taken.address.split(":")[1])})
-    with pytest.raises(common.UserError, match="--grpc_port: cannot listen at 127.0.0.1"):
+    with pytest.raises(common.UserError, match=r"--grpc_port: cannot listen at 127\.0\.0\.1"):
         serve.run(half, **flags | {"grpc_port": int(taken.grpc_address.split(":")[1])})
 
 
