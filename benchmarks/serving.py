@@ -60,11 +60,11 @@ def running(folder):
         start = time.perf_counter()
         process = subprocess.Popen(command, stderr=log, stdout=subprocess.PIPE, text=True)
         try:
-            while not (lines := (folder.parent / "log").read_text().splitlines()):
+            while not (text := (folder.parent / "log").read_text()).endswith("\n"):
                 if process.poll() is not None:
                     raise RuntimeError("the server ended before it served")
                 time.sleep(0.01)
-            line = json.loads(lines[0])
+            line = json.loads(text.splitlines()[0])
             yield process, line["rest"].removeprefix("http://"), line["grpc"], time.perf_counter() - start
             process.send_signal(signal.SIGTERM)
             process.wait(60)

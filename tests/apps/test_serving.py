@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -83,7 +84,7 @@ def folder(tmp_path_factory):
     save(folder / "counter" / "1", count, loops=([None], tf.int64))
     kinds = {"i": tf.uint8, "d": tf.float64, "b": tf.bool, "h": tf.float16}
     save(folder / "kinds" / "1", lambda i, d, b: {"i": i, "d": d, "b": b}, **{k: ([None], kinds[k]) for k in "idb"})
-    save(folder / "half" / "1", lambda h: {"h": h}, h=([None], tf.float16))
+    save(folder / "float16" / "1", lambda h: {"h": h}, h=([None], tf.float16))
     save(folder / "scalar" / "1", lambda x: {"sum": tf.reduce_sum(x), "x": x}, x=([None], tf.float32))
     encoder = ka.networks.mlp_encoder(SHAPE, 4, (16,), parameters=2)
     vae = ka.VAE(encoder, ka.networks.mlp_decoder(4, SHAPE, (16,)), seed=0)
@@ -318,8 +319,8 @@ def test_columns_may_have_no_axis(server):
 
 
 def test_half_precision_needs_grpc(server):
-    assert "no float16" in server.predict("half", {"instances": [1.0]}, 501)["error"]
-    answer = server.call("half", h=np.array([1.5], "float16"))
+    assert "no float16" in server.predict("float16", {"instances": [1.0]}, 501)["error"]
+    answer = server.call("float16", h=np.array([1.5], "float16"))
     np.testing.assert_array_equal(tf.make_ndarray(answer.outputs["h"]), [1.5])
 
 
@@ -393,7 +394,7 @@ UNKNOWN_RANK.tensor_shape.unknown_rank = True
 @pytest.mark.parametrize(
     ("keywords", "code", "message"),
     [
-        ({"model": "half", "x": ONE}, "INVALID_ARGUMENT", "'h' is missing, 'x' is unknown"),
+        ({"model": "float16", "x": ONE}, "INVALID_ARGUMENT", "'h' is missing, 'x' is unknown"),
         ({"model": "none", "x": ONE}, "NOT_FOUND", "no model 'none'"),
         ({"version": 7, "x": ONE}, "NOT_FOUND", "expected version 123"),
         ({"signature_name": "none", "x": ONE}, "FAILED_PRECONDITION", "received 'none'"),
@@ -674,24 +675,18 @@ def test_the_command_serves_until_sigterm_and_ends_what_is_under_way(folder):
         line = json.loads(process.stderr.readline())
         assert line["models"] == {"half": 123, "counter": 1}
         assert line["rest"].startswith("http://127.0.0.1:")
-        answers = []
-
-        def slow():
-            body = '{"instances": [3000000]}'
-            answers.append(requests.post(f"{line['rest']}/v1/models/counter:predict", data=body).json())
-
-        thread = threading.Thread(target=slow)
-        thread.start()
+        slow = http.client.HTTPConnection(line["rest"].removeprefix("http://"), timeout=DEADLINE)
+        slow.request("POST", "/v1/models/counter:predict", '{"instances": [100000]}')
         requests.post(f"{line['rest']}/v1/models/half:predict", data="{}")
         process.send_signal(signal.SIGTERM)
+        answer = json.loads(slow.getresponse().read())
         out, err = process.communicate(timeout=DEADLINE)
-        thread.join()
     finally:
         process.kill()
     report = json.loads(out.splitlines()[-1])
     assert process.returncode == 0 and "Traceback" not in err, err
     assert report["by_status"] == {"INVALID_ARGUMENT": 1, "OK": 1} and report["requests"] == 2
-    assert answers == [{"predictions": [3000000]}]
+    assert answer == {"predictions": [100000]}
 
 
 def test_what_cannot_be_served_is_an_error_of_the_user(server, tmp_path):
