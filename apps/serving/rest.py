@@ -48,9 +48,8 @@ def application(desk):
             if verb != "predict":
                 raise invalid(f"Malformed request: expected {_PATHS}; received {request.url.path}.")
             model = desk.models.get(name)
-            body = await _body(request, limits)
 
-            def predict(seconds):
+            def predict(body, seconds):
                 parsed = tensors.parse(body)
                 signature_name = tensors.signature_name(parsed)
                 with model.version(version) as loaded:
@@ -59,7 +58,8 @@ def application(desk):
                     found = loaded.predict(signature_name, arrays, seconds)
                 return tensors.json_of_arrays(found, by_rows="instances" in parsed)
 
-            return Response(await desk.run(predict, limits.seconds), media_type=_JSON)
+            answer = await desk.run(predict, limits.seconds, read=lambda: _body(request, limits))
+            return Response(answer, media_type=_JSON)
 
     async def monitoring(request):
         return Response(desk.metrics.page(), media_type=metrics.CONTENT_TYPE)

@@ -52,7 +52,7 @@ def define_flags():
         "max_waiting": flags.DEFINE_integer(
             "max_waiting",
             100,
-            "Requests that may wait for a thread. Further ones fail at once, rather than after their deadline.",
+            "Requests that may arrive or wait for a thread. Further ones fail at once, not after their deadline.",
             lower_bound=0,
         ),
         "max_megabytes": flags.DEFINE_float(

@@ -23,7 +23,7 @@ class Limits(NamedTuple):
 
     Attributes:
         threads: int, requests computed at once.
-        max_waiting: int, requests that may wait for a thread; further ones fail at once with UNAVAILABLE.
+        max_waiting: int, requests that may arrive or wait for a thread; further ones fail at once with UNAVAILABLE.
         max_bytes: int, size of a request.
         max_rows: int, rows in a request.
         seconds: float, time for a request, from its arrival; a gRPC client may set a shorter one.
@@ -70,28 +70,39 @@ class Desk:
         finally:
             self.metrics.add(model, api, entrypoint, code, time.perf_counter() - start)
 
-    async def run(self, function, seconds):
+    async def run(self, function, seconds, read=None):
         """Returns `function(seconds left)`, computed in a thread.
 
+        Args:
+            function: function of a float.
+            seconds: float, time for all of it.
+            read: coroutine function to await first, whose value becomes the first argument: what is being read takes a
+                place too, as it takes memory.
+
         Raises:
-            Failure: if too many wait, or the time is over. A thread that is late ends by itself.
+            Failure: if there is no place, or the time is over. A thread that is late ends by itself.
         """
         deadline = time.monotonic() + seconds
         if not self._places.acquire(blocking=False):
             raise Failure("UNAVAILABLE", f"{self.limits.max_waiting} requests are waiting already. Try again later.")
+        try:
+            given = [] if read is None else [await read()]
+        except BaseException:
+            self._places.release()
+            raise
 
         def timed():
             try:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise _late()
-                return function(left)
+                return function(*given, left)
             finally:
                 self._places.release()
 
         future = asyncio.get_running_loop().run_in_executor(self._threads, timed)
         try:
-            done, _ = await asyncio.wait([future], timeout=seconds)
+            done, _ = await asyncio.wait([future], timeout=deadline - time.monotonic())
             if not done:
                 raise _late()
         finally:

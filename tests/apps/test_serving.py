@@ -620,9 +620,19 @@ def test_a_request_that_waited_too_long_is_not_computed(desk):
     assert computed == []
 
 
-def test_an_error_of_the_computation_is_passed_on(desk):
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(desk.run(lambda left: 1 / 0, DEADLINE))
+def test_errors_are_passed_on_and_give_their_place_back(desk):
+    async def broken():
+        raise EOFError
+
+    async def whole():
+        return "read"
+
+    for _ in range(3):
+        with pytest.raises(EOFError):
+            asyncio.run(desk.run(lambda body, left: body, DEADLINE, read=broken))
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(desk.run(lambda left: 1 / 0, DEADLINE))
+    assert asyncio.run(desk.run(lambda body, left: body, DEADLINE, read=whole)) == "read"
 
 
 def test_a_client_that_sends_too_slowly_is_answered(folder):
