@@ -11,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import answers, metrics, tensors
-from .models import CODES, Failure, invalid
+from .models import CODES, Failure
 
 _JSON = "application/json"
+_VERBS = ("predict", "classify", "regress")
 _PATHS = "/v1/models/<name>[/versions/<version>][/metadata] by GET, or ...:predict by POST"
 
 
@@ -40,13 +41,13 @@ def application(desk):
     async def act(request):
         name, version = _named(request)
         verb = request.path_params["verb"]
+        if verb not in _VERBS:  # before it becomes a label of the metrics
+            return _malformed(request, None)
         async with desk.measured(name, verb.title(), "REST"):
-            if verb in ("classify", "regress"):
+            if verb != "predict":
                 raise Failure(
                     "UNIMPLEMENTED", f":{verb} takes tf.Example records, which this server does not; use :predict."
                 )
-            if verb != "predict":
-                raise invalid(f"Malformed request: expected {_PATHS}; received {request.url.path}.")
             model = desk.models.get(name)
 
             def predict(body, seconds):
