@@ -3,7 +3,8 @@
 from tensorflow.core.protobuf import error_codes_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
-from .models import DEFAULT_SIGNATURE, Failure
+from .failures import Failure
+from .versions import DEFAULT_SIGNATURE
 
 
 def status(model, version=None):

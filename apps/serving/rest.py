@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import answers, metrics, tensors
-from .models import CODES, Failure
+from .failures import CODES, Failure
 
 _JSON = "application/json"
 _VERBS = ("predict", "classify", "regress")

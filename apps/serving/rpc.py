@@ -11,7 +11,7 @@ from tensorflow_serving.apis import (
 )
 
 from . import answers, tensors
-from .models import Failure, invalid
+from .failures import Failure, invalid
 
 _SIGNATURES = "signature_def"  # the only field of the metadata
 

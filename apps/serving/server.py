@@ -11,8 +11,8 @@ from typing import NamedTuple
 import uvicorn
 
 from . import rest, rpc
+from .failures import Failure
 from .metrics import Metrics
-from .models import Failure
 
 KEEP_ALIVE = 75  # seconds; longer than clients usually keep a connection, so that the server is not the one to close it
 CONNECTIONS = 1000  # of REST clients; gRPC's share one

@@ -11,7 +11,8 @@ import orjson
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from .models import Failure, check_shape, invalid
+from .failures import Failure, invalid
+from .versions import check_shape
 
 BYTES = "_bytes"  # names with this ending hold binary values
 
@@ -68,7 +69,7 @@ def arrays_of_json(request, signature, max_rows):
 
     Args:
         request: dict, parsed JSON.
-        signature: `models.Signature` that the inputs are for.
+        signature: `versions.Signature` that the inputs are for.
         max_rows: int, limit of the first axis.
 
     Raises:
@@ -245,7 +246,7 @@ def arrays_of_protos(protos, signature, max_rows, max_bytes):
 
     Args:
         protos: `{input: TensorProto}`.
-        signature: `models.Signature` that the inputs are for.
+        signature: `versions.Signature` that the inputs are for.
         max_rows: int, limit of the first axis.
         max_bytes: int, limit of an array.
 

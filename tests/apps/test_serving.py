@@ -35,8 +35,9 @@ from tensorflow_serving.apis import (
 import keras_ae as ka
 from apps import common
 from apps.serving import serve
+from apps.serving.failures import CODES, Failure
 from apps.serving.metrics import Metrics
-from apps.serving.models import CODES, Failure, Model, Models, named_exports
+from apps.serving.models import Model, Models, named_exports
 from apps.serving.server import Desk, Limits, Server
 from keras_ae import serving
 
