@@ -28,7 +28,17 @@ EXTRAS = {
     ],
     "beam": ["apache-beam>=2.70,<3"],
     "diagrams": ["pydot>=3,<5"],  # keras.utils.plot_model
-    "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+    # TensorFlow Serving's messages, for warm-up requests; the rest is for `keras-ae serve`.
+    "serving": [
+        "tensorflow-serving-api>=2.21,<2.22",
+        "grpcio>=1.71,<2",
+        "httptools>=0.6.4,<1",
+        "orjson>=3.10,<4",
+        "prometheus_client>=0.21,<1",
+        "starlette>=0.45,<2",
+        "uvicorn>=0.34,<1",
+        "uvloop>=0.21,<1",
+    ],
     "test": [
         "dill>=0.3.8,<1",
         "mypy>=1.15,<3",
@@ -36,6 +46,7 @@ EXTRAS = {
         "pytest>=8,<10",
         "pytest-cov>=6,<8",
         "pytest-xdist>=3.6,<4",
+        "requests>=2.32,<3",
         "ruff>=0.14,<1",
         "tensorboard>=2.19,<3",
     ],

@@ -169,7 +169,7 @@ def versions(directory: FilePath) -> list[int]:
 
     See also: `newest`, the path of the last one.
     """
-    return sorted(_numbered(directory))
+    return sorted(numbered(directory))
 
 
 def newest(directory: FilePath) -> pathlib.Path:
@@ -182,7 +182,7 @@ def newest(directory: FilePath) -> pathlib.Path:
 
     See also: `versions`, all of them; `load`, which loads it.
     """
-    found = _numbered(directory)
+    found = numbered(directory)
     if not found:
         raise ValueError(f"No export found: expected integer version folders under {str(directory)!r}.")
     return found[max(found)]
@@ -293,7 +293,13 @@ def pretrained(name: str) -> pathlib.Path:
     return folder / name
 
 
-def _numbered(directory):
+def numbered(directory: FilePath) -> dict[int, pathlib.Path]:
+    """Returns `{version: path}` of the versions under `directory`; empty if there is none.
+
+    Example: `list(numbered(pretrained("semantic_hashing")))    # [1]`
+
+    See also: `versions`, the numbers in ascending order.
+    """
     directory = pathlib.Path(directory)
     # Keep both number and path: TensorFlow Serving reads a folder named 007 as version 7.
     paths = directory.iterdir() if directory.is_dir() else []

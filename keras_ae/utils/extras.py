@@ -7,12 +7,20 @@ EXTRAS = {
     "PIL": "apps",
     "apache_beam": "beam",
     "faiss": "apps",
+    "grpc": "serving",
+    "httptools": "serving",
     "matplotlib": "apps",
     "noisereduce": "audio",
+    "orjson": "serving",
     "pesq": "audio",
+    "prometheus_client": "serving",
     "pystoi": "audio",
     "soundfile": "audio",
     "soxr": "audio",
+    "starlette": "serving",
+    "tensorflow_serving": "serving",
+    "uvicorn": "serving",
+    "uvloop": "serving",
 }
 """The extra that installs each module that this package or its apps may need, but not always."""
 

@@ -20,6 +20,7 @@ VERBS = {
     "manifold": {""},
     "quickstart": {""},
     "semantic_hashing": {"beam", "evaluate", "index", "search", "train"},
+    "serving": {"serve"},
 }
 
 
@@ -51,6 +52,7 @@ def test_all_apps_and_their_verbs_are_found():
         (["audio-denoising", "denoise"], ["audio_denoising", "denoise", []]),
         (["denoise", "--force"], ["audio_denoising", "denoise", ["--force"]]),
         (["search", "--help"], ["semantic_hashing", "search", ["--help"]]),
+        (["serve", "--port=0"], ["serving", "serve", ["--port=0"]]),
         (["quickstart", "--kind=vae"], ["quickstart", "", ["--kind=vae"]]),
     ],
 )

@@ -13,10 +13,12 @@ from apps.audio_denoising import denoise, train
 from apps.audio_denoising import evaluate as evaluate_denoising
 from apps.semantic_hashing import evaluate, index, search
 from apps.semantic_hashing import train as train_hashing
+from apps.serving import serve
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPTS = {
-    script.__name__: script for script in (train, evaluate_denoising, denoise, train_hashing, evaluate, index, search)
+    script.__name__: script
+    for script in (train, evaluate_denoising, denoise, train_hashing, evaluate, index, search, serve)
 }
 
 # TensorFlow and the programs' modules are imported once, because that takes longest. Each program then runs in a forked
