@@ -471,7 +471,8 @@ def _tfds_batches(name, data, options):
 def _folder_batches(root, options, full_scale):
     extras.library("PIL", "keras_ae.datasets.load")  # here, as images whose decoding raises an error are skipped
     names = _image_names(root)
-    shape, decoded = _scan(root, names, options.size, full_scale)
+    most = min(_MAX_DECODED_BYTES, memory.available() // 4)
+    shape, decoded = _scan(root, names, options.size, full_scale, most)
     split, count = options.split, len(names)
     split_of = _splits(root, names)
     label_of = _classes(root, names, depth=2 if split_of else 1) if options.labels else None
@@ -486,7 +487,7 @@ def _folder_batches(root, options, full_scale):
         raise ValueError(f"`split` {split!r} is empty: none of the {count} images of {root!r} falls into it.")
     _check_batch(shape, min(len(names), options.batch_size))
     # Threads help because Pillow releases the GIL while decoding; large images are decoded one at a time.
-    threads = max(1, min(8, os.cpu_count() or 1, _decodable() // decoded))
+    threads = max(1, min(8, os.cpu_count() or 1, most // decoded))
 
     def row(position):
         try:
@@ -594,11 +595,6 @@ def _check_batch(shape, rows):
         )
 
 
-def _decodable():
-    """Returns how many bytes the images that are decoded at the same time may take."""
-    return min(_MAX_DECODED_BYTES, memory.available() // 4)
-
-
 def _decoded_bytes(image):
     """Returns the most bytes that decoding an image, converting it to colour and turning it takes, from its header."""
     stored = {"1": 1, "L": 1, "P": 1}.get(image.mode, 4)
@@ -610,8 +606,8 @@ def _decoded_bytes(image):
     return each * image.width * image.height
 
 
-def _scan(root, names, size, full_scale):
-    """Reads the file headers; removes files that are not images, or too large, from `names`.
+def _scan(root, names, size, full_scale, most):
+    """Reads the file headers; removes files that are not images, or take over `most` bytes to decode, from `names`.
 
     Returns:
         the common (height, width, channels) of all images, and the bytes that decoding the largest takes.
@@ -633,7 +629,7 @@ def _scan(root, names, size, full_scale):
         except Exception:  # As in `row`.
             skipped.append(name)
             continue
-        if width * height > _MAX_PIXELS or needed > _decodable():
+        if width * height > _MAX_PIXELS or needed > most:
             oversized.append(name)
             continue
         if mode not in _GREY | _COLOUR and not is_deep:
@@ -659,7 +655,7 @@ def _scan(root, names, size, full_scale):
     if skipped:
         _warn_skipped(root, skipped)
     if oversized:
-        limits = f"more than {_MAX_PIXELS} pixels, or {_decodable()} bytes when decoded"
+        limits = f"more than {_MAX_PIXELS} pixels, or {most} bytes when decoded"
         _warn_skipped(root, oversized, f"oversized ({limits})")
     if not readable:
         raise ValueError(f"`data` must be a folder of images; none of the {len(names)} in {root!r} is readable.")
@@ -733,7 +729,7 @@ def _decode(path, shape, full_scale):
     turns += ("ROTATE_270", "TRANSVERSE", "ROTATE_90")
     # Open a file object: given a path, Pillow memory-maps the wrong rows of rotated TIFF files.
     with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
-        if _decoded_bytes(image) > _decodable():  # The file may have changed since `_scan`.
+        if _decoded_bytes(image) > _MAX_DECODED_BYTES:  # The file may have changed since `_scan`.
             raise ValueError("too many pixels")
         if image.info.get("progressive") and Path(path).read_bytes().count(b"\xff\xda") > _MAX_SCANS:
             raise ValueError("too many scans")
