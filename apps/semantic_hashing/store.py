@@ -23,6 +23,7 @@ import os
 import pathlib
 import re
 import shutil
+import types
 import uuid
 import weakref
 from collections import namedtuple
@@ -270,10 +271,10 @@ class Writer:
         """Writes batches of (lines, keys, codes) as segments, which have no FAISS index yet; yields the segments."""
         batches = (batch for batch in batches if batch[0])
         for first in batches:
-            name = f"segment-{uuid.uuid4().hex}"
-            path, sizes, columns = self.directory / name, [0], []
+            segment = f"segment-{uuid.uuid4().hex}"
+            path, sizes, columns = self.directory / segment, [0], []
             path.mkdir()
-            with files.naming(path / "documents.jsonl"), open(path / "documents.jsonl", "wb") as file:
+            with _written(path / "documents.jsonl") as file:
                 for lines, *arrays in itertools.chain([first], batches):
                     file.writelines(lines)
                     sizes += map(len, lines)
@@ -281,12 +282,12 @@ class Writer:
                     if len(sizes) > SEGMENT:
                         break
             keys, codes = map(np.concatenate, zip(*columns, strict=True))
-            for file, column in ((path / "keys.npy", keys), (path / "codes.npy", codes)):
-                with files.naming(file):
-                    np.save(file, column)
-            with files.naming(path / "offsets.bin"):
-                np.cumsum(sizes, dtype="<i8").tofile(path / "offsets.bin")
-            yield Segment(name, len(keys), None)
+            for name, column in (("keys.npy", keys), ("codes.npy", codes)):
+                with _written(path / name) as file:
+                    np.save(types.SimpleNamespace(write=file.write), column)
+            with _written(path / "offsets.bin") as file:
+                file.write(np.cumsum(sizes, dtype="<i8").tobytes())
+            yield Segment(segment, len(keys), None)
 
     def _compact(self, segments):
         """Drops replaced documents, merges small adjacent segments, and adds missing FAISS indexes.
@@ -331,12 +332,21 @@ class Writer:
         with files.naming(path / "index.faiss"):
             try:
                 faiss.write_index_binary(index, str(path / "index.faiss"))
+                # The writer overlooks an error of the last bytes; the reader does not.
+                faiss.read_index_binary(str(path / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
             except RuntimeError as error:
                 raise OSError(f"FAISS: {error}") from error
         for each in (*path.iterdir(), path, path.parent):  # must be on disk before the manifest lists it
             with files.naming(each):
                 files.sync(each)
         return segment._replace(index=kind)
+
+
+@contextlib.contextmanager
+def _written(path):
+    """Context manager with a new file, which only Python writes: NumPy's `tofile` overlooks errors of the last bytes."""
+    with files.naming(path), open(path, "wb") as file:
+        yield file
 
 
 def _read_manifest(directory):

@@ -114,12 +114,10 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     """
     if not is_regular(path):
         raise ValueError(f"{os.fspath(path)!r} is damaged: expected a regular file.")
-    with open(path, "rb") as file:
-        data = file.read(_MAX_JSON_BYTES + 1)
     try:
-        if len(data) > _MAX_JSON_BYTES:
+        if os.path.getsize(path) > _MAX_JSON_BYTES:
             raise ValueError(f"more than {_MAX_JSON_BYTES} bytes")
-        value = json.loads(data)
+        value = json.loads(pathlib.Path(path).read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)!r} is damaged: expected JSON ({error}).") from error
     if not isinstance(value, dict):

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from absl import flags
 
 from benchmarks import damage, hostile, processes, results, writers
 
@@ -72,6 +73,8 @@ def test_only_errors_that_name_the_file_count_as_handled(error, kind):
 
 
 def test_the_table_has_what_failed():
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["test"])
     part = {"tried": 5, "read": 1, "refused": 2, "bytes": 10**6, "seconds": 0.5, "took": 9.0}
     part |= dict.fromkeys(hostile.FAILURES, 0) | {"hang": 1, "memory": 1}
     full = {

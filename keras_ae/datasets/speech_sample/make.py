@@ -52,7 +52,7 @@ def spoken(voice: str, words_per_minute: int, text: str) -> np.ndarray:
     """float64 `(T,)` in [-1, 1]."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "speech.wav")
-        command = ["espeak-ng", "-v", voice, "-s", str(words_per_minute), "-w", path, text]
+        command = ["espeak-ng", "-v", voice, "-s", str(words_per_minute), "-w", str(path), text]
         subprocess.run(command, check=True)  # nosec B603 # the texts are those of this file
         x, _ = audio.read(path, rate=RATE)
     return x[:, 0].astype(np.float64)
