@@ -344,7 +344,7 @@ class Writer:
 
 @contextlib.contextmanager
 def _written(path):
-    """Context manager with a new file, which only Python writes: NumPy's `tofile` overlooks errors of the last bytes."""
+    """Context manager with a new file that Python writes, as NumPy's `tofile` overlooks errors of the last bytes."""
     with files.naming(path), open(path, "wb") as file:
         yield file
 
