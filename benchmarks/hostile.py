@@ -37,8 +37,8 @@ FILES, KILLS, REQUESTS, LIMITS = 12_000, 100, 1_000, 10
 SECONDS, BYTES = 5.0, 500 * 10**6
 # Shares of the files. A model takes long to load.
 READERS = {
-    **{"images": 0.21, "arrays": 0.1, "sounds": 0.2, "mails": 0.1, "archives": 0.1, "tables": 0.1},
-    **{"index": 0.1, "cards": 0.01, "checkpoints": 0.04, "codes": 0.03, "exports": 0.01},
+    **{"images": 0.16, "arrays": 0.1, "sounds": 0.2, "mails": 0.1, "archives": 0.1, "tables": 0.1},
+    **{"index": 0.15, "cards": 0.01, "checkpoints": 0.04, "codes": 0.03, "exports": 0.01},
 }
 ENDPOINTS = {
     "semantic_hashing": ("serving_default", "features"),

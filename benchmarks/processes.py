@@ -135,7 +135,6 @@ def _status(name):
 
 def reset_peak():
     """Returns the memory of this process, and forgets its peak so far."""
-    gc.collect()
     with contextlib.suppress(OSError):  # otherwise the peak is that of the process so far, which is no less
         pathlib.Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")

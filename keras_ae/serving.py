@@ -211,7 +211,7 @@ def load(directory: FilePath) -> tuple[pathlib.Path, Any, dict[str, Any]]:
             raise ValueError(f"{str(path)!r} has no readable SavedModel: {str(each)!r} is not a regular file.")
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # TensorFlow raises almost any type on damaged files, such as IndexError.
         raise ValueError(f"{str(path)!r} has no readable SavedModel: {error}") from error
     return path, loaded, _read_card(path / CARD_FILE)
 

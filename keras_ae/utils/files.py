@@ -83,8 +83,10 @@ def naming(path: str | os.PathLike, beside: str | os.PathLike | None = None) -> 
             raise
         if error.errno is None:  # of NumPy, HDF5 and libsndfile, which only describe it
             raise OSError(f"{os.fspath(path)!r} could not be written: {error} (is the disk full?)") from error
-        advice = ". Free some space, or write to another disk" if error.errno in _FULL else ""
-        raise OSError(error.errno, f"{error.strerror}{advice}", os.fspath(path)) from error
+        reason = error.strerror
+        if error.errno in _FULL:  # HDF5 says more than a user can read
+            reason = f"{os.strerror(error.errno)}. Free some space, or write to another disk"
+        raise OSError(error.errno, reason, os.fspath(path)) from error
 
 
 def is_regular(path: str | os.PathLike) -> bool:
