@@ -21,6 +21,7 @@ typecheck: .venv/installed
 lint: .venv/installed typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit --quiet --recursive keras_ae apps keras_ae_command.py
 
 # Builds the pages into build/docs. With --strict, a dead link or a failing tutorial is an error.
 docs: export NO_MKDOCS_2_WARNING = 1

@@ -13,6 +13,7 @@ REQUIRED = [
     "tensorflow-datasets>=4.9.10,<5",
     "importlib-resources>=6",  # imported by tensorflow-datasets, which does not declare it
     "absl-py>=2.1,<3",
+    "psutil>=5.9,<8",
     "scikit-learn>=1.6,<2",
     "scipy>=1.14,<2",
     "tqdm>=4.66,<5",
@@ -40,6 +41,7 @@ EXTRAS = {
         "uvloop>=0.21,<1",
     ],
     "test": [
+        "bandit>=1.9,<2",
         "dill>=0.3.8,<1",
         "mypy>=1.15,<3",
         "pandas>=2.2,<4",

@@ -19,6 +19,7 @@ import math
 import os
 import pathlib
 import random
+import re
 import sys
 
 import keras
@@ -118,12 +119,16 @@ def _flat(settings):
 def _worker():
     """Returns a suffix such as ".worker-0", as each worker has its own file; "" without a TF_CONFIG."""
     config = os.environ.get("TF_CONFIG") or "{}"
-    with contextlib.suppress(ValueError, AttributeError):
+    with contextlib.suppress(ValueError, AttributeError, RecursionError):
         task = json.loads(config).get("task", {})
         if isinstance(task, dict):
             found = [str(task[key]) for key in ("type", "index") if key in task]
-            return f".{'-'.join(found)}" if found else ""
-    raise common.UserError(f'TF_CONFIG: expected a JSON object whose "task" is an object, received {config!r}.')
+            if all(re.fullmatch(r"\w{1,99}", each) for each in found):  # it becomes part of a file name
+                return f".{'-'.join(found)}" if found else ""
+    raise common.UserError(
+        'TF_CONFIG: expected a JSON object whose "task" is an object with a type and an index, received '
+        f"{config[:200]!r}."
+    )
 
 
 def _refuse_older(folder):
@@ -314,6 +319,8 @@ def read(path):
     Raises:
         Damaged: if a byte is missing or differs from what was written.
     """
+    if not files.is_regular(path):
+        raise Damaged("it is not a regular file")
     data = pathlib.Path(path).read_bytes()
     if not data:
         raise Damaged("it is empty")

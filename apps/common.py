@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import math
+import os
 import pathlib
 import shlex
 import signal
@@ -111,9 +112,16 @@ def main(function):
             _quiet()
         try:
             function()
+            sys.stdout.flush()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(error.exit_code)
+        except OSError as error:
+            # All files are named where they are written.
+            name = "standard output: " if error.errno and not error.filename else ""
+            print(f"error: {name}{' '.join(str(error).split())}", file=sys.stderr)
+            _drop_output()
+            sys.exit(1)
         except KeyboardInterrupt:
             sys.exit("Interrupted.")
 
@@ -121,6 +129,14 @@ def main(function):
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit("Terminated."))
     app.run(run)
+
+
+def _drop_output():
+    """Lets Python end without an error of its own if standard output is full or closed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _verbose():
@@ -174,8 +190,9 @@ def writable(folder):
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         probe = files.hidden(folder / "probe")
-        probe.touch()
-        probe.unlink(missing_ok=True)
+        with files.naming(folder, probe):
+            probe.touch()
+            probe.unlink(missing_ok=True)
     return folder
 
 
@@ -295,6 +312,12 @@ def report(figures, folder):
 def keep(figures, folder):
     """Writes `figures` as `report` does, before steps that may fail (such as plotting), so that they are not lost."""
     files.write_text(pathlib.Path(folder) / "report.json", json.dumps(plain.json_values(figures), indent=2) + "\n")
+
+
+def save_figure(figure, path):
+    """Writes a Matplotlib figure to a file, atomically."""
+    with files.replacing(path) as beside:
+        figure.savefig(beside)
 
 
 def hint(command):

@@ -206,9 +206,12 @@ def load(directory: FilePath) -> tuple[pathlib.Path, Any, dict[str, Any]]:
     See also: `Served`, which keeps all three together.
     """
     path = pathlib.Path(newest(directory))
+    for each in path.rglob("*"):
+        if not (each.is_dir() or files.is_regular(each)):
+            raise ValueError(f"{str(path)!r} has no readable SavedModel: {str(each)!r} is not a regular file.")
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except Exception as error:  # TensorFlow raises almost any type on damaged files, such as IndexError.
         raise ValueError(f"{str(path)!r} has no readable SavedModel: {error}") from error
     return path, loaded, _read_card(path / CARD_FILE)
 
@@ -217,12 +220,9 @@ def _read_card(path):
     if not path.exists():
         return {}
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        return files.read_json(path)
     except ValueError as error:
-        raise ValueError(f"{str(path)!r} is damaged: expected JSON ({error}). Export the model again.") from error
-    if not isinstance(card, dict):
-        raise ValueError(f"{str(path)!r} is damaged: expected a JSON object. Export the model again.")
-    return card
+        raise ValueError(f"{error} Export the model again.") from error
 
 
 class Served:

@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 from keras_ae.datasets import audio, speech
-from keras_ae.utils import plain
+from keras_ae.utils import files, plain
 
 from .. import common
 from ..progress import progress_bar
@@ -38,6 +38,7 @@ _WINDOW, _MARGIN = 2**18, 2**16
 _DEMONSTRATION_DB = 5.0
 # Identifies a report of this app.
 _REPORT = '"real_time_factor"'
+_HIDDEN = "it is hidden"
 
 
 def define_flags():
@@ -55,8 +56,10 @@ def define_flags():
             "allowed with --input=-, which writes to stdout.",
         ),
         "force": flags.DEFINE_bool("force", False, "Replace existing files; otherwise they are kept."),
-        "rate": flags.DEFINE_integer("rate", 16_000, "Sample rate of --input=-, in Hz.", lower_bound=1),
-        "channels": flags.DEFINE_integer("channels", 1, "Channels in the raw samples of --input=-.", lower_bound=1),
+        "rate": flags.DEFINE_integer("rate", 16_000, "Sample rate of --input=-, in Hz.", *audio.RATES),
+        "channels": flags.DEFINE_integer(
+            "channels", 1, "Channels in the raw samples of --input=-.", 1, audio.MAX_CHANNELS
+        ),
     }
 
 
@@ -84,11 +87,13 @@ def run(model, input, output, force, rate, channels):
         if input is None:
             demonstration(jobs[0][0], force)
     is_folder = input is not None and pathlib.Path(input).is_dir()
-    skipped, summary = {}, pathlib.Path(output if is_folder else jobs[0][1].parent) / "report.json"
+    skipped, lost = {}, []
+    summary = pathlib.Path(output if is_folder else jobs[0][1].parent) / "report.json"
     with common.user_input():
         is_foreign = summary.exists() and _REPORT not in summary.read_text(errors="replace")
         if is_folder:
             skipped = not_read(input, output)
+            lost = [path for path, reason in skipped.items() if audio.is_named(path) and reason != _HIDDEN]
             if is_foreign:
                 check_new(summary, force)
     seconds, done = 0.0, []
@@ -112,8 +117,8 @@ def run(model, input, output, force, rate, channels):
         common.report(figures, summary.parent)
     if not done:
         raise common.UserError(f"No file was written; {len(skipped)} were skipped.")
-    if len(done) < len(jobs):
-        raise common.SomeFailed(f"{len(jobs) - len(done)} of {len(jobs)} recordings were not denoised.")
+    if failed := len(jobs) - len(done) + len(lost):
+        raise common.SomeFailed(f"{failed} of {len(jobs) + len(lost)} recordings were not denoised.")
 
 
 def not_read(input, output):
@@ -124,9 +129,11 @@ def not_read(input, output):
     for path in sorted(path for path in others if not inside(path)):
         if path.is_symlink() and not path.exists():
             reasons[str(path)] = "it is a broken link"
-        elif path.is_file():
+        elif files.is_regular(path):
             is_hidden = any(part.startswith(".") for part in path.relative_to(input).parts)
-            reasons[str(path)] = "it is hidden" if is_hidden else "its name does not end in a WAV, FLAC or OGG suffix"
+            reasons[str(path)] = _HIDDEN if is_hidden else "its name does not end in a WAV, FLAC or OGG suffix"
+        elif not path.is_dir():
+            reasons[str(path)] = "it is not a regular file"
     return reasons
 
 

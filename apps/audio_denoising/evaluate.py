@@ -83,7 +83,7 @@ def run(model, clean_dir, noisy_dir, output):
     common.keep(figures, folder)
     path = folder / "denoising.png"
     if shown:
-        plots.spectrograms(shown, RATE).savefig(path)
+        common.save_figure(plots.spectrograms(shown, RATE), path)
     common.report(figures | {"figure": shown and path, "seconds": time.perf_counter() - start}, folder)
     if skipped:
         raise common.SomeFailed(f"{len(skipped)} of {len(data)} recordings could not be measured.")

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae import serving
+from keras_ae.datasets import audio
 
 EXPORT_DIR = "runs/audio_denoising/export"
 
@@ -105,10 +106,16 @@ class Denoiser:
         self._stream = self._model.signatures.get("stream_blocks")
         stream = self.card.get("stream", {})
         try:
-            self.rate, self.delay = int(self.card.get("rate", 16_000)), int(stream.get("delay_samples", 0))
-            self.frame = int(stream["frame"]) if stream else None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{str(self.path / serving.CARD_FILE)!r} is damaged. Export the model again.") from error
+            self.rate = audio.check_rate(self.card.get("rate", 16_000))
+            self.delay, self.frame = int(stream.get("delay_samples", 0)), int(stream["frame"]) if stream else None
+            if not 0 <= self.delay <= self.rate:
+                raise ValueError(f"a delay of {self.delay} samples")
+            inputs = self._model.signatures["stream"].structured_input_signature[1] if stream else {}
+            if stream and self.frame != inputs["frame"].shape[1]:
+                raise ValueError(f"the model has no frames of {self.frame} samples")
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            path = str(self.path / serving.CARD_FILE)
+            raise ValueError(f"{path!r} is damaged ({error}). Export the model again.") from error
 
     def denoise(self, audio):
         """Returns the clean speech `(C, T)` of float32 rows `(C, T)`, all at once, so memory limits T."""

@@ -7,6 +7,7 @@ from keras_ae import plots
 from keras_ae.evaluation import manifold
 from keras_ae.utils import files
 
+from .. import common
 from . import settings
 
 # Keys of the report, and the heads of the table's columns.
@@ -79,7 +80,7 @@ def draw(embeddings, figures, data, folder):
     }
     paths = {name: folder / f"{name}.png" for name in pictures}
     for name, figure in pictures.items():
-        figure.savefig(paths[name])
+        common.save_figure(figure, paths[name])
     return paths
 
 

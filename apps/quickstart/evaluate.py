@@ -12,6 +12,7 @@ from keras_ae import plots
 from keras_ae.evaluation.latent import active_units
 from keras_ae.losses import divergences
 
+from .. import common
 from ..progress import progress_bar
 
 # Images per call of the likelihood estimate: few enough for the progress bar to move.
@@ -120,7 +121,7 @@ def draw(model, linear, data, folder, seed):
         pictures["latent_grid"] = plots.latent_grid(model.decode, codes, title=title)
     paths = {name: folder / f"{name}.png" for name in pictures}
     for name, figure in pictures.items():
-        figure.savefig(paths[name])
+        common.save_figure(figure, paths[name])
     return paths
 
 

@@ -88,7 +88,7 @@ def run(model, data, database, queries, text_column, output, seed):
     figures |= {"data": [corpus.source for corpus in corpora]}
     common.keep(figures, folder)
     path = folder / "retrieval.png"
-    draw(figures, methods).savefig(path)
+    common.save_figure(draw(figures, methods), path)
     common.report(figures | {"figure": path, "seconds": time.perf_counter() - start}, folder)
 
 

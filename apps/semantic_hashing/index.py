@@ -17,6 +17,7 @@ import numpy as np
 from absl import flags
 
 from keras_ae.datasets import text
+from keras_ae.utils import files
 
 from .. import common
 from ..progress import progress_bar
@@ -102,7 +103,7 @@ def encode(documents, encoder, skipped):
 
 def shards(pattern):
     """Returns the sorted paths that match a pattern; raises a ValueError if they are not exactly one run's files."""
-    paths = sorted(glob.glob(pattern))
+    paths = sorted(path for path in glob.glob(pattern) if files.is_regular(path))
     numbers = [_SHARD.fullmatch(path) for path in paths]
     found = [(int(number[1]), int(number[2])) for number in numbers if number]
     if not paths or len(found) != len(paths) or found != [(i, len(paths)) for i in range(len(paths))]:
@@ -133,7 +134,7 @@ def _records(paths, encoder):
     fingerprint = encoder.fingerprint
     for path in paths:
         with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(text.MAX_LINE_BYTES), b""), 1):
                 record = text.json_object(line) or {}
                 if not all(isinstance(record.get(key), str) for key in ("id", "text", "code", "fingerprint")):
                     raise ValueError(

@@ -23,6 +23,7 @@ import os
 import pathlib
 import re
 import shutil
+import types
 import uuid
 import weakref
 from collections import namedtuple
@@ -45,7 +46,9 @@ EXACT = 2**22  # documents
 LISTS, VISITED = 1024, 32
 _TRAINING = 64 * LISTS  # number of codes used to train the lists' centres
 
+_FILES = ("documents.jsonl", "index.faiss", "offsets.bin")  # that a reader opens
 _MANIFEST_TYPES = {"bits": int, "documents": int, "fingerprint": str, "created": str, "segments": list}
+_SEGMENT = re.compile(r"segment-[0-9a-f]{32}")
 _OURS = re.compile(r"segment-[0-9a-f]{32}|\.(keras_ae-)?[0-9a-f]{32}\.json")  # the latter: unfinished manifests
 
 Entry = namedtuple("Entry", "id title text")
@@ -99,6 +102,9 @@ class Index:
         self._parts, self.nbytes, starts = [], 0, [0]
         for segment in manifest["segments"]:
             path, documents = directory / segment.name, segment.documents
+            for name in _FILES:
+                if not files.is_regular(path / name):
+                    raise ValueError(f"{str(path / name)!r} is not a regular file, or is missing")
             part = faiss.read_index_binary(str(path / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
             # Not memory-mapped: pages read would count as memory of this process.
             lines, offsets = (self._descriptor(path / name) for name in ("documents.jsonl", "offsets.bin"))
@@ -143,8 +149,13 @@ class Index:
         _, offsets, lines = self._parts[part]
         try:
             begin, end = _int64(offsets, row - self._starts[part], 2)
-            return Entry(**json.loads(os.pread(lines, end - begin, begin)))
-        except (OSError, OverflowError, TypeError, ValueError) as error:
+            if not 0 <= begin <= end <= os.fstat(lines).st_size:
+                raise ValueError(f"it is said to lie from {begin} to {end}")
+            entry = Entry(**json.loads(os.pread(lines, end - begin, begin)))
+            if not (isinstance(entry.id, str) and isinstance(entry.text, str) and isinstance(entry.title, str | None)):
+                raise ValueError("its id, title or text is no text")
+            return entry
+        except (OSError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The index in {str(self.directory)!r} is damaged: row {row} has no document. Build it again."
             ) from error
@@ -260,10 +271,10 @@ class Writer:
         """Writes batches of (lines, keys, codes) as segments, which have no FAISS index yet; yields the segments."""
         batches = (batch for batch in batches if batch[0])
         for first in batches:
-            name = f"segment-{uuid.uuid4().hex}"
-            path, sizes, columns = self.directory / name, [0], []
+            segment = f"segment-{uuid.uuid4().hex}"
+            path, sizes, columns = self.directory / segment, [0], []
             path.mkdir()
-            with open(path / "documents.jsonl", "wb") as file:
+            with _written(path / "documents.jsonl") as file:
                 for lines, *arrays in itertools.chain([first], batches):
                     file.writelines(lines)
                     sizes += map(len, lines)
@@ -271,10 +282,12 @@ class Writer:
                     if len(sizes) > SEGMENT:
                         break
             keys, codes = map(np.concatenate, zip(*columns, strict=True))
-            np.save(path / "keys.npy", keys)
-            np.save(path / "codes.npy", codes)
-            np.cumsum(sizes, dtype="<i8").tofile(path / "offsets.bin")
-            yield Segment(name, len(keys), None)
+            for name, column in (("keys.npy", keys), ("codes.npy", codes)):
+                with _written(path / name) as file:
+                    np.save(types.SimpleNamespace(write=file.write), column)
+            with _written(path / "offsets.bin") as file:
+                file.write(np.cumsum(sizes, dtype="<i8").tobytes())
+            yield Segment(segment, len(keys), None)
 
     def _compact(self, segments):
         """Drops replaced documents, merges small adjacent segments, and adds missing FAISS indexes.
@@ -316,13 +329,24 @@ class Writer:
             index.train(np.ascontiguousarray(codes[:: len(codes) // _TRAINING]))
             index.nprobe = VISITED
         index.add(np.ascontiguousarray(codes))
-        try:
-            faiss.write_index_binary(index, str(path / "index.faiss"))
-        except RuntimeError as error:
-            raise OSError(f"FAISS could not write to {str(path)!r}: {error}") from error
+        with files.naming(path / "index.faiss"):
+            try:
+                faiss.write_index_binary(index, str(path / "index.faiss"))
+                # The writer overlooks an error of the last bytes; the reader does not.
+                faiss.read_index_binary(str(path / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
+            except RuntimeError as error:
+                raise OSError(f"FAISS: {error}") from error
         for each in (*path.iterdir(), path, path.parent):  # must be on disk before the manifest lists it
-            files.sync(each)
+            with files.naming(each):
+                files.sync(each)
         return segment._replace(index=kind)
+
+
+@contextlib.contextmanager
+def _written(path):
+    """Context manager with a new file that Python writes, as NumPy's `tofile` overlooks errors of the last bytes."""
+    with files.naming(path), open(path, "wb") as file:
+        yield file
 
 
 def _read_manifest(directory):
@@ -330,14 +354,22 @@ def _read_manifest(directory):
     if not path.exists():
         raise ValueError(f"There is no index in {str(directory)!r}. Build one with keras-ae index.")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = files.read_json(path)
         if manifest["format"] == FORMAT:
             for name, kind in _MANIFEST_TYPES.items():
                 if not isinstance(manifest[name], kind):
                     raise TypeError(name)
-            return manifest | {"segments": [Segment(**segment) for segment in manifest["segments"]]}
+            segments = [Segment(**segment) for segment in manifest["segments"]]
+            for segment in segments:
+                if not _SEGMENT.fullmatch(segment.name) or type(segment.documents) is not int:
+                    raise ValueError(f"no segment has the name {segment.name!r}")
+            if manifest["documents"] != sum(segment.documents for segment in segments) or not segments:
+                raise ValueError("the numbers of documents differ")
+            return manifest | {"segments": segments}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{str(path)!r} is not an index manifest, or is damaged. Build the index again.") from error
+        raise ValueError(
+            f"{str(path)!r} is not an index manifest, or is damaged ({error}). Build the index again."
+        ) from error
     raise ValueError(
         f"The index in {str(directory)!r} has format {manifest['format']!r}; expected {FORMAT}. Build it again."
     )

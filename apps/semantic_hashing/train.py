@@ -24,7 +24,7 @@ from keras_ae.datasets import text
 from keras_ae.distributions import relaxed_bits
 from keras_ae.evaluation import retrieval
 from keras_ae.training import distribute
-from keras_ae.utils import plain
+from keras_ae.utils import files, plain
 
 from .. import checkpoints, common
 from ..progress import progress_bar
@@ -121,7 +121,7 @@ def sample(documents, most, all_documents, seed):
     Raises:
         ValueError: if there are fewer than two training documents.
     """
-    draw, texts, n = random.Random(seed), [], 0
+    draw, texts, n = random.Random(seed), [], 0  # nosec B311 # a sample, not a secret
     for document in progress_bar(documents, "Reading", unit=" documents"):
         if not all_documents and text.is_query(document.id):
             continue
@@ -210,7 +210,8 @@ def export(model, features, directory, card):
     with tempfile.TemporaryDirectory() as folder:
         # The vocabulary becomes an asset only if it is loaded from a file.
         vocabulary = pathlib.Path(folder) / "vocabulary.txt"
-        vocabulary.write_text("\n".join(features.vocabulary), encoding="utf-8")
+        with files.naming(vocabulary):
+            vocabulary.write_text("\n".join(features.vocabulary), encoding="utf-8")
         features = ka.layers.TfIdf(vocabulary, features.idf)
 
         def encode(text):

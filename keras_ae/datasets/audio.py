@@ -5,7 +5,6 @@ import itertools
 import math
 import os
 import pathlib
-import struct
 import warnings
 from collections import namedtuple
 from collections.abc import Iterable, Iterator
@@ -15,11 +14,14 @@ from numpy.typing import ArrayLike
 from scipy import signal
 
 from keras_ae.typing import FilePath
-from keras_ae.utils import extras, validation
+from keras_ae.utils import containers, extras, validation
 from keras_ae.utils import files as whole_files
 
 MAX_SAMPLES = 2**28
 """Maximum samples times channels for `read` and for a block of `blocks`: 1 GB of float32."""
+
+MAX_CHANNELS = 64
+"""Maximum number of channels."""
 
 RATES = (8000, 192000)
 """Minimum and maximum sampling rate in Hz."""
@@ -31,21 +33,15 @@ _OTHER_SUFFIXES |= {".sph", ".webm", ".wma", ".wv"}
 _FINER_THAN_24_BITS = ("PCM_32", "FLOAT", "DOUBLE")
 _WRITTEN = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}
 _FORMATS = {"WAV", "WAVEX", "RF64", "FLAC", "OGG"}
-_MAX_CHANNELS = 64
 # FLAC stores 65,535 frames of silence in 11 bytes; Vorbis and Opus stay below that ratio.
 _MAX_FRAMES_PER_BYTE = 8192
-_MAX_CHUNKS = 4096
 # Delay of a prompt resampler in seconds, and the largest integer in its ratio: above it, the filter is too long for
 # real time.
 _PROMPT_DELAY = 0.004
 _PROMPT_RATIO = 1000
-# A program that writes to a pipe does not know the length when it writes the header: ffmpeg writes 2^32 - 1, sox
-# 2^31 - 1 minus the header size.
-_UNKNOWN_BYTES = 2**31 - 2**12
 # Maximum size in the header of a WAV file, and room for the header and for a final call to the encoder.
 _WAV_BYTES, _WAV_ROOM = 2**32, 2**24
 _BYTES = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}
-_MAX_PAGE_BYTES = 27 + 255 + 255 * 255
 # libsndfile keeps all data of one call to the Vorbis encoder on the stack.
 _WRITE_FRAMES = 2**14
 
@@ -66,8 +62,9 @@ def header(path: FilePath) -> Header:
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if it is not a WAV, FLAC or OGG file, has no samples, is shorter than its header says, or has a rate
-            outside `RATES` or more than 64 channels. A truncated FLAC file is only detected when it is read.
+        ValueError: if it is not a WAV, FLAC or OGG file, has no samples, is shorter than its header says, has a rate
+            outside `RATES` or more than 64 channels, or is a chain of OGG streams. A FLAC file that is truncated
+            within a frame is only detected when it is read.
 
     Returns:
         `Header`.
@@ -106,7 +103,7 @@ def read(
 
     See also: `blocks`, for long files; `header`, without decoding.
     """
-    with _opened(path) as file:
+    with _opened(path, to_the_end=frames is None) as file:
         frames = file.frames - start if frames is None else frames
         if start < 0 or frames < 1 or start + frames > file.frames:
             raise ValueError(
@@ -368,7 +365,7 @@ def write(
         kind = "RF64"
     with (
         whole_files.replacing(path) as beside,
-        _writing(path),
+        _writing(),
         # Pass bytes, because soundfile cannot encode every file name.
         soundfile.SoundFile(os.fsencode(beside), "w", rate, first.shape[1], subtype, format=kind) as file,
     ):
@@ -408,7 +405,7 @@ def files(folder: FilePath) -> list[pathlib.Path]:
         for path in folder.rglob("*")
         if path.suffix.lower() in _SUFFIXES | _OTHER_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()  # Opening a pipe would block forever.
+        and whole_files.is_regular(path)
     )
     found = [path for path in paths if path.suffix.lower() in _SUFFIXES]
     others = whole_files.count_suffixes(path.name for path in paths if path.suffix.lower() not in _SUFFIXES)
@@ -421,6 +418,16 @@ def files(folder: FilePath) -> list[pathlib.Path]:
             f"Left out of {os.fspath(folder)!r}: {others}. Only {known} are read; convert the others.", stacklevel=2
         )
     return found
+
+
+def is_named(path: FilePath) -> bool:
+    """Whether a file name ends like one of an audio format, be it one that can be read or not.
+
+    Example: `audio.is_named("speech.mp3")    # True`
+
+    See also: `files`, which lists those that can be read.
+    """
+    return pathlib.Path(path).suffix.lower() in _SUFFIXES | _OTHER_SUFFIXES
 
 
 def check_rate(rate: float) -> int:
@@ -442,24 +449,41 @@ def check_rate(rate: float) -> int:
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path, to_the_end=True):
+    """Context manager with the `soundfile.SoundFile` of a path; only `to_the_end`, looks for more than one stream."""
     soundfile = extras.library("soundfile", __name__)
     path = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path!r} does not exist.")
-    if not os.path.isfile(path):
+    if not whole_files.is_regular(path):
         raise ValueError(f"{path!r} must be an audio file; it is not a regular file.")
-    # Pass a file descriptor, because soundfile cannot encode every file name.
+    # Pass a file, because soundfile cannot encode every file name.
     with open(path, "rb", buffering=0) as raw:
         size = os.fstat(raw.fileno()).st_size
         if size == 0:
             raise ValueError(f"{path!r} is empty: it has 0 bytes.")
-        lacks = _lacks(raw, size)
+        lacks = containers.lacks(raw, size)
         if lacks:
             raise ValueError(f"{path!r} is truncated: {lacks}.")
+        if to_the_end and containers.is_chained(raw):
+            raise ValueError(
+                f"{path!r} has several streams, one after the other, of which only the first would be read. Join them: "
+                "ffmpeg -i old.ogg new.ogg"
+            )
+        source = raw.fileno()
+        stated, held = containers.flac_frames(raw, size)
+        if stated == 0 and held:
+            source = containers.FlacOfLength(raw.fileno(), held)
+        elif stated == 0:
+            raise ValueError(f"{path!r} does not state its length, and its last frame is damaged. Convert it again.")
+        elif stated and held and stated != held:
+            raise ValueError(
+                f"{path!r} is damaged: the header says {stated} frames, the file has {held}. Convert it again, or "
+                "decode what it has: ffmpeg -i old.flac new.wav"
+            )
         raw.seek(0)
         try:
-            file = soundfile.SoundFile(raw.fileno(), closefd=False)
+            file = soundfile.SoundFile(source, closefd=False)
         except soundfile.LibsndfileError as error:
             raise ValueError(
                 f"{path!r} must be a WAV, FLAC or OGG file; it is not one, or is damaged: {error}"
@@ -478,8 +502,8 @@ def _check_header(path, file, size):
         raise ValueError(f"{path!r} is damaged: the header says {file.frames} frames, in a file of {size} bytes.")
     if not RATES[0] <= file.samplerate <= RATES[1]:
         raise ValueError(f"{path!r} must have a rate of {RATES[0]} to {RATES[1]} Hz, received {file.samplerate}.")
-    if file.channels > _MAX_CHANNELS:
-        raise ValueError(f"{path!r} must have at most {_MAX_CHANNELS} channels, received {file.channels}.")
+    if file.channels > MAX_CHANNELS:
+        raise ValueError(f"{path!r} must have at most {MAX_CHANNELS} channels, received {file.channels}.")
 
 
 def _check_size(path, frames, channels):
@@ -488,40 +512,6 @@ def _check_size(path, frames, channels):
             f"{os.fspath(path)!r}: {frames} frames of {channels} channels exceed the limit of {MAX_SAMPLES} samples in "
             "memory. Read the file in shorter `blocks`."
         )
-
-
-def _lacks(raw, size):
-    """Describes what is missing from a truncated WAV or OGG file; libsndfile would shorten it silently."""
-    kind = raw.read(12)
-    if kind[:4] == b"OggS":
-        start = max(0, size - _MAX_PAGE_BYTES)
-        raw.seek(start)
-        tail = raw.read(size - start)
-        page = tail[tail.rfind(b"OggS") :]
-        # Page header (RFC 3533, 6): byte 5 has flags (4 marks the last page), byte 26 the number of sizes that follow.
-        if len(page) < 27 or not page[5] & 4 or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-            return "its last page does not end the stream"
-        return None
-    if kind[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or kind[8:] != b"WAVE":
-        return None
-    order, long_size = ">" if kind[:4] == b"RIFX" else "<", None
-    for _ in range(_MAX_CHUNKS):
-        chunk = raw.read(8)
-        if len(chunk) < 8:
-            return None
-        name, length = struct.unpack(order + "4sI", chunk)
-        if name == b"ds64":  # It starts with the 64-bit sizes of file and data (EBU Tech 3306).
-            sizes = raw.read(16)
-            long_size = struct.unpack("<QQ", sizes)[1] if len(sizes) == 16 else None
-            raw.seek(-len(sizes), os.SEEK_CUR)
-        if name == b"data":
-            promised = long_size if long_size is not None and length == 2**32 - 1 else length
-            held = size - raw.tell()
-            if long_size is None and length >= _UNKNOWN_BYTES:
-                return None  # libsndfile reads to the end of the file
-            return f"the header says {promised} bytes of samples, the file has {held}" if promised > held else None
-        raw.seek(length + length % 2, os.SEEK_CUR)
-    return None
 
 
 def _decode(file, path, start, frames):
@@ -567,13 +557,14 @@ def _blocks(path, frames):
 
 
 @contextlib.contextmanager
-def _writing(path):
+def _writing():
     soundfile = extras.library("soundfile", __name__)
     try:
         yield
-    except (soundfile.LibsndfileError, AssertionError) as error:  # It asserts that all was written.
-        reason = str(error) or "the disk may be full"
-        raise OSError(f"{os.fspath(path)!r} could not be written: {reason}") from error
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"libsndfile: {error}") from error
+    except AssertionError as error:  # soundfile asserts that all was written
+        raise OSError("not all samples were accepted") from error
 
 
 def _pieces(audio):
@@ -596,12 +587,12 @@ def _pieces(audio):
                 f"`audio` must be floats (T,) or (T, channels), received {block.dtype} {block.shape}.{hint}"
             )
         block = block[:, None] if block.ndim == 1 else block
-        if not 1 <= block.shape[1] <= _MAX_CHANNELS:
+        if not 1 <= block.shape[1] <= MAX_CHANNELS:
             hint = ""
-            if block.shape[0] <= _MAX_CHANNELS < block.shape[1]:
+            if block.shape[0] <= MAX_CHANNELS < block.shape[1]:
                 hint = " That looks like (channels, T): pass `audio.T`."
             raise ValueError(
-                f"`audio` must be (T, channels) with 1 to {_MAX_CHANNELS} channels, received {block.shape}.{hint}"
+                f"`audio` must be (T, channels) with 1 to {MAX_CHANNELS} channels, received {block.shape}.{hint}"
             )
         if not np.isfinite(block).all():
             raise ValueError("`audio` must be finite, received NaN or infinity.")

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_ae.datasets import epochs
 from keras_ae.typing import FilePath, Size
-from keras_ae.utils import digests, extras, files, validation
+from keras_ae.utils import digests, extras, files, memory, validation
 from keras_ae.utils.xla import as_it_is
 
 _NPZ = ("mnist", "fashion_mnist")
@@ -23,6 +23,8 @@ _SPLITS = ("train", "test")
 _BINARIZE = (None, "static", "dynamic")
 _SPLIT_OF = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 _SPLIT_OF |= dict.fromkeys(("val", "valid", "validation"), "validation")
+# Named, so that Pillow tries no others: it would hand PostScript to Ghostscript.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _SUFFIXES = {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 # Formats that are common in image folders but not supported.
 _OTHER_SUFFIXES = {".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".hdr", ".heic", ".heif", ".ico", ".j2k"}
@@ -38,8 +40,19 @@ _LIKELY_SCALES = (255, 1023, 4095, 16383)
 _DEEP_LOOKED_AT = 64
 _ORIENTATION = 0x0112
 _PARALLEL = tf.data.AUTOTUNE
+# Bounds on what an image may need, known from its header: a PNG file of 62 KB may hold 64 million pixels.
 _MAX_PIXELS = 64 * 10**6
+_MAX_DECODED_BYTES = 480 * 10**6  # of all images that are decoded at the same time
+_MAX_BATCH_BYTES = 2**30  # float32
+_MAX_OWN_PIXELS = 2**23  # of a batch's images, if their files determine the size
+# Bytes per pixel that a decoder holds beside the image, measured.
+_DECODER = {"WEBP": 16, "TIFF": 4}
+_DEEP_DECODER = 16
+_MAX_SCANS = 100  # of a progressive JPEG file, which usually has 10; each one takes a pass over all pixels
 _MAX_NPZ_BYTES = 8 * 2**30
+# Rows of drawn shapes unpack to 115 times their size, and zeros to 1,000 times.
+_MAX_NPZ_RATIO, _ANY_RATIO_BYTES = 128, 2**27
+_MAX_LABEL = 2**31 - 1
 _SHUFFLE_BYTES = 2**28
 
 
@@ -76,7 +89,8 @@ def load(
               `train`, `test` and `validation` (or `training`, `testing`, `val`, `valid`), these are the splits;
               otherwise a hash of the file name selects about 10 % as test images. Grey images have 1 channel; if any
               image is in colour, all have 3. Transparency is dropped. Images are rotated according to their EXIF
-              orientation. Files that cannot be decoded and unsupported formats are skipped with a warning.
+              orientation. Files that cannot be decoded, unsupported formats, and images of more than 64 million pixels
+              or 480 MB are skipped with a warning that counts them.
         split: `"train"` or `"test"`; for TFDS data sets and folders with splits, any existing split.
         data: Path. For `"mnist"` and `"fashion_mnist"`, an `.npz` file of uint8 arrays `x_train` (N, H, W),
             `y_train` (N,), `x_test`, `y_test`, or the folder that contains `<name>.npz`; for `"folder"`, the
@@ -91,7 +105,7 @@ def load(
         seed: Non-negative integer. Shuffling and `"dynamic"` draws depend only on it and the epoch number, so runs
             with equal seeds are identical.
         size: `(height, width)`, or an int for both, to resize images to; the aspect ratio is not preserved. Required
-            if the images of a TFDS data set or a folder differ in size.
+            if the images of a TFDS data set or a folder differ in size, or have more than 8 million pixels.
         full_scale: Level of 16-bit files in a folder that maps to 1; higher levels are clipped. Use 4,095 for 12 bits.
         first_epoch: Number of epochs completed before an interruption, for resuming training. An epoch counts once
             its second batch has been requested, so you can inspect the first one.
@@ -100,7 +114,8 @@ def load(
         A `tf.data.Dataset` of x (B, H, W, C) float32, or of pairs (x, y), with a known `cardinality()`.
 
     Raises:
-        ValueError: If an argument, a file's contents or an image's size is not as described above.
+        ValueError: If an argument, a file's contents or an image's size is not as described above, or a batch or an
+            `.npz` file would need more memory than there is.
         FileNotFoundError: If the data are not available locally and cannot be downloaded.
 
     Example:
@@ -256,12 +271,15 @@ def _npz_or_tfds(name, split, data, labels):
 
 def _read_npz(path, split, labels):
     keys = [f"x_{split}"] + [f"y_{split}"] * labels
+    if not files.is_regular(path):
+        raise ValueError(f"`data` must be an .npz file; {path!r} is not a regular file.")
+    with open(path, "rb") as file:
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+            raise ValueError(f"`data` must be an .npz file; {path!r} is a single array.")
     try:
         file = np.load(path, allow_pickle=False)
     except Exception as error:  # NumPy raises many exception types for corrupt files.
         raise ValueError(f"`data` must be an .npz file of plain arrays; {path!r} is not: {error}") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise ValueError(f"`data` must be an .npz file; {path!r} is a single array.")
     with file:
         missing = [key for key in keys if key not in file.files]
         if missing:
@@ -269,28 +287,65 @@ def _read_npz(path, split, labels):
                 f"`data` must be an .npz file with the keys x_train, y_train, x_test, y_test; {path!r} lacks "
                 f"{missing}, it has {file.files}."
             )
-        unpacked = sum(info.file_size for info in file.zip.infolist() if Path(info.filename).stem in keys)
-        if unpacked > _MAX_NPZ_BYTES:
-            raise ValueError(
-                f"`data` must unpack to at most {_MAX_NPZ_BYTES} bytes; {path!r} has {unpacked}. Store the "
-                f"images as files in a folder instead, and pass `name='folder'`."
-            )
         try:
+            headers = [_header(file.zip, key) for key in keys]
+            _check_headers(path, split, *headers)
             x, *y = (file[key] for key in keys)
-        except Exception as error:  # As above; object arrays also fail here.
+        except _Refused:
+            raise
+        except Exception as error:  # As above.
             raise ValueError(f"{path!r} must contain plain arrays; {keys} could not be read: {error}") from error
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or x.size == 0:
+    if y and y[0].size and not (y[0].min() >= -_MAX_LABEL and y[0].max() <= _MAX_LABEL):
         raise ValueError(
-            f"x_{split} of {path!r} must be uint8 (N, H, W) or (N, H, W, C) and not empty, received "
-            f"{x.dtype} {x.shape}."
+            f"y_{split} of {path!r} must be labels of at most {_MAX_LABEL}, received {y[0].min()} to {y[0].max()}. "
+            "Number the classes 0, 1, ..."
         )
-    if y and (not np.issubdtype(y[0].dtype, np.integer) or y[0].shape != x.shape[:1]):
-        raise ValueError(f"y_{split} of {path!r} must be integers {x.shape[:1]}, received {y[0].dtype} {y[0].shape}.")
     return (x if x.ndim == 4 else x[..., None]), (y[0].astype(np.int32) if y else None)
 
 
+class _Refused(ValueError):
+    """An array that is intact, but is not what it must be."""
+
+
+def _header(archive, key):
+    """Returns the shape and the dtype of a member of an `.npz` file, without its contents."""
+    info = archive.getinfo(f"{key}.npy" if f"{key}.npy" in archive.namelist() else key)
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+    if math.prod(shape) * dtype.itemsize > info.file_size:
+        raise ValueError(f"{key} states the shape {shape}, but has {info.file_size} bytes")
+    return shape, dtype
+
+
+def _check_headers(path, split, x, y=None):
+    """Raises an error unless the arrays of these shapes and dtypes are images, and labels, that fit into memory."""
+    (shape, dtype), unpacked = x, sum(math.prod(shape) * dtype.itemsize for shape, dtype in ((x, y) if y else (x,)))
+    if dtype.hasobject:
+        raise ValueError("objects are not read")
+    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape:
+        raise _Refused(
+            f"x_{split} of {path!r} must be uint8 (N, H, W) or (N, H, W, C) and not empty, received {dtype} {shape}."
+        )
+    if y is not None and (not np.issubdtype(y[1], np.integer) or y[0] != shape[:1]):
+        raise _Refused(f"y_{split} of {path!r} must be integers {shape[:1]}, received {y[1]} {y[0]}.")
+    # The arrays are held twice, as NumPy's and as TensorFlow's.
+    bounds = _MAX_NPZ_BYTES, memory.available() // 3, max(_ANY_RATIO_BYTES, _MAX_NPZ_RATIO * os.path.getsize(path))
+    if unpacked > min(bounds):
+        raise _Refused(
+            f"`data` must unpack to at most {min(bounds)} bytes, the least of 8 GB, a third of the free memory, and "
+            f"{_MAX_NPZ_RATIO} times its size; {path!r} has {unpacked}. Store the images as files in a folder instead, "
+            "and pass `name='folder'`."
+        )
+
+
 def _array_batches(x, y, levels, options):
+    shape = (*(options.size or x.shape[1:3]), x.shape[-1])
+    _check_batch(shape, min(len(x), options.batch_size))
     if options.size is not None:
+        if len(x) * math.prod(shape) > memory.available() // 3:
+            raise ValueError(f"`size`: {len(x)} images of {shape} do not fit into memory. Choose a smaller one.")
         x, levels = _resize_array(x, options.size, levels), 255
     if options.binarize == "static":
         x = _draw_array(x, levels, options.key)
@@ -381,6 +436,7 @@ def _tfds_batches(name, data, options):
         read_config=tfds.ReadConfig(try_autocache=False),
     )
     shape = (*(size or shape[:2]), shape[-1])
+    _check_batch(shape, options.batch_size)
 
     @as_it_is
     def row(position, example):
@@ -415,7 +471,8 @@ def _tfds_batches(name, data, options):
 def _folder_batches(root, options, full_scale):
     extras.library("PIL", "keras_ae.datasets.load")  # here, as images whose decoding raises an error are skipped
     names = _image_names(root)
-    shape = _scan(root, names, options.size, full_scale)
+    most = min(_MAX_DECODED_BYTES, memory.available() // 4)
+    shape, decoded = _scan(root, names, options.size, full_scale, most)
     split, count = options.split, len(names)
     split_of = _splits(root, names)
     label_of = _classes(root, names, depth=2 if split_of else 1) if options.labels else None
@@ -428,6 +485,9 @@ def _folder_batches(root, options, full_scale):
         names = [name for name in names if (digests.of_name(name) % 10 == 0) == (split == "test")]
     if not names:
         raise ValueError(f"`split` {split!r} is empty: none of the {count} images of {root!r} falls into it.")
+    _check_batch(shape, min(len(names), options.batch_size))
+    # Threads help because Pillow releases the GIL while decoding; large images are decoded one at a time.
+    threads = max(1, min(8, os.cpu_count() or 1, most // decoded))
 
     def row(position):
         try:
@@ -443,8 +503,7 @@ def _folder_batches(root, options, full_scale):
         if options.shuffle:
             order = np.random.default_rng([options.key, len(names), epoch]).permutation(order)
         skipped = []
-        # Threads help because Pillow releases the GIL while decoding.
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             # One batch at a time, because `pool.map` would decode all files into memory at once.
             for start in range(0, len(order), options.batch_size):
                 positions = order[start : start + options.batch_size]
@@ -513,7 +572,7 @@ def _image_names(root):
             suffix = path.suffix.lower()
             if name.startswith(".") or suffix not in _SUFFIXES | _OTHER_SUFFIXES:
                 continue
-            if path.is_file():  # Opening a pipe would block forever.
+            if files.is_regular(path):
                 (names if suffix in _SUFFIXES else others).append(path.relative_to(root).as_posix())
     suffixes, left_out = ", ".join(sorted(_SUFFIXES)), files.count_suffixes(others)
     if not names:
@@ -524,29 +583,55 @@ def _image_names(root):
     return sorted(names)
 
 
-def _scan(root, names, size, full_scale):
-    """Reads the file headers and returns the common (height, width, channels) of all images.
+def _check_batch(shape, rows):
+    """Raises a `ValueError` if a batch of `rows` images of the shape (H, W, C) would need too much memory."""
+    most = min(_MAX_BATCH_BYTES, memory.available() // 8)
+    fits = most // (4 * math.prod(shape))
+    if rows > fits:
+        raise ValueError(
+            f"`batch_size`, `size`: {rows} images of {shape} take {4 * rows * math.prod(shape)} bytes, more than the "
+            f"{most} that a batch may have here. "
+            + (f"Pass batch_size={fits} or a smaller `size`." if fits else "Pass a smaller `size`.")
+        )
 
-    Removes files that are not images from `names`.
+
+def _decoded_bytes(image):
+    """Returns the most bytes that decoding an image, converting it to colour and turning it takes, from its header."""
+    stored = {"1": 1, "L": 1, "P": 1}.get(image.mode, 4)
+    each = stored + 4 * (image.mode != "RGB") + 4 * (_orientation(image) > 1) + _DECODER.get(image.format, 0)
+    if image.info.get("progressive"):  # libjpeg holds all coefficients, two bytes each
+        each += 2 * len(image.getbands())
+    if _is_deep(image):
+        each += _DEEP_DECODER
+    return each * image.width * image.height
+
+
+def _scan(root, names, size, full_scale, most):
+    """Reads the file headers; removes files that are not images, or take over `most` bytes to decode, from `names`.
+
+    Returns:
+        the common (height, width, channels) of all images, and the bytes that decoding the largest takes.
     """
     from PIL import Image
 
-    readable, skipped, deep, colour, first = [], [], [], False, None
+    readable, skipped, oversized, deep, colour, first, decoded = [], [], [], [], False, None, 1
     for name in names:
         path = os.path.join(root, name)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(path) as image:
+                with Image.open(path, formats=_FORMATS) as image:
                     (width, height), mode = image.size, image.mode
-                    is_deep, is_lying = _is_deep(image), _orientation(image) >= 5
-        except Image.DecompressionBombError as error:
-            raise ValueError(f"Images must have at most {_MAX_PIXELS} pixels; {path!r}: {error}") from error
+                    is_deep, is_lying, needed = _is_deep(image), _orientation(image) >= 5, _decoded_bytes(image)
+        except Image.DecompressionBombError:
+            oversized.append(name)
+            continue
         except Exception:  # As in `row`.
             skipped.append(name)
             continue
-        if width * height > _MAX_PIXELS:
-            raise ValueError(f"Images must have at most {_MAX_PIXELS} pixels; {path!r} has {height} x {width}.")
+        if width * height > _MAX_PIXELS or needed > most:
+            oversized.append(name)
+            continue
         if mode not in _GREY | _COLOUR and not is_deep:
             skipped.append(name)
             continue
@@ -557,18 +642,26 @@ def _scan(root, names, size, full_scale):
                 f"All images must have the same size unless `size=(height, width)` is given: {path!r} has "
                 f"{height} x {width}, {first[0]!r} has {first[1][0]} x {first[1][1]}."
             )
-        first = first or (path, (height, width))
+        if size is None and height * width > _MAX_OWN_PIXELS:
+            raise ValueError(
+                f"Images must have at most {_MAX_OWN_PIXELS} pixels unless `size=(height, width)` is given: {path!r} "
+                f"has {height} x {width}."
+            )
+        first, decoded = first or (path, (height, width)), max(decoded, needed)
         colour = colour or mode in _COLOUR
         readable.append(name)
         if is_deep:
             deep.append(path)
     if skipped:
         _warn_skipped(root, skipped)
+    if oversized:
+        limits = f"more than {_MAX_PIXELS} pixels, or {most} bytes when decoded"
+        _warn_skipped(root, oversized, f"oversized ({limits})")
     if not readable:
         raise ValueError(f"`data` must be a folder of images; none of the {len(names)} in {root!r} is readable.")
     _check_full_scale(root, deep, full_scale)
     names[:] = readable
-    return (*(size or first[1]), 3 if colour else 1)
+    return (*(size or first[1]), 3 if colour else 1), decoded
 
 
 def _check_full_scale(root, deep, full_scale):
@@ -578,9 +671,9 @@ def _check_full_scale(root, deep, full_scale):
     peak = 0
     for path in deep[:: math.ceil(len(deep) / _DEEP_LOOKED_AT)] if deep else ():
         try:
-            with open(path, "rb") as file, Image.open(file) as image:
+            with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
                 peak = max(peak, int(_deep_levels(image, path, 3).max()))
-        except Exception:  # As in `row`, which will skip it.
+        except Exception:  # nosec B112 # as in `row`, which will skip and count it
             continue
     if full_scale == _FULL_SCALE and 0 < peak < _SUSPECT_BELOW:
         likely = next(scale for scale in _LIKELY_SCALES if peak <= scale)
@@ -635,16 +728,17 @@ def _decode(path, shape, full_scale):
     turns = (None, "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE")
     turns += ("ROTATE_270", "TRANSVERSE", "ROTATE_90")
     # Open a file object: given a path, Pillow memory-maps the wrong rows of rotated TIFF files.
-    with open(path, "rb") as file, Image.open(file) as image:
-        if image.width * image.height > _MAX_PIXELS:  # The file may have changed since `_scan`.
+    with open(path, "rb") as file, Image.open(file, formats=_FORMATS) as image:
+        if _decoded_bytes(image) > _MAX_DECODED_BYTES:  # The file may have changed since `_scan`.
             raise ValueError("too many pixels")
+        if image.info.get("progressive") and Path(path).read_bytes().count(b"\xff\xda") > _MAX_SCANS:
+            raise ValueError("too many scans")
         turn = turns[_orientation(image) - 1]
         if _is_deep(image):
-            levels = _deep_levels(image, path, channels).astype(np.uint32)
-            # `convert` clips 16-bit levels to 255 in some releases of Pillow, and scales them in others.
-            levels = (np.minimum(levels, full_scale) * 255 + full_scale // 2) // full_scale
-            image = Image.fromarray(levels.astype(np.uint8))
-        image = image.convert("L" if channels == 1 else "RGB")
+            image = Image.fromarray(_shallow(_deep_levels(image, path, channels), full_scale))
+        mode = "L" if channels == 1 else "RGB"
+        if image.mode != mode:
+            image = image.convert(mode)
         if turn:
             image = image.transpose(Image.Transpose[turn])
         if image.size != (width, height):
@@ -652,8 +746,19 @@ def _decode(path, shape, full_scale):
         return np.asarray(image).reshape(shape)
 
 
-def _warn_skipped(root, names):
-    message = f"Skipped {len(names)} undecodable image files in {root!r} ({files.count_suffixes(names)}), such as "
+def _shallow(levels, full_scale, chunk=2**20):
+    """Returns uint16 levels as uint8, `full_scale` and above as 255."""
+    # `convert` clips 16-bit levels to 255 in some releases of Pillow, and scales them in others.
+    table = np.minimum(np.arange(_FULL_SCALE + 1), full_scale)
+    table = ((table * 255 + full_scale // 2) // full_scale).astype(np.uint8)
+    levels, out = levels.reshape(-1), np.empty(levels.shape, np.uint8)
+    for start in range(0, len(levels), chunk):  # in chunks, because NumPy's indices take 8 bytes each
+        out.reshape(-1)[start : start + chunk] = table[levels[start : start + chunk]]
+    return out
+
+
+def _warn_skipped(root, names, kind="undecodable"):
+    message = f"Skipped {len(names)} {kind} image files in {root!r} ({files.count_suffixes(names)}), such as "
     warnings.warn(f"{message}{names[0]!r}.", stacklevel=2)
 
 

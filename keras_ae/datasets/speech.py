@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+import sys
 import warnings
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,7 @@ _SLOPES = (-1.0, 2.5)  # of the power spectrum f^-slope: from blue noise over wh
 _SLOPE_FROM_HZ = 50.0  # The spectrum is flat below; otherwise most of the energy would be inaudible.
 _SECOND_DB = (0.0, 10.0)
 _OFFSET = 0.5  # of the input's RMS
+_MAX_SNR = 200  # dB; float32 resolves 144
 _CLIP = (0.3, 0.9)  # of the input's peak
 
 _Clip = namedtuple("_Clip", "path rate frames")
@@ -105,13 +107,14 @@ def mix(speech: ArrayLike, noise: ArrayLike, snr: float) -> np.ndarray:
     Args:
         speech: s, float `(T,)`.
         noise: n, float `(T,)`.
-        snr: float, dB.
+        snr: float, dB, from -200 to 200.
 
     Returns:
         x, float32 `(T,)`.
 
     Raises:
-        ValueError: if the shapes differ, or either is silent, where the ratio is undefined.
+        ValueError: if the shapes differ, `snr` is out of range, or either is not finite or silent, where the ratio is
+            undefined.
 
     Example:
 
@@ -122,7 +125,13 @@ def mix(speech: ArrayLike, noise: ArrayLike, snr: float) -> np.ndarray:
     speech, noise = np.asarray(speech, np.float32), np.asarray(noise, np.float32)
     if speech.shape != noise.shape or speech.ndim != 1:
         raise ValueError(f"Expected speech and noise of equal shape (T,), received {speech.shape} and {noise.shape}.")
+    if not abs(snr) <= _MAX_SNR:  # also for NaN
+        raise ValueError(f"`snr` must be from -{_MAX_SNR} to {_MAX_SNR} dB, received {snr!r}.")
     s, n = _energy(speech), _energy(noise)
+    if not math.isfinite(s + n):
+        raise ValueError(
+            f"{'noise' if math.isfinite(s) else 'speech'}: expected finite samples, received NaN or infinity."
+        )
     if s == 0 or n == 0:
         raise ValueError(f"{'speech' if s == 0 else 'noise'}: expected sound, received silence.")
     return speech + np.float32(math.sqrt(s / n * 10 ** (-snr / 10))) * noise
@@ -455,16 +464,17 @@ def _augmentation(augmentation):
     return chosen
 
 
-def _check_range(name, pair):
-    if len(pair) != 2 or not -math.inf < pair[0] <= pair[1] < math.inf:
-        raise ValueError(f"`{name}` must be (minimum, maximum), received {pair!r}.")
+def _check_range(name, pair, most=sys.float_info.max):
+    if len(pair) != 2 or not -most <= pair[0] <= pair[1] <= most:
+        within = "" if most == sys.float_info.max else f" from -{most} to {most}"
+        raise ValueError(f"`{name}` must be (minimum, maximum){within}, received {pair!r}.")
 
 
 class _Mixer:
     """Callable that draws a window (noisy, clean) with a given random generator."""
 
     def __init__(self, clean, noise, window, rate, snr, level, augmentation):
-        _check_range("snr", snr)
+        _check_range("snr", snr, _MAX_SNR)
         _check_range("level", level)
         self.clean, self.noise, self.window, self.rate = clean, noise, window, rate
         self.snr, self.level, self.augmentation = snr, level, augmentation

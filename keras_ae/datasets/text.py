@@ -14,7 +14,6 @@ import json
 import os
 import posixpath
 import re
-import stat
 import sysconfig
 import tarfile
 import warnings
@@ -24,7 +23,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from keras_ae.typing import FilePath
-from keras_ae.utils import digests
+from keras_ae.utils import digests, files
 
 MAX_BYTES = 2**20
 """Maximum length of a document: bytes of a file, or characters of a field in a JSONL or CSV file."""
@@ -46,6 +45,10 @@ _POSTING = re.compile(
 # `email` takes quadratic time in the length of these headers; about 1,000 is the limit of a line (RFC 5322, 2.1.1).
 _LONG_SUBJECT = 1000
 _LONG_TYPE = re.compile(r"^content-type:(?:[^\n]|\n[ \t]){1000}", re.IGNORECASE | re.MULTILINE)
+# It reads each line once for every multipart around it: this many readings take about a second. A megabyte of base64
+# is 14,000 lines.
+_MAX_READINGS = 2**17
+_PARTS = re.compile(r"^content-type:\s*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
 _CONTROL = re.compile("[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 _EXTENSIONS = {
     tarfile.XHDTYPE,
@@ -93,11 +96,13 @@ class Documents:
     text and signatures are kept. The body of a multipart message is its first plain-text part. The default title of a
     document is the first 100 characters of its first non-blank line.
 
-    Unusable documents are skipped and counted in `skipped`, a `collections.Counter` for the latest iteration, finished
-    or running:
+    Documents that cannot be used, or only in part, are counted in `skipped`, a `collections.Counter` for the latest
+    iteration, finished or running:
 
     - `"empty"`: only white space.
     - `"truncated"`: longer than `MAX_BYTES`. The document is truncated but not skipped.
+    - `"undecoded subject"`: the subject of a posting has an unknown or broken encoding. It stays as it is.
+    - `"undecoded body"`: a posting has too many parts to be taken apart safely. Its body stays as it is.
     - `"binary"`: a file with a NUL byte, or with more than a tenth control characters. In JSONL and CSV files, NUL
       characters are replaced by spaces.
     - `"unreadable"`: a file or folder that the system cannot open.
@@ -165,8 +170,8 @@ class Documents:
             return _files(_folder(self.source, skipped), skipped)
         if not os.path.exists(self.source):
             raise FileNotFoundError(f"`source` must be {_SOURCES}; {self.source!r} does not exist.")
-        if not os.path.isfile(self.source):  # Opening a pipe would block forever.
-            raise ValueError(f"`source` must be {_SOURCES}; {self.source!r} is neither a folder nor a file.")
+        if not files.is_regular(self.source):
+            raise ValueError(f"`source` must be {_SOURCES}; {self.source!r} is neither a folder nor a regular file.")
         if suffix == ".jsonl":
             return _records(_jsonl(self.source, skipped), self.source, self.text_column, skipped)
         if suffix == ".csv":
@@ -209,7 +214,7 @@ def _files(files, skipped):
             skipped["binary"] += 1
             continue
         posting = _POSTING.match(text)
-        title, text, date = _posting(text, posting.end()) if posting else (None, text, None)
+        title, text, date = _posting(text, posting.end(), skipped) if posting else (None, text, None)
         yield Document(path, label, _title(title or text), text, date), cut
 
 
@@ -225,7 +230,7 @@ def _folder(root, skipped):
         for each in sorted(each for each in names if not each.startswith(".")):
             path = os.path.join(folder, each)
             try:
-                if not stat.S_ISREG(os.stat(path).st_mode):
+                if os.path.exists(path) and not files.is_regular(path):
                     skipped["not a file"] += 1
                     continue
                 with open(path, "rb") as file:
@@ -303,19 +308,27 @@ class _Member(tarfile.TarInfo):
 # Postings.
 
 
-def _posting(text, start):
-    """Returns the subject, text and date of a posting whose body begins at `start`."""
+def _posting(text, start, skipped):
+    """Returns the subject, text and date of a posting whose body begins at `start`; counts what it leaves undecoded."""
     headers, body = email.parser.HeaderParser().parsestr(text[:start]), text[start:]
-    if (headers.get_content_maintype() == "multipart" or _is_encoded(headers)) and not _LONG_TYPE.search(text):
-        # Parts nested too deeply for Python's stack are left unparsed.
-        with contextlib.suppress(RecursionError):
+    if headers.get_content_maintype() == "multipart" or _is_encoded(headers):
+        if _LONG_TYPE.search(text) or text.count("\n") * (1 + len(_PARTS.findall(text))) > _MAX_READINGS:
+            skipped["undecoded body"] += 1
+        else:
             body = _plain_part(email.message_from_string(text)) or body
     subject = headers["Subject"] or ""
-    if len(subject) < _LONG_SUBJECT:
-        with contextlib.suppress(ValueError, LookupError, email.errors.HeaderParseError):
-            subject = str(email.header.make_header(email.header.decode_header(subject)))
+    try:
+        subject = _subject(subject)
+    except (ValueError, LookupError, email.errors.MessageError):
+        skipped["undecoded subject"] += 1
     subject = " ".join(_clean(subject).split())
     return subject, f"{subject}\n{body}" if subject else body, _date(headers["Date"])
+
+
+def _subject(subject):
+    if len(subject) > _LONG_SUBJECT:
+        raise ValueError("too long to decode")
+    return str(email.header.make_header(email.header.decode_header(subject)))
 
 
 def _is_encoded(message):

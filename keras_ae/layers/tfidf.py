@@ -103,7 +103,8 @@ class TfIdf(keras.layers.Layer):
         """
         from sklearn.feature_extraction.text import CountVectorizer
 
-        analyse = CountVectorizer(stop_words=stop_words, token_pattern=r"[^\W_]{2,}").build_analyzer()
+        pattern = r"[^\W_]{2,}"
+        analyse = CountVectorizer(stop_words=stop_words, token_pattern=pattern).build_analyzer()
         n = 0
         count: Counter[str] = Counter()
         frequency: Counter[str] = Counter()

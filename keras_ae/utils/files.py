@@ -1,6 +1,9 @@
-"""Atomic file writes, sweeping what killed writers left, and counting files by suffix."""
+"""Atomic file writes, sweeping what killed writers left, reading what strangers made, counting files by suffix."""
 
 import contextlib
+import errno
+import functools
+import json
 import os
 import pathlib
 import re
@@ -10,11 +13,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 OLD = 3600.0
 """Seconds without a write after which hidden files and folders of this package belong to no living process."""
 
 _SUFFIX = 16  # characters
+_MAX_JSON_BYTES = 2**26
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HIDDEN = re.compile(r"\.keras_ae-[0-9a-f]{32}(\..*)?")
 _swept: dict[str, float] = {}  # when this process swept a folder last; a folder of many files is not listed for each
 
@@ -38,7 +44,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     replaced. Old leftovers of killed processes in the folder are deleted, see `sweep`.
 
     Raises:
-        OSError: if `path` is a device, a pipe, or a link to itself.
+        OSError: if `path` is a device, a pipe, or a link to itself; errors of writing name `path`, see `naming`.
     """
     target = pathlib.Path(os.path.realpath(path))
     if target.is_symlink():
@@ -48,17 +54,77 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         raise OSError(f"{os.fspath(path)!r} must be a regular file; it is a device or a pipe.")
     sweep_rarely(target.parent)
     beside = target.with_name(hidden(path).name)
+    with naming(path, beside):
+        try:
+            if mode is not None and target.is_file():
+                # Before anything is written, so that nobody else can read the contents meanwhile.
+                os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
+                beside.chmod(mode | stat.S_IWUSR)
+            yield beside
+            if mode is not None:
+                beside.chmod(mode)
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike, beside: str | os.PathLike | None = None) -> Iterator[None]:
+    """Context manager in which `path` is written: errors that name no file, or the temporary `beside`, name `path`.
+
+    Raises:
+        OSError: with the error number of the original one, and what to do if the disk is full.
+    """
     try:
-        if mode is not None and target.is_file():
-            # Before anything is written, so that nobody else can read the contents meanwhile.
-            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR))
-            beside.chmod(mode | stat.S_IWUSR)
-        yield beside
-        if mode is not None:
-            beside.chmod(mode)
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        is_ours = error.filename is None or os.fspath(error.filename) == os.fspath(beside or "")
+        if not is_ours or (error.errno is None and type(error) is not OSError):
+            raise
+        if error.errno is None:  # of NumPy, HDF5 and libsndfile, which only describe it
+            raise OSError(f"{os.fspath(path)!r} could not be written: {error} (is the disk full?)") from error
+        reason = error.strerror
+        if error.errno in _FULL:  # HDF5 says more than a user can read
+            reason = f"{os.strerror(error.errno)}. Free some space, or write to another disk"
+        raise OSError(error.errno, reason, os.fspath(path)) from error
+
+
+def is_regular(path: str | os.PathLike) -> bool:
+    """Whether a path is a regular file of a disk, or a link to one.
+
+    Reading a pipe or a device may block or never end, and so may some of the kernel's files in /proc and /sys, which
+    claim to be regular.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # a ValueError for a NUL in the path
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_dev not in _kernel_devices()
+
+
+@functools.cache
+def _kernel_devices():
+    return {os.stat(folder).st_dev for folder in ("/proc", "/sys") if os.path.ismount(folder)}
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a file that holds a JSON object.
+
+    Raises:
+        ValueError: if it is not a regular file, has more than 64 MB, or is not a JSON object; the message names it.
+        OSError: if it cannot be opened.
+    """
+    if not is_regular(path):
+        raise ValueError(f"{os.fspath(path)!r} is damaged: expected a regular file.")
+    try:
+        if os.path.getsize(path) > _MAX_JSON_BYTES:
+            raise ValueError(f"more than {_MAX_JSON_BYTES} bytes")
+        value = json.loads(pathlib.Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)!r} is damaged: expected JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{os.fspath(path)!r} is damaged: expected a JSON object.")
+    return value
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

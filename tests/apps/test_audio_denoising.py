@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -305,7 +306,7 @@ def test_a_folder_goes_on_past_bad_files(export, tmp_path, capsys):
     content[-4:] = np.float32(np.nan).tobytes()
     (folder / "nan.wav").write_bytes(content)
     (folder / "cut.wav").write_bytes((folder / "good.wav").read_bytes()[:3000])
-    with pytest.raises(common.SomeFailed, match="4 of 6 recordings were not denoised"):
+    with pytest.raises(common.SomeFailed, match="5 of 7 recordings were not denoised"):
         run_denoise(path, input=str(folder), output=str(tmp_path / "out"))
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     broken = {"text.wav", "empty.flac", "nan.wav", "cut.wav"}
@@ -365,6 +366,42 @@ def test_a_damaged_card_is_named(export, tmp_path, text):
     card.write_text(text)
     with pytest.raises(common.UserError, match=r"card\.json' is damaged"):
         run_denoise(tmp_path / "copy", output=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rate": float("inf")},
+        {"rate": -1},
+        {"stream": {"frame": 10**12}},
+        {"stream": {"frame": 0}},
+        {"stream": {"frame": SMALL["hop"], "delay_samples": 10**12}},
+        {"stream": {"frame": SMALL["hop"], "delay_samples": -1}},
+    ],
+)
+def test_a_card_that_does_not_fit_the_model_is_named(export, tmp_path, change):
+    shutil.copytree(export[0], tmp_path / "copy")
+    card = next((tmp_path / "copy").glob("*/card.json"))
+    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    with pytest.raises(common.UserError, match=r"card\.json' is damaged \(.*Export the model again"):
+        run_denoise(tmp_path / "copy", output=str(tmp_path / "out"))
+
+
+def test_recordings_that_cannot_be_opened_count_as_failed(export, tmp_path, capsys):
+    audio.write(tmp_path / "in" / "good.wav", tone(0.2, 16_000), 16_000)
+    (tmp_path / "in" / "old.mp3").write_bytes(b"ID3")
+    os.mkfifo(tmp_path / "in" / "pipe.wav")
+    with (
+        pytest.warns(UserWarning, match=r"1 \.mp3"),
+        pytest.raises(common.SomeFailed, match="2 of 3 recordings were not denoised") as caught,
+    ):
+        run_denoise(export[0], input=str(tmp_path / "in"), output=str(tmp_path / "out"))
+    assert caught.value.exit_code == 2
+    skipped = json.loads(capsys.readouterr().out.splitlines()[-1])["skipped"]
+    assert [skipped[str(tmp_path / "in" / name)] for name in ("old.mp3", "pipe.wav")] == [
+        "its name does not end in a WAV, FLAC or OGG suffix",
+        "it is not a regular file",
+    ]
 
 
 def test_a_model_that_sees_the_future_is_served_row_by_row_and_window_by_window(segan, tmp_path, monkeypatch, rng):

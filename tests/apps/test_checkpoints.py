@@ -226,7 +226,7 @@ def test_each_worker_has_its_own_file(x, tmp_path, monkeypatch):
     assert last.begun == [2, 3] and os.listdir(tmp_path / "app") == ["checkpoint.worker-0"]
 
 
-@pytest.mark.parametrize("config", ["{", "[]", '{"task": 5}'])
+@pytest.mark.parametrize("config", ["{", "[]", '{"task": 5}', '{"task": {"type": "../x"}}', "[" * 10**5])
 def test_a_task_that_cannot_be_read_names_tf_config(tmp_path, monkeypatch, config):
     monkeypatch.setenv("TF_CONFIG", config)
     refused = pytest.raises(common.UserError, match="TF_CONFIG: expected a JSON object")

@@ -10,7 +10,9 @@ import pytest
 
 import keras_ae as ka
 from apps import common
+from keras_ae import plots
 from keras_ae.utils.extras import EXTRAS
+from tests import full_disk
 
 
 @pytest.fixture
@@ -135,3 +137,12 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(common.UserError, match="file"):
         common.writable(tmp_path / "file" / "folder")
+
+
+def test_a_figure_that_cannot_be_written_is_named(tmp_path):
+    figure = plots.image_grid(np.zeros((1, 2, 2, 1)))
+    common.save_figure(figure, tmp_path / "grid.png")
+    before = (tmp_path / "grid.png").read_bytes()
+    with full_disk.when_written("grid.png"), pytest.raises(OSError, match=r"Free some space.*grid\.png'"):
+        common.save_figure(figure, tmp_path / "grid.png")
+    assert list(tmp_path.iterdir()) == [tmp_path / "grid.png"] and (tmp_path / "grid.png").read_bytes() == before

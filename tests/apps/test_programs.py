@@ -43,39 +43,60 @@ for i, (module, *arguments) in enumerate(programs):
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """`{module: (exit code, standard output, standard error)}`."""
+    """`{(module, last flag): (exit code, standard output, standard error)}`."""
     folder = tmp_path_factory.mktemp("programs")
     programs = [[name, "--help"] for name in SCRIPTS] + [
         ["apps.quickstart", f"--export_dir={folder}/export", "--data=/nowhere"],
         ["apps.manifold", f"--output={folder}/manifold", "--neighbours=800"],
         ["apps.semantic_hashing.beam", f"--model={folder}", f"--input={folder}/*.jsonl", f"--output={folder}/codes"],
+        ["apps.audio_denoising.denoise", "--input=-", "--channels=1000000000"],
+        ["apps.semantic_hashing.train", f"--seed={2**40}"],
     ]
     command = [sys.executable, "-c", RUN_ALL, json.dumps(programs), str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     return {
-        program[0]: (int((folder / f"{i}.status").read_text()), *((folder / f"{i}.{s}").read_text() for s in (1, 2)))
+        (program[0], program[-1].partition("=")[0]): (
+            int((folder / f"{i}.status").read_text()),
+            *((folder / f"{i}.{s}").read_text() for s in (1, 2)),
+        )
         for i, program in enumerate(programs)
     }
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_scripts_have_ten_flags_at_most(ended, script):
-    status, shown, _ = ended[script]
+    status, shown, _ = ended[script, "--help"]
     own = re.findall(r"^  --(?:\[no\])?(\w+)", shown, re.MULTILINE)
     assert status == 1  # absl's exit code after --help
     assert sorted(own) == sorted(inspect.signature(SCRIPTS[script].run).parameters) and len(own) <= 10
 
 
 @pytest.mark.parametrize(
-    ("program", "message"),
+    ("program", "flag", "message"),
     [
-        ("apps.quickstart", "error: `data` must be None for 'digits'"),
-        ("apps.manifold", "error: --neighbours: expected less than half of the 1500 images"),
-        ("apps.semantic_hashing.beam", "error: "),
+        ("apps.quickstart", "--data", "error: `data` must be None for 'digits'"),
+        ("apps.manifold", "--neighbours", "error: --neighbours: expected less than half of the 1500 images"),
+        ("apps.semantic_hashing.beam", "--output", "error: "),
     ],
 )
-def test_errors_of_users_are_one_line_and_a_code(ended, program, message):
-    status, shown, errors = ended[program]
+def test_errors_of_users_are_one_line_and_a_code(ended, program, flag, message):
+    status, shown, errors = ended[program, flag]
     assert status == 1 and shown == ""
     assert errors.splitlines()[-1].startswith(message)
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("program", "flag", "message"),
+    [
+        (
+            "apps.audio_denoising.denoise",
+            "--channels",
+            "--channels=1000000000: 1000000000 is not an integer",
+        ),
+        ("apps.semantic_hashing.train", "--seed", f"--seed={2**40}: {2**40} is not an integer in the range"),
+    ],
+)
+def test_flags_out_of_range_are_named(ended, program, flag, message):
+    status, shown, errors = ended[program, flag]
+    assert status == 1 and shown == "" and message in errors and "Traceback" not in errors

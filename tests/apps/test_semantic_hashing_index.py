@@ -18,6 +18,7 @@ import pytest
 
 from apps import common
 from apps.semantic_hashing import index, served, store
+from tests import full_disk
 from tests.apps import semantic_hashing_export
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -274,17 +275,50 @@ def test_damage_within_a_file_is_found_when_it_is_read(tmp_path, rng):
     lines.write_bytes(b"#" * lines.stat().st_size)
     with pytest.raises(ValueError, match="row 3 has no document"):
         store.Index(tmp_path).entry(3)
+    (segment / "offsets.bin").write_bytes(np.array([0, 2**62, *[0] * 7, lines.stat().st_size], "<i8").tobytes())
+    for row in (0, 1):
+        with pytest.raises(ValueError, match=rf"row {row} has no document"):
+            store.Index(tmp_path).entry(row)
     os.truncate(segment / "keys.npy", 0)
     with pytest.raises(ValueError, match=r"keys.npy' is damaged"):
         _write(tmp_path, _documents(range(9)), _codes(rng, 9), append=True)
 
 
+def test_a_pipe_in_an_index_is_not_opened(tmp_path, rng):
+    _write(tmp_path, _documents(range(9)), _codes(rng, 9))
+    path = tmp_path / _segments(tmp_path)[0]["name"] / "index.faiss"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=r"index\.faiss' is not a regular file"):
+        store.Index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["documents.jsonl", "keys.npy", "codes.npy", "offsets.bin", "index.faiss", "manifest.json"]
+)
+def test_a_full_disk_is_named_and_leaves_the_index_as_it_was(tmp_path, rng, name, monkeypatch):
+    _write(tmp_path, _documents(range(9)), _codes(rng, 9))
+    before = sorted(tmp_path.rglob("*"))
+    with full_disk.when_written(name), pytest.raises(OSError, match=rf"{name}'.*full|full.*{name}'|space.*{name}'"):
+        _write(tmp_path, _documents(range(9, 20)), _codes(rng, 11), append=True)
+    assert sorted(tmp_path.rglob("*")) == before and store.Index(tmp_path).documents == 9
+
+
 _LACKS_BITS = '{"format": 1, "documents": 9, "fingerprint": "", "created": "", "segments": []}'
+_OUTSIDE = '[{"name": "../x", "documents": 9, "index": "flat"}]'
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "damaged"), ("[]", "damaged"), (_LACKS_BITS, "damaged"), ('{"format": 99}', "format 99")],
+    [
+        ("{", "damaged"),
+        ("[]", "damaged"),
+        ("[" * 10**5, "damaged"),
+        (_LACKS_BITS, "damaged"),
+        (_LACKS_BITS.replace("{", '{"bits": 16, '), "the numbers of documents differ"),
+        (_LACKS_BITS.replace("{", '{"bits": 16, ').replace("[]", _OUTSIDE), "no segment has the name '../x'"),
+        ('{"format": 99}', "format 99"),
+    ],
 )
 def test_a_manifest_that_cannot_be_read_is_refused_and_its_files_stay(tmp_path, rng, text, message):
     _write(tmp_path, _documents(range(9)), _codes(rng, 9))

@@ -1,5 +1,6 @@
 """Audio files: values, rates, blocks, hostile files, and atomic writing."""
 
+import os
 import struct
 import sys
 
@@ -186,7 +187,10 @@ HOSTILE = {
     "cut OGG": ("x.ogg", lambda path: cut(path, 0.7), "its last page does not end the stream"),
     "WAV of 1 GB": ("x.wav", lambda path: patched(path, 43, b"\x40"), "the header says 1073757824 bytes of samples"),
     "FLAC of 2^36 frames": ("x.flac", lambda path: flac_of_frames(path, 2**36 - 1), "is damaged: the header says"),
-    "FLAC of no stated length": ("x.flac", lambda path: flac_of_frames(path, 0), "is damaged: the header says"),
+    "FLAC of 1 frame": ("x.flac", lambda path: flac_of_frames(path, 1), "the header says 1 frames, the file has 8000"),
+    "FLAC of more frames": ("x.flac", lambda path: flac_of_frames(path, 9000), "says 9000 frames, the file has 8000"),
+    "FLAC of unknown length, cut": ("x.flac", lambda path: (flac_of_frames(path, 0), cut(path, 0.9)), "its last frame"),
+    "chained OGG": ("x.ogg", lambda path: path.write_bytes(2 * path.read_bytes()), "several streams, one after"),
     "0 Hz": ("x.wav", lambda path: patched(path, 24, bytes(4)), "must have a rate|it is not one, or is damaged"),
     "1 GHz": ("x.wav", lambda path: patched(path, 24, struct.pack("<I", 10**9)), "must have a rate of 8000 to 192000"),
     "500 channels": ("x.wav", lambda path: save(path, np.zeros((9, 500)), RATE), "at most 64 channels, received 500"),
@@ -216,12 +220,38 @@ def test_a_flac_file_cut_short_raises_where_it_ends(tmp_path, share):
             read(path)
 
 
-def test_a_flac_file_that_promises_more_raises(tmp_path):
-    path = save(tmp_path / "x.flac", tone())
-    flac_of_frames(path, 9000)
-    for read in (audio.read, whole):
-        with pytest.raises(ValueError, match=TRUNCATED):
-            read(path)
+@pytest.mark.parametrize("frames", [1, 100, 4096, 8000])
+@pytest.mark.parametrize("rate, subtype", [(RATE, "PCM_16"), (11000, "PCM_24"), (192000, "PCM_S8")])
+def test_a_flac_file_of_unknown_length_is_read_to_its_end(tmp_path, frames, rate, subtype):
+    path = save(tmp_path / "x.flac", tone()[:frames], rate, subtype=subtype)
+    expected = audio.read(path)[0]
+    flac_of_frames(path, 0)
+    assert audio.header(path).frames == len(expected) == frames
+    np.testing.assert_array_equal(audio.read(path)[0], expected)
+    np.testing.assert_array_equal(whole(path, seconds=0.1), expected)
+    np.testing.assert_array_equal(audio.read(path, start=frames // 2)[0], expected[frames // 2 :])
+
+
+def test_streams_that_follow_each_other_are_told_from_one(tmp_path):
+    path = save(tmp_path / "x.ogg", tone(20))
+    assert audio.header(path).frames == len(tone(20))
+    parts = path.read_bytes(), save(tmp_path / "y.ogg", tone(1), 44100).read_bytes()
+    path.write_bytes(b"".join(parts))
+    with pytest.raises(ValueError, match=r"x\.ogg' has several streams.*ffmpeg"):
+        audio.header(path)
+    assert len(audio.read(path, frames=5000)[0]) == 5000  # of the first stream, as asked
+
+
+def test_an_encoder_that_fails_names_the_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise soundfile.LibsndfileError(2)  # System error.
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    with pytest.raises(
+        OSError, match=r"x\.wav' could not be written: libsndfile: System error\. \(is the disk full\?\)"
+    ):
+        audio.write(tmp_path / "x.wav", tone(), RATE)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -246,8 +276,13 @@ def test_long_wav_headers_are_read(tmp_path):
 def test_paths(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.wav"):
         audio.read(tmp_path / "none.wav")
-    with pytest.raises(ValueError, match="it is not a regular file"):
-        audio.read(tmp_path)
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "kernel.wav").symlink_to("/proc/self/status")
+    for name in ("", "pipe.wav", "kernel.wav"):
+        with pytest.raises(ValueError, match="it is not a regular file"):
+            audio.read(tmp_path / name)
+    with pytest.raises(ValueError, match="no audio files"):
+        audio.files(tmp_path)
     # A name that is not UTF-8.
     path = tmp_path / "x\udcff.wav"
     audio.write(path, tone(), RATE)

@@ -2,16 +2,18 @@
 
 import ast
 import doctest
+import io
 import os
 import re
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from keras_ae.datasets import arrays, images, load
 from keras_ae.utils import digests
@@ -147,6 +149,35 @@ def test_broken_npz_files_raise(tmp_path):
     np.save(tmp_path / "one.npy", x)
     with pytest.raises(ValueError, match="single array"):
         load("mnist", data=tmp_path / "one.npy")
+
+
+@pytest.mark.parametrize("label", [2**32, -(2**31), 2**63 - 1])
+def test_npz_labels_that_int32_cannot_hold_are_refused(tmp_path, label):
+    np.savez(tmp_path / "mnist.npz", x_train=np.zeros((2, 4, 4), np.uint8), y_train=np.array([0, label]))
+    with pytest.raises(ValueError, match=rf"y_train of .*mnist\.npz' must be labels.*{label}"):
+        load("mnist", data=tmp_path, labels=True)
+
+
+def test_npz_members_that_are_no_arrays_or_lie_about_their_size(tmp_path):
+    path = tmp_path / "mnist.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train", b"no array")
+    with pytest.raises(ValueError, match=r"mnist\.npz' must contain plain arrays.*magic"):
+        load("mnist", data=path)
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 28, 28)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x_train.npy", file.getvalue())
+    with pytest.raises(ValueError, match=r"mnist\.npz'.*x_train states the shape \(1000000000, 28, 28\), but has"):
+        load("mnist", data=path)
+
+
+def test_npz_files_that_unpack_to_much_more_than_their_size_are_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "mnist.npz", x_train=np.zeros((2000, 10, 10), np.uint8))
+    assert len(arrays(load("mnist", data=tmp_path))) == 2000
+    monkeypatch.setattr(images, "_ANY_RATIO_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"128 times its size.*mnist\.npz' has 200000"):
+        load("mnist", data=tmp_path)
 
 
 def test_npz_unpacked_size_is_bounded(npz, monkeypatch):
@@ -348,15 +379,71 @@ def test_undecodable_files_are_skipped_and_counted(tmp_path):
     assert len(sizes) == int(dataset.cardinality()) and max(sizes) <= 16 and 30 <= sum(sizes) <= 40
 
 
-def test_image_bombs_are_refused_before_decoding(tmp_path, monkeypatch):
+@pytest.mark.parametrize("side", [9000, 14000])  # Pillow itself refuses the latter
+def test_an_oversized_image_is_skipped_and_counted(tmp_path, side):
+    root = write_images(tmp_path, 20, (20, 20), classes=("train",))
+    Image.new("1", (side, side)).save(tmp_path / "train" / "bomb.png")
+    with pytest.warns(UserWarning, match=r"Skipped 1 oversized \(more than 64000000 pixels.*bomb\.png'"):
+        assert len(arrays(load(root, size=(8, 8)))) == 20
+
+
+def test_bytes_of_decoding_are_bounded_by_the_memory_that_is_free(tmp_path, monkeypatch):
+    root = write_images(tmp_path, 20, (20, 20), classes=())
+    for mode in ("L", "RGBA", "I;16"):
+        Image.new(mode, (1000, 1000)).save(tmp_path / f"large{mode[:1]}.png")
+    with pytest.warns(UserWarning, match=r"Skipped 2 oversized.* or 6000000 bytes when decoded.*'largeI\.png'"):
+        monkeypatch.setattr(images.memory, "available", lambda: 4 * 6_000_000)
+        load(root, size=(8, 8))
+
+
+def test_a_batch_is_bounded_before_decoding(tmp_path, monkeypatch):
     root = write_images(tmp_path, 20, (20, 20), classes=())
     monkeypatch.setattr(images, "_decode", lambda *arguments: pytest.fail("decoded"))
-    Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
-    with pytest.raises(ValueError, match=r"at most 64000000 pixels.*bomb\.png"):
-        load(root, size=(8, 8))
-    Image.new("1", (20000, 20000)).save(tmp_path / "bomb.png")  # Pillow itself refuses this one.
-    with pytest.raises(ValueError, match=r"at most 64000000 pixels.*bomb\.png"):
-        load(root, size=(8, 8))
+    monkeypatch.setattr(images.memory, "available", lambda: 2**40)
+    with pytest.raises(ValueError, match=r"`size`: \d+ images of \(8000, 8000, 1\).*Pass batch_size=4"):
+        load(root, size=8000)
+    monkeypatch.setattr(images.memory, "available", lambda: 8 * 4 * 20 * 20)
+    with pytest.raises(ValueError, match=r"Pass batch_size=1 "):
+        load(root)
+    monkeypatch.undo()
+    for name in tmp_path.iterdir():
+        name.unlink()
+    Image.new("L", (3000, 3000)).save(tmp_path / "large.png")
+    with pytest.raises(ValueError, match=r"unless `size=.*large\.png' has 3000 x 3000"):
+        load(root)
+
+
+def test_only_formats_that_were_asked_for_are_decoded(tmp_path, monkeypatch):
+    root = write_images(tmp_path, 20, (20, 20), classes=())
+    Image.new("L", (20, 20)).save(tmp_path / "postscript.png", "EPS")
+    Image.new("L", (20, 20)).save(tmp_path / "icon.png", "TGA")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("called Ghostscript"))
+    with pytest.warns(UserWarning, match="Skipped 2 undecodable"):
+        load(root)
+    for suffix in ("bmp", "gif", "jpeg", "png", "ppm", "tiff", "webp"):
+        Image.new("L", (20, 20), 255).save(tmp_path / f"white.{suffix}")
+        assert images._decode(tmp_path / f"white.{suffix}", (20, 20, 1), 65535).min() > 250
+
+
+def test_a_progressive_image_of_many_scans_is_skipped(tmp_path):
+    root = write_images(tmp_path, 20, (20, 20), suffix=".jpg", classes=())
+    Image.new("L", (20, 20), 255).save(tmp_path / "scans.jpg", progressive=True)
+    data = (tmp_path / "scans.jpg").read_bytes()
+    scan = data[data.index(b"\xff\xda") : -2]
+    (tmp_path / "scans.jpg").write_bytes(data[:-2] + 100 * scan + data[-2:])
+    with pytest.warns(UserWarning, match=r"Skipped 1 undecodable.*scans\.jpg"):
+        for split in ("train", "test"):
+            arrays(load(root, split))
+
+
+def test_pipes_and_files_of_the_kernel_are_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "mnist.npz")
+    with pytest.raises(ValueError, match=r"mnist\.npz' is not a regular file"):
+        load("mnist", data=tmp_path)
+    root = write_images(tmp_path, 20, (20, 20), classes=())
+    (tmp_path / "kernel.png").symlink_to("/proc/self/status")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    assert images._image_names(root) == [f"{i:04d}.png" for i in range(20)]
 
 
 def test_folder_errors(tmp_path):

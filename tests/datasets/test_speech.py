@@ -91,6 +91,17 @@ def test_mix_of_silence_raises():
             speech.mix(*pair, 5)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1000])
+def test_mix_refuses_ratios_and_samples_that_are_not_numbers(folders, bad):
+    s = noise_like(0, 100)
+    with pytest.raises(ValueError, match="`snr` must be from -200 to 200 dB, received"):
+        speech.mix(s, s, bad)
+    with pytest.raises(ValueError, match=r"`snr` must be .* from -200 to 200"):
+        speech.mixtures(*folders, window=100, batch_size=1, snr=(bad, bad))
+    with pytest.raises(ValueError, match="noise: expected finite samples"):
+        speech.mix(s, s * np.float32(np.nan), 0)
+
+
 @pytest.mark.parametrize("asked", [-5, 2.5, 20])
 def test_plain_mixtures_have_the_ratio_and_the_level_asked_for(folders, asked):
     noisy, clean = draw(folders, snr=(asked, asked), level=(-30, -30))

@@ -350,6 +350,15 @@ def test_encoded_mail_is_decoded(tmp_path):
         assert file_text(tmp_path, b"Subject: " + broken + b"\n\nbody").text.endswith("\nbody")
 
 
+@pytest.mark.parametrize("subject", ["=?ä?q?a?=", "=?utf-999?q?a?=", "=?utf-8?b?A?="])
+def test_a_subject_of_an_unknown_encoding_stays_and_is_counted(tmp_path, subject):
+    documents, skipped = read(
+        write_folder(tmp_path, {"news/1": f"Subject: {subject}\n\nbody".encode(), "news/2": b"Subject: s\n\nbody"})
+    )
+    assert [each.title for each in documents] == [subject, "s"] and skipped == {"undecoded subject": 1}
+    assert documents[0].text == f"{subject}\nbody"
+
+
 def test_long_headers_are_kept_from_parsers_of_quadratic_time(tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("the parser was given a long header")
@@ -366,11 +375,22 @@ def test_long_headers_are_kept_from_parsers_of_quadratic_time(tmp_path, monkeypa
         assert file_text(tmp_path, head + b"\n\nbody").text.endswith("\nbody")
 
 
-def test_parts_nested_beyond_pythons_stack_stay_as_they_are(tmp_path):
-    depth = 3000
+def nested(depth, body):
     parts = "".join(f'Content-Type: multipart/mixed; boundary="{i}"\n\n--{i}\n' for i in range(depth))
-    document = file_text(tmp_path, f"Subject: s\n{parts}".encode())
-    assert document.title == "s" and document.text.startswith("s\n--0\n")
+    return f"Subject: s\n{parts}Content-Type: text/plain\n\n{body}\n--0--\n".encode()
+
+
+@pytest.mark.parametrize("depth, lines", [(3000, 1), (100, 2000)])
+def test_parts_that_would_take_long_to_read_stay_as_they_are(tmp_path, monkeypatch, depth, lines):
+    monkeypatch.setattr(email, "message_from_string", lambda _: pytest.fail("the parser was given many parts"))
+    documents, skipped = read(write_folder(tmp_path, {"news/1": nested(depth, "\n" * lines)}))
+    assert documents[0].title == "s" and documents[0].text.startswith("s\n--0\n")
+    assert skipped == {"undecoded body": 1}
+
+
+def test_parts_within_parts_are_read(tmp_path):
+    documents, skipped = read(write_folder(tmp_path, {"news/1": nested(20, "inside")}))
+    assert documents[0].text.strip() == "s\ninside" and not skipped
 
 
 # Unusable files.
@@ -569,7 +589,7 @@ def test_sources_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"`source` must be a folder, a tar archive, .*a\.txt' is none"):
         Documents(tmp_path / "a.txt")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match=r"pipe' is neither a folder nor a file"):
+    with pytest.raises(ValueError, match=r"pipe' is neither a folder nor a regular file"):
         Documents(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty.tar").write_bytes(b"")

@@ -1,5 +1,6 @@
 """Files appear whole or not at all, keep modes and links, and leftovers of killed writers go."""
 
+import errno
 import os
 import stat
 import time
@@ -116,3 +117,63 @@ def test_suffixes_are_counted_the_most_frequent_first():
     names = ["a.mp3", "b.MP3", "c.aif", "README", "d.tar.gz", "e.gz", "f.gz"]
     assert files.count_suffixes(names) == "3 .gz, 2 .mp3, 1 .aif, 1 without suffix"
     assert files.count_suffixes([]) == ""
+
+
+# Writing to a full disk, and reading what strangers made.
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_named_with_the_file(tmp_path, number):
+    with (
+        pytest.raises(OSError, match=r"Free some space.*report\.json'") as caught,
+        files.replacing(tmp_path / "report.json"),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.errno == number and not list(tmp_path.iterdir())
+
+
+def test_errors_without_a_number_or_of_the_temporary_file_are_named(tmp_path):
+    with pytest.raises(OSError, match=r"x\.npy' could not be written: 9 requested and 0 written \(is the disk full"):  # noqa: SIM117
+        with files.naming(tmp_path / "x.npy"):
+            raise OSError("9 requested and 0 written")
+    with (
+        pytest.raises(PermissionError, match=r"Permission denied: '.*x\.npy'"),
+        files.replacing(tmp_path / "x.npy") as beside,
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", str(beside))
+    with pytest.raises(FileNotFoundError, match="another"), files.replacing(tmp_path / "x.npy"):
+        raise FileNotFoundError(errno.ENOENT, "No such file", "another")
+
+
+def test_only_files_of_disks_are_regular(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for name, target in (
+        ("link", "file"),
+        ("kernel", "/proc/self/status"),
+        ("device", "/dev/zero"),
+        ("none", "nothing"),
+    ):
+        (tmp_path / name).symlink_to(target)
+    found = [
+        name for name in ("file", "link", "kernel", "device", "none", "pipe", ".") if files.is_regular(tmp_path / name)
+    ]
+    assert found == ["file", "link"] and not files.is_regular("a\0b")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "[" * 10**5, '{"a": ' * 10**5, "\udcff", "NaN"])
+def test_a_file_that_holds_no_object_is_named(tmp_path, text):
+    (tmp_path / "card.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=r"card\.json' is damaged: expected"):
+        files.read_json(tmp_path / "card.json")
+
+
+def test_json_files_are_bounded(tmp_path, monkeypatch):
+    (tmp_path / "card.json").write_text('{"a": 1}')
+    assert files.read_json(tmp_path / "card.json") == {"a": 1}
+    monkeypatch.setattr(files, "_MAX_JSON_BYTES", 7)
+    with pytest.raises(ValueError, match="more than 7 bytes"):
+        files.read_json(tmp_path / "card.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(ValueError, match="expected a regular file"):
+        files.read_json(tmp_path / "pipe.json")
