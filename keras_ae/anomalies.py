@@ -87,8 +87,8 @@ class AnomalyDetector:
     def fit(self, x: Rows, y: Any = None, **kwargs: Any) -> Self:
         """Trains the model if it is not trained yet, scores x, and sets the threshold.
 
-        A trained model keeps its weights, unless there are arguments for training: with these, training continues. A
-        model that was loaded without its optimizer looks untrained; pass `epochs=0` to keep its weights.
+        A trained model keeps its weights, unless `epochs` is given: then training continues. A model that was loaded
+        without its optimizer looks untrained; pass `epochs=0` to keep its weights.
 
         Args:
             x: rows as in the model's `fit`; a source of batches must allow to be read twice.
@@ -107,7 +107,7 @@ class AnomalyDetector:
                 "x: a generator can be read only once, and `fit` reads x twice. Pass arrays or a data set."
             )
         x = self._rows(x)
-        trains = kwargs.get("epochs") != 0 and (bool(kwargs) or not self._trained())
+        trains = bool(kwargs.get("epochs", not self._trained()))
         if not self._is_fitted() and self._standardizes(x, trains):
             self._moments = _moments(x)
         if trains:
@@ -182,5 +182,6 @@ class AnomalyDetector:
 def _moments(x):
     validation.check_array("x", x, None, None)
     x = np.asarray(x, "float64")
-    deviation = x.std(axis=0)
-    return x.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+    # Rounding leaves a constant column with a deviation of about 1e-17.
+    constant = x.min(axis=0) == x.max(axis=0)
+    return x.mean(axis=0), np.where(constant, 1.0, x.std(axis=0))

@@ -62,7 +62,13 @@ def test_rows_off_a_plane_are_found(rng):
     assert detector.decision_scores_.mean() < 6
 
 
-def test_tables_are_standardised_by_the_training_rows(rng):
+def test_tables_are_standardised_by_the_training_rows(rng, monkeypatch):
+    held_out, fit = [], ka.Autoencoder.fit
+    monkeypatch.setattr(
+        ka.Autoencoder,
+        "fit",
+        lambda self, x, **given: held_out.append(given.get("validation_data")) or fit(self, x, **given),
+    )
     x = rng.normal([0, 3, 50, 7, -4], [1, 10, 100, 0, 5], (60, 5)).astype("float32")
     new = rng.normal([0, 3, 50, 7, -4], size=(8, 5)).astype("float32")
     deviation = x.std(axis=0)
@@ -70,6 +76,7 @@ def test_tables_are_standardised_by_the_training_rows(rng):
     by_hand = (new - x.mean(axis=0)) / deviation
     keras.utils.set_random_seed(0)
     detector = ka.AnomalyDetector(projection()).fit(x, epochs=1, verbose=0, validation_data=new)
+    np.testing.assert_allclose(held_out[0], by_hand, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(detector.decision_function(new), -detector.model.score(by_hand), rtol=1e-3)
     # A later fit uses the moments that the model was trained with.
     before = detector.decision_function(new)
@@ -78,12 +85,20 @@ def test_tables_are_standardised_by_the_training_rows(rng):
     np.testing.assert_array_equal(raw.decision_function(new), -raw.model.score(new))
 
 
+def test_a_constant_column_is_only_shifted(rng):
+    x = rng.normal(size=(60, 5))
+    x[:, 3] = 0.1  # its mean is rounded: the deviation is 4e-17
+    detector = ka.AnomalyDetector(projection()).fit(x, epochs=1, verbose=0)
+    shifted = x[:4] + np.array([0, 0, 0, 2, 0])
+    np.testing.assert_allclose(detector.decision_function(shifted), detector.decision_function(x[:4]) + 4, atol=0.2)
+
+
 def test_a_trained_model_keeps_its_weights_and_units(rng):
     x = rng.normal(size=(40, 5)).astype("float32") + 3
     model = projection()
     model.fit(x, epochs=1, verbose=0)
     before = model.get_weights()
-    detector = ka.AnomalyDetector(model).fit(x)
+    detector = ka.AnomalyDetector(model).fit(x, verbose=0)
     np.testing.assert_array_equal(detector.decision_scores_, -model.score(x))
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     detector.fit(x, epochs=1, verbose=0)

@@ -67,6 +67,7 @@ def test_stages_train_the_models_own_layers_on_the_codes_below(x, stages, tied):
         h = layer(h).numpy()
         assert type(stage) is ka.Autoencoder and type(stage._likelihood).__name__ == "Bernoulli"
         np.testing.assert_allclose(stage.encode(rows), h, atol=1e-5)
+        assert stage.get_config()["seed"] == 0  # the model's
     assert [layer.activation.__name__ for layer in dense(model.decoder)] == ["sigmoid", "sigmoid", "linear"]
 
 
@@ -76,7 +77,9 @@ def test_pretraining_lowers_the_loss_and_the_model_then_trains(x, tmp_path):
         keras.utils.set_random_seed(0)
         model = deep(activation="tanh")
         if epochs:
-            ka.pretrain(model, x, epochs, 40, optimizer=keras.optimizers.Adam(0.03), verbose=0)
+            optimizer = keras.optimizers.Adam(0.03)
+            ka.pretrain(model, x, epochs, 40, optimizer=optimizer, verbose=0)
+            assert int(optimizer.iterations) == 0  # copies were used
         model.compile("adam")
         losses.append(model.evaluate(x, verbose=0, return_dict=True)["loss"])
     assert losses[1] < losses[0] - 0.05
@@ -167,6 +170,7 @@ def test_temporary_decoders_are_tied_where_they_can_be():
     for down, up in pairs:
         assert up.layers[0].dense is down.layers[down.main]
         assert up.output_shape == down.input_shape
+    assert [up.layers[0].activation.__name__ for _, up in pairs] == ["linear", "sigmoid"]  # of the stage's input
 
 
 def test_the_activation_is_restored_after_an_error(x):

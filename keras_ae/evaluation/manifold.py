@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
+from keras_ae.utils import rows as rows_of
 from keras_ae.utils import validation
 
 # Number of rows whose distances to all others are in memory at once.
@@ -240,7 +241,7 @@ def _codes(name: str, codes: Any) -> np.ndarray:
 
 
 def _checked(name: str, array: Any) -> np.ndarray:
-    array = np.asarray(array)
+    array = np.asarray(rows_of.dense(rows_of.to_rows(name, array)))
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"{name}: expected rows (N, ...), at least one; received shape {array.shape}.")
     validation.check_array(name, array, None, None)

@@ -91,7 +91,7 @@ class SaltAndPepperNoise(Corruption):
         seed: int or None.
 
     Raises:
-        ValueError: if `rate` is out of range, or `low` is not below `high`.
+        ValueError: if `rate` is out of range, `low` or `high` is not finite, or `low` is not below `high`.
 
     Example: `SaltAndPepperNoise(0.25)(x, training=True)    # of x's shape`
 
@@ -102,9 +102,9 @@ class SaltAndPepperNoise(Corruption):
         self, rate: float, low: float = 0.0, high: float = 1.0, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(rate, seed, **kwargs)
-        if not low < high:
+        self.low, self.high = validation.finite("low", low), validation.finite("high", high)
+        if not self.low < self.high:
             raise ValueError(f"low and high: expected a number and a larger one; received {low} and {high}.")
-        self.low, self.high = float(low), float(high)
 
     def replacement(self, x: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
         low, high = tf.cast(self.low, x.dtype), tf.cast(self.high, x.dtype)

@@ -35,7 +35,7 @@ def squared_norm(network: Network, x: tf.Tensor) -> tf.Tensor:
     """
     layer = one_layer(network)
     if layer is not None:
-        h = tf.reshape(network(x), [tf.shape(x)[0], -1])
+        h = tf.reshape(tf.cast(network(x), tf.float32), [tf.shape(x)[0], -1])
         return squares(slopes(h, layer.kernel, last_activation(layers_of(network))))
     h = network(x[:1])
     return squares(vector_products(network, x, units(tf.shape(x)[0], tf.size(h))))
@@ -123,7 +123,7 @@ def vector_products(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, v:
     copies = tf.repeat(x, count, axis=0)
     with tf.GradientTape() as tape:
         tape.watch(copies)
-        h = function(copies)
+        h = tf.cast(function(copies), v.dtype)  # half precision under a mixed policy
         total = tf.reduce_sum(tf.reshape(h, [-1]) * tf.reshape(v, [-1]))
     gradient = tape.gradient(total, copies, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return tf.reshape(gradient, tf.concat([tf.shape(v)[:2], tf.shape(x)[1:]], axis=0))

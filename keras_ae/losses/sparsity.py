@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_ae.utils import validation
+
 # Keeps the logarithm finite for units that are never active.
 _TINY = 1e-7
 
@@ -32,11 +34,14 @@ def kl(z: tf.Tensor, target_activity: float) -> tf.Tensor:
 
     Activities outside [0, 1] can make it NaN.
 
+    Raises:
+        ValueError: if `target_activity` is out of range.
+
     Example: `kl(tf.fill([8, 3], 0.05), 0.05)    # 0.0`
 
     Source: Ng 2011, CS294A lecture notes, section 3. See also: `l1`, a penalty on each row.
     """
-    rho, r = target_activity, tf.reduce_mean(z, axis=0)
+    rho, r = validation.fraction("target_activity", target_activity, ends=False), tf.reduce_mean(z, axis=0)
     on = rho * (tf.math.log(rho) - tf.math.log(r + _TINY))
     off = (1 - rho) * (tf.math.log(1 - rho) - tf.math.log(1 - r + _TINY))
     return tf.reduce_sum(on + off)
@@ -51,10 +56,14 @@ def top_k(z: tf.Tensor, k: int | tf.Tensor) -> tf.Tensor:
         z: float32 `(..., D)`.
         k: int, or int32 scalar, from 1 to D.
 
+    Raises:
+        ValueError: if an int k is out of range.
+
     Example: `top_k(tf.constant([[0.1, 3.0, -1.0, 2.0]]), 2)    # [[0.0, 3.0, 0.0, 2.0]]`
 
     Source: Makhzani & Frey 2014, algorithm 1. See also: `l1`, a penalty instead.
     """
+    k = k if tf.is_tensor(k) else validation.positive_int("k", k, at_most=z.shape[-1])
     ordered = tf.sort(z, axis=-1, direction="DESCENDING")
     least = tf.gather(ordered, [k - 1], axis=-1)  # (..., 1), the k-th largest value
     above, ties = z > least, z == least

@@ -226,11 +226,12 @@ def decoder_stages(network: Network, name: str = "decoder") -> list[Stage]:
 
 def _with_shapes(network, name):
     """Yields the layers of a chain with their input and output shapes."""
+    found = layers_of(network, name)
     shapes = validation.input_shapes(network)
     if shapes is None:
         raise ValueError(f"{name}: its input shape is not known. Add a keras.Input.")
     before = (None, *shapes[0])
-    for layer in layers_of(network, name):
+    for layer in found:
         after = tuple(layer.compute_output_shape(before))
         yield layer, before[1:], after[1:]
         before = after

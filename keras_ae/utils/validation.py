@@ -123,6 +123,13 @@ def seed(value: Any) -> int:
     return number
 
 
+def finite(name: str, value: Any) -> float:
+    """Returns `value` as a float; raises a `ValueError` unless it is a finite number."""
+    if not _is_number(value):
+        raise ValueError(f"{name}: expected a finite number; received {value!r}.")
+    return float(value)
+
+
 def non_negative(name: str, value: Any) -> float:
     """Returns `value` as a float; raises a `ValueError` unless it is finite and non-negative."""
     if not _is_number(value) or value < 0:

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
 
 import keras_ae as ka
 from apps import common
 from apps.manifold import evaluate, methods, settings
-from apps.manifold.run import run
+from apps.manifold.run import Data, run
 from keras_ae.evaluation import manifold
 
 TINY = {"hidden": (8,), "epochs": 1}
@@ -88,6 +89,14 @@ def test_the_measures_are_those_of_a_principal_component_analysis(done):
     found = report["methods"]["PCA"]
     assert math.isclose(found["trustworthiness"], manifold.trustworthiness(x, z, K), abs_tol=1e-6)
     assert math.isclose(found["knn_accuracy"], manifold.knn_accuracy(z, labels, k=K), abs_tol=1e-6)
+    data = ka.datasets.load("digits", "test", labels=True, shuffle=True, seed=0, batch_size=POINTS)
+    new, new_labels = ka.datasets.arrays(data.take(1))
+    pca = PCA(2).fit(flat)
+    placed = pca.transform(new.reshape(len(new), -1))
+    expected = manifold.knn_accuracy(z, labels, placed * np.sign((pca.transform(flat) * z).sum(0)), new_labels, K)
+    assert math.isclose(found["new_knn_accuracy"], expected, abs_tol=1e-6)
+    error = manifold.reconstruction_error(new, pca.inverse_transform(placed).reshape(new.shape))
+    assert math.isclose(found["squared_error"], error, rel_tol=1e-5)
 
 
 def test_the_figures_are_not_blank(done):
@@ -98,9 +107,26 @@ def test_the_figures_are_not_blank(done):
         assert matplotlib.image.imread(path)[..., :3].var() > 1e-3
 
 
-def test_middles_are_compared_with_the_blend(done):
+class Blend:
+    """A model whose walks are blends of pixels."""
+
+    def interpolate(self, x1, x2, steps):
+        t = np.linspace(0, 1, steps)[:, None, None, None]
+        return (1 - t) * x1[:, None] + t * x2[:, None]
+
+
+def test_middles_are_compared_with_the_blend(done, rng):
     middles = done[1]["middles"]
     assert set(middles) == {"AE", "DAE", "VAE", "pixel blend", "an image"} and min(middles.values()) > 0
+    x = rng.random((9, 2, 2, 1))
+    middles = evaluate.middles({"blend": Blend()}, Data(x, None, x, None), seed=0)
+    assert math.isclose(middles["blend"], middles["pixel blend"]) and middles["blend"] > 0 == middles["an image"]
+
+
+def test_the_walk_ends_in_another_class(rng):
+    x = rng.random((4, 2, 2, 1))
+    for labels, last in ((np.array([3, 3, 5, 7]), 2), (np.array([3, 3, 3, 3]), 3), (None, 3)):
+        np.testing.assert_array_equal(evaluate.ends(Data(x, labels, x, labels)), x[[0, last]])
 
 
 def test_a_folder_without_labels_has_no_supervised_measures(tmp_path, monkeypatch, rng):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse
 import sklearn.manifold
 from scipy.spatial.distance import cdist
 
@@ -27,6 +28,7 @@ def test_trustworthiness_and_continuity_are_those_of_their_definition(rng, monke
     assert manifold.trustworthiness(x, z, k) == pytest.approx(
         sklearn.manifold.trustworthiness(flat, z, n_neighbors=k), abs=1e-12
     )
+    assert manifold.continuity(scipy.sparse.csr_array(flat), z, k) == manifold.continuity(x, z, k)
 
 
 def test_a_map_that_folds_is_not_trusted_and_one_that_cuts_is_not_continuous():

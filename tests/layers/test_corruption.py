@@ -64,3 +64,6 @@ def test_rates_out_of_range_are_refused(rate):
 def test_a_range_without_width_is_refused():
     with pytest.raises(ValueError, match="low and high"):
         ka.layers.SaltAndPepperNoise(0.1, low=1.0, high=1.0)
+    for wrong in (None, "white", float("inf")):
+        with pytest.raises(ValueError, match="high: expected a finite number"):
+            ka.layers.SaltAndPepperNoise(0.1, high=wrong)

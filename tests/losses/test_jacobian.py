@@ -43,6 +43,18 @@ def test_the_norm_is_that_of_automatic_differentiation(name, x):
     assert (jacobian.one_layer(network) is not None) == (name in ACTIVATIONS)
 
 
+@pytest.mark.parametrize("units", [(K,), (7, K)])
+def test_the_norm_is_float32_under_mixed_precision(units, x):
+    networks = [
+        keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), *layers])
+        for layers in ([keras.layers.Dense(u, "tanh", dtype=d) for u in units] for d in ("float32", "mixed_float16"))
+    ]
+    networks[1].set_weights(networks[0].get_weights())
+    half = jacobian.squared_norm(networks[1], x)
+    assert half.dtype == tf.float32
+    np.testing.assert_allclose(half, jacobian.squared_norm(networks[0], x), rtol=0.02)
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "deep"])
 def test_the_norm_is_that_of_finite_differences(name, x):
     network, step = NETWORKS[name](), 1e-2

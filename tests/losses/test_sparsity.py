@@ -47,3 +47,13 @@ def test_top_k_keeps_exactly_k_of_equal_values():
     z = tf.constant([[1.0, 2.0, 2.0, 2.0, 0.5], [3.0] * 5])
     np.testing.assert_array_equal(sparsity.top_k(z, 2), [[0, 2, 2, 0, 0], [3, 3, 0, 0, 0]])
     np.testing.assert_array_equal(sparsity.top_k(z, 4), [[1, 2, 2, 2, 0], [3, 3, 3, 3, 0]])
+
+
+def test_arguments_out_of_range_are_named():
+    z = tf.fill([4, 3], 0.5)
+    for rho in (0.0, 1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="target_activity: expected a number between 0 and 1"):
+            sparsity.kl(z, rho)
+    for k in (0, 4, 1.5):
+        with pytest.raises(ValueError, match="k: expected a whole number, 1 to 3"):
+            sparsity.top_k(z, k)

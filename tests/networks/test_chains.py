@@ -112,6 +112,8 @@ def test_stages_need_weights_and_a_known_shape():
         chains.encoder_stages(keras.Sequential([keras.Input((4,)), keras.layers.Flatten()]))
     with pytest.raises(ValueError, match="decoder: its input shape is not known"):
         chains.decoder_stages(keras.Sequential([keras.layers.Dense(3)]))
+    with pytest.raises(ValueError, match=r"encoder: expected a chain.*Subclassed has a `call` of its own"):
+        chains.encoder_stages(Subclassed())  # whose input shape is not known, either
 
 
 def test_a_classifier_shares_the_encoders_layers(rng):

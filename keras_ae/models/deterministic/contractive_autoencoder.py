@@ -36,6 +36,9 @@ class ContractiveAutoencoder(Autoencoder):
     curvature term this is the CAE+H. A model with small encoder and large decoder weights can evade the penalty: tie
     the decoder (`ka.networks.tied_decoder`).
 
+    A row has no Jacobian of its own where BatchNormalization mixes the rows of a batch in training. Use
+    LayerNormalization, or the penalty "stochastic".
+
     Args:
         encoder: Keras model from x to codes `(B, latent_dim)`, usually with sigmoids.
         decoder: Keras model from codes to the likelihood's params.
@@ -51,7 +54,8 @@ class ContractiveAutoencoder(Autoencoder):
     In `fit(x, y)`, y is the clean target, of the same shape as x; without y, the target is x.
 
     Raises:
-        ValueError: if the network shapes do not match, or an argument is unknown or out of range.
+        ValueError: if the network shapes do not match, an argument is unknown or out of range, or the encoder mixes
+            rows.
 
     Example:
 
@@ -92,6 +96,11 @@ class ContractiveAutoencoder(Autoencoder):
             raise ValueError(f"penalty: expected one of {', '.join(PENALTIES)}; received {penalty!r}.")
         if hessian and penalty == "stochastic":
             raise ValueError("hessian: the penalty 'stochastic' has no Jacobian. Use 'exact' or 'projection'.")
+        if penalty != "stochastic" and _mixes_rows(encoder):
+            raise ValueError(
+                f"encoder: with the penalty {penalty!r}, expected no BatchNormalization, which mixes the rows of a "
+                "batch in training. Use LayerNormalization, or the penalty 'stochastic'."
+            )
         noisy = penalty == "stochastic" or hessian
         if noisy and not validation.fraction("noise", noise):
             raise ValueError("noise: expected a number above 0, up to 1; received 0.")
@@ -143,3 +152,8 @@ class ContractiveAutoencoder(Autoencoder):
             activation = last_activation(layers_of(self.encoder))
             return jacobian.slopes(h, jacobian.one_layer(self.encoder).kernel, activation)
         return jacobian.vector_products(encode, x, v)
+
+
+def _mixes_rows(encoder):
+    parts = encoder._flatten_layers() if isinstance(encoder, keras.layers.Layer) else ()
+    return any(isinstance(layer, keras.layers.BatchNormalization) and layer.trainable for layer in parts)

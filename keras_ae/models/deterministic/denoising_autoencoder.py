@@ -33,8 +33,8 @@ class DenoisingAutoencoder(Autoencoder):
         encoder: Keras model from x to codes `(B, latent_dim)`.
         decoder: Keras model from codes to the likelihood's params.
         corruption: Keras layer from rows x to rows of the same shape, such as `ka.layers.MaskingNoise`,
-            `ka.layers.SaltAndPepperNoise` or `keras.layers.GaussianNoise`, which are active in training only. It
-            receives x as float32, in the units of the data, and is not trained.
+            `ka.layers.SaltAndPepperNoise` or `keras.layers.GaussianNoise`. It is called in training only, receives x as
+            float32, in the units of the data, and is not trained.
         likelihood: name in `keras_ae.likelihoods.NAMES`, or a callable from params to a tfd.
         emphasis: None, or two floats (a, b), 0 or more and not both 0. It needs a likelihood of independent values.
         corrupt_pairs: bool, whether x is also corrupted if y is given and differs from it.
@@ -91,13 +91,16 @@ class DenoisingAutoencoder(Autoencoder):
         if not isinstance(p, tfp.distributions.Independent) or p.distribution.event_shape.rank != 0:
             raise ValueError(f"emphasis: the values of x are not independent under {p.name}. Leave emphasis out.")
         a, b = self.emphasis
-        weights = tf.where(noisy == clean, b, a)
+        dtype = self.corruption.compute_dtype  # half precision under a mixed policy, which rounds what is not corrupted
+        weights = tf.where(tf.cast(noisy, dtype) == tf.cast(clean, dtype), b, a)
         return {"reconstruction": -tf.reduce_sum(weights * p.distribution.log_prob(clean), tf.range(1, tf.rank(clean)))}
 
     def corrupted(self, x: tf.Tensor, y: tf.Tensor | None, training: bool) -> tf.Tensor:
         """The encoder's input for rows x and their targets y, which may be None: float32, the shape of x."""
         x = tf.cast(x, tf.float32)
-        noisy = self.corruption(x, training=training)
+        if not training:  # some layers are always active
+            return x
+        noisy = tf.cast(self.corruption(x, training=True), tf.float32)
         if y is None or self.corrupt_pairs:
             return noisy
         if not x.shape.is_compatible_with(y.shape):

@@ -1,5 +1,6 @@
 """The linear autoencoder, whose codes span the same subspace as the leading principal components."""
 
+import math
 from typing import Any
 
 import keras
@@ -32,7 +33,7 @@ class LinearAutoencoder(Autoencoder):
     In `fit(x, y)`, y is the target, of the same shape as x; without y, the target is x.
 
     Raises:
-        ValueError: if `latent_dim` is out of range, or the data are invalid.
+        ValueError: if `input_shape` is invalid, `latent_dim` is out of range, or the data are invalid.
 
     Example:
 
@@ -49,9 +50,9 @@ class LinearAutoencoder(Autoencoder):
     def __init__(
         self, input_shape: Size, latent_dim: int, tied: bool = True, *, seed: int | None = None, **kwargs: Any
     ) -> None:
-        size = int(np.prod(input_shape))
-        latent_dim = validation.positive_int("latent_dim", latent_dim, at_most=size)
         encoder = mlp_encoder(input_shape, latent_dim, hidden=())
+        size = math.prod(encoder.input_shape[1:])
+        latent_dim = validation.positive_int("latent_dim", latent_dim, at_most=size)
         decoder = tied_decoder(encoder) if tied else mlp_decoder(latent_dim, input_shape, hidden=())
         super().__init__(encoder, decoder, seed=seed, **kwargs)
         self.tied = tied

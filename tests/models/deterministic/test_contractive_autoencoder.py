@@ -57,6 +57,28 @@ def test_the_curvature_is_the_change_of_the_jacobian(x, hidden, penalty):
     assert model.hessian == 0.5
 
 
+@pytest.mark.parametrize("penalty", ["exact", "stochastic"])
+def test_the_loss_is_the_weighted_sum_also_in_evaluation(x, penalty):
+    options = {"hessian": 0.7} if penalty == "exact" else {}
+    model = make(penalty=penalty, weight=0.3, noise=0.5, **options)
+    model.compile("sgd", run_eagerly=True)
+    logs = model.evaluate(x, verbose=0, return_dict=True)
+    assert logs["contraction"] > 1e-3 and logs.get("curvature", 1.0) > 1e-3  # noise is drawn in evaluation, too
+    expected = logs["reconstruction"] + 0.3 * logs["contraction"] + 0.7 * logs.get("curvature", 0.0)
+    assert logs["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_encoder_that_mixes_rows_is_refused():
+    encoder = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.BatchNormalization()])
+    decoder = ka.networks.mlp_decoder(3, (4,), hidden=())
+    for penalty in ("exact", "projection"):
+        with pytest.raises(ValueError, match=f"encoder: with the penalty '{penalty}', expected no Batch"):
+            ka.ContractiveAutoencoder(encoder, decoder, penalty=penalty)
+    assert ka.ContractiveAutoencoder(encoder, decoder, penalty="stochastic").penalty == "stochastic"
+    encoder.trainable = False  # then its statistics are constant
+    assert ka.ContractiveAutoencoder(encoder, decoder).penalty == "exact"
+
+
 def test_the_loss_has_the_penalty_and_training_lowers_it(rng):
     x = rng.normal(size=(200, *SHAPE)).astype("float32")
     norms = []

@@ -58,6 +58,12 @@ def test_the_target_is_the_clean_input(x):
     np.testing.assert_allclose(model.reconstruct(x), model.decode(model.encode(x)), atol=1e-6)
 
 
+def test_a_layer_that_is_always_active_corrupts_in_training_only(x):
+    model = make(keras.layers.Rescaling(-1.0))
+    np.testing.assert_allclose(terms(model, x), reconstruction(model, -x, x), rtol=1e-5)
+    np.testing.assert_allclose(terms(model, x, training=False), reconstruction(model, x, x), rtol=1e-5)
+
+
 def test_a_pair_is_corrupted_only_if_asked_for(x, rng):
     noisy = x + rng.normal(size=x.shape).astype("float32")
     model = make()
@@ -87,6 +93,13 @@ def test_emphasis_weighs_corrupted_and_other_values(x, rng):
     noisy = np.where(rng.random(x.shape) < 0.5, 0, x).astype("float32")
     weights = np.where(noisy != x, 2.0, 0.5)
     np.testing.assert_allclose(terms(model, noisy, x), reconstruction(model, noisy, x, weights), rtol=1e-5)
+
+
+def test_a_corruption_may_round_to_half_precision(x):
+    model = make(Negative(dtype="mixed_float16"), emphasis=(2.0, 0.5))
+    weights = np.where(corrupted(x) != x, 2.0, 0.5)  # what is only rounded is not corrupted
+    for y in (None, x):
+        np.testing.assert_allclose(terms(model, x, y), reconstruction(model, corrupted(x), x, weights), rtol=1e-3)
 
 
 def test_emphasis_needs_independent_values(x):

@@ -56,8 +56,11 @@ def test_align_finds_the_axes_of_the_reconstructions(rng, tied):
 
 def test_sizes_are_checked():
     assert ka.LinearAutoencoder((2, 4), 8).components.shape == (8, 2, 4)
-    for wrong in (9, 0, 2.5):
-        with pytest.raises(ValueError, match="latent_dim: expected a whole number, 1 to 8"):
+    for wrong, message in ((9, "a whole number, 1 to 8"), (0, "a positive"), (2.5, "a positive"), ((2, 2), "a whole")):
+        with pytest.raises(ValueError, match=f"latent_dim: expected {message}"):
             ka.LinearAutoencoder((2, 4), wrong)
+    for wrong in ("images", (None, 2), (0,)):
+        with pytest.raises(ValueError, match="input_shape: expected"):
+            ka.LinearAutoencoder(wrong, 1)
     with pytest.raises(ValueError, match="x: expected more than 3 rows"):
         ka.LinearAutoencoder((2, 4), 3).align(np.zeros((3, 2, 4)))

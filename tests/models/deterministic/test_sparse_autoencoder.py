@@ -47,7 +47,7 @@ def test_kl_brings_the_mean_activity_to_its_target(x):
     np.testing.assert_allclose(model.encode(x).mean(0), 0.1, rtol=0.1)
 
 
-@pytest.mark.parametrize(("k", "alpha", "after"), [(1, 1.0, 1), (2, 1.0, 2), (2, 1.5, 3), (4, 3.0, 6)])
+@pytest.mark.parametrize(("k", "alpha", "after"), [(1, 1.0, 1), (2, 1.2, 2), (2, 1.3, 3), (4, 3.0, 6)])
 def test_k_units_are_active_in_training_and_alpha_k_afterwards(x, k, alpha, after):
     model = make("k", k=k, alpha=alpha)
     raw = model.encoder(x).numpy()
