@@ -79,6 +79,7 @@ COMMAND = "python -m benchmarks.adversarial_codes --data=mnist.npz"
 DOCS = results.DOCS
 _TINY = {"hidden": (16,), "critic": (16,)}
 SMOKE = {
+    "PRIORS": {"ring": PRIORS["ring"]},
     "TRAIN": 1_000,
     "LABELS": 200,
     "SEEDS": (0, 1),
@@ -138,7 +139,7 @@ def shaped(prior, seed, folder):
     batches = ka.datasets.semi_supervised(x, some, SHAPED["batch"], SHAPED["labelled"], CLASSES, seed)
     report = train(model, batches, SHAPED, folder)
     z = model.encode(asked)
-    walks = [model.decode(each) for each in wings(model._prior)]
+    walks = [model.decode(each) for each in wings(ka.priors.get(prior, 2))]
     np.savez(folder / "codes.npz", z=z, p=drawn_prior(model, len(z)), labels=right, walks=walks)
     share = 100 * clusters.wing_share(z, right, prior)
     error = np.sqrt(share * (100 - share) / len(z))

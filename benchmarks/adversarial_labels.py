@@ -28,7 +28,7 @@ TRAIN, SEEDS, TRIAL_SEEDS = 50_000, (0, 1, 2), (100, 101, 102)
 BETA_1 = 0.5  # of Adam, for all players
 SHARED = {"hidden": (500, 500), "critic": (500, 500), "dropout": 0.2, "batch": 100, "rate": 1e-3, "minutes": 7.0}
 SETTINGS = {
-    "labels": SHARED | {"style": 10, "labelled": 10, "weight": 10.0},
+    "labels": SHARED | {"style": 10, "labelled": 10},
     "clusters": SHARED | {"style": 5},
 }
 LABELS, CLUSTERS = (100, 1_000), (16, 30)
@@ -58,10 +58,7 @@ def build(chosen, classes, seed):
     encoder.add(ka.networks.mlp_encoder(SHAPE, style + classes, hidden))
     decoder = ka.networks.mlp_decoder(style + classes, SHAPE, hidden[::-1])
     critics = (ka.networks.code_critic(size, chosen["critic"]) for size in (style, classes))
-    weight = chosen.get("weight", 1.0)
-    return ka.SemiSupervisedAAE(
-        encoder, decoder, *critics, num_classes=classes, classification_weight=weight, seed=seed
-    )
+    return ka.SemiSupervisedAAE(encoder, decoder, *critics, num_classes=classes, seed=seed)
 
 
 def measure(run, folder):
