@@ -90,7 +90,8 @@ def train(model, batches, rate, minutes, folder, settings=None, beta_1=0.9):
     Returns:
         dict: `train_seconds`; `passes` over the batches; the Keras `history`, `{name: [one float per epoch]}`.
     """
-    model.compile(keras.optimizers.Adam(rate, beta_1=beta_1))
+    jit_compile = False if options.smoking() else "auto"  # compiling takes longer than a smoke test trains
+    model.compile(keras.optimizers.Adam(rate, beta_1=beta_1), jit_compile=jit_compile)
     weights = folder / "training" / "model.weights.h5"
 
     def fit(own):
