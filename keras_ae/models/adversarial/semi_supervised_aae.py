@@ -1,6 +1,6 @@
 """The semi-supervised adversarial autoencoder: a code for the label and one for the style, and a critic of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -25,7 +25,8 @@ class SemiSupervisedAAE(critics.CriticModel):
 
     The critic of labels makes y nearly one-hot, with all classes equally frequent. Fitted without y, the model
     clusters: `predict_proba` then gives clusters, and `evaluation.clusters.cluster_error` compares them with labels.
-    Every player has its own optimizer; `compile("adam")` gives the critics a fifth of the others' learning rate.
+    Every player has its own optimizer; `compile("adam")` gives all of them the same learning rate. With slower
+    critics, all rows may end in one cluster.
 
     The code is one vector: `encode(x)[:, :D]` is the style, and `decode(np.concatenate([s, np.eye(K)[y]], axis=1))`
     decodes styles under labels y.
@@ -63,7 +64,6 @@ class SemiSupervisedAAE(critics.CriticModel):
         *("discrimination", "label_discrimination", "adversarial", "label_adversarial"),
         *("classification", "accuracy", "reconstruction"),
     )
-    relative_rates: Mapping[str, float] = {"critic": 0.2}
 
     def __init__(
         self,
