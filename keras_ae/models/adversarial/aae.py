@@ -22,7 +22,7 @@ class AAE(critics.CriticModel):
         generator:   adversarial = -log S(D(z)),    trains the encoder
         autoencoder: reconstruction = -log p(x|z),    trains the encoder and the decoder
 
-    Each of the three players has its own optimizer. `compile("adam")` gives the critic a fifth of the others' learning
+    Each of the three players has its own optimizer. `compile("adam")` gives the critic half the others' learning
     rate: a critic that is always right has nothing to teach. If it cannot tell the two apart, `discrimination` is 2 log
     2 = 1.39 and `adversarial` log 2 = 0.69.
 
@@ -69,7 +69,7 @@ class AAE(critics.CriticModel):
 
     terms: tuple[str, ...] = ("discrimination", "adversarial", "reconstruction")
     default_prior = "normal"
-    relative_rates: Mapping[str, float] = {"critic": 0.2}
+    relative_rates: Mapping[str, float] = {"critic": 0.5}
 
     def __init__(
         self,
