@@ -249,7 +249,8 @@ class CosineDecay(TimeBudget):
     An optimizer schedule would be cut off when time runs out, at a learning rate that is still noisy.
 
     Args:
-        learning_rate: float, initial learning rate of all the model's optimizers.
+        learning_rate: float, initial learning rate of the model's optimizers; each multiplies it by its factor in the
+            model's `relative_rates`.
         steps: int, training steps in the planned epochs.
         max_minutes: float, or None for no limit.
     """
@@ -261,8 +262,8 @@ class CosineDecay(TimeBudget):
     def on_train_batch_begin(self, batch, logs=None):
         progress = max(int(self.model.optimizer.iterations.numpy()) / self.steps, self.progress())
         rate = self.learning_rate * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
-        for optimizer in self.model.optimizers.values():
-            optimizer.learning_rate = rate
+        for player, optimizer in self.model.optimizers.items():
+            optimizer.learning_rate = rate * self.model.relative_rates.get(player, 1.0)
 
 
 def fit(model, *args, budget, checkpoint=None, callbacks=(), verbose=None, **kwargs):

@@ -7,6 +7,7 @@ whole epochs including the partial batch. Compilation and warm-up are not timed.
 """
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -22,6 +23,8 @@ LATENT = 32
 PIXEL_MEAN = 0.13
 SEED = 0
 IMPORTANCE_SAMPLES = 50
+CRITIC = (256, 256)  # hidden units
+WAE_WEIGHT = 10.0
 WORDS = 2_000
 WARM_UP_EPOCHS = 2  # the first compiles, the second measures the duration of an epoch
 SHAPE = (28, 28, 1)
@@ -144,6 +147,21 @@ def adversarial():
     return Adversarial(*mlp(1), critic, seed=SEED)
 
 
+def aae():
+    """Returns an adversarial autoencoder with a Gaussian posterior, as that of pythae has."""
+    import keras_ae as ka
+
+    return ka.AAE(*mlp(2), ka.networks.code_critic(LATENT, CRITIC), posterior="diagonal", seed=SEED)
+
+
+def wae(critic=False):
+    """Returns a Wasserstein autoencoder, by MMD or by a critic."""
+    import keras_ae as ka
+
+    divergence = ka.networks.code_critic(LATENT, CRITIC) if critic else "mmd"
+    return ka.WAE(*mlp(1), divergence, "bernoulli", weight=WAE_WEIGHT, seed=SEED)
+
+
 def semantic_hashing():
     import keras_ae as ka
 
@@ -158,6 +176,9 @@ WORKLOADS = {
     "cvae": Workload(cvae, 60_000, labelled),
     "autoencoder": Workload(autoencoder, 60_000),
     "adversarial": Workload(adversarial, 60_000),
+    "aae": Workload(aae, 60_000),
+    "wae_mmd": Workload(wae, 60_000),
+    "wae_gan": Workload(functools.partial(wae, critic=True), 60_000),
     "semantic_hashing": Workload(semantic_hashing, 20_000, documents),
 }
 

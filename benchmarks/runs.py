@@ -80,16 +80,18 @@ def batches(x, size, seed):
     return rows.map(lambda numbers: tf.gather(x, numbers)).prefetch(tf.data.AUTOTUNE)
 
 
-def train(model, batches, rate, minutes, folder, settings=None):
+def train(model, batches, rate, minutes, folder, settings=None, beta_1=0.9):
     """Trains a model with Adam and cosine decay for a given time; a killed run resumes from `folder`.
 
-    The learning rate decays to 0. If a model was trained in `folder` before with the same rate, minutes and `settings`,
+    The learning rate decays to 0. Each player of a model with several has its own Adam, at `rate` times its factor in
+    the model's `relative_rates`. If a model was trained in `folder` before with the same rate, minutes and `settings`,
     its weights are loaded instead. Time is measured as `ProcessorTime`.
 
     Returns:
         dict: `train_seconds`; `passes` over the batches; the Keras `history`, `{name: [one float per epoch]}`.
     """
-    model.compile(keras.optimizers.Adam(rate))
+    jit_compile = False if options.smoking() else "auto"  # compiling takes longer than a smoke test trains
+    model.compile(keras.optimizers.Adam(rate, beta_1=beta_1), jit_compile=jit_compile)
     weights = folder / "training" / "model.weights.h5"
 
     def fit(own):

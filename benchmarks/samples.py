@@ -54,9 +54,9 @@ def build(name):
     return MODELS[name](encoder, decoder, likelihood="bernoulli", seed=SEED)
 
 
-def compared(real, fake):
-    """Returns the scores of features `(N, D)` against those of the test images."""
-    precision, recall = samples.precision_recall(real[:COVERED], fake[:COVERED])
+def compared(real, fake, covered):
+    """Returns the scores of features `(N, D)` against those of the test images, precision and recall of `covered`."""
+    precision, recall = samples.precision_recall(real[:covered], fake[:covered])
     return {"frechet": samples.frechet_distance(real, fake), "precision": precision, "recall": recall}
 
 
@@ -80,13 +80,13 @@ def measure(name, folder):
     (x, held_out), y = np.split(x, [TRAIN]), y[:TRAIN]
     features = trained_features(x, y, folder.parent)
     real = features(x_test)
-    found = {HELD_OUT: compared(real, features(held_out))}
+    found = {HELD_OUT: compared(real, features(held_out), COVERED)}
     model = build(name)
     trained = runs.train(model, runs.batches(x, BATCH, SEED), RATE, options.minutes(MINUTES), folder)
     for way, sampler in SAMPLERS.items():
         if way != "prior" or hasattr(model, "prior"):
             images = np.asarray(sampler(model).fit(x, **FLOW if way == "flow" else {}).sample(SAMPLES, seed=SEED))
-            found[way] = compared(real, features(images))
+            found[way] = compared(real, features(images), COVERED)
             if way == "prior":
                 windows = {"VAE, samples of its prior": images, "training images": x[:SAMPLES]}
                 trained["parzen"] = {

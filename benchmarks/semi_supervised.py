@@ -8,8 +8,10 @@ labels, with more labels one draw. Training images are binarised again in every 
 M1 trains once, without labels. Nearest neighbours and a support vector machine learn from its features of the labelled
 images; cross-validation on these images chooses their settings. Two more classifiers use the features of all 50,000
 images: label spreading over neighbours, and a support vector machine trained on 5,000 of the spread labels. Thus
-unlabelled images contribute, as in the paper's transductive SVM. M1+M2 is built on the same M1. M2's classifier trained
-only on the labelled images shows what the unlabelled ones contribute.
+unlabelled images contribute, as in the paper's transductive SVM. M1+M2 is built on the same M1. With more than 100
+labels, the validation images choose the weight of its classification term among `WEIGHTS`, for each number of labels,
+with a draw of labels that is not in the table. M2's classifier trained only on the labelled images shows what the
+unlabelled ones contribute.
 
 Differences from the paper: the style z of M2 and M1+M2 has 5 dimensions instead of 50; the classifier of M2 has
 convolutions and dropout; hidden layers are narrower, with other activations; batches have 50 rows, 5 of them labelled;
@@ -35,7 +37,7 @@ from sklearn.semi_supervised import LabelSpreading
 from sklearn.svm import SVC
 
 import keras_ae as ka
-from benchmarks import options, results, runs
+from benchmarks import mnist, options, results, runs
 
 TRAIN = 50_000
 CLASSES = 10
@@ -50,14 +52,16 @@ SETTINGS = {
     "m1m2": STYLE | MIXED | {"filters": (), "units": 500, "dropout": 0.0, "rate": 3e-3, "minutes": 6.0},
     "alone": CLASSIFIER | {"rate": 1e-3, "batch": 100, "steps": 1_500},
 }
-# Errors in percent: those of the paper (M1 with a transductive SVM), and the requirements with 100 labels.
+WEIGHTS = (15.0, 50.0, 150.0, 500.0)  # of M1+M2's classification term, where its number of labels is in CHOOSE
+CHOOSE = (600, 1_000, 3_000)
+# Errors in percent: those of the paper (M1 with a transductive SVM), and the requirements.
 PAPER = {
     "M1": {100: 11.82, 600: 5.72, 1_000: 4.24, 3_000: 3.49},
     "M2": {100: 11.97, 600: 4.94, 1_000: 3.60, 3_000: 3.92},
     "M1+M2": {100: 3.33, 600: 2.59, 1_000: 2.40, 3_000: 2.18},
 }
 ALONE = "M2's classifier on the labelled images alone"
-REQUIRED = {"M1": 12.0, "M2": 8.0, "M1+M2": 4.5}
+REQUIRED = {"M1": {100: 12.0}, "M2": {100: 8.0}, "M1+M2": {100: 4.5, 600: 3.0, 1_000: 2.7, 3_000: 2.4}}
 SPREAD = LabelSpreading("knn", n_neighbors=10, alpha=0.9, max_iter=100)
 
 
@@ -90,16 +94,11 @@ CLASSIFIERS = {
 COMMAND = "python -m benchmarks.semi_supervised --data=mnist.npz"
 SMOKE = {
     "TRAIN": 1_000,
-    "DRAWS": {100: (0,)},
+    "DRAWS": {100: (0,), 600: (0,)},
+    "CHOOSE": (600,),
+    "WEIGHTS": (15.0, 50.0),
     "SETTINGS": {name: each | {"steps": 2, "hidden": (32,)} for name, each in SETTINGS.items()},
 }
-
-
-def digits():
-    """Returns the images and labels by part: `{"train": (x, y), "valid": ..., "test": ...}`, x float32 in [0, 1]."""
-    load = functools.partial(ka.datasets.load, "mnist", data=options.data("mnist"), labels=True, shuffle=False)
-    (x, y), test = (ka.datasets.arrays(load(split)) for split in ("train", "test"))
-    return {"train": (x[:TRAIN], y[:TRAIN]), "valid": (x[TRAIN:], y[TRAIN:]), "test": test}
 
 
 def binarized(batches, seed):
@@ -153,9 +152,16 @@ def build_classifier(chosen, shape):
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name="classifier")
 
 
-def settings(name):
-    """Returns the settings that a run's outcome depends on: M1+M2 and the classifiers also depend on M1."""
+def settings(name, weight=None):
+    """Returns the settings that a run's outcome depends on: M1+M2 and the classifiers also depend on M1.
+
+    Args:
+        name: str, a key of `SETTINGS`.
+        weight: float, of the classification term, or None for the one in `SETTINGS`.
+    """
     chosen = {key: dict(SETTINGS[key]) for key in {"m1": ("m1",), "m1m2": ("m1", "m1m2")}.get(name, (name,))}
+    if weight is not None:
+        chosen[name]["weight"] = weight
     for each in chosen.values():
         if "minutes" in each:
             each["minutes"] = options.minutes(each["minutes"])
@@ -197,10 +203,10 @@ def train_alone(parts, count, draw, part="test"):
     return {ALONE: percent(model.predict(asked, verbose=0).argmax(axis=1), right)}
 
 
-def train_m2(parts, name, m1, count, draw, folder, part="test"):
+def train_m2(parts, name, m1, count, draw, folder, part="test", weight=None):
     """Trains M2, or M1+M2 on a trained M1, on one draw of labels; returns `{claim: percent}` and the report."""
     keras.utils.set_random_seed(draw)
-    chosen, (x, y) = SETTINGS[name], parts["train"]
+    chosen, (x, y) = settings(name, weight)[name], parts["train"]
     if name == "m2":
         model = build_m2(chosen, x.shape[1:], "bernoulli", draw)
     else:
@@ -209,22 +215,38 @@ def train_m2(parts, name, m1, count, draw, folder, part="test"):
         model = ka.M1M2(m1, m2, units)
     some = ka.datasets.keep_labels(y, count, draw)
     batches = ka.datasets.semi_supervised(x, some, chosen["batch"], chosen["labelled"], CLASSES, seed=draw)
-    trained = runs.train(model, binarized(batches, draw), chosen["rate"], settings(name)[name]["minutes"], folder)
+    trained = runs.train(model, binarized(batches, draw), chosen["rate"], chosen["minutes"], folder)
     asked, right = parts[part]
     return {"M2" if name == "m2" else "M1+M2": percent(model.predict_proba(asked).argmax(axis=1), right)}, trained
 
 
-def measure(parts, name, m1, count, draw, folder, part="test"):
+def choose_weight(parts, m1, count, folder):
+    """Returns the weight of `WEIGHTS` with which M1+M2 has the lowest error on validation images."""
+    errors = {}
+    for weight in WEIGHTS:
+
+        def make(own, weight=weight):
+            found, trained = train_m2(parts, "m1m2", m1[0], count, TRIAL_DRAW, own, "valid", weight)
+            return {"errors": found} | trained
+
+        made = runs.kept(folder, f"m1m2_{count}_weight_{weight:g}", make, settings("m1m2", weight))
+        errors[weight] = made["errors"]["M1+M2"]
+    print(f"{count} labels, error by weight on validation images: {errors}", flush=True)
+    return min(errors, key=errors.get)
+
+
+def measure(parts, name, m1, count, draw, folder, part="test", weight=None):
     """Returns errors of one run of `SETTINGS` with one draw of labels: `{"errors": {claim: percent}, ...}`.
 
     Args:
-        parts: images and labels, as from `digits`.
+        parts: images and labels, as from `mnist.parts`.
         name: str, a key of `SETTINGS`.
         m1: trained M1 and its report; not used by "m2" and "alone".
         count: int, number of labels to keep.
         draw: int, seed of the draw of labels.
         folder: path, training folder.
         part: str, the part to measure errors on.
+        weight: float, of the classification term, or None for the one in `SETTINGS`.
     """
     model, report = m1
     start = time.monotonic()
@@ -233,7 +255,7 @@ def measure(parts, name, m1, count, draw, folder, part="test"):
     if name == "m1":
         found = {"errors": classify(parts, model, count, draw, part), "train_seconds": 0.0}
     else:
-        errors, trained = train_m2(parts, name, model, count, draw, folder, part)
+        errors, trained = train_m2(parts, name, model, count, draw, folder, part, weight)
         found = {"errors": errors} | trained
     if name != "m2":
         found["train_seconds"] += report["train_seconds"] / len(DRAWS[count])  # M1 trains once for all draws
@@ -261,15 +283,15 @@ def rows(reports):
         each |= {"ours": np.mean(errors), "paper": PAPER.get(method, {}).get(count), "seeds": list(DRAWS[count])}
         each |= {"seconds": sum(report["train_seconds"] for report in found), "command": COMMAND}
         each |= {key: found[-1][key] for key in ("date", "versions")}
+        each["required"] = REQUIRED.get(method, {}).get(count)
         if several:
             each["standard_error"] = np.std(errors, ddof=1) / np.sqrt(len(errors))
-            each["required"] = REQUIRED.get(method)
         made.append(results.row(**each))
     return made
 
 
 def main(_):
-    parts, folder, names = digits(), options.runs("semi_supervised"), options.only(SETTINGS)
+    parts, folder, names = mnist.parts(TRAIN), options.runs("semi_supervised"), options.only(SETTINGS)
     m1 = train_m1(parts, folder / "m1") if {"m1", "m1m2"} & set(names) else (None, None)
     if options.TRIAL.value:
         with tempfile.TemporaryDirectory() as own:
@@ -278,9 +300,10 @@ def main(_):
     reports = collections.defaultdict(list)
     for name in names:
         for count, draws in DRAWS.items():
+            weight = choose_weight(parts, m1, count, folder) if name == "m1m2" and count in CHOOSE else None
             for draw in draws:
-                make = functools.partial(measure, parts, name, m1, count, draw)
-                found = runs.kept(folder, f"{name}_{count}_{draw}", make, settings(name))
+                make = functools.partial(measure, parts, name, m1, count, draw, weight=weight)
+                found = runs.kept(folder, f"{name}_{count}_{draw}", make, settings(name, weight))
                 for claim, error in found["errors"].items():
                     reports[claim, count].append(found | {"error": error})
     if set(names) == set(SETTINGS):

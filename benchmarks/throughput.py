@@ -15,6 +15,12 @@ autoencoders with a closed-form KL:
   conv  Conv 32, 64 (3 x 3, stride 2) - (2 x 32) - Dense 3136 - transposed Conv 32, 1 (3 x 3, stride 2)
   iwae  784-200-200-(2 x 50)-200-200-784, tanh; 50 importance samples, doubly reparameterised gradient; not in pythae
 
+The others are the MLP with a critic 32-256-256-1 or an MMD in place of the KL. Each player has its own Adam:
+
+  aae      adversarial autoencoder, Gaussian posterior; three players, while pythae's has two
+  wae_mmd  Wasserstein autoencoder by MMD with seven inverse multiquadric kernels
+  wae_gan  Wasserstein autoencoder by a critic; two players
+
 The same conditions apply to all contestants: data in memory in the framework's own format, shuffled every epoch; the
 loss logged every epoch; whole epochs including the partial batch; compilation and warm-up excluded. Each contestant
 runs in its own process, because the thread pools of two frameworks in one process disturb each other. Only one runs at
@@ -45,7 +51,7 @@ import traceback
 
 from absl import flags
 
-from benchmarks import baseline, fit_speed, options, results
+from benchmarks import baseline, fit_speed, options, results, torch_critics
 from benchmarks.fit_speed import BATCH, IMPORTANCE_SAMPLES, LATENT, PIXEL_MEAN, SEED, THREADS, WARM_UP_EPOCHS, images
 
 _SECONDS = flags.DEFINE_float("seconds", 5.0, "About how long one measurement trains, in whole epochs.")
@@ -59,16 +65,21 @@ PAUSE = 0.2  # seconds, until the previous contestant's threads stop spinning
 QUIET = 0.05  # share of the machine that other programs may use during a measurement
 ATTEMPTS = 5
 
-IMAGES = {name: fit_speed.WORKLOADS[name].rows for name in ("mlp", "conv", "iwae")}
+CRITICS = ("aae", "wae_mmd", "wae_gan")
+IMAGES = {name: fit_speed.WORKLOADS[name].rows for name in ("mlp", "conv", "iwae", *CRITICS)}
 TITLES = {"mlp": "MLP VAE", "conv": "convolutional VAE", "iwae": "IWAE, k = 50"}
+TITLES |= {"aae": "AAE", "wae_mmd": "WAE by MMD", "wae_gan": "WAE by a critic"}
 PARAMETERS = {"mlp": 853_840, "conv": 341_825, "iwae": 425_284}
+PARAMETERS |= {"aae": 928_337, "wae_mmd": 837_424, "wae_gan": 911_921}  # with the critics' 74,497
 MARKS = {  # required and target ratio of fit's speed to each rival
     "mlp": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15), "pythae": (1.5, 1.8)},
     "conv": {"best PyTorch": (1.15, 1.4), "best PyTorch, flushed": (1.15, 1.4), "pythae": (None, None)},
     "iwae": {"best PyTorch": (1.0, 1.15), "best PyTorch, flushed": (1.0, 1.15)},
 }
+MARKS |= {name: {"best PyTorch": (1.1, 1.3), "best PyTorch, flushed": (1.1, 1.3)} for name in CRITICS}
+MARKS["aae"] |= {"pythae": (1.8, None)}
 
-SMOKE = {"IMAGES": {"mlp": 6_400}}
+SMOKE = {"IMAGES": {"mlp": 6_400, "aae": 1_280}}
 PRODUCT_STEPS = 36  # per call: enough to hide the dispatch overhead, too few for the chain to over- or underflow
 
 DENSE = [(784, 512), (512, 2 * LATENT), (LATENT, 512), (512, 784)]  # the MLP's matrices
@@ -86,7 +97,7 @@ def keras_ae(workload, **compile_arguments):
     keras.utils.set_random_seed(SEED)
     model = fit_speed.WORKLOADS[workload].model()
     train = fit_speed.timed(model, (images(IMAGES[workload]),), **compile_arguments)
-    return model.encoder.count_params() + model.decoder.count_params(), train
+    return sum(math.prod(variable.shape) for variable in model.trainable_variables), train
 
 
 def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=False):
@@ -94,8 +105,7 @@ def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=
     torch = _set_up_torch(flushed)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     encoder, decoder = (network.to(memory_format=layout) for network in torch_networks(workload))
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=fused)
+    adam = functools.partial(torch.optim.Adam, lr=1e-3, fused=fused)
     data = torch.from_numpy(images(IMAGES[workload]).transpose(0, 3, 1, 2)).contiguous(memory_format=layout)
 
     def importance_weighted(x):
@@ -124,19 +134,26 @@ def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=
         kl = -0.5 * (1.0 + log_variance - mean.square() - log_variance.exp()).sum()
         return (reconstruction + kl) / x.shape[0]
 
-    loss_of = importance_weighted if workload == "iwae" else elbo
-    if compiled:
-        # Compile one graph for each of the two batch sizes: dynamic shapes would slow down the full batches.
-        loss_of = torch.compile(loss_of, dynamic=False)
+    def descend(x):
+        loss = loss_of(x)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    if workload in CRITICS:
+        parameters, step = torch_critics.trainer(workload, encoder, decoder, adam, compiled)
+    else:
+        parameters, step = [*encoder.parameters(), *decoder.parameters()], descend
+        optimizer, loss_of = adam(parameters), importance_weighted if workload == "iwae" else elbo
+        if compiled:
+            # Compile one graph for each of the two batch sizes: dynamic shapes would slow down the full batches.
+            loss_of = torch.compile(loss_of, dynamic=False)
 
     def epoch():
         total = torch.zeros(())
         for rows in torch.randperm(len(data)).split(BATCH):
-            loss = loss_of(data[rows])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * len(rows)
+            total += step(data[rows]).detach() * len(rows)
         return total.item() / len(data)
 
     def train(epochs):
@@ -148,42 +165,51 @@ def pytorch(workload, fused=False, flushed=False, channels_last=False, compiled=
 
 
 def pythae(workload):
-    """pythae's VAE and BaseTrainer on its in-memory dataset; the trainer's start-up and saving are not timed."""
+    """pythae's model and trainer on its in-memory dataset; the trainer's start-up and saving are not timed."""
     os.environ["TQDM_DISABLE"] = "1"  # the trainer always adds a progress bar; tqdm reads this on import
     logging.disable(logging.INFO)
     torch = _set_up_torch(False)
     from pythae.data.preprocessors import DataProcessor
-    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    from pythae.trainers import AdversarialTrainer, AdversarialTrainerConfig, BaseTrainer, BaseTrainerConfig
 
-    model = pythae_vae(workload)
+    adversarial = workload == "aae"
+    make_trainer = AdversarialTrainer if adversarial else BaseTrainer
+    make_config = AdversarialTrainerConfig if adversarial else BaseTrainerConfig
+    rates = ("autoencoder_learning_rate", "discriminator_learning_rate") if adversarial else ("learning_rate",)
+    model = pythae_model(workload)
     processor = DataProcessor()
     x = torch.from_numpy(images(IMAGES[workload]).transpose(0, 3, 1, 2)).contiguous()
     dataset = processor.to_dataset(processor.process_data(x))
     folder = tempfile.TemporaryDirectory(prefix="throughput_pythae_")
     config = functools.partial(
-        BaseTrainerConfig,
+        make_config,
         output_dir=folder.name,
         per_device_train_batch_size=BATCH,
-        learning_rate=1e-3,
         keep_best_on_train=True,
+        **dict.fromkeys(rates, 1e-3),
     )
 
     def train(epochs):
         clock = _pythae_clock()
-        trainer = BaseTrainer(model, dataset, training_config=config(num_epochs=epochs), callbacks=[clock])
+        trainer = make_trainer(model, dataset, training_config=config(num_epochs=epochs), callbacks=[clock])
         trainer.train()
         assert folder.name  # keeps the folder alive as long as `train`
-        return clock.seconds, clock.losses
+        scale = 2 if adversarial else 1  # its loss holds half of the reconstruction
+        return clock.seconds, [scale * loss for loss in clock.losses]
 
     return sum(parameter.numel() for parameter in model.parameters()), train
 
 
 def torch_networks(workload):
-    """Returns (encoder, decoder) as torch modules: (B, 1, 28, 28) -> (B, 2 * D), (B, D) -> logits; D = 50 for iwae."""
+    """Returns (encoder, decoder) as torch modules: (B, 1, 28, 28) -> (B, 2 * D), (B, D) -> logits.
+
+    D = 50 for iwae. The encoder of a WAE gives (B, D), a point.
+    """
     from torch import nn
 
-    if workload == "mlp":
-        encoder = [nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 2 * LATENT)]
+    if workload in ("mlp", *CRITICS):
+        width = LATENT if workload.startswith("wae") else 2 * LATENT
+        encoder = [nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, width)]
         decoder = [nn.Linear(LATENT, 512), nn.ReLU(), nn.Linear(512, 784), nn.Unflatten(1, (1, 28, 28))]
     elif workload == "iwae":
         encoder = [nn.Flatten(), nn.Linear(784, 200), nn.Tanh(), nn.Linear(200, 200), nn.Tanh(), nn.Linear(200, 100)]
@@ -199,11 +225,11 @@ def torch_networks(workload):
     return nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
-def pythae_vae(workload):
-    """Returns pythae's VAE with the networks of `torch_networks`, and the sigmoid that its loss expects."""
-    from pythae.models import VAE, VAEConfig
+def pythae_model(workload):
+    """Returns pythae's VAE or AAE with the networks of `torch_networks`, and the sigmoids that its losses expect."""
+    from pythae.models import VAE, Adversarial_AE, Adversarial_AE_Config, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.models.nn import BaseDecoder, BaseDiscriminator, BaseEncoder
 
     class Encoder(BaseEncoder):
         def __init__(self, network):
@@ -222,9 +248,21 @@ def pythae_vae(workload):
         def forward(self, z):
             return ModelOutput(reconstruction=self.network(z).sigmoid())
 
+    class Discriminator(BaseDiscriminator):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, z):
+            return ModelOutput(embedding=self.network(z).sigmoid())
+
     encoder, decoder = torch_networks(workload)
-    config = VAEConfig(input_dim=(1, 28, 28), latent_dim=LATENT, reconstruction_loss="bce")
-    return VAE(config, encoder=Encoder(encoder), decoder=Decoder(decoder))
+    parts = {"encoder": Encoder(encoder), "decoder": Decoder(decoder)}
+    sizes = {"input_dim": (1, 28, 28), "latent_dim": LATENT, "reconstruction_loss": "bce"}
+    if workload == "aae":
+        parts["discriminator"] = Discriminator(torch_critics.critic_network())
+        return Adversarial_AE(Adversarial_AE_Config(**sizes), **parts)
+    return VAE(VAEConfig(**sizes), **parts)
 
 
 def _pythae_clock():
@@ -323,6 +361,9 @@ def contestants(workload):
         "mlp": ("channels last",),
         "conv": ("matrix products",),
         "iwae": ("channels last", "matrix products", PYTHAE),
+        "aae": ("channels last", "matrix products"),
+        "wae_mmd": ("channels last", "matrix products", PYTHAE),
+        "wae_gan": ("channels last", "matrix products", PYTHAE),
     }[workload]
     return [name for name in CONTESTANTS if not any(each in name for each in absent)]
 

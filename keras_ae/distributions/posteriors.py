@@ -54,6 +54,19 @@ class Posterior(keras.layers.Layer):
         super().__init__(**layers.options(self, kwargs))
         self.built = True  # any weights are created in the constructor
 
+    def given(self, x: tf.Tensor, encode: Callable[..., tf.Tensor], encoder: keras.Model) -> Distribution:
+        """q(z|x): the distribution of codes of x.
+
+        Args:
+            x: `(B, ...)`.
+            encode: function from x, and noise `(B, ...)` if the encoder takes it, to params `(B, ...)`.
+            encoder: Keras model that `encode` calls.
+
+        Raises:
+            ValueError: if the encoder does not have the inputs that the posterior needs.
+        """
+        return self.call(encode(x))
+
     def parameters_for(self, latent_dim: int) -> int:
         """int, width of the encoder's output for a code of `latent_dim` dimensions."""
         raise NotImplementedError
@@ -147,11 +160,21 @@ class Universal(Deterministic):
 
     takes_noise = True
 
-    def of_noise(
-        self, encode: Callable[[tf.Tensor], tf.Tensor], rows: int | tf.Tensor, code_shape: Size, noise_shape: Size
-    ) -> Distribution:
-        """The distribution of `encode(e)`, a function from noise `(L * rows, *noise_shape)` to as many codes."""
-        return _OfNoise(encode, rows, code_shape, noise_shape)
+    def given(self, x: tf.Tensor, encode: Callable[..., tf.Tensor], encoder: keras.Model) -> Distribution:
+        shapes = validation.input_shapes(encoder)
+        if shapes is None or len(shapes) != 2:
+            raise ValueError(
+                f"encoder: the posterior {self.name} expects a network with two inputs, x and noise, each a "
+                "keras.Input. Pass condition_shape=(noise_dim,) to the functions of keras_ae.networks."
+            )
+        x = tf.convert_to_tensor(x)
+        rows = tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+
+        def encode_many(e):
+            repeats = tf.concat([[tf.shape(e)[0] // rows], tf.ones(x.shape.rank - 1, tf.int32)], axis=0)
+            return encode(tf.tile(x, repeats), e)
+
+        return _OfNoise(encode_many, rows, validation.static_shape(encoder, "output_shape"), shapes[1])
 
 
 class _OfNoise(tfp.distributions.Distribution):

@@ -90,14 +90,16 @@ def test_the_rate_falls_to_zero_by_the_end_of_the_steps_or_of_the_budget(monkeyp
     networks = ka.networks.WaveformGenerator((2,), 3), ka.networks.waveform_critic(8, (2,), 3)
     model = ka.SEGAN(*networks)
     model.compile("sgd")
+    model.relative_rates = {"critic": 0.5}
     for minutes, steps, expected in ((0.0, 50, 0.5), (0.0, 100, 0.0), (15.0, 50, 0.146447), (21.0, 50, 0.0)):
         decay = common.CosineDecay(1.0, 100, 20.0)
         decay.set_model(model)
         monkeypatch.setattr(decay, "_minutes", lambda minutes=minutes: minutes)
         model.optimizer.iterations.assign(steps)
         decay.on_train_batch_begin(0)
-        for player in ("critic", "generator"):
-            assert float(model.optimizers[player].learning_rate) == pytest.approx(expected, abs=1e-6)
+        for player, factor in (("critic", 0.5), ("generator", 1.0)):
+            rate = float(model.optimizers[player].learning_rate)
+            assert rate == pytest.approx(factor * expected, abs=1e-6)
 
 
 def test_a_progress_line_ends_with_the_epochs_or_with_the_time(model, x, capsys):

@@ -27,6 +27,7 @@ from benchmarks import (
     samples,
     semi_supervised,
 )
+from benchmarks.mnist import parts as mnist_parts
 from keras_ae.training import ObjectiveModel
 
 VERSIONED = {"date": "2026-01-02", "versions": {"python": "3.11"}}
@@ -221,7 +222,7 @@ def test_conditional_runs_end_in_a_row(mnist, tmp_path, monkeypatch):
 
 def test_semi_supervised_runs_stand_on_the_trained_m1(mnist, eager, tmp_path, monkeypatch):
     monkeypatch.setattr(semi_supervised, "TRAIN", 300)
-    parts = semi_supervised.digits()
+    parts = mnist_parts(semi_supervised.TRAIN)
     assert {name: len(x) for name, (x, _) in parts.items()} == {"train": 300, "valid": 100, "test": 100}
     m1, report = semi_supervised.train_m1(parts, tmp_path / "m1")
     again, same = semi_supervised.train_m1(parts, tmp_path / "m1")

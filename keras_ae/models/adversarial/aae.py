@@ -8,15 +8,13 @@ import tensorflow as tf
 
 from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.models.base import critics
-from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.training import Objective, roles
-from keras_ae.training.term_weights import TermWeight
 from keras_ae.typing import Network, Terms
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class AAE(LatentModel):
+class AAE(critics.CriticModel):
     """An autoencoder whose encoder fools a critic that tells its codes from samples of the prior.
 
         z ~ q(z|x),    p ~ p(z)
@@ -24,7 +22,7 @@ class AAE(LatentModel):
         generator:   adversarial = -log S(D(z)),    trains the encoder
         autoencoder: reconstruction = -log p(x|z),    trains the encoder and the decoder
 
-    Each of the three players has its own optimizer. `compile("adam")` gives the critic a fifth of the others' learning
+    Each of the three players has its own optimizer. `compile("adam")` gives the critic half the others' learning
     rate: a critic that is always right has nothing to teach. If it cannot tell the two apart, `discrimination` is 2 log
     2 = 1.39 and `adversarial` log 2 = 0.69.
 
@@ -71,10 +69,7 @@ class AAE(LatentModel):
 
     terms: tuple[str, ...] = ("discrimination", "adversarial", "reconstruction")
     default_prior = "normal"
-    relative_rates: Mapping[str, float] = {"critic": 0.2}
-
-    instance_noise = TermWeight()
-    """float, the argument `instance_noise`; assigning it takes effect immediately, also during `fit`."""
+    relative_rates: Mapping[str, float] = {"critic": 0.5}
 
     def __init__(
         self,
@@ -85,10 +80,6 @@ class AAE(LatentModel):
         prior: priors.PriorLike | None = None,
         posterior: posteriors.PosteriorLike | None = None,
         label_critic: bool = False,
-        adversary: str = "cross_entropy",
-        smoothing: float = 0.0,
-        instance_noise: float = 0.0,
-        critic_steps: int = 1,
         classes: Sequence[str] | None = None,
         *,
         seed: int | None = None,
@@ -99,8 +90,6 @@ class AAE(LatentModel):
             kwargs["y_role"] = roles.OptionalLabel(num_classes, classes, required=True)
         super().__init__(encoder, decoder, likelihood, posterior, prior, seed=seed, **kwargs)
         self.critic, self.label_critic = critic, bool(label_critic)
-        critics.configure(self, adversary, smoothing, instance_noise, critic_steps)
-        critics.check_prior(self)
         critics.check_critic("critic", critic, self.code_shape, (self.num_classes + 1,) if label_critic else None)
         if label_critic:
             priors.check_classes(critics.prior_of(self), self.num_classes)
@@ -110,11 +99,10 @@ class AAE(LatentModel):
         return [*super().networks, self.critic]
 
     def objectives(self) -> dict[str, Objective]:
-        trained = [each for each in super().networks if each is not self._prior]
         return {
             "critic": Objective(self.discriminate, [self.critic], steps=self.critic_steps),
             "generator": Objective(self.generate, [self.encoder, self._posterior]),
-            "autoencoder": Objective(self.loss_terms, trained),
+            "autoencoder": Objective(self.loss_terms, super().networks),
         }
 
     def shared_pass(self, x: tf.Tensor, y: tf.Tensor | None, training: bool) -> tf.Tensor:
@@ -125,12 +113,12 @@ class AAE(LatentModel):
         """The critic's loss term, `{"discrimination": (B,)}`."""
         labels = roles.labels_or_unknown(x, y) if self.label_critic else None
         p = critics.draw_prior(self, tf.shape(z)[0], labels)
-        loss = critics.discrimination(self, self.critic, p, z, self._seen(x, y), training=training)
+        loss = self.discrimination(self.critic, p, z, self._seen(x, y), training=training)
         return {"discrimination": loss}
 
     def generate(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, z: tf.Tensor) -> Terms:
         """The encoder's loss term against the critic, `{"adversarial": (B,)}`."""
-        return {"adversarial": critics.deception(self, self.critic, z, self._seen(x, y), training=training)}
+        return {"adversarial": self.deception(self.critic, z, self._seen(x, y), training=training)}
 
     def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, z: tf.Tensor) -> Terms:
         """The autoencoder's loss term, `{"reconstruction": (B,)}`."""

@@ -104,8 +104,7 @@ class AVB(LatentModel):
         players = {"critic": Objective(self.discriminate, [self.critic], steps=self.critic_steps)}
         if self.contrast is not None:
             players = {"contrast": Objective(self.fit_contrast, [self.contrast])} | players
-        trained = [each for each in super().networks if each is not self._prior]
-        return players | {"autoencoder": Objective(self.loss_terms, trained)}
+        return players | {"autoencoder": Objective(self.loss_terms, super().networks)}
 
     def shared_pass(
         self, x: tf.Tensor, y: tf.Tensor | None, training: bool

@@ -1,6 +1,6 @@
 """The semi-supervised adversarial autoencoder: a code for the label and one for the style, and a critic of each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,15 +8,13 @@ import tensorflow as tf
 
 from keras_ae.distributions import likelihoods, posteriors, priors, sampling
 from keras_ae.models.base import critics
-from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.training import Objective, roles
-from keras_ae.training.term_weights import TermWeight
 from keras_ae.typing import Network, Terms
 from keras_ae.utils import validation
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class SemiSupervisedAAE(LatentModel):
+class SemiSupervisedAAE(critics.CriticModel):
     """An adversarial autoencoder whose code is a style s and label probabilities y, with a critic of each.
 
         [s | l] = encoder(x),    y = softmax(l),    z = [s | y]
@@ -27,7 +25,8 @@ class SemiSupervisedAAE(LatentModel):
 
     The critic of labels makes y nearly one-hot, with all classes equally frequent. Fitted without y, the model
     clusters: `predict_proba` then gives clusters, and `evaluation.clusters.cluster_error` compares them with labels.
-    Every player has its own optimizer; `compile("adam")` gives the critics a fifth of the others' learning rate.
+    Every player has its own optimizer; `compile("adam")` gives all of them the same learning rate. With slower
+    critics, all rows may end in one cluster.
 
     The code is one vector: `encode(x)[:, :D]` is the style, and `decode(np.concatenate([s, np.eye(K)[y]], axis=1))`
     decodes styles under labels y.
@@ -65,8 +64,6 @@ class SemiSupervisedAAE(LatentModel):
         *("discrimination", "label_discrimination", "adversarial", "label_adversarial"),
         *("classification", "accuracy", "reconstruction"),
     )
-    relative_rates: Mapping[str, float] = {"critic": 0.2}
-    instance_noise = TermWeight()
 
     def __init__(
         self,
@@ -78,10 +75,6 @@ class SemiSupervisedAAE(LatentModel):
         likelihood: likelihoods.LikelihoodLike = "bernoulli",
         prior: priors.PriorLike | None = None,
         classification_weight: float = 1.0,
-        adversary: str = "cross_entropy",
-        smoothing: float = 0.0,
-        instance_noise: float = 0.0,
-        critic_steps: int = 1,
         classes: Sequence[str] | None = None,
         *,
         seed: int | None = None,
@@ -97,7 +90,6 @@ class SemiSupervisedAAE(LatentModel):
         super().__init__(encoder, decoder, likelihood, posterior, joint, seed=seed, **kwargs)
         self.style_prior, self.critic, self.label_critic = style_prior, critic, label_critic
         self.classification_weight = validation.non_negative("classification_weight", classification_weight)
-        critics.configure(self, adversary, smoothing, instance_noise, critic_steps)
         critics.check_critic("critic", critic, style)
         critics.check_critic("label_critic", label_critic, (self.num_classes,))
 
@@ -130,16 +122,16 @@ class SemiSupervisedAAE(LatentModel):
         label = tf.one_hot(numbers, self.num_classes)
         fake = tf.nn.softmax(shared[1])
         return {
-            "discrimination": critics.discrimination(self, self.critic, style, shared[0], training=training),
-            "label_discrimination": critics.discrimination(self, self.label_critic, label, fake, training=training),
+            "discrimination": self.discrimination(self.critic, style, shared[0], training=training),
+            "label_discrimination": self.discrimination(self.label_critic, label, fake, training=training),
         }
 
     def generate(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, shared: tuple[tf.Tensor, ...]) -> Terms:
         """The encoder's loss terms against the critics, `{"adversarial": (B,), "label_adversarial": (B,)}`."""
         fake = tf.nn.softmax(shared[1])
         return {
-            "adversarial": critics.deception(self, self.critic, shared[0], training=training),
-            "label_adversarial": critics.deception(self, self.label_critic, fake, training=training),
+            "adversarial": self.deception(self.critic, shared[0], training=training),
+            "label_adversarial": self.deception(self.label_critic, fake, training=training),
         }
 
     def classify(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, shared: tuple[tf.Tensor, ...]) -> Terms:

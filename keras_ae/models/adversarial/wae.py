@@ -9,7 +9,6 @@ import tensorflow as tf
 from keras_ae.distributions import likelihoods, posteriors, priors
 from keras_ae.losses import mmd
 from keras_ae.models.base import critics
-from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.training import Objective
 from keras_ae.training.term_weights import TermWeight
@@ -17,7 +16,7 @@ from keras_ae.typing import Network, Terms
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class WAE(LatentModel):
+class WAE(critics.CriticModel):
     """An autoencoder whose codes, taken together, follow the prior; a single code need not be noisy.
 
         loss = reconstruction + weight D(q(z), p(z)),    reconstruction = -log p(x|z),    z ~ q(z|x)
@@ -36,7 +35,7 @@ class WAE(LatentModel):
         decoder: Keras model from codes to the likelihood's params.
         divergence: "mmd", or a Keras model from codes to scores `(B, 1)`, such as `networks.code_critic`.
         likelihood: as in `VAE`.
-        prior, posterior, smoothing, instance_noise, critic_steps: as in `AAE`.
+        prior, posterior, adversary, smoothing, instance_noise, critic_steps: as in `AAE`.
         weight: float; assign `wae.weight` to change it at any time.
         kernel: str, a name in `losses.mmd.KERNELS`.
         bandwidth: float above 0, the scale C of the kernels in squared units of z, of which each kernel takes several
@@ -65,8 +64,6 @@ class WAE(LatentModel):
 
     weight = TermWeight()
     """float, the argument `weight`; assigning it takes effect immediately, also during `fit`."""
-    instance_noise = TermWeight()
-    """float, the argument `instance_noise`; assigning it takes effect immediately, also during `fit`."""
 
     def __init__(
         self,
@@ -79,9 +76,6 @@ class WAE(LatentModel):
         weight: float = 10.0,
         kernel: str = "inverse_multiquadric",
         bandwidth: float | None = None,
-        smoothing: float = 0.0,
-        instance_noise: float = 0.0,
-        critic_steps: int = 1,
         *,
         seed: int | None = None,
         **kwargs: Any,
@@ -89,8 +83,6 @@ class WAE(LatentModel):
         if isinstance(divergence, str) and divergence != "mmd":
             raise ValueError(f"divergence: expected 'mmd' or a critic, a Keras model; received {divergence!r}.")
         super().__init__(encoder, decoder, likelihood, posterior, prior, seed=seed, **kwargs)
-        critics.configure(self, "cross_entropy", smoothing, instance_noise, critic_steps)
-        critics.check_prior(self)
         self._weight = WAE.weight.variable(self, weight)
         self.critic = None if divergence == "mmd" else divergence
         if self.critic is None:
@@ -106,9 +98,8 @@ class WAE(LatentModel):
         return [*super().networks, *([] if self.critic is None else [self.critic])]
 
     def objectives(self) -> dict[str, Objective]:
-        trained = [each for each in super().networks if each is not self._prior]
         weights = {"mmd": self._weight, "adversarial": self._weight}
-        players = {"autoencoder": Objective(self.loss_terms, trained, weights)}
+        players = {"autoencoder": Objective(self.loss_terms, super().networks, weights)}
         if self.critic is None:
             return players
         return {"critic": Objective(self.discriminate, [self.critic], steps=self.critic_steps)} | players
@@ -119,11 +110,11 @@ class WAE(LatentModel):
     def discriminate(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, z: tf.Tensor) -> Terms:
         """The critic's loss term, `{"discrimination": (B,)}`."""
         p = critics.draw_prior(self, tf.shape(z)[0])
-        return {"discrimination": critics.discrimination(self, self.critic, p, z, training=training)}
+        return {"discrimination": self.discrimination(self.critic, p, z, training=training)}
 
     def loss_terms(self, x: tf.Tensor, y: tf.Tensor | None, training: bool, z: tf.Tensor) -> Terms:
         """The autoencoder's loss terms: `{"reconstruction": (B,)}`, and the divergence from the prior."""
         terms = {"reconstruction": -self.likelihood(z, training=training).log_prob(target(x, y))}
         if self.critic is None:
             return terms | {"mmd": critics.mmd_to_prior(self, z)}
-        return terms | {"adversarial": critics.deception(self, self.critic, z, training=training)}
+        return terms | {"adversarial": self.deception(self.critic, z, training=training)}

@@ -1,4 +1,4 @@
-"""What models with a critic of codes share: samples of the prior, scores of both sides, and checks of the critic."""
+"""What models with a critic of codes share: its options and losses, samples of the prior, and checks of the critic."""
 
 import math
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from keras_ae.distributions import priors, sampling
 from keras_ae.losses import adversarial
 from keras_ae.losses.adversarial import per_row
 from keras_ae.losses.mmd import median, mmd, squared_distances
+from keras_ae.models.base.latent_model import LatentModel
+from keras_ae.training.term_weights import TermWeight
 from keras_ae.typing import Network, Shape
 from keras_ae.utils import validation
 
@@ -18,21 +20,64 @@ from keras_ae.utils import validation
 _DRAWS = 512
 
 
-def configure(
-    model: keras.Model,
-    adversary: str = "cross_entropy",
-    smoothing: float = 0.0,
-    instance_noise: float = 0.0,
-    critic_steps: int = 1,
-) -> None:
-    """Gives a model the options of its critic; a model with instance noise declares a `TermWeight` of this name.
+class CriticModel(LatentModel):
+    """Base class of models whose codes a critic compares with samples of the prior.
+
+        critic:     discrimination(real, fake) = the adversary's loss of both scores, which the critic lowers
+        generator:  deception(fake) = the adversary's loss of the scores of codes, which the encoder lowers
+        both see codes with instance noise, z + s e,    e ~ N(0, I)
+
+    Args:
+        *args: as in `LatentModel`.
+        adversary: str, a name in `losses.adversarial.NAMES`.
+        smoothing: float, one-sided label smoothing of the critic's targets, see `losses.adversarial`.
+        instance_noise: float, s; 0 adds none, and cannot be changed.
+        critic_steps: int, updates of the critic per step.
+        **kwargs: as in `LatentModel`.
 
     Raises:
-        ValueError: if an option is unknown or out of range.
+        ValueError: if an option is unknown or out of range, or the prior cannot be sampled or has weights.
+
+    Source: Goodfellow 2014, algorithm 1; Sonderby 2017, section 3.2, for noise on both sides. See also: `AAE`, `WAE`
+    and `SemiSupervisedAAE`, which are such models; `AVB` and `FactorVAE`, whose critics estimate a ratio of densities
+    and so have no options.
     """
-    model.critic_steps = validation.positive_int("critic_steps", critic_steps)
-    model._adversary = adversarial.get(adversary, smoothing)
-    model._instance_noise = type(model).instance_noise.variable(model, instance_noise) if instance_noise else None
+
+    instance_noise = TermWeight()
+    """float, the argument `instance_noise`; assigning it takes effect immediately, also during `fit`."""
+
+    def __init__(
+        self,
+        *args: Any,
+        adversary: str = "cross_entropy",
+        smoothing: float = 0.0,
+        instance_noise: float = 0.0,
+        critic_steps: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.critic_steps = validation.positive_int("critic_steps", critic_steps)
+        self._adversary = adversarial.get(adversary, smoothing)
+        self._instance_noise = CriticModel.instance_noise.variable(self, instance_noise) if instance_noise else None
+        check_prior(self)
+
+    def discrimination(
+        self, critic: Network, real: tf.Tensor, fake: tf.Tensor, given: Sequence[tf.Tensor] = (), *, training: bool
+    ) -> tf.Tensor:
+        """The critic's loss of real and fake codes: `(B,)`. What is given goes with either."""
+        pair = scores(critic, self._noisy(real), self._noisy(fake), given, training=training)
+        return per_row(self._adversary.critic(*pair))
+
+    def deception(
+        self, critic: Network, fake: tf.Tensor, given: Sequence[tf.Tensor] = (), *, training: bool
+    ) -> tf.Tensor:
+        """The loss of the network that made fake codes: `(B,)`."""
+        return per_row(self._adversary.generator(score(critic, self._noisy(fake), given, training=training)))
+
+    def _noisy(self, z):
+        if self._instance_noise is None:
+            return z
+        return z + tf.convert_to_tensor(self._instance_noise) * sampling.normal(tf.shape(z), self.next_seed())
 
 
 def prior_of(model: keras.Model) -> priors.PriorSource:
@@ -144,39 +189,6 @@ def score(critic: Network, z: tf.Tensor, given: Sequence[tf.Tensor] = (), *, tra
     Example: `score(ka.networks.code_critic(2, (16,)), tf.zeros([4, 2]), training=False)    # (4, 1)`
     """
     return tf.cast(critic([z, *given] if given else z, training=training), tf.float32)
-
-
-def noisy(model: keras.Model, z: tf.Tensor) -> tf.Tensor:
-    """Codes with the model's instance noise, a standard deviation, or as they are if it has none.
-
-        z + s e,    e ~ N(0, I)
-
-    Source: Sonderby 2017, section 3.2, for noise on both sides of a critic.
-    """
-    if model._instance_noise is None:
-        return z
-    return z + tf.convert_to_tensor(model._instance_noise) * sampling.normal(tf.shape(z), model.next_seed())
-
-
-def discrimination(
-    model: keras.Model,
-    critic: Network,
-    real: tf.Tensor,
-    fake: tf.Tensor,
-    given: Sequence[tf.Tensor] = (),
-    *,
-    training: bool,
-) -> tf.Tensor:
-    """The critic's loss of real and fake codes, both with instance noise: `(B,)`."""
-    pair = scores(critic, noisy(model, real), noisy(model, fake), given, training=training)
-    return per_row(model._adversary.critic(*pair))
-
-
-def deception(
-    model: keras.Model, critic: Network, fake: tf.Tensor, given: Sequence[tf.Tensor] = (), *, training: bool
-) -> tf.Tensor:
-    """The loss of the network that made fake codes, with instance noise: `(B,)`."""
-    return per_row(model._adversary.generator(score(critic, noisy(model, fake), given, training=training)))
 
 
 def bandwidth(model: keras.Model, value: float | None) -> float:

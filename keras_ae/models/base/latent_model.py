@@ -166,22 +166,11 @@ class LatentModel(ObjectiveModel):
     @by_averages
     def posterior(self, x: tf.Tensor, y: tf.Tensor | None = None, *, training: bool = False) -> Distribution:
         """Returns q(z|x), or q(z|x, y): a tfd with batch shape `(B,)` and event shape `code_shape`."""
-        if not self._posterior.takes_noise:
-            return self._posterior.call(self.encoder_params(x, y, training=training))
-        noise = validation.input_shapes(self.encoder)
-        if noise is None or len(noise) != 2:
-            raise ValueError(
-                f"encoder: the posterior {self._posterior.name} expects a network with two inputs, x and noise, each "
-                "a keras.Input. Pass condition_shape=(noise_dim,) to the functions of keras_ae.networks."
-            )
-        x = tf.convert_to_tensor(x)
 
-        def encode(e):
-            repeats = tf.concat([tf.shape(e)[:1] // tf.shape(x)[:1], tf.ones(x.shape.rank - 1, tf.int32)], axis=0)
-            return self.encoder_params(tf.tile(x, repeats), noise=e, training=training)
+        def encode(x, noise=None):
+            return self.encoder_params(x, y, noise=noise, training=training)
 
-        rows = tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
-        return self._posterior.of_noise(encode, rows, self.code_shape, noise[1])
+        return self._posterior.given(x, encode, self.encoder)
 
     def encoder_params(
         self, x: tf.Tensor, y: tf.Tensor | None = None, *, noise: tf.Tensor | None = None, training: bool = False

@@ -154,6 +154,13 @@ def test_classes_from_few_labels(rng):
     assert model.predict_proba(x).max(axis=1).mean() > 0.9  # the critic of labels wants one-hot rows
 
 
+def test_clusters_without_labels(rng):
+    keras.utils.set_random_seed(0)
+    x, y = blobs(rng, 3)
+    model = fit(semi_supervised(), x, epochs=60)
+    assert clusters.cluster_error(model.predict_proba(x), y).error < 0.05
+
+
 def test_heads_keep_their_distance(rng):
     x = tf.constant(blobs(rng, 3)[0][:5])
     encoder, decoder = networks(3, 2 + 3, 2)

@@ -15,11 +15,12 @@ def wae(divergence="mmd", **kwargs):
     return ka.WAE(encoder, ka.networks.mlp_decoder(2, (4,), (32,)), divergence, seed=0, **kwargs)
 
 
-def test_codes_come_to_follow_the_prior():
+@pytest.mark.parametrize("divergence", ["mmd", "critic"])
+def test_codes_come_to_follow_the_prior(divergence):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     x = (rng.uniform(-1, 1, size=(600, 2)) @ rng.normal(size=(2, 4))).astype("float32")
-    model = wae()
+    model = wae(divergence if divergence == "mmd" else ka.networks.code_critic(2, (64,)))
     p = model.prior.sample(600, seed=[0, 9])
     before = two_sample.energy_test(model.encode(x), p, permutations=20)
     model.compile(keras.optimizers.Adam(5e-3, beta_1=0.5), jit_compile=False)
