@@ -109,7 +109,7 @@ class Likelihood(keras.layers.Layer):
         return tf.reduce_all(good, axis=tf.range(1, tf.rank(x)))
 
     def doubt(self, x: Any) -> str | None:
-        """A warning if the rows x are valid but the likelihood does not suit them, which names a better one; or None."""
+        """A warning if the likelihood does not suit the rows x, which names a better one; or None."""
         return None
 
 
@@ -169,8 +169,8 @@ class Bernoulli(Likelihood):
         if np.mean((pixels > 0.02) & (pixels < 0.98)) < 0.5:
             return None
         return (
-            "likelihood: x looks like colour photographs, which 'bernoulli' suits badly: its noise hides everything but "
-            "the average, and its values are no density. Use 'gaussian_learned_scale', or "
+            "likelihood: x looks like colour photographs, which 'bernoulli' suits badly: its noise hides all but the "
+            "average, and its values are no density. Use 'gaussian_learned_scale', or "
             "'discretized_logistic_mixture' for bits per pixel."
         )
 
