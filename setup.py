@@ -28,6 +28,7 @@ EXTRAS = {
     ],
     "beam": ["apache-beam>=2.70,<3"],
     "diagrams": ["pydot>=3,<5"],  # keras.utils.plot_model
+    "tables": ["pyarrow>=16,<26"],  # Parquet files
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "test": [
         "dill>=0.3.8,<1",
@@ -47,7 +48,7 @@ EXTRAS = {
         "markdown-exec>=1.12,<2",
         "matplotlib>=3.9,<4",
     ],
-    "bench": ["torch==2.13.0", "pythae==0.1.2"],
+    "bench": ["torch==2.13.0", "pythae==0.1.2", "pyod>=2,<4"],
 }
 
 ROOT = pathlib.Path(__file__).parent

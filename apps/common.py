@@ -293,6 +293,11 @@ def report(figures, folder):
         folder: path of an existing folder.
     """
     keep(figures, folder)
+    printed(figures)
+
+
+def printed(figures):
+    """Prints `figures` as one line of JSON, the last line of an app's output."""
     print(json.dumps(plain.json_values(figures)), flush=True)
 
 

@@ -45,7 +45,12 @@ def read(data, folder, *, size=None, labels=None, schema=None):
     numbers = {name: i for i, name in enumerate(classes)}
     has_labels = len(classes) > 1 or (schema is not None and bool(classes))
     y = np.array([numbers.get(name, -1) for name in names], "int64") if has_labels else None
-    made = {"kind": "pictures", "size": list(x.shape[1:3]), "channels": x.shape[3], "classes": classes if has_labels else []}
+    made = {
+        "kind": "pictures",
+        "size": list(x.shape[1:3]),
+        "channels": x.shape[3],
+        "classes": classes if has_labels else [],
+    }
     return source.Rows(ids, x, y, made["classes"], source.split(test, ids), left_out, made)
 
 
@@ -164,7 +169,9 @@ def _in_table(path, labels):
         rows = csv.DictReader(file, delimiter=tables.delimiter(path))
         chosen = labels or next((each for each in rows.fieldnames or () if each.lower() in ("label", "class")), None)
         if chosen is not None and chosen not in (rows.fieldnames or ()):
-            raise ValueError(f"--labels: {str(path)!r} has no column {chosen!r}; it has {', '.join(rows.fieldnames or ())}.")
+            raise ValueError(
+                f"--labels: {str(path)!r} has no column {chosen!r}; it has {', '.join(rows.fieldnames or ())}."
+            )
         for row in rows:
             name = (row[column] or "").strip()
             place = path.parent / name

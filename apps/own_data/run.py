@@ -16,7 +16,7 @@ from keras_ae.datasets import epochs
 from keras_ae.utils import validation
 
 from .. import checkpoints, common
-from . import conclusion, models, pictures, settings, source
+from . import conclusion, models, settings, source
 
 MIRRORED = 1.02  # flips are on if PCA finds mirrored pictures no more than 2 % worse
 
@@ -48,8 +48,12 @@ def run(data, size, kind, latent_dim, max_minutes, likelihood, labels, export_di
             pca = models.first(pca, _latent_dim(latent_dim, pca, chosen))
         flips = mirrors(rows, parts, pca)
         chosen |= {"flips": flips, "latent_dim": len(pca.axes)}
-        say(f"Code of {len(pca.axes)} numbers; PCA of this size keeps {100 * models.shares(pca)[-1]:.0f} % of the variance")
-        model, seconds, history = train(kind, likelihood, rows, parts, pca, chosen, folder, max_minutes, seed, checkpoint)
+        say(
+            f"Code of {len(pca.axes)} numbers; PCA of this size keeps {100 * models.shares(pca)[-1]:.0f} % of the variance"
+        )
+        model, seconds, history = train(
+            kind, likelihood, rows, parts, pca, chosen, folder, max_minutes, seed, checkpoint
+        )
         facts = flags | {"settings": chosen, "train_seconds": seconds, "history": history, "max_minutes": max_minutes}
         conclusion.conclude(model, rows, parts, pca, facts, folder, export_dir, start)
         if checkpoint is not None:
@@ -64,7 +68,9 @@ def say(line):
 def tell(rows, parts):
     """Prints counts, and what was left out."""
     shape = " x ".join(map(str, rows.x.shape[1:]))
-    say(f"{len(rows.x)} rows of {shape}: {len(parts.train)} to train, {len(parts.validation)} to choose, {len(parts.test)} to test")
+    say(
+        f"{len(rows.x)} rows of {shape}: {len(parts.train)} to train, {len(parts.validation)} to choose, {len(parts.test)} to test"
+    )
     for reason, names in rows.left_out.items():
         say(f"Left out: {source.described({reason: names})}")
     if duplicates := getattr(rows.x, "attributes", {}).get("duplicates"):
@@ -84,7 +90,9 @@ def split(rows):
     if len(train) < 2:  # so few that all are needed
         train, validation = np.arange(len(rows.x)), np.array([], "int64")
     if len(train) < 2:
-        raise common.UserError("--data: one row is not enough to train on. Expected two at the very least, and better 200.")
+        raise common.UserError(
+            "--data: one row is not enough to train on. Expected two at the very least, and better 200."
+        )
     tests = np.flatnonzero(test)
     return Parts(train, validation if len(validation) else train[:1], tests if len(tests) else train[:1])
 
@@ -115,7 +123,9 @@ def _whole(latent_dim):
         try:
             return validation.positive_int("--latent_dim", int(latent_dim))
         except ValueError:
-            raise ValueError(f"--latent_dim: expected auto or a whole number of 1 or more; received {latent_dim!r}.") from None
+            raise ValueError(
+                f"--latent_dim: expected auto or a whole number of 1 or more; received {latent_dim!r}."
+            ) from None
 
 
 def mirrors(rows, parts, pca):
@@ -129,7 +139,9 @@ def mirrors(rows, parts, pca):
     x = models.numbers(rows.x, parts.validation)
     errors = [float(np.mean(np.square(pca.reconstruct(each) - each))) for each in (x, x[:, :, ::-1])]
     flips = errors[1] <= MIRRORED * errors[0]
-    say(f"Flips are {'on' if flips else 'off'}: PCA's error of mirrored pictures is {errors[1] / max(errors[0], 1e-12):.2f} times that of the others")
+    say(
+        f"Flips are {'on' if flips else 'off'}: PCA's error of mirrored pictures is {errors[1] / max(errors[0], 1e-12):.2f} times that of the others"
+    )
     return flips
 
 
@@ -152,7 +164,7 @@ def batches(rows, numbers, chosen, seed, steps, labels):
             begin = first + step * size
             places = np.arange(begin, begin + size)
             passes = np.unique(places // count)
-            kept = {each: kept.get(each, None) if each in kept else order(each) for each in passes}
+            kept = {each: kept.get(each) if each in kept else order(each) for each in passes}
             picked = np.array([kept[place // count][place % count] for place in places])
             made = models.numbers(x, picked)
             if chosen["flips"]:
@@ -179,7 +191,9 @@ def train(kind, likelihood, rows, parts, pca, chosen, folder, max_minutes, seed,
     model.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=settings.AVERAGE))
     size = min(chosen["batch_size"], len(parts.train))
     planned = max(1, math.ceil(chosen["passes"] * len(parts.train) / size))
-    steps = min(planned, max(settings.STEPS_PER_EPOCH, min(math.ceil(len(parts.train) / size), 3 * settings.STEPS_PER_EPOCH)))
+    steps = min(
+        planned, max(settings.STEPS_PER_EPOCH, min(math.ceil(len(parts.train) / size), 3 * settings.STEPS_PER_EPOCH))
+    )
     rounds = math.ceil(planned / steps)
     numbers = parts.train if not labels else parts.train[rows.labels[parts.train] >= 0]
     data = batches(rows, numbers, chosen, seed, steps, labels)

@@ -1,7 +1,7 @@
 """Tables as rows of numbers: standardised numbers, one-hot categories, and marks of missing values.
 
-    number      (v - mean) / deviation; 0 where missing, and another column, 1 where missing, if some were
-    category    one column for each value that training saw, scaled by 1 / sqrt(2); all 0 where missing or new
+number      (v - mean) / deviation; 0 where missing, and another column, 1 where missing, if some were
+category    one column for each value that training saw, scaled by 1 / sqrt(2); all 0 where missing or new
 """
 
 import csv
@@ -24,7 +24,9 @@ def read(data, folder, *, size=None, labels=None, schema=None):
     path = pathlib.Path(data)
     names, cells = columns_of(path)
     if not names or not len(cells[0]):
-        return source.Rows([], np.zeros((0, 0), "float32"), None, [], np.zeros(0, bool), {"table without rows": [path.name]}, {})
+        return source.Rows(
+            [], np.zeros((0, 0), "float32"), None, [], np.zeros(0, bool), {"table without rows": [path.name]}, {}
+        )
     chosen = schema["labels"] if schema is not None else labels
     if chosen is None and schema is None:
         chosen = next((name for name in names if name.lower() in _LABELS), None)
@@ -63,7 +65,9 @@ def columns_of(path):
         return table.column_names, [column.to_pylist() for column in table.columns]
     if suffix == ".npz":
         with np.load(path, allow_pickle=False) as file:
-            key = next((key for key in ("x", "x_train", *file.files) if key in file.files and file[key].ndim == 2), None)
+            key = next(
+                (key for key in ("x", "x_train", *file.files) if key in file.files and file[key].ndim == 2), None
+            )
             if key is None:
                 raise ValueError(f"--data: expected a table (N, D) in {str(path)!r}; it has {', '.join(file.files)}.")
             x = file[key]

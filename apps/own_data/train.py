@@ -47,7 +47,9 @@ FLAGS = {
         "p(x|z); auto is a Gaussian, whose scale a VAE learns, which suits photographs; bernoulli suits black and white.",
     ),
     "labels": flags.DEFINE_string(
-        "labels", None, "Column of a CSV or Parquet file with labels; by default label, class or target if there is one."
+        "labels",
+        None,
+        "Column of a CSV or Parquet file with labels; by default label, class or target if there is one.",
     ),
     "export_dir": common.define_export_dir("runs/own_data/export"),
     "seed": common.define_seed(),

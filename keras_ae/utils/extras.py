@@ -10,6 +10,7 @@ EXTRAS = {
     "matplotlib": "apps",
     "noisereduce": "audio",
     "pesq": "audio",
+    "pyarrow": "tables",
     "pystoi": "audio",
     "soundfile": "audio",
     "soxr": "audio",
