@@ -131,6 +131,6 @@ def check(kind, rows):
     """Raises a `UserError` if the data do not suit the kind of model."""
     if KINDS[kind][1] and len(rows.classes) < 2:
         raise common.UserError(
-            f"--kind={kind} needs labels: put the pictures into a sub-folder for each class, or name the column of a CSV "
-            "with --labels."
+            f"--kind={kind} needs labels: put the pictures into a sub-folder for each class, or name the column "
+            "of a CSV with --labels."
         )

@@ -87,7 +87,7 @@ def _of_files(files, folder, size):
     height, width = (side, side) if isinstance(side, int) else side
     ids, labels, test, left_out, seen, colour = [], [], [], {}, {}, False
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-    cache = tempfile.NamedTemporaryFile(dir=folder, prefix=".keras_ae-pictures-")  # removed when it is closed
+    cache = tempfile.NamedTemporaryFile(dir=folder, prefix=".keras_ae-pictures-")  # noqa: SIM115 (closed with x)
     bar = progress_bar(desc="Reading pictures", unit=" pictures")
     for name, label, is_test, path in files:
         bar.update()

@@ -8,12 +8,13 @@ import shlex
 from keras_ae.utils import files
 
 from .. import common
-from . import settings, source
+from . import drawings, settings, source
 
 MEANING = {
     "test_squared_error": (
         "Squared error",
-        "Sum over a row of the squared difference to its reconstruction, mean over test rows; pixels in [0, 1], tables and series standardised. Lower is better.",
+        "Sum over a row of the squared difference to its reconstruction, mean over test rows; pixels in [0, 1], tables "
+        "and series standardised. Lower is better.",
     ),
     "test_pca_squared_error": (
         "Squared error of PCA",
@@ -22,7 +23,8 @@ MEANING = {
     "ratio_to_pca": ("Ratio to PCA", "Below 1, the model retains more than PCA in as many numbers."),
     "train_squared_error": (
         "Squared error, training",
-        "On rows that training saw. Much lower than on test rows: the model knows them by heart, and more data would help.",
+        "On rows that training saw. If it is much lower than on test rows, the model knows them by heart, and more data "
+        "would help.",
     ),
     "active_units": ("Live dimensions", "Numbers of the code that vary between rows (variance above 0.01)."),
     "elbo": ("ELBO, nats", "Lower bound on the mean log density of a test row."),
@@ -38,9 +40,11 @@ MEANING = {
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:62rem;padding:0 1rem;color:#222}
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2rem}img{max-width:100%;height:auto}
-table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical-align:top}
+table{border-collapse:collapse;width:100%}
+td,th{border-bottom:1px solid #ddd;padding:.3rem .6rem;text-align:left;vertical-align:top}
 td.number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-pre{background:#f5f5f5;padding:.8rem;overflow-x:auto}.note{background:#fff7e0;padding:.6rem 1rem}.small{color:#666;font-size:.9rem}
+pre{background:#f5f5f5;padding:.8rem;overflow-x:auto}.note{background:#fff7e0;padding:.6rem 1rem}
+.small{color:#666;font-size:.9rem}
 """
 
 
@@ -50,7 +54,7 @@ def write(path, figures, pictures, rows, facts):
     Args:
         path: `pathlib.Path`.
         figures: dict, the JSON report.
-        pictures: `{title: (matplotlib figure, what it shows)}`.
+        pictures: `{title: matplotlib figure}`, with titles of `drawings.ABOUT`.
         rows: `source.Rows`.
         facts: dict of the flags, the history and the settings.
     """
@@ -73,10 +77,10 @@ def page(figures, pictures, rows, facts):
         meaning = "Mean log density, in nats, of the codes of held-out rows; the highest is the best sampler."
         parts.append(f"<tr><th>Sampler: {e(name)}<td class=number>{score:,.4g}<td class=small>{e(meaning)}")
     parts.append("</table>")
-    parts += [
-        f"<h2>{e(name)}</h2><p>{e(about)}</p><img alt='{e(name)}' src='{_embedded(figure)}'>"
-        for name, (figure, about) in pictures.items()
-    ]
+    for name, about in drawings.ABOUT.items():
+        if name in pictures:
+            image = f"<img alt='{e(name)}' src='{_embedded(pictures[name])}'>"
+            parts.append(f"<h2>{e(name)}</h2><p>{e(about)}</p>{image}")
     if figures["worst"]:
         parts.append("<h2>Rows with the largest error</h2><table><tr><th>Row<th>Squared error")
         parts += [f"<tr><td>{e(each['id'])}<td class=number>{each['score']:,.4g}" for each in figures["worst"]]
@@ -114,7 +118,8 @@ def advice(figures, rows):
 def _data(figures, rows):
     e = html.escape
     lines = [
-        f"{figures['rows']:,} rows: {figures['train']:,} to train, {figures['validation']:,} to choose the weights that are kept, {figures['test']:,} that no training saw."
+        f"{figures['rows']:,} rows: {figures['train']:,} to train, {figures['validation']:,} to choose the weights that "
+        f"are kept, {figures['test']:,} that no training saw."
     ]
     if figures["duplicates"]:
         lines.append(f"{figures['duplicates']:,} are copies of another one, and were kept.")

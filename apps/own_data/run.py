@@ -48,9 +48,7 @@ def run(data, size, kind, latent_dim, max_minutes, likelihood, labels, export_di
             pca = models.first(pca, _latent_dim(latent_dim, pca, chosen))
         flips = mirrors(rows, parts, pca)
         chosen |= {"flips": flips, "latent_dim": len(pca.axes)}
-        say(
-            f"Code of {len(pca.axes)} numbers; PCA of this size keeps {100 * models.shares(pca)[-1]:.0f} % of the variance"
-        )
+        say(f"Code of {len(pca.axes)} numbers, of which PCA keeps {100 * models.shares(pca)[-1]:.0f} % of the variance")
         model, seconds, history = train(
             kind, likelihood, rows, parts, pca, chosen, folder, max_minutes, seed, checkpoint
         )
@@ -69,7 +67,8 @@ def tell(rows, parts):
     """Prints counts, and what was left out."""
     shape = " x ".join(map(str, rows.x.shape[1:]))
     say(
-        f"{len(rows.x)} rows of {shape}: {len(parts.train)} to train, {len(parts.validation)} to choose, {len(parts.test)} to test"
+        f"{len(rows.x)} rows of {shape}: {len(parts.train)} to train, {len(parts.validation)} to choose weights, "
+        f"{len(parts.test)} to test"
     )
     for reason, names in rows.left_out.items():
         say(f"Left out: {source.described({reason: names})}")
@@ -113,7 +112,8 @@ def _latent_dim(latent_dim, pca, chosen):
         return settings.latent_dim(models.shares(pca), chosen)
     if _whole(latent_dim) > len(pca.axes):
         raise ValueError(
-            f"--latent_dim: expected at most {len(pca.axes)}, the most that PCA can have for these rows; received {latent_dim}."
+            f"--latent_dim: expected at most {len(pca.axes)}, the most that PCA can have for these rows; received "
+            f"{latent_dim}."
         )
     return _whole(latent_dim)
 
@@ -140,7 +140,8 @@ def mirrors(rows, parts, pca):
     errors = [float(np.mean(np.square(pca.reconstruct(each) - each))) for each in (x, x[:, :, ::-1])]
     flips = errors[1] <= MIRRORED * errors[0]
     say(
-        f"Flips are {'on' if flips else 'off'}: PCA's error of mirrored pictures is {errors[1] / max(errors[0], 1e-12):.2f} times that of the others"
+        f"Flips are {'on' if flips else 'off'}: PCA's error of mirrored pictures is "
+        f"{errors[1] / max(errors[0], 1e-12):.2f} times that of the others"
     )
     return flips
 
@@ -230,7 +231,8 @@ def _plan(model, count, max_minutes, folder):
     else:
         end = datetime.datetime.now() + datetime.timedelta(minutes=max_minutes)
         until = f"until {end:%H:%M} at the latest"
-    return f"Training {weights:,} weights on {count:,} rows {until}; see {folder / 'progress.png'} meanwhile. Ctrl-C keeps the best"
+    see = f"see {folder / 'progress.png'} meanwhile. Ctrl-C keeps the best weights"
+    return f"Training {weights:,} weights on {count:,} rows {until}; {see}"
 
 
 def _calibrate(model, rows, parts, labels):

@@ -47,8 +47,8 @@ class Export:
         shape = self._specs(name)["x"].shape[1:] if name and "x" in self._specs(name) else None
         if shape is None or len(shape) != 3 or None in shape or shape[2] not in (1, 3):
             raise common.UserError(
-                f"--model: the card of {str(self.served.path)!r} does not say how data become inputs, and its inputs are "
-                "no pictures. Expected an export of keras-ae train, or one of pictures."
+                f"--model: the card of {str(self.served.path)!r} does not say how data become inputs, and its inputs "
+                "are no pictures. Expected an export of keras-ae train, or one of pictures."
             )
         return {"kind": "pictures", "size": list(shape[:2]), "channels": shape[2], "classes": []}
 
@@ -88,8 +88,8 @@ def batches(export, data, labels, endpoints):
         conditional = any(export.takes_condition(each) for each in endpoints)
         if conditional and rows.labels is None:
             raise common.UserError(
-                "--data: the model needs labels: put the pictures into a sub-folder for each class, or name the column of "
-                "a CSV with --labels."
+                "--data: the model needs labels: put the pictures into a sub-folder for each class, or name the column "
+                "of a CSV with --labels."
             )
         keep = np.arange(len(rows.x)) if not conditional else np.flatnonzero(rows.labels >= 0)
         for i in progress_bar(range(0, len(keep), BATCH), unit=" batches"):

@@ -65,8 +65,8 @@ def kind_of(data, size=None):
             return "pictures"
         return "table" if size is None else "series"
     raise common.UserError(
-        f"--data: expected a folder or tar of pictures, a .csv, .tsv, .parquet, .npz or .npy file, or the name of a TFDS "
-        f"data set; received {str(data)!r}."
+        f"--data: expected a folder or tar of pictures, a .csv, .tsv, .parquet, .npz or .npy file, or the name of a "
+        f"TFDS data set; received {str(data)!r}."
     )
 
 

@@ -44,7 +44,8 @@ FLAGS = {
         "likelihood",
         "auto",
         list(models.LIKELIHOODS),
-        "p(x|z); auto is a Gaussian, whose scale a VAE learns, which suits photographs; bernoulli suits black and white.",
+        "p(x|z); auto is a Gaussian, whose scale a VAE learns, which suits photographs; bernoulli suits black on "
+        "white.",
     ),
     "labels": flags.DEFINE_string(
         "labels",

@@ -74,7 +74,7 @@ def test_the_report_counts_measures_and_names_what_was_left_out(done):
 
 
 def test_the_page_needs_nothing_else_and_shows_everything(done):
-    folder, figures = done
+    folder, _ = done
     page = (folder / "report.html").read_text()
     titles = re.findall("<h2>(.*?)</h2>", page)
     assert {"Numbers", "Training", "Reconstructions", "Samples", "Nearest training pictures", "Latent map"} <= set(
@@ -188,5 +188,5 @@ def test_no_data_and_no_model_say_what_to_give(tmp_path):
         _train("", tmp_path)
     with pytest.raises(common.UserError, match="--model: expected an export folder"):
         sample.sample(None, 1, str(tmp_path / "x.npz"), None, 0)
-    with pytest.raises(common.UserError, match="--output: expected a name that ends in .csv"):
+    with pytest.raises(common.UserError, match="--output: expected a name that ends in"):
         sample.sample(None, 1, "x.doc", None, 0)

@@ -233,8 +233,8 @@ def test_what_is_no_data_says_what_to_do(tmp_path):
     with pytest.raises(common.UserError, match="expected a folder or tar of pictures"):
         source.kind_of(tmp_path / "a.doc")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(common.UserError, match="nothing in .* can be used: empty"):
+    with pytest.raises(common.UserError, match=r"nothing in .* can be used: empty"):
         source.read(tmp_path / "empty", tmp_path)
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(common.UserError, match="nothing in .* can be used: 1 table without rows"):
+    with pytest.raises(common.UserError, match=r"nothing in .* can be used: 1 table without rows"):
         source.read(tmp_path / "empty.csv", tmp_path)
