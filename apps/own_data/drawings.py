@@ -15,15 +15,15 @@ ABOUT = {
     "Reconstructions": "Rows that no training saw, and what their codes retain of them.",
     "Samples": "New pictures, decoded from codes of the best sampler; of a conditional model, by class in turn.",
     "Real pictures": "Real pictures, to compare with the samples.",
-    "Nearest training pictures": "Below each sample, the training picture with the smallest squared difference. Samples "
-    "that equal it were learned by heart.",
+    "Nearest training pictures": "Below each sample, the training picture with the smallest squared difference. A "
+    "sample that equals it was learned by heart.",
     "Latent map": "Codes on their two principal axes, one point a row, coloured by label if there are any.",
     "Neighbourhoods": "The same codes by t-SNE: near points have similar codes; distances between groups mean nothing.",
     "Live dimensions": "Variance of every number of the code over rows, in descending order. In a VAE, numbers near 0 "
     "carry nothing.",
     "Traversals": "Each row changes one number of the code; the others stay at their mean.",
     "Interpolation": "From one picture to another by their codes, and below by their pixels.",
-    "Anomalies": "Held-out rows with the largest error, and their reconstructions: look here first for odd or broken ones.",
+    "Anomalies": "Held-out rows with the largest error, and their reconstructions: look here first for the odd.",
 }
 """What each figure shows, in the order of the report."""
 

@@ -23,8 +23,8 @@ MEANING = {
     "ratio_to_pca": ("Ratio to PCA", "Below 1, the model retains more than PCA in as many numbers."),
     "train_squared_error": (
         "Squared error, training",
-        "On rows that training saw. If it is much lower than on test rows, the model knows them by heart, and more data "
-        "would help.",
+        "On rows that training saw. If it is much lower than on test rows, the model knows them by heart, and more "
+        "data would help.",
     ),
     "active_units": ("Live dimensions", "Numbers of the code that vary between rows (variance above 0.01)."),
     "elbo": ("ELBO, nats", "Lower bound on the mean log density of a test row."),
@@ -118,8 +118,8 @@ def advice(figures, rows):
 def _data(figures, rows):
     e = html.escape
     lines = [
-        f"{figures['rows']:,} rows: {figures['train']:,} to train, {figures['validation']:,} to choose the weights that "
-        f"are kept, {figures['test']:,} that no training saw."
+        f"{figures['rows']:,} rows: {figures['train']:,} to train, {figures['validation']:,} to choose the weights "
+        f"that are kept, {figures['test']:,} that no training saw."
     ]
     if figures["duplicates"]:
         lines.append(f"{figures['duplicates']:,} are copies of another one, and were kept.")

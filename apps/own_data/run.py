@@ -182,7 +182,7 @@ def batches(rows, numbers, chosen, seed, steps, labels):
     return epochs.numbered(make, steps)
 
 
-def train(kind, likelihood, rows, parts, pca, chosen, folder, max_minutes, seed, checkpoint):
+def train(kind, likelihood, rows, parts, pca, chosen, folder, max_minutes, seed, checkpoint, budget=common.CosineDecay):
     """Trains a model; returns it, the seconds of training, and the history `{name: [one float per epoch]}`."""
     keras.utils.set_random_seed(seed)
     labels = models.KINDS[kind][1]
@@ -211,7 +211,7 @@ def train(kind, likelihood, rows, parts, pca, chosen, folder, max_minutes, seed,
             validation_data=held_out if isinstance(held_out, tuple) else (held_out,),
             epochs=rounds,
             shuffle=False,
-            budget=common.CosineDecay(rate, planned, max_minutes, settings.WARM_UP),
+            budget=budget(rate, planned, max_minutes, settings.WARM_UP),
             callbacks=[
                 keras.callbacks.EarlyStopping("val_loss", patience=rounds, restore_best_weights=True),
                 Preview(rows, parts, folder, labels),
