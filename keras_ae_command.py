@@ -24,8 +24,7 @@ OWN = "own_data"
 
 USAGE = """\
 usage: keras-ae <app> <verb> [flags]
-       keras-ae <verb> [flags]    for the verbs with a star; train, encode, reconstruct, sample and score
-                                  are those for your own pictures, tables and series
+       keras-ae <verb> [flags]    for the verbs with a star, such as train of your own data
 
 {apps}
 
