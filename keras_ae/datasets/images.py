@@ -666,7 +666,10 @@ def read_picture(path: FilePath, size: Size | None = None, full_scale: int = _FU
     Raises:
         ValueError: with the reason, if the file is not an image that can be decoded, or has too many pixels.
 
-    Example: `read_picture("cat.jpg", 64)[0].shape    # (64, 64, 3)`
+    Example:
+
+        keras.utils.save_img("face.png", np.zeros((100, 80, 3)))
+        x, is_colour = read_picture("face.png", 64)    # (64, 64, 3), True
 
     See also: `load`, for a folder.
     """

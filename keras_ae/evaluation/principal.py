@@ -24,7 +24,7 @@ class PrincipalAxes(NamedTuple):
 
     Example:
 
-        pca = principal_axes(x_train, 64)
+        pca = principal_axes(x_train, 8)
         np.square(pca.reconstruct(x_test) - x_test).sum(axis=(1, 2, 3)).mean()    # what an autoencoder has to beat
 
     See also: `principal_axes`, which computes them.
@@ -68,7 +68,7 @@ def principal_axes(
     Raises:
         ValueError: if there are too few rows or columns for k axes.
 
-    Example: `principal_axes(x_train, 64).left    # float`
+    Example: `principal_axes(x_train, 8).left    # float`
 
     Source: Halko 2011, algorithm 4.4. See also: `sklearn.decomposition.PCA`, for data in memory.
     """
