@@ -52,7 +52,7 @@ def conclude(model, rows, parts, pca, facts, folder, export_dir, start):
             model, export_dir, endpoints=endpoints(model, found), card=card | {"numbers": plain.json_values(figures)}
         )
     figures["export"] = path
-    if not model.conditional and "density" not in model.parts:
+    if not model.conditional:
         figures["export_max_error"] = export_error(model, path, models.numbers(rows.x, parts.test[:16]), seed)
     common.keep(figures, folder)
     say("Drawing")
@@ -124,7 +124,7 @@ def best_sampler(model, rows, parts, seed):
     components = min(10, len(fit) // 50)
     with contextlib.suppress(ValueError):  # too few or identical codes
         if components:
-            name = f"mixture of {components} Gaussians"
+            name = f"mixture of {components} Gaussians" if components > 1 else "one Gaussian"
             candidates[name] = samplers.MixtureSampler(model, components, seed=seed).fit_codes(fit)
         if len(fit) >= settings.USABLE and fit.shape[1] > 1:
             candidates["flow"] = samplers.FlowSampler(model, seed=seed).fit_codes(fit, epochs=20, batch_size=200)

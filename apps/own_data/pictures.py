@@ -87,7 +87,7 @@ def _of_files(files, folder, size):
     height, width = (side, side) if isinstance(side, int) else side
     ids, labels, test, left_out, seen, colour = [], [], [], {}, {}, False
     pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-    cache = tempfile.NamedTemporaryFile(dir=folder, prefix=".keras_ae-pictures-")  # noqa: SIM115 (closed with x)
+    cache = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (has no name, and lives as long as the array)
     bar = progress_bar(desc="Reading pictures", unit=" pictures")
     for name, label, is_test, path in files:
         bar.update()
@@ -109,8 +109,8 @@ def _of_files(files, folder, size):
     bar.close()
     cache.flush()
     shape = (len(ids), height, width, 3)
-    array = np.memmap(cache.name, np.uint8, "r", shape=shape) if ids else np.zeros(shape, np.uint8)
-    facts = {"colour": colour, "duplicates": sum(count - 1 for count in seen.values()), "file": cache}
+    array = np.memmap(cache, np.uint8, "r", shape=shape) if ids else np.zeros(shape, np.uint8)
+    facts = {"colour": colour, "duplicates": sum(count - 1 for count in seen.values())}
     return ids, Pictures(array, None, facts), labels, test, left_out
 
 

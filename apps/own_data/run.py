@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae.datasets import epochs
+from keras_ae.training import optimizers
 from keras_ae.utils import validation
 
 from .. import checkpoints, common
@@ -83,7 +84,7 @@ def split(rows):
     """Returns the `Parts` of the rows."""
     test = np.asarray(rows.test, bool)
     rest = np.flatnonzero(~test)
-    chosen = [i for i in rest if source.is_validation(rows.ids[i], settings.VALIDATION)][: settings.VALIDATION_ROWS]
+    chosen = source.validation(rows.ids, rest, settings.VALIDATION, settings.VALIDATION_ROWS)
     validation = np.array(chosen, "int64")
     train = np.setdiff1d(rest, validation)
     if len(train) < 2:  # so few that all are needed
@@ -165,7 +166,7 @@ def batches(rows, numbers, chosen, seed, steps, labels):
             begin = first + step * size
             places = np.arange(begin, begin + size)
             passes = np.unique(places // count)
-            kept = {each: kept.get(each) if each in kept else order(each) for each in passes}
+            kept = {each: kept[each] if each in kept else order(each) for each in passes}
             picked = np.array([kept[place // count][place % count] for place in places])
             made = models.numbers(x, picked)
             if chosen["flips"]:
@@ -190,25 +191,22 @@ def train(kind, likelihood, rows, parts, pca, chosen, folder, max_minutes, seed,
     model = models.build(kind, likelihood, shape, pca, chosen, seed, len(parts.train), rows.classes if labels else ())
     rate = chosen["learning_rate"]
     model.compile(keras.optimizers.Adam(rate, use_ema=True, ema_momentum=settings.AVERAGE))
-    size = min(chosen["batch_size"], len(parts.train))
-    planned = max(1, math.ceil(chosen["passes"] * len(parts.train) / size))
+    numbers = _known(rows, parts.train, labels)
+    size = min(chosen["batch_size"], len(numbers))
+    planned = max(1, math.ceil(chosen["passes"] * len(numbers) / size))
     steps = min(
-        planned, max(settings.STEPS_PER_EPOCH, min(math.ceil(len(parts.train) / size), 3 * settings.STEPS_PER_EPOCH))
+        planned, max(settings.STEPS_PER_EPOCH, min(math.ceil(len(numbers) / size), 3 * settings.STEPS_PER_EPOCH))
     )
     rounds = math.ceil(planned / steps)
-    numbers = parts.train if not labels else parts.train[rows.labels[parts.train] >= 0]
     data = batches(rows, numbers, chosen, seed, steps, labels)
-    held_out = models.numbers(rows.x, parts.validation)
-    if labels:
-        known = rows.labels[parts.validation] >= 0
-        held_out = (held_out[known], rows.labels[parts.validation][known])
+    held_out = _rows(rows, parts, labels)
     say(_plan(model, len(parts.train), max_minutes, folder))
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         seconds = common.fit(
             model,
             data,
-            validation_data=held_out if isinstance(held_out, tuple) else (held_out,),
+            validation_data=held_out,
             epochs=rounds,
             shuffle=False,
             budget=budget(rate, planned, max_minutes, settings.WARM_UP),
@@ -237,11 +235,7 @@ def _plan(model, count, max_minutes, folder):
 
 def _calibrate(model, rows, parts, labels):
     """Sets the scale of the likelihood to its optimum on rows that chose the weights: sigma-VAE's optimal sigma."""
-    x = models.numbers(rows.x, parts.validation)
-    y = (rows.labels[parts.validation],) if labels else ()
-    if labels:
-        known = y[0] >= 0
-        x, y = x[known], (y[0][known],)
+    x, *y = _rows(rows, parts, labels) if labels else (_rows(rows, parts, labels),)
     if len(x) < 20 or "density" not in model.parts:
         return
 
@@ -253,7 +247,25 @@ def _calibrate(model, rows, parts, labels):
 
     with model.averaged():
         found = [float(error(x[i : i + 100], *(each[i : i + 100] for each in y))) for i in range(0, len(x), 100)]
-    model._likelihood.calibrate(float(np.mean(found)), math.prod(x.shape[1:]))
+    layer = model._likelihood
+    layer.calibrate(float(np.mean(found)), math.prod(x.shape[1:]))
+    for optimizer in model.optimizers.values():
+        for variable, average in optimizers.average(optimizer):
+            if variable is layer.raw_scale:
+                average.assign(variable)
+
+
+def _known(rows, numbers, labels):
+    """Returns the numbers of the rows that the model can use: those with a label, if it takes labels."""
+    return numbers[rows.labels[numbers] >= 0] if labels else numbers
+
+
+def _rows(rows, parts, labels):
+    """Returns the rows that choose the weights, `x` or `(x, y)`."""
+    numbers = _known(rows, parts.validation, labels)
+    numbers = numbers if len(numbers) else _known(rows, parts.train, labels)[:1]
+    x = models.numbers(rows.x, numbers)
+    return (x, rows.labels[numbers]) if labels else x
 
 
 class Preview(keras.callbacks.Callback):
@@ -273,8 +285,8 @@ class Preview(keras.callbacks.Callback):
         self.on_epoch_end(-1)
 
     def on_epoch_end(self, epoch, logs=None):
-        now = time.monotonic()
-        if self.x is None or (self.last is not None and now - self.last < self.every):
+        now = datetime.datetime.now()  # which checkpoints leave out, unlike numbers
+        if self.x is None or (self.last is not None and (now - self.last).total_seconds() < self.every):
             return
         self.last = now
         from keras_ae import plots

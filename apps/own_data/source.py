@@ -1,6 +1,5 @@
 """Finds out what data are, and reads them: pictures, a table, or series."""
 
-import hashlib
 import pathlib
 from collections import Counter, namedtuple
 
@@ -34,9 +33,13 @@ def is_test(name):
     return digests.of_name(name) % 10 == 0
 
 
-def is_validation(name, every):
-    """Whether a training row chooses the weights that are kept; independent of `is_test`."""
-    return int(hashlib.sha1(f"validation {name}".encode("utf-8", "surrogateescape")).hexdigest()[:8], 16) % every == 0
+def validation(ids, numbers, every, most):
+    """Returns the numbers of the rows that choose the weights that are kept: one in `every` of them, at most `most`.
+
+    A hash of the names decides, so that they are spread over classes and do not change when rows are added.
+    """
+    ranked = sorted((digests.of_name(f"validation {ids[number]}"), number) for number in numbers)
+    return sorted(number for digest, number in ranked[:most] if digest < 2**32 // every)
 
 
 def kind_of(data, size=None):
