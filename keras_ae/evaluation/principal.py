@@ -73,8 +73,9 @@ def principal_axes(
     Source: Halko 2011, algorithm 4.4. See also: `sklearn.decomposition.PCA`, for data in memory.
     """
     k, passes = validation.positive_int("k", k), validation.positive_int("passes", passes)
-    chunks: Any = x if callable(x) else lambda: (x[i : i + _CHUNK] for i in range(0, len(x), _CHUNK))  # type: ignore
-    rows, total, square = 0, 0.0, 0.0
+    chunks = _in_chunks(x)
+    rows, square = 0, 0.0
+    total: Any = 0.0
     for chunk in chunks():
         flat = _flat(chunk)
         rows, total = rows + len(flat), total + flat.sum(axis=0, dtype="float64")
@@ -87,7 +88,8 @@ def principal_axes(
 
     def times(basis):
         """Returns C basis."""
-        made, basis = 0.0, basis.astype("float32")
+        made: Any = 0.0
+        basis = basis.astype("float32")
         for chunk in chunks():
             flat = _flat(chunk) - centre
             made = made + flat.T @ (flat @ basis)
@@ -101,6 +103,10 @@ def principal_axes(
     variances = np.maximum(values[order], 0.0)
     left = square / rows - float(mean @ mean) - float(variances.sum())
     return PrincipalAxes(mean, (basis @ vectors[:, order]).T, variances, max(left, 0.0))
+
+
+def _in_chunks(x: Any) -> Callable[[], Iterable[ArrayLike]]:
+    return x if callable(x) else lambda: (x[i : i + _CHUNK] for i in range(0, len(x), _CHUNK))
 
 
 def _flat(x):
