@@ -17,7 +17,9 @@ import pathlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+import keras_ae as ka
 from apps import checkpoints
 from apps.own_data import conclusion, models, run, source
 from benchmarks import options, results, runs
@@ -46,18 +48,31 @@ def read(name, folder):
     return rows, parts, models.axes_of(rows.x, parts.train, dimensions, SEED)
 
 
-def trained(kind, rows, parts, pca, folder, likelihood="auto", **changed):
-    """Returns a model trained for `MINUTES`, or what a killed run had, and what is reported of its training."""
-    chosen = run.settings_of(rows, parts, MINUTES) | {"flips": run.mirrors(rows, parts, pca)} | changed
+def trained(kind, rows, parts, pca, folder):
+    """Returns a model trained for `MINUTES`, and what is reported of its training; a killed run resumes."""
+    chosen = run.settings_of(rows, parts, MINUTES) | {"flips": run.mirrors(rows, parts, pca)}
     minutes = options.minutes(MINUTES)
-    flags = {"kind": kind, "likelihood": likelihood, "settings": chosen}
+    flags = {"kind": kind, "settings": chosen}
     with checkpoints.opened(folder, "checkpoint", flags, minutes) as checkpoint:
         model, seconds, _ = run.train(
-            kind, likelihood, rows, parts, pca, chosen, folder, minutes, SEED, checkpoint, runs.ProcessorTime
+            kind, "auto", rows, parts, pca, chosen, folder, minutes, SEED, checkpoint, runs.ProcessorTime
         )
         checkpoint.remove()
     passes = int(model.optimizer.iterations) * chosen["batch_size"] / len(parts.train)
     return model, {"train_seconds": seconds, "passes": passes, "settings": chosen}
+
+
+def before(rows, parts, folder):
+    """Returns a VAE with the networks, draws and rate of the defaults before, and what is reported of its training."""
+    keras.utils.set_random_seed(SEED)
+    shape = rows.x.shape[1:]
+    encoder = ka.networks.conv_encoder(shape, DIMENSIONS, (32, 64), (256,), parameters=2)
+    decoder = ka.networks.conv_decoder(DIMENSIONS, shape, (64, 32), (256,))
+    chosen = {"batch_size": 128, "flips": False}
+    data = run.batches(rows, parts.train, chosen, SEED, max(1, len(parts.train) // 128), False)
+    drawn = data.map(lambda x: tf.cast(tf.random.uniform(tf.shape(x)) < x, tf.float32))
+    model = ka.VAE(encoder, decoder, likelihood="bernoulli", seed=SEED)
+    return model, runs.train(model, drawn, 1e-3, options.minutes(MINUTES), folder)
 
 
 def measure(name, folder):
@@ -65,7 +80,7 @@ def measure(name, folder):
     data, _, kind = name.rpartition("_")
     rows, parts, pca = read(data, folder)
     if name == BEFORE:
-        model, made = trained("vae", rows, parts, pca, folder, "bernoulli", filters=(32, 64), patch=1)
+        model, made = before(rows, parts, folder)
     else:
         model, made = trained(kind, rows, parts, pca, folder)
     made |= conclusion.errors(model, rows, parts, pca) | conclusion.density(model, rows, parts, SEED)

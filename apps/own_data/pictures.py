@@ -59,7 +59,7 @@ class Pictures:
 
     Args:
         array: `(N, H, W, 3)` or `(N, H, W, 1)` uint8, such as a `numpy.memmap`.
-        channels: int, of which the first are given out.
+        channels: int, 1 or 3; colours become grey, and grey becomes three equal channels. None leaves them.
         attributes: dict of facts.
     """
 
@@ -74,8 +74,13 @@ class Pictures:
         return len(self.array)
 
     def __getitem__(self, rows):
-        found = np.asarray(self.array[rows])[..., : self.channels]
-        return np.repeat(found, self.channels, -1) if found.shape[-1] < self.channels else found
+        found = np.asarray(self.array[rows])
+        if found.shape[-1] == self.channels:
+            return found
+        if self.channels == 3:
+            return np.repeat(found, 3, axis=-1)
+        # ITU-R 601-2 luma, as Pillow computes it; grey stays as it is.
+        return ((found @ np.array([19595, 38470, 7471], "int64") + 0x8000) >> 16).astype(np.uint8)[..., None]
 
     def with_channels(self, channels):
         return Pictures(self.array, channels, self.attributes)
