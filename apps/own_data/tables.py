@@ -96,8 +96,9 @@ def picture_column(path):
     """Returns the column of a CSV whose first rows are names of pictures, or None."""
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = csv.DictReader(file, delimiter=delimiter(path))
+        names = rows.fieldnames or ()
         first = [row for row, _ in zip(rows, range(20), strict=False)]
-    for name in rows.fieldnames or ():
+    for name in names:
         cells = [str(row[name]) for row in first if row[name]]
         if cells and all(pathlib.Path(cell).suffix.lower() in source.PICTURE_SUFFIXES for cell in cells):
             return name
