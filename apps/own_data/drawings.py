@@ -15,7 +15,7 @@ ABOUT = {
     "Reconstructions": "Rows that no training saw, and what their codes retain of them.",
     "Samples": "New pictures, decoded from codes of the best sampler; of a conditional model, by class in turn.",
     "Real pictures": "Real pictures, to compare with the samples.",
-    "Nearest training pictures": "Below each sample, the training picture with the smallest squared difference. A "
+    "Nearest training pictures": "Samples, each below the training picture with the smallest squared difference. A "
     "sample that equals it was learned by heart.",
     "Latent map": "Codes on their two principal axes, one point a row, coloured by label if there are any.",
     "Neighbourhoods": "The same codes by t-SNE: near points have similar codes; distances between groups mean nothing.",
@@ -71,7 +71,7 @@ def pictures(model, rows, parts, pca, x, y, sampler, worst, seed):
         made["Samples"] = plots.image_grid(drawn, 8)
         made["Real pictures"] = plots.image_grid(x[:SAMPLES], 8)
         near = nearest(drawn[:SHOWN], rows.x, parts.train)
-        made["Nearest training pictures"] = plots.reconstructions(drawn[:SHOWN], {"nearest": near})
+        made["Nearest training pictures"] = plots.reconstructions(near, {"sample": drawn[:SHOWN]})
     codes = model.encode(x, *y)
     deviations = codes.std(axis=0)
 

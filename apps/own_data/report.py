@@ -136,6 +136,7 @@ def _data(figures, rows):
 
 def _use(figures, rows):
     folder = shlex.quote(figures["export"].rpartition("/")[0])
+    sample = "sample" if figures["best_sampler"] in ("prior", None) else "sample_best"
     return f"""keras-ae encode --model={folder} --data=<more data> --output=codes.parquet
 keras-ae score --model={folder} --data=<more data> --output=scores.csv
 keras-ae reconstruct --model={folder} --data=<more data> --output=reconstructions.npz
@@ -148,11 +149,11 @@ z = served.signatures["encode"](x=x)["z"]    # x float32 (B, {", ".join(map(str,
 
 # In TensorFlow Serving:
 tensorflow_model_server --rest_api_port=8501 --model_name=mine --model_base_path=$(realpath {folder})
-curl -d '{{"signature_name": "sample", "inputs": {{"seed": [1, 2]}}}}' localhost:8501/v1/models/mine:predict"""
+curl -d '{{"signature_name": "{sample}", "inputs": {{"seed": [1, 2]}}}}' localhost:8501/v1/models/mine:predict"""
 
 
 def _embedded(figure):
     """Returns a figure as a data URL."""
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
+    figure.savefig(png, format="png", dpi=150)
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
