@@ -48,7 +48,7 @@ def draw(model, rows, parts, pca, history, sampler, worst, seed):
     labels = y[0] if y else None
     if labels is None and rows.labels is not None:
         labels = rows.labels[tests[:POINTS]]
-    made |= maps(model.encode(x, *y), labels, seed)
+    made |= maps(model.encode(x, *y), labels, rows.classes, seed)
     return made
 
 
@@ -89,11 +89,11 @@ def pictures(model, rows, parts, pca, x, y, sampler, worst, seed):
     return made
 
 
-def maps(codes, labels, seed):
+def maps(codes, labels, classes, seed):
     """Returns the figures of codes `(N, D)` with their labels, -1 where unknown, or None."""
     made = {"Live dimensions": bars(codes.var(axis=0))}
     if labels is not None and (labels >= 0).any():
-        codes, labels = codes[labels >= 0], labels[labels >= 0]
+        codes, labels = codes[labels >= 0], np.array(classes)[labels[labels >= 0]]
     else:
         labels = None
     if len(codes) > 2:
