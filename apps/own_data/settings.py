@@ -29,8 +29,8 @@ SERIES = TABLE | {
     "window": 128,  # steps of a window, if the series is longer; `--size` sets it
     "filters": (32, 48, 64),  # three stages of stride 2
 }
-WARM_UP = 200  # steps
-AVERAGE = 0.999  # momentum of the moving average of weights, which everything but training uses
+WARM_UP = 100  # steps
+AVERAGE = 0.99  # momentum of the moving average of weights: 0.999 would remember the start of short trainings
 VALIDATION = 20  # one training row in 20 chooses the weights that are kept, and at most:
 VALIDATION_ROWS = 500
 STEPS_PER_EPOCH = 100  # at least, so that few rows are not validated all the time

@@ -159,6 +159,14 @@ def test_a_table_gives_scores_that_find_what_is_odd(tmp_path):
     assert found["worst"][0]["id"] == "7"
 
 
+def test_windows_of_a_series(tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "SERIES", settings.SERIES | {"filters": (4,), "hidden": (8,), "passes": 2})
+    np.save(tmp_path / "s.npy", np.sin(np.arange(600) / 3) + 0.1 * np.random.default_rng(0).normal(size=600))
+    figures = _train(tmp_path / "s.npy", tmp_path, kind="autoencoder", size=16, latent_dim="2")
+    page = (tmp_path / "report.html").read_text()
+    assert figures["rows"] > 60 and "<h2>Anomalies</h2>" in page and "float32 (B, 16, 1)" in page
+
+
 def test_an_export_of_another_app_encodes_a_folder(faces, tmp_path):
     x = np.zeros((20, 8, 8, 1), "float32")
     model = ka.Autoencoder(ka.networks.mlp_encoder((8, 8, 1), 2, (4,)), ka.networks.mlp_decoder(2, (8, 8, 1), (4,)))
