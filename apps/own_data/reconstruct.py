@@ -6,10 +6,10 @@ keras-ae reconstruct --model=runs/own_data/export --data=<folder> --output=recon
 from absl import flags
 
 from .. import common
-from . import outputs, served
+from . import define_model, use
 
 FLAGS = {
-    "model": common.define_model("that reconstructs"),
+    "model": define_model(),
     "data": common.define_data("What to reconstruct: data of the form that the model was trained on."),
     "output": flags.DEFINE_string(
         "output",
@@ -20,26 +20,8 @@ FLAGS = {
 }
 
 
-def reconstruct(model, data, output, labels):
-    """Reconstructs the data; prints the mean squared error as JSON. The arguments are the flags."""
-    outputs.check(output)
-    export = served.Export(model)
-    count, total, failed = 0, 0.0, None
-    with outputs.writer(output) as append:
-        try:
-            for ids, x, made in served.batches(export, data, labels, ["reconstruct"]):
-                append({"id": ids, "x": made["reconstruct"]["x"]})
-                count, total = count + len(ids), total + float(served.squared_error(x, made["reconstruct"]["x"]).sum())
-        except common.SomeFailed as error:
-            failed = error
-    figures = {"rows": count, "squared_error": total / max(count, 1), "output": output}
-    common.printed(figures | {"model": str(export.served.path)})
-    if failed is not None:
-        raise failed
-
-
 def main():
-    reconstruct(**{name: flag.value for name, flag in FLAGS.items()})
+    use.reconstruct(**{name: flag.value for name, flag in FLAGS.items()})
 
 
 if __name__ == "__main__":

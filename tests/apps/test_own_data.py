@@ -13,7 +13,7 @@ from PIL import Image
 
 import keras_ae as ka
 from apps import common
-from apps.own_data import encode, reconstruct, report, sample, score, settings
+from apps.own_data import report, settings, use
 from apps.own_data.run import run
 
 TINY = {"filters": (4, 4), "latent_dims": (2, 3), "passes": 2, "batch_size": 8}
@@ -103,7 +103,7 @@ def test_codes_and_scores_of_new_pictures(done, faces, tmp_path, suffix):
     folder, figures = done
     output = str(tmp_path / f"codes.{suffix}")
     with pytest.raises(common.SomeFailed, match="1 not an image"):
-        encode.encode(f"{folder}/export", str(faces), output, None)
+        use.encode(f"{folder}/export", str(faces), output, None)
     if suffix == "npz":
         file = np.load(output)
         ids, z, error = file["id"].tolist(), file["z"], file["squared_error"]
@@ -121,16 +121,16 @@ def test_codes_and_scores_of_new_pictures(done, faces, tmp_path, suffix):
 def test_scores_reconstructions_and_samples_of_the_export(done, faces, tmp_path):
     folder, figures = done
     model, data = f"{folder}/export", str(faces / "right")
-    found = _printed(score.score, model, data, str(tmp_path / "s.csv"), None, True, figures["threshold"])
+    found = _printed(use.score, model, data, str(tmp_path / "s.csv"), None, True, figures["threshold"])
     with open(tmp_path / "s.csv") as file:
         lines = list(csv.DictReader(file))
     assert found["rows"] == len(lines) and found["anomalous"] == sum(int(line["anomalous"]) for line in lines)
     assert found["worst"][0]["squared_error"] == pytest.approx(max(float(line["squared_error"]) for line in lines))
     assert all(np.isfinite(float(line["log_prob"])) for line in lines)
-    made = _printed(reconstruct.reconstruct, model, data, str(tmp_path / "r.npz"), None)
+    made = _printed(use.reconstruct, model, data, str(tmp_path / "r.npz"), None)
     assert np.load(tmp_path / "r.npz")["x"].shape == (made["rows"], 8, 8, 3)
-    drawn = _printed(sample.sample, model, 5, str(tmp_path / "x.npz"), None, 3)
-    again = _printed(sample.sample, model, 2, str(tmp_path / "y.npz"), None, 5)
+    drawn = _printed(use.sample, model, 5, str(tmp_path / "x.npz"), None, 3)
+    again = _printed(use.sample, model, 2, str(tmp_path / "y.npz"), None, 5)
     x, y = (np.load(tmp_path / name)["x"] for name in ("x.npz", "y.npz"))
     np.testing.assert_allclose(x[2:4], y, atol=1e-5)  # a picture depends on its seed only
     assert pathlib.Path(drawn["picture"]).exists() and again["samples"] == 2
@@ -139,7 +139,7 @@ def test_scores_reconstructions_and_samples_of_the_export(done, faces, tmp_path)
 def test_a_conditional_model_learns_the_sub_folders(faces, tmp_path):
     figures = _train(faces, tmp_path, size=8, kind="cvae", latent_dim="2")
     assert figures["latent_dim"] == 2 and figures["samplers"] == {} and figures["test_squared_error"] > 0
-    found = _printed(sample.sample, f"{tmp_path}/export", 3, str(tmp_path / "x.npz"), "right", 0)
+    found = _printed(use.sample, f"{tmp_path}/export", 3, str(tmp_path / "x.npz"), "right", 0)
     assert found["endpoint"] == "sample" and np.load(tmp_path / "x.npz")["x"].shape == (3, 8, 8, 3)
 
 
@@ -154,7 +154,7 @@ def test_a_table_gives_scores_that_find_what_is_odd(tmp_path):
     odd[7] += [9, -9, 9, -9, 9, -9]
     np.savez(tmp_path / "odd.npz", x=odd)
     found = _printed(
-        score.score, f"{tmp_path}/export", str(tmp_path / "odd.npz"), str(tmp_path / "s.csv"), None, False, None
+        use.score, f"{tmp_path}/export", str(tmp_path / "odd.npz"), str(tmp_path / "s.csv"), None, False, None
     )
     assert found["worst"][0]["id"] == "7"
 
@@ -173,7 +173,7 @@ def test_an_export_of_another_app_encodes_a_folder(faces, tmp_path):
     model.compile("adam", run_eagerly=True)
     model.fit(x, epochs=1, verbose=0)
     ka.export(model, tmp_path / "export")
-    found = _printed(encode.encode, str(tmp_path / "export"), str(faces / "right"), str(tmp_path / "c.npz"), None)
+    found = _printed(use.encode, str(tmp_path / "export"), str(faces / "right"), str(tmp_path / "c.npz"), None)
     assert np.load(tmp_path / "c.npz")["z"].shape == (found["rows"], 2)
 
 
@@ -195,6 +195,6 @@ def test_no_data_and_no_model_say_what_to_give(tmp_path):
     with pytest.raises(common.UserError, match="--data: expected a folder of pictures"):
         _train("", tmp_path)
     with pytest.raises(common.UserError, match="--model: expected an export folder"):
-        sample.sample(None, 1, str(tmp_path / "x.npz"), None, 0)
+        use.sample(None, 1, str(tmp_path / "x.npz"), None, 0)
     with pytest.raises(common.UserError, match="--output: expected a name that ends in"):
-        sample.sample(None, 1, "x.doc", None, 0)
+        use.sample(None, 1, "x.doc", None, 0)
