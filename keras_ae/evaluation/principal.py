@@ -88,8 +88,7 @@ def principal_axes(
 
     def times(basis):
         """Returns C basis."""
-        made: Any = 0.0
-        basis = basis.astype("float32")
+        made, basis = 0.0, basis.astype("float32")
         for chunk in chunks():
             flat = _flat(chunk) - centre
             made = made + flat.T @ (flat @ basis)

@@ -65,12 +65,12 @@ def patch_encoder(
     Source: He 2016 (identity mappings) for the blocks; Zhang 2019 (Fixup) for the zeros in place of normalisation. See
     also: `residual_encoder`, which works at full size.
     """
-    shape, filters, patch, blocks = _arguments("input_shape", input_shape, filters, patch, blocks)
+    shape, stages, patch, blocks = _arguments("input_shape", input_shape, filters, patch, blocks)
     width = validation.positive_int("latent_dim", latent_dim) * validation.positive_int("parameters", parameters)
     activation = images._activation(activation)
     x = keras.Input(shape)
-    h = layers.Conv2D(filters[0], patch, patch, padding="same", **_CHANNELS)(x)
-    for stage, channels in enumerate(filters):
+    h = layers.Conv2D(stages[0], patch, patch, padding="same", **_CHANNELS)(x)
+    for stage, channels in enumerate(stages):
         if stage:
             h = layers.Conv2D(channels, 3, 2, padding="same", **_CHANNELS)(layers.Activation(activation)(h))
         h = _blocks(h, channels, blocks, activation)
@@ -109,15 +109,15 @@ def patch_decoder(
     Source: as in `patch_encoder`; Shi 2016 for enlarging a map by a rearrangement of its channels. See also:
     `residual_decoder`, which works at full size.
     """
-    shape, filters, patch, blocks = _arguments("output_shape", output_shape, filters, patch, blocks)
+    shape, stages, patch, blocks = _arguments("output_shape", output_shape, filters, patch, blocks)
     latent_dim = validation.positive_int("latent_dim", latent_dim)
     activation = images._activation(activation)
     shape = (*shape[:2], shape[2] * validation.positive_int("parameters", parameters))
-    sizes = [tuple(math.ceil(side / patch / 2**stage) for side in shape[:2]) for stage in range(len(filters))][::-1]
+    sizes = [tuple(math.ceil(side / patch / 2**stage) for side in shape[:2]) for stage in range(len(stages))][::-1]
     z = keras.Input((latent_dim,))
     inputs, code = images._with_condition(z, z, condition_shape)
-    h = layers.Reshape((*sizes[0], filters[0]))(layers.Dense(math.prod(sizes[0]) * filters[0])(code))
-    for stage, channels in enumerate(filters):
+    h = layers.Reshape((*sizes[0], stages[0]))(layers.Dense(math.prod(sizes[0]) * stages[0])(code))
+    for stage, channels in enumerate(stages):
         if stage:
             h = layers.Conv2D(4 * channels, 1, **_CHANNELS)(layers.Activation(activation)(h))
             h = _cropped(DepthToSpace(2)(h), sizes[stage])
@@ -132,7 +132,7 @@ def patch_decoder(
 
 
 def start_at_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalAxes) -> None:
-    """Sets the linear paths of a pair of untrained networks to a PCA of the data.
+    """Sets the linear paths of a pair of untrained networks to a PCA of the data, and freezes them.
 
         m = mean,    U = axes,    S = their variances,    s^2 = mean of the other eigenvalues of the covariance
         z = S^-1/2 U (x - m),    x = U^T S^1/2 z + m                                                 parameters=1
@@ -140,7 +140,8 @@ def start_at_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalAxes)
 
     The second is the optimum of a linear VAE with the prior N(0, 1) and a Gaussian likelihood of scale s. Dimensions
     whose variance is below s^2 carry nothing there. The convolutions add nothing until they are trained, so the pair is
-    PCA.
+    PCA. The paths stay as they are, and the convolutions correct both the code and the image: steps of the size that
+    convolutions need would destroy the paths first, see benchmarks/NOTES.md.
 
     Args:
         encoder: as made by `patch_encoder` with `linear=True`.
@@ -179,6 +180,7 @@ def start_at_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalAxes)
         kernel = np.concatenate([kernel, np.zeros_like(kernel)], axis=1)
     down.set_weights([kernel, bias])
     up.set_weights([pca.axes * weights[:, None], pca.mean])
+    down.trainable = up.trainable = False
 
 
 @keras.saving.register_keras_serializable("keras_ae")

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import pathlib
@@ -26,12 +27,15 @@ def _printed(function, *args, **options):
     return json.loads(printed.getvalue().splitlines()[-1])
 
 
-def _train(data, folder, **flags):
+def _train(data, folder, eager=True, **flags):
+    """Trains with tiny settings; eagerly, as graphs take longer to trace than to run."""
     defaults = {"size": None, "kind": "vae", "latent_dim": "auto", "max_minutes": None, "likelihood": "auto"}
     defaults |= {"labels": None, "export_dir": f"{folder}/export", "seed": 0, "checkpoint_dir": None}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "STEPS_PER_EPOCH", 4)
         patch.setattr(settings, "WARM_UP", 2)
+        for cls in (ka.Autoencoder, ka.CVAE) if eager else ():
+            patch.setattr(cls, "compile", functools.partialmethod(cls.compile, run_eagerly=True))
         for each in (settings.PICTURES, settings.SMALL_PICTURES, settings.TABLE):
             for key, value in TINY.items():
                 patch.setitem(each, key, value)
@@ -57,7 +61,7 @@ def faces(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(faces, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    return folder, _train(faces, folder, size=8)
+    return folder, _train(faces, folder, eager=False, size=8)
 
 
 def test_the_report_counts_measures_and_names_what_was_left_out(done):
