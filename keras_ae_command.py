@@ -18,12 +18,13 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent
 INSTALLED, CLONED = ROOT / "keras_ae" / "apps", ROOT / "apps"
 
-# Without an app, these verbs are reserved for the user's own data.
+# Without an app, these verbs are those of the app for the user's own data.
 RESERVED = ("train", "encode", "reconstruct", "sample", "score")
+OWN = "own_data"
 
 USAGE = """\
 usage: keras-ae <app> <verb> [flags]
-       keras-ae <verb> [flags]    for the verbs with a star, which only one app has
+       keras-ae <verb> [flags]    for the verbs with a star, such as train of your own data
 
 {apps}
 
@@ -68,7 +69,9 @@ def main() -> None:
         _show(_described({name: apps[name]}))
     elif name in apps:
         sys.exit(f"error: {name} has no verb {arguments[0]!r}; it has {', '.join(apps[name])}.")
-    elif len(having) == 1 and name not in RESERVED:
+    elif name in RESERVED and OWN in having:
+        _run(OWN, name, arguments)
+    elif len(having) == 1:
         _run(having[0], name, arguments)
     else:
         sys.exit(f"error: {_unclear(given, name, having)}")
@@ -109,7 +112,8 @@ def _described(apps):
     for app, verbs in apps.items():
         lines.append(f"{app:22}{verbs.get('', '')}".rstrip())
         for verb, line in verbs.items():
-            star = "*" if counts.count(verb) == 1 and verb not in RESERVED else ""
+            own = app == OWN if verb in RESERVED else counts.count(verb) == 1
+            star = "*" if own else ""
             if verb:
                 lines.append(f"  {verb + star:20}{line}")
     return "\n".join(lines)
@@ -117,9 +121,6 @@ def _described(apps):
 
 def _unclear(given, verb, having):
     """Returns an error message for a first word that is neither an app nor the verb of exactly one app."""
-    if verb in RESERVED:
-        others = f" Apps that have it: {_examples(verb, having)}." if having else ""
-        return f"`keras-ae {verb}` without an app is reserved for your own data, which is not supported yet.{others}"
     if having:
         return f"several apps have {verb}: {_examples(verb, having)}."
     return f"there is no app and no verb {given!r}; `keras-ae --help` lists them."

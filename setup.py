@@ -29,6 +29,7 @@ EXTRAS = {
     ],
     "beam": ["apache-beam>=2.70,<3"],
     "diagrams": ["pydot>=3,<5"],  # keras.utils.plot_model
+    "tables": ["pyarrow>=16,<26"],  # Parquet files
     # TensorFlow Serving's messages, for warm-up requests; the rest is for `keras-ae serve`.
     "serving": [
         "tensorflow-serving-api>=2.21,<2.22",
@@ -60,7 +61,7 @@ EXTRAS = {
         "markdown-exec>=1.12,<2",
         "matplotlib>=3.9,<4",
     ],
-    "bench": ["torch==2.13.0", "pythae==0.1.2"],
+    "bench": ["torch==2.13.0", "pythae==0.1.2", "pyod>=2,<4"],
 }
 
 ROOT = pathlib.Path(__file__).parent

@@ -253,15 +253,19 @@ class CosineDecay(TimeBudget):
             model's `relative_rates`.
         steps: int, training steps in the planned epochs.
         max_minutes: float, or None for no limit.
+        warm_up: int, steps in which the rate also rises from 0 along a line.
     """
 
-    def __init__(self, learning_rate, steps, max_minutes):
+    def __init__(self, learning_rate, steps, max_minutes, warm_up=0):
         super().__init__(max_minutes)
-        self.learning_rate, self.steps = learning_rate, steps
+        self.learning_rate, self.steps, self.warm_up = learning_rate, steps, warm_up
 
     def on_train_batch_begin(self, batch, logs=None):
-        progress = max(int(self.model.optimizer.iterations.numpy()) / self.steps, self.progress())
+        step = int(self.model.optimizer.iterations.numpy())
+        progress = max(step / self.steps, self.progress())
         rate = self.learning_rate * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+        if step < self.warm_up:
+            rate *= (step + 1) / self.warm_up
         for player, optimizer in self.model.optimizers.items():
             optimizer.learning_rate = rate * self.model.relative_rates.get(player, 1.0)
 
@@ -307,6 +311,11 @@ def report(figures, folder):
         folder: path of an existing folder.
     """
     keep(figures, folder)
+    printed(figures)
+
+
+def printed(figures):
+    """Prints `figures` as one line of JSON, the last line of an app's output."""
     print(json.dumps(plain.json_values(figures)), flush=True)
 
 

@@ -2,10 +2,13 @@
 
 import datetime
 import email.utils
+import io
 import itertools
 import shutil
+import tarfile
 
 import numpy as np
+import tensorflow as tf
 
 from keras_ae import datasets
 from keras_ae.datasets import audio, speech, text
@@ -23,6 +26,19 @@ def mnist(folder):
         arrays[f"y_{split}"] = y.astype("uint8")
     folder.mkdir()
     np.savez(folder / "mnist.npz", **arrays)
+    return folder
+
+
+def pictures(folder):
+    """Creates a folder with a tar of 150 pictures of 8 x 8 pixels, coloured digits."""
+    x = datasets.arrays(datasets.load("digits", "train", shuffle=False))[:150]
+    folder.mkdir()
+    with tarfile.open(folder / "faces.tar", "w") as archive:
+        for number, each in enumerate(x):
+            png = tf.io.encode_png(np.rint(255 * each * [0.9, 0.6, 0.4]).astype("uint8")).numpy()
+            info = tarfile.TarInfo(f"faces/{number}.png")
+            info.size = len(png)
+            archive.addfile(info, io.BytesIO(png))
     return folder
 
 

@@ -2,6 +2,8 @@
 
 keras-ae quickstart
 keras-ae quickstart --dataset=mnist --data=mnist.npz --max_minutes=10
+
+For pictures of your own, `keras-ae train --data=<folder>` does more.
 """
 
 from absl import flags

@@ -10,6 +10,9 @@ import keras_ae as ka
 
 from .. import common
 
+# Scale of the Gaussian at first: about what the networks leave of photographs with pixels in [0, 1].
+_SCALE = 0.1
+
 Data = namedtuple("Data", "train batches images test binary labels")
 Data.__doc__ = """A dataset as the quickstart uses it.
 
@@ -18,13 +21,14 @@ Attributes:
     batches: int, batches per epoch.
     images: `(N, H, W, C)` greyscale training images, for the output bias and PCA.
     test: `(M, H, W, C)` greyscale test images.
-    binary: the test images with one Bernoulli draw per pixel.
+    binary: the test images as a VAE receives them: with one Bernoulli draw per pixel if that is its likelihood.
     labels: `(M,)` integers, or None if the dataset has none.
 """
 
 
 def load(dataset, data, kind, seed, settings):
-    """Loads a dataset by name; a VAE trains on new Bernoulli draws of the pixels in each epoch."""
+    """Loads a dataset by name; a VAE of Bernoulli pixels trains on new draws of them in each epoch."""
+    draws = settings["likelihood"] == "bernoulli"
 
     def read(split, **options):
         options = {"data": data, "batch_size": settings["batch_size"], "size": settings["size"]} | options
@@ -39,9 +43,9 @@ def load(dataset, data, kind, seed, settings):
         return tuple(column[:rows] for column in found) if isinstance(found, tuple) else found[:rows]
 
     with common.user_input():
-        train = read("train", binarize="dynamic" if kind == "vae" else None)
+        train = read("train", binarize="dynamic" if kind == "vae" and draws else None)
         images = arrays("train")
-        binary = arrays("test", binarize="static")
+        binary = arrays("test", binarize="static" if draws else None)
         try:
             test, labels = arrays("test", labels=True)
         except ValueError:  # dataset without labels; any other error would have been raised above
@@ -53,7 +57,7 @@ def load(dataset, data, kind, seed, settings):
 
 
 def build(kind, shape, latent_dim, settings, seed):
-    """Returns an untrained `VAE` with Bernoulli likelihood, or `Autoencoder` with Gaussian likelihood."""
+    """Returns an untrained `VAE` with the likelihood of the settings, or `Autoencoder` with Gaussian likelihood."""
     parameters = 2 if kind == "vae" else 1
     options = {"activation": settings["activation"]}
     if settings["network"] == "mlp":
@@ -65,7 +69,10 @@ def build(kind, shape, latent_dim, settings, seed):
         encoder = ka.networks.conv_encoder(shape, latent_dim, filters, hidden, parameters, **options)
         decoder = ka.networks.conv_decoder(latent_dim, shape, filters[::-1], hidden[::-1], **options)
     if kind == "vae":
-        return ka.VAE(encoder, decoder, likelihood="bernoulli", seed=seed)
+        likelihood = settings["likelihood"]
+        if likelihood == "gaussian_learned_scale":
+            likelihood = ka.likelihoods.GaussianLearnedScale(_SCALE)
+        return ka.VAE(encoder, decoder, likelihood=likelihood, seed=seed)
     return ka.Autoencoder(encoder, decoder, likelihood="gaussian", seed=seed)
 
 

@@ -746,6 +746,51 @@ def _decode(path, shape, full_scale):
         return np.asarray(image).reshape(shape)
 
 
+def read_picture(path: FilePath, size: Size | None = None, full_scale: int = _FULL_SCALE) -> tuple[np.ndarray, bool]:
+    """Reads one image file, as `load` reads those of a folder.
+
+    Args:
+        path: path of the file.
+        size: `(height, width)`, or an int for both, to resize to; None for the file's own size.
+        full_scale: as in `load`.
+
+    Returns:
+        uint8 `(H, W, 3)`, and whether the file is in colour. The channels of a grey image are equal.
+
+    Raises:
+        ValueError: with the reason, if the file is not an image that can be decoded, or has too many pixels.
+
+    Example:
+
+        keras.utils.save_img("face.png", np.zeros((100, 80, 3)))
+        x, is_colour = read_picture("face.png", 64)    # (64, 64, 3), True
+
+    See also: `load`, for a folder.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                (width, height), mode = image.size, image.mode
+                is_deep, is_lying = _is_deep(image), _orientation(image) >= 5
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"more than {_MAX_PIXELS} pixels") from error
+    except Exception as error:  # As in `_folder_batches`.
+        raise ValueError("not an image, or damaged") from error
+    if width * height > _MAX_PIXELS:
+        raise ValueError(f"more than {_MAX_PIXELS} pixels")
+    if mode not in _GREY | _COLOUR and not is_deep:
+        raise ValueError(f"images of mode {mode} are not supported")
+    own = (width, height) if is_lying else (height, width)
+    try:
+        image = _decode(path, (*(own if size is None else _height_and_width(size)), 3), full_scale)
+    except Exception as error:
+        raise ValueError("not an image, or damaged") from error
+    return image, mode in _COLOUR
+
+
 def _shallow(levels, full_scale, chunk=2**20):
     """Returns uint16 levels as uint8, `full_scale` and above as 255."""
     # `convert` clips 16-bit levels to 255 in some releases of Pillow, and scales them in others.

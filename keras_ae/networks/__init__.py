@@ -11,10 +11,12 @@ from keras_ae.networks.images import (
     residual_decoder,
     residual_encoder,
 )
+from keras_ae.networks.patches import DepthToSpace, patch_decoder, patch_encoder, start_at_pca
 from keras_ae.networks.speech import SEGAN_FILTERS, SpectralGenerator, WaveformGenerator, waveform_critic
 
 __all__ = [
     "SEGAN_FILTERS",
+    "DepthToSpace",
     "SpectralGenerator",
     "WaveformGenerator",
     "chain",
@@ -25,8 +27,11 @@ __all__ = [
     "from_mean_log_var",
     "mlp_decoder",
     "mlp_encoder",
+    "patch_decoder",
+    "patch_encoder",
     "residual_decoder",
     "residual_encoder",
+    "start_at_pca",
     "tied_decoder",
     "waveform_critic",
 ]

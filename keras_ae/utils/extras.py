@@ -14,6 +14,7 @@ EXTRAS = {
     "orjson": "serving",
     "pesq": "audio",
     "prometheus_client": "serving",
+    "pyarrow": "tables",
     "pystoi": "audio",
     "soundfile": "audio",
     "soxr": "audio",

@@ -100,6 +100,12 @@ def test_the_rate_falls_to_zero_by_the_end_of_the_steps_or_of_the_budget(monkeyp
         for player, factor in (("critic", 0.5), ("generator", 1.0)):
             rate = float(model.optimizers[player].learning_rate)
             assert rate == pytest.approx(factor * expected, abs=1e-6)
+    decay = common.CosineDecay(1.0, 10**9, None, warm_up=4)
+    decay.set_model(model)
+    for step, expected in ((0, 0.25), (3, 1.0), (4, 1.0)):
+        model.optimizer.iterations.assign(step)
+        decay.on_train_batch_begin(0)
+        assert float(model.optimizer.learning_rate) == pytest.approx(expected)
 
 
 def test_a_progress_line_ends_with_the_epochs_or_with_the_time(model, x, capsys):

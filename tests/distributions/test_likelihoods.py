@@ -13,6 +13,9 @@ from keras_ae.distributions import likelihoods
 from keras_ae.training import loop
 from keras_ae.utils.xla import for_xla, softplus
 
+# Of other shapes, and tested below.
+OTHERS = ("categorical", "multinomial", "discretized_logistic_mixture")
+
 RAW = np.linspace(-3, 3, 12, dtype="float32").reshape(2, 3, 2)
 
 
@@ -38,7 +41,7 @@ def scipy_log_density(name, x, raw):
     return np.log(2 * np.arctanh(1 - 2 * p) / (1 - 2 * p)) + x * np.log(p) + (1 - x) * np.log1p(-p)
 
 
-@pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name not in ("categorical", "multinomial")])
+@pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name not in OTHERS])
 def test_log_prob_is_the_sum_of_scipy_log_densities(name, rng):
     layer = likelihoods.get(name)
     x = rng.random((2, 3, 2 // layer.parameters)).astype("float32")
@@ -97,7 +100,7 @@ def test_the_gradient_of_the_bernoulli_is_that_of_its_formula(shapes):
         np.testing.assert_allclose(tape.gradient(found, variable), tape.gradient(expected, variable), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name not in ("categorical", "multinomial")])
+@pytest.mark.parametrize("name", [name for name in likelihoods.NAMES if name not in OTHERS])
 @pytest.mark.parametrize("hard", [-50.0, 0.0, 50.0])
 def test_gradients_are_finite_at_hard_points(name, hard):
     layer = likelihoods.get(name)
@@ -183,3 +186,69 @@ def test_softplus_in_a_training_loop_is_that_of_float64(xla):
     assert int(done) == 2
     np.testing.assert_allclose(found, np.logaddexp(0, logits.astype("float64")), rtol=5e-7, atol=1e-38)
     assert xla in seen and False in seen and not for_xla()
+
+
+LEVELS = (np.arange(256) / 255).astype("float32")
+
+
+@pytest.mark.parametrize("shift", [0.0, -6.0, 4.0])  # of the raw scales: medium, narrower than a level, wide
+def test_logistic_mixture_sums_to_one_over_levels_and_its_mean_is_their_mean(shift, rng):
+    layer = likelihoods.DiscretizedLogisticMixture(components=3)
+    raw = rng.normal(size=(1, 1, 3, 3)).astype("float32") * 0.3
+    raw += np.array([0.0, 0.5, shift], "float32")[:, None]
+    probability = np.exp(layer(np.repeat(raw.reshape(1, 1, 9), 256, 0)).log_prob(LEVELS[:, None, None]))
+    assert probability.sum() == pytest.approx(1, abs=1e-4)
+    mean = float(layer(raw.reshape(1, 1, 9)).mean()[0, 0, 0])
+    assert mean == pytest.approx(float(probability @ LEVELS), abs=2e-3 if shift < 0 else 1e-4)
+
+
+def test_logistic_mixture_is_the_difference_of_distribution_functions(rng):
+    layer = likelihoods.DiscretizedLogisticMixture(components=2)
+    # Two channels: blocks of logits, means and scales, each of component by channel.
+    raw = rng.normal(size=(5, 3, 2, 2)).astype("float32")
+    x = np.array([[0.0, 1.0], [0.2, 0.4], [0.6, 1.0], [0.0, 0.8], [1.0, 0.0]], "float32")
+    weights = scipy.special.softmax(raw[:, 0], axis=1)
+    mean = raw[:, 1] + np.array([-1 / 8, 1 / 8])[:, None]
+    scale = numpy_softplus(raw[:, 2] - 3)
+    high = np.where(x == 1, np.inf, x + 1 / 510)[:, None]
+    low = np.where(x == 0, -np.inf, x - 1 / 510)[:, None]
+    parts = scipy.stats.logistic.cdf(high, mean, scale) - scipy.stats.logistic.cdf(low, mean, scale)
+    expected = np.log((weights * parts).sum(axis=1)).sum(axis=1)
+    np.testing.assert_allclose(layer(raw.reshape(5, 12)).log_prob(x), expected, rtol=1e-4)
+    assert layer.params_shape((4, 4, 2)) == (4, 4, 12) and layer.event_shape_for((4, 4, 12)) == (4, 4, 2)
+
+
+def test_logistic_mixture_has_finite_gradients_far_from_the_data_and_draws_levels():
+    layer = likelihoods.DiscretizedLogisticMixture(components=1)
+    raw = tf.constant([[0.0, mean, scale] for mean in (-30.0, 0.5, 30.0) for scale in (-20.0, 0.0, 30.0)])
+    for x in (0.0, 0.5, 1.0):
+        with tf.GradientTape() as tape:
+            tape.watch(raw)
+            value = layer(raw).log_prob(tf.fill([9, 1], x))
+        assert np.isfinite(value).all() and np.isfinite(tape.gradient(value, raw)).all()
+    drawn = np.asarray(layer(raw).sample(20, seed=1)) * 255
+    np.testing.assert_allclose(drawn, drawn.round(), atol=1e-3)
+    assert drawn.min() >= 0 and drawn.max() <= 255
+
+
+def test_learned_scale_starts_where_told_and_is_calibrated_to_the_most_likely_value(rng):
+    layer = likelihoods.GaussianLearnedScale(0.05)
+    assert float(layer.scale) == pytest.approx(0.05, rel=1e-5)
+    assert float(likelihoods.GaussianLearnedScale.from_config(layer.get_config()).scale) == pytest.approx(0.05)
+    x = rng.normal(scale=0.3, size=(50, 20)).astype("float32")
+    layer.calibrate(float(np.mean(np.sum(x**2, axis=1))), 20)
+    assert float(layer.scale) == pytest.approx(np.sqrt(np.mean(x**2)), rel=1e-4)
+    best = np.mean(layer(np.zeros_like(x)).log_prob(x))
+    for other in (0.95, 1.05):
+        scaled = likelihoods.GaussianLearnedScale(float(layer.scale) * other)
+        assert np.mean(scaled(np.zeros_like(x)).log_prob(x)) < best
+    with pytest.raises(ValueError, match="scale: expected a number above"):
+        likelihoods.GaussianLearnedScale(0.0)
+
+
+def test_colour_photographs_under_bernoulli_are_doubted_and_others_are_not(rng):
+    bernoulli, photographs = likelihoods.get("bernoulli"), rng.random((4, 8, 8, 3)).astype("float32")
+    assert "'gaussian_learned_scale'" in bernoulli.doubt(photographs)
+    assert bernoulli.doubt(photographs.round()) is None  # drawings of eight colours
+    assert bernoulli.doubt(photographs[..., :1]) is None and bernoulli.doubt(photographs[0]) is None
+    assert likelihoods.get("gaussian").doubt(photographs) is None

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from typing import Any
 
 import keras
@@ -629,6 +630,8 @@ class LatentModel(ObjectiveModel):
     def check_target(self, x: Rows, name: str = "x") -> None:
         """Raises a `ValueError` if targets x are outside the likelihood's range."""
         validation.check_array(name, x, None, self._likelihood)
+        if doubt := self._likelihood.doubt(x):
+            warnings.warn(doubt, stacklevel=2)
 
     def in_range(self, x: tf.Tensor, slack: bool = False) -> tf.Tensor:
         return validation.in_range(x, *validation.bounds(self._likelihood, slack))
