@@ -1,6 +1,7 @@
 """Densities of drawings: each point an offset from a mixture of Gaussians, and a state of the pen.
 
-A drawing is a sequence of rows `(dx, dy, p1, p2, p3)`, "stroke-5": the offset from the last point, and which one of three
+A drawing is a sequence of rows `(dx, dy, p1, p2, p3)`, "stroke-5": the offset from the last point, and which one of
+three
 states the pen has after the point: it goes on drawing (p1), it is lifted (p2), or the drawing has ended (p3). The rows
 from the end on are `END`.
 """
@@ -8,10 +9,13 @@ from the end on are `END`.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_ae.distributions.likelihoods import Likelihood
+from keras_ae.utils import validation
 from keras_ae.utils.xla import softplus
 
 tfd = tfp.distributions
@@ -26,8 +30,11 @@ END = (0.0, 0.0, 0.0, 0.0, 1.0)
 """The rows after the last point."""
 
 MIN_SCALE = 1e-2
-"""Smallest s, for offsets of standard deviation 1: drawings are stored with steps of about 0.05. Without it, offsets that
-occur exactly, such as 0 in straight lines, would have an infinite density."""
+"""Smallest s, for offsets of standard deviation 1: drawings are stored with steps of about 0.05. Without it, offsets
+that occur exactly, such as 0 in straight lines, would have an infinite density."""
+
+MAX_OFFSET = 1_000.0
+"""Largest offset of a drawing, in units of the model's scale; anything larger is of another scale."""
 
 _MAX_SLANT = 6.0  # of |a|, so that |rho| < 1 - 1e-5 and its square stays apart from 1 in float32
 _COLDEST = 1e-6  # logits are divided by a temperature of at least this, which leaves one of them
@@ -88,7 +95,8 @@ def log_density(offset: tf.Tensor, p: Params) -> tf.Tensor:
         log N = -1/2 (u^2 + w^2) - log(2 pi s_x s_y) + log cosh(a)
         u = (x - m_x) / s_x,    v = (y - m_y) / s_y,    w = (v - rho u) cosh(a),    rho = tanh(a)
 
-    cosh(a)^2 = 1 / (1 - rho^2), so nothing is subtracted from 1. Values and gradients are finite for any params that are.
+    cosh(a)^2 = 1 / (1 - rho^2), so nothing is subtracted from 1. Values and gradients are finite for any params that
+    are.
 
     Args:
         offset: `(..., 2)`.
@@ -123,8 +131,13 @@ def lengths(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(tf.cumsum(x[..., 4], axis=-1) < 0.5, tf.int32), axis=-1)
 
 
+def scaled(x: tf.Tensor, factor: float | tf.Tensor) -> tf.Tensor:
+    """Drawings `(..., T, 5)` whose offsets are multiplied by a factor."""
+    return tf.concat([factor * x[..., :2], x[..., 2:]], axis=-1)
+
+
 def shifted(x: tf.Tensor) -> tf.Tensor:
-    """The rows that a decoder sees when it predicts those of x, time first: `START`, then all but the last `(T, B, 5)`."""
+    """The rows that a decoder sees when it predicts x `(T, B, 5)`: `START`, then all but the last of x."""
     return tf.concat([tf.ones_like(x[:1]) * tf.constant(START), x[:-1]], axis=0)
 
 
@@ -159,9 +172,11 @@ class Strokes(tfd.Distribution):
         p(x|z) = prod_i p(x_i | x_1 ... x_i-1, z),    params_i = network(x_1 ... x_i-1, z)
 
     Args:
-        params_of: function from drawings, time first `(T, N, 5)`, to the params of each row `(T, N, 6 M + 3)`, for the N
-            members of the batch, flattened.
+        params_of: function from drawings, time first `(T, N, 5)`, to the params of each row `(T, N, 6 M + 3)`, for the
+            N members of the batch, flattened.
         batch_shape: shape of the batch, a tensor or a tuple.
+        static_shape: the same, with None for sizes that are not known while a graph is traced; None if all are.
+        scale: float, by which offsets are divided first.
 
     `log_prob(x)` is in nats; rows from the end on do not count.
 
@@ -173,9 +188,16 @@ class Strokes(tfd.Distribution):
     Source: Ha & Eck 2017, equations 3 and 9. See also: `log_density`, of one offset.
     """
 
-    def __init__(self, params_of: Callable[[tf.Tensor], tf.Tensor], batch_shape: Any) -> None:
+    def __init__(
+        self,
+        params_of: Callable[[tf.Tensor], tf.Tensor],
+        batch_shape: Any,
+        static_shape: Any = None,
+        scale: float = 1.0,
+    ) -> None:
         parameters = dict(locals())
-        self._params_of, self._batch = params_of, batch_shape
+        self._params_of, self._batch, self._scale = params_of, batch_shape, scale
+        self._static = batch_shape if static_shape is None else static_shape
         super().__init__(tf.float32, tfd.NOT_REPARAMETERIZED, False, True, parameters, name="Strokes")
 
     @classmethod
@@ -183,7 +205,7 @@ class Strokes(tfd.Distribution):
         return {}
 
     def _batch_shape(self):
-        return tf.TensorShape(tf.get_static_value(tf.convert_to_tensor(self._batch)))
+        return tf.TensorShape(self._static)
 
     def _batch_shape_tensor(self):
         return tf.convert_to_tensor(self._batch)
@@ -193,7 +215,7 @@ class Strokes(tfd.Distribution):
 
     def row_terms(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The terms of `log_prob(x)`, see the function `row_terms`: each `(T, *batch)`; x `(..., T, 5)`."""
-        x = tf.cast(x, tf.float32)
+        x = scaled(tf.cast(x, tf.float32), 1.0 / self._scale)
         batch = self._batch_shape_tensor()
         many = tf.broadcast_to(x, tf.concat([batch, tf.shape(x)[-2:]], axis=0))
         many = tf.transpose(tf.reshape(many, [-1, tf.shape(x)[-2], WIDTH]), [1, 0, 2])  # (T, N, 5)
@@ -215,8 +237,8 @@ def pick(params: tf.Tensor, noise: tf.Tensor, temperature: tf.Tensor) -> tf.Tens
 
         pi, q: divided by t,    s: multiplied by sqrt(t)
 
-    The lower the temperature t, the more probable the rows; 0 gives the mean of the likeliest Gaussian and the likeliest
-    state of the pen.
+    The lower the temperature t, the more probable the rows; 0 gives the mean of the likeliest Gaussian and the
+    likeliest state of the pen.
 
     Args:
         params: `(B, 6 M + 3)`.
@@ -271,7 +293,8 @@ def generate(
     steps: int,
     begun: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws whole drawings, row by row, until all have ended: `(B, steps, 5)` and their numbers of points, int32 `(B,)`.
+    """Draws whole drawings, row by row, until all have ended: `(B, steps, 5)` and their numbers of points, int32
+    `(B,)`.
 
     Args:
         step: function of the last rows `(B, 5)` and the state to the params of the next rows and the new state.
@@ -311,3 +334,81 @@ def generate(
     start = (tf.constant(0), first, tf.zeros([rows], tf.bool), tf.zeros([rows], tf.int32), state, array)
     _, _, _, points, _, made = tf.while_loop(unfinished, body, start, maximum_iterations=steps)
     return tf.ensure_shape(tf.transpose(made.stack(), [1, 0, 2]), [None, steps, WIDTH]), points
+
+
+@keras.saving.register_keras_serializable("keras_ae")
+class StrokeMixture(Likelihood):
+    """Which drawings a model takes, and their scale; the density is that of `Strokes`.
+
+    Args:
+        scale: float above 0, by which offsets are divided.
+        max_length: int, points of the longest drawing.
+
+    Raises:
+        ValueError: if the scale is not above 0.
+
+    Example: `StrokeMixture(20.0, 250).valid(tf.constant([[START, END]]))    # [True]`
+
+    Source: Ha & Eck 2017, section 3.1. See also: `Strokes`.
+    """
+
+    def __init__(self, scale: float, max_length: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = validation.non_negative("scale", scale)
+        if not scale:
+            raise ValueError("scale: expected a number above 0; received 0. Do all drawings have offsets of 0?")
+        self.max_length = max_length
+
+    def preprocess(self, x: tf.Tensor) -> tf.Tensor:
+        return scaled(tf.cast(x, tf.float32), 1.0 / self.scale)
+
+    def restore(self, x: tf.Tensor) -> tf.Tensor:
+        """The inverse of `preprocess`."""
+        return scaled(x, self.scale)
+
+    def valid(self, x: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(x, tf.float32)
+        pen, points = x[..., 2:], lengths(x)
+        inside = tf.sequence_mask(points, tf.shape(x)[1])
+        one_hot = tf.reduce_all((pen == 0.0) | (pen == 1.0), axis=[1, 2]) & tf.reduce_all(
+            tf.reduce_sum(pen, axis=-1) == 1.0, axis=1
+        )
+        padded = tf.reduce_all(inside | tf.reduce_all(x == tf.constant(END), axis=-1), axis=1)
+        near = tf.reduce_all(tf.abs(x[..., :2]) <= MAX_OFFSET * self.scale, axis=[1, 2])  # False for NaN
+        return one_hot & padded & near & (points >= 1) & (points <= self.max_length)
+
+    def check(self, name: str, x: np.ndarray) -> None:
+        """Raises a `ValueError` unless all drawings `(N, T, 5)`, which are finite, are valid."""
+        for start in range(0, len(x), _LOOKS_AT_MOST):
+            part = x[start : start + _LOOKS_AT_MOST]
+            wrong = np.flatnonzero(~self.valid(tf.convert_to_tensor(part)).numpy())
+            if len(wrong):
+                raise ValueError(f"{name}: drawing {start + wrong[0]} {self._reason(part[wrong[0]])}")
+
+    def _reason(self, x):
+        pen = x[:, 2:]
+        if not np.isin(pen, (0, 1)).all() or (pen.sum(axis=1) != 1).any():
+            return (
+                "has rows whose last three numbers are not (1, 0, 0), (0, 1, 0) or (0, 0, 1). From stroke-3, "
+                "ka.datasets.sketches.to_strokes5 makes them."
+            )
+        points = int((np.cumsum(pen[:, 2]) == 0).sum())
+        if points == 0:
+            return "is empty: expected one point or more. Drop it."
+        if points > self.max_length:
+            return (
+                f"has {points} points, and the model's longest drawing {self.max_length}. Drop it, or split it: "
+                "ka.datasets.sketches.split."
+            )
+        if (np.abs(x[:, :2]) > MAX_OFFSET * self.scale).any():
+            return (
+                f"has an offset of {np.abs(x[:, :2]).max():.4g}, over {MAX_OFFSET:,.0f} times the model's scale, "
+                f"{self.scale:.4g}. Scale the drawing, or pass scale=ka.datasets.sketches.scale(train)."
+            )
+        return f"goes on after its end: expected rows {END} only."
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"scale": self.scale, "max_length": self.max_length}
+
+
+_LOOKS_AT_MOST = 4_096  # drawings checked at a time

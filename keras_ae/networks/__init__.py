@@ -12,10 +12,13 @@ from keras_ae.networks.images import (
     residual_encoder,
 )
 from keras_ae.networks.speech import SEGAN_FILTERS, SpectralGenerator, WaveformGenerator, waveform_critic
+from keras_ae.networks.strokes import StrokeDecoder, StrokeEncoder
 
 __all__ = [
     "SEGAN_FILTERS",
     "SpectralGenerator",
+    "StrokeDecoder",
+    "StrokeEncoder",
     "WaveformGenerator",
     "chain",
     "classifier",

@@ -8,6 +8,8 @@ EXTRAS = {
     "apache_beam": "beam",
     "faiss": "apps",
     "matplotlib": "apps",
+    "defusedxml": "sketch",
+    "fontTools": "sketch",
     "noisereduce": "audio",
     "pesq": "audio",
     "pystoi": "audio",

@@ -121,7 +121,8 @@ def test_picked_rows_have_the_moments_of_the_mixture(rng):
     n = 40_000
     params = random_params(rng, 1)
     parts = strokes.split(np.repeat(params, n, axis=0))
-    rows = strokes.pick(np.repeat(params, n, axis=0), strokes.row_noise(np.arange(n), 1)[0], np.ones(n, "float32"))
+    noise = rng.normal(size=(n, 4)).astype("float32")
+    rows = strokes.pick(np.repeat(params, n, axis=0), noise, np.ones(n, "float32"))
     weights = tf.nn.softmax(parts.logits[0]).numpy()
     mean, scale = parts.mean[0].numpy(), parts.scale[0].numpy()
     expected = weights @ mean
@@ -138,13 +139,20 @@ def test_temperature_narrows_until_one_row_is_left(rng):
     params, n = random_params(rng, 1), 500
     spread = []
     for temperature in (1.0, 0.3, 0.0):
-        noise = strokes.row_noise(np.arange(n), 1)[0]
+        noise = rng.normal(size=(n, 4)).astype("float32")
         spread.append(np.ptp(strokes.pick(np.repeat(params, n, 0), noise, np.full(n, temperature, "float32")), axis=0))
     assert np.all(spread[0][:2] > spread[1][:2]) and np.all(spread[2] == 0)
     parts = strokes.split(params)
     coldest = strokes.pick(params, np.zeros((1, 4), "float32"), np.zeros(1, "float32"))[0]
     np.testing.assert_array_equal(coldest[:2], parts.mean[0, np.argmax(parts.logits)])
     assert np.argmax(coldest[2:]) == np.argmax(parts.pen)
+
+
+def test_noise_is_standard_normal_and_of_its_seed_alone():
+    noise = tf.function(strokes.row_noise, autograph=False)(tf.range(200, dtype=tf.int64), tf.constant(25)).numpy()
+    assert noise.shape == (25, 200, 4)
+    assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and noise.std() == pytest.approx(1.0, abs=0.02)
+    np.testing.assert_array_equal(strokes.row_noise(tf.constant([7]), 25)[:, 0], noise[:, 7])
 
 
 def constant(params):
