@@ -7,7 +7,7 @@ of the pen, and drawings of different lengths are padded to the same T: see `ker
 **lines**, it is a list of `(k, 2)` arrays of points, one for each time that the pen is down.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -324,22 +324,9 @@ def batches(
     numbers = None if labels is None else np.asarray(labels, "int64")
     if numbers is not None and numbers.shape != (len(checked),):
         raise ValueError(f"labels: expected one for each of the {len(checked)} drawings; received {numbers.shape}.")
-    lengths = np.array([len(each) for each in checked])
 
-    def epoch_of(epoch):
-        random = np.random.default_rng([seed, epoch])
-        order = random.permutation(len(checked))
-        window = _WINDOW * batch_size
-        parts = []
-        for start in range(0, len(order), window):
-            part = order[start : start + window]
-            part = part[np.argsort(lengths[part], kind="stable")]
-            parts += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-        for i in random.permutation(len(parts)):
-            rows = [augmented(checked[row], random) if augment else checked[row] for row in parts[i]]
-            longest = max(map(len, rows)) + 1
-            x = to_strokes5(rows, -(-longest // 8) * 8)
-            yield x if numbers is None else (x, numbers[parts[i]])
+    def epoch_of(number):
+        return epoch(checked, numbers, batch_size, augment, seed, number)
 
     x = tf.TensorSpec((None, None, WIDTH), tf.float32)
     signature = x if numbers is None else (x, tf.TensorSpec((None,), tf.int64))
@@ -350,6 +337,35 @@ def batches(
     window = _WINDOW * batch_size
     whole, left = divmod(len(checked), window)
     return epochs.numbered(make, whole * _WINDOW + -(-left // batch_size), first_epoch)
+
+
+def epoch(
+    drawings: Sequence[np.ndarray],
+    labels: np.ndarray | None,
+    batch_size: int,
+    augment: bool,
+    seed: int,
+    number: int,
+) -> Iterator[Any]:
+    """Yields the batches of one epoch of `batches`, arrays, for programs without TensorFlow; `number` is the epoch's.
+
+    Example: `next(epoch([check([[0, 0, 0], [3, 4, 1]])], None, 1, True, 0, 0)).shape    # (1, 8, 5)`
+
+    See also: `batches`, the same as a data set.
+    """
+    random = np.random.default_rng([seed, number])
+    order, lengths = random.permutation(len(drawings)), np.array([len(each) for each in drawings])
+    window = _WINDOW * batch_size
+    parts = []
+    for start in range(0, len(order), window):
+        part = order[start : start + window]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        parts += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    for i in random.permutation(len(parts)):
+        rows = [augmented(drawings[row], random) if augment else drawings[row] for row in parts[i]]
+        longest = max(map(len, rows)) + 1
+        x = to_strokes5(rows, -(-longest // 8) * 8)
+        yield x if labels is None else (x, labels[parts[i]])
 
 
 def padding(data: Iterable[Any]) -> float:

@@ -198,7 +198,7 @@ def test_drawings_that_cannot_be_used_are_left_out_and_counted(tmp_path):
     found = sketch_files.load(tmp_path / "a.npz")
     assert len(found.drawings) == 1 and sorted(found.skipped.values()) == [1, 1, 1]
     np.savez(tmp_path / "a.npz", train=rows[1:])
-    with pytest.raises(ValueError, match="no drawings to train with. Left out: .*it is empty"):
+    with pytest.raises(ValueError, match=r"no drawings to train with. Left out: .*it is empty"):
         sketch_files.load(tmp_path / "a.npz")
 
 
@@ -206,7 +206,7 @@ def test_outlines_of_letters():
     pytest.importorskip("matplotlib")
     parts = [sketch_files.load(split=split) for split in sketch_files.SPLITS]
     assert [len(part.classes) for part in parts] == [62] * 3
-    assert 600 < len(parts[0].drawings) and all(50 < len(part.drawings) for part in parts[1:])
+    assert len(parts[0].drawings) > 600 and all(len(part.drawings) > 50 for part in parts[1:])
     assert {sketches.extent(each) for each in parts[1].drawings} == {255.0} or np.allclose(
         [sketches.extent(each) for each in parts[1].drawings], 255.0, atol=3
     )
@@ -222,5 +222,5 @@ class SketchRnnTest(tfds_builders.ManualFiles, tfds.testing.DatasetBuilderTestCa
 
 def test_the_builder_needs_a_file(tmp_path):
     (tmp_path / "manual").mkdir()
-    with pytest.raises(FileNotFoundError, match="no .npz files"):
+    with pytest.raises(FileNotFoundError, match=r"no .npz files"):
         tfds_builders.load("sketch_rnn", tmp_path)
