@@ -35,7 +35,7 @@ docs: .venv/docs
 .venv/installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet --editable ".[apps,audio,beam,serving,test]"
+	$(BIN)/python -m pip install --quiet --editable ".[apps,audio,beam,serving,sketch,test]"
 	touch $@
 
 clean:

@@ -29,6 +29,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.70,<3"],
     "diagrams": ["pydot>=3,<5"],  # keras.utils.plot_model
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+    "sketch": ["matplotlib>=3.9,<4", "fonttools>=4.50,<5", "defusedxml>=0.7.1,<1"],  # SVG files, figures
     "test": [
         "dill>=0.3.8,<1",
         "mypy>=1.15,<3",

@@ -96,6 +96,7 @@ FAMILY = (
         *("DynamicAutoencoder", "dynamic_autoencoder", "Mirowski 2010", "dynamic_topics"),
         *("^dynamic autoencoder, 50 codes, trained stage by stage, compared with LDA", "perplexity of one", "50 codes"),
     ),
+    ("SketchVAE", "sketch_vae", "Ha 2017"),
     ("SpeechDenoiser", "speech", "Braun 2021", "audio_denoising", "^the default, causal$", SPEECH, ""),
     ("SEGAN", "speech", "Pascual 2017", "audio_denoising", "^SEGAN, a quarter of the paper's width$", SPEECH, "small"),
 )

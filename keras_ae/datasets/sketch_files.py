@@ -158,7 +158,7 @@ def load(data: FilePath | None = None, split: str = "train", classes: Sequence[s
     Raises:
         ValueError: if the data cannot be read, have a class that is not in `classes`, or hold no drawings.
 
-    Example: `len(ka.datasets.sketch_files.load(split="test").drawings)    # about 100`
+    Example: `len(load(split="test").drawings)    # about 100`
 
     See also: `sketches.batches`, which takes the drawings.
     """

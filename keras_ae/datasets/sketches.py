@@ -129,7 +129,7 @@ def to_strokes5(drawings: Sequence[ArrayLike], length: int | None = None) -> np.
     if longest >= length:
         raise ValueError(
             f"length: a drawing has {longest} points, and needs a row more for its end; received {length}. Leave it "
-            "out, or split it: ka.datasets.sketches.split."
+            "out, or split it: keras_ae.datasets.sketches.split."
         )
     made = np.tile(np.array(END, "float32"), (len(checked), length, 1))
     for row, x in zip(made, checked, strict=True):
@@ -311,7 +311,7 @@ def batches(
 
     Example:
 
-        data = ka.datasets.sketches.batches(glyphs, batch_size=8)
+        data = batches(glyphs, batch_size=8)
         next(iter(data)).shape    # (8, T, 5)
 
     See also: `to_strokes5`, all drawings in one array; `padding`.

@@ -390,7 +390,7 @@ class StrokeMixture(Likelihood):
         if not np.isin(pen, (0, 1)).all() or (pen.sum(axis=1) != 1).any():
             return (
                 "has rows whose last three numbers are not (1, 0, 0), (0, 1, 0) or (0, 0, 1). From stroke-3, "
-                "ka.datasets.sketches.to_strokes5 makes them."
+                "keras_ae.datasets.sketches.to_strokes5 makes them."
             )
         points = int((np.cumsum(pen[:, 2]) == 0).sum())
         if points == 0:
@@ -398,12 +398,12 @@ class StrokeMixture(Likelihood):
         if points > self.max_length:
             return (
                 f"has {points} points, and the model's longest drawing {self.max_length}. Drop it, or split it: "
-                "ka.datasets.sketches.split."
+                "keras_ae.datasets.sketches.split."
             )
         if (np.abs(x[:, :2]) > MAX_OFFSET * self.scale).any():
             return (
                 f"has an offset of {np.abs(x[:, :2]).max():.4g}, over {MAX_OFFSET:,.0f} times the model's scale, "
-                f"{self.scale:.4g}. Scale the drawing, or pass scale=ka.datasets.sketches.scale(train)."
+                f"{self.scale:.4g}. Scale the drawing, or pass scale=keras_ae.datasets.sketches.scale(train)."
             )
         return f"goes on after its end: expected rows {END} only."
 

@@ -20,6 +20,7 @@ VERBS = {
     "manifold": {""},
     "quickstart": {""},
     "semantic_hashing": {"beam", "evaluate", "index", "search", "train"},
+    "sketch_vae": {"draw", "evaluate", "train"},
 }
 
 
@@ -50,6 +51,7 @@ def test_all_apps_and_their_verbs_are_found():
         (["audio_denoising", "train", "--seed=1"], ["audio_denoising", "train", ["--seed=1"]]),
         (["audio-denoising", "denoise"], ["audio_denoising", "denoise", []]),
         (["denoise", "--force"], ["audio_denoising", "denoise", ["--force"]]),
+        (["draw", "--count=4"], ["sketch_vae", "draw", ["--count=4"]]),
         (["search", "--help"], ["semantic_hashing", "search", ["--help"]]),
         (["quickstart", "--kind=vae"], ["quickstart", "", ["--kind=vae"]]),
     ],
@@ -61,7 +63,7 @@ def test_a_call_reaches_its_app(monkeypatch, arguments, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train"], "`keras-ae audio_denoising train`, `keras-ae semantic_hashing train`"),
+        (["train"], "`keras-ae audio_denoising train`, `keras-ae semantic_hashing train`, `keras-ae sketch_vae train`"),
         (["sample"], "your own data"),
         (["evaluate"], "several apps have evaluate: `keras-ae audio_denoising evaluate`"),
         (["paint"], "no app and no verb 'paint'"),

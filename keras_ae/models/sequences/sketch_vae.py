@@ -35,14 +35,14 @@ class SketchVAE(VAE):
         encoder: Keras model from drawings `(B, T, 5)` to `(B, 2 * latent_dim)`, such as `ka.networks.StrokeEncoder`;
             None for the decoder-only model, whose decoder takes codes of size 0.
         decoder: `ka.networks.StrokeDecoder`, or a Keras layer with its methods and attributes.
-        scale: float, the standard deviation of the training offsets: `ka.datasets.sketches.scale(train)`.
+        scale: float, the standard deviation of the training offsets: `keras_ae.datasets.sketches.scale(train)`.
         beta: float, weight of the KL in the loss (not in the logs); assign `model.beta` to change it at any time.
         kl_floor: float in nats, KL of the batch that is not penalised.
         num_classes: int, if drawings belong to classes, which the decoder then sees as y; None otherwise.
         classes: list of str, label names, so that y may hold names; None if y holds only integers.
         seed: int or None, seeds all randomness in training.
 
-    Drawings are float32 `(B, T, 5)`, "stroke-5"; `ka.datasets.sketches` makes them. From its end on, a drawing has rows
+    Drawings are float32 `(B, T, 5)`, "stroke-5"; `keras_ae.datasets.sketches` makes them. From its end on, a drawing has rows
     `(0, 0, 0, 0, 1)`, and their number has no effect on anything.
 
     Raises:
