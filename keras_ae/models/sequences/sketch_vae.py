@@ -42,8 +42,8 @@ class SketchVAE(VAE):
         classes: list of str, label names, so that y may hold names; None if y holds only integers.
         seed: int or None, seeds all randomness in training.
 
-    Drawings are float32 `(B, T, 5)`, "stroke-5"; `keras_ae.datasets.sketches` makes them. From its end on, a drawing has rows
-    `(0, 0, 0, 0, 1)`, and their number has no effect on anything.
+    Drawings are float32 `(B, T, 5)`, "stroke-5"; `keras_ae.datasets.sketches` makes them. From its end on, a drawing
+    has rows `(0, 0, 0, 0, 1)`, and their number has no effect on anything.
 
     Raises:
         ValueError: if the network shapes do not match, an argument is out of range, or drawings are empty, malformed,
