@@ -3,6 +3,7 @@
 import io
 import itertools
 import pickletools
+import types
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -99,8 +100,9 @@ def read_array(file: BinaryIO) -> list[np.ndarray] | np.ndarray:
         del stack[start:]
         return found
 
+    plain: Any = types.SimpleNamespace(read=file.read, readline=file.readline)  # genops would ask for positions
     try:
-        for op, argument, _ in itertools.islice(pickletools.genops(file), MAX_OPERATIONS):
+        for op, argument, _ in itertools.islice(pickletools.genops(plain), MAX_OPERATIONS):
             name = op.name
             if name in _VALUES:
                 stack.append(argument)

@@ -207,7 +207,7 @@ class _Drawing:
         t = np.linspace(0.0, 1.0, _STEPS + 1)[1:, None]
         n = len(p) - 1
         made = sum(math.comb(n, k) * t**k * (1 - t) ** (n - k) * p[k] for k in range(n + 1))
-        self._to(map(tuple, made) if n else [])
+        self._to([tuple(point) for point in made])
 
     def closePath(self):
         self._to([self.line[0]])
@@ -216,6 +216,8 @@ class _Drawing:
     def endPath(self):
         if self.line:
             points = np.array(self.line, "float64")
+            if not np.isfinite(points).all():
+                raise ValueError("NaN or infinity")
             self.lines.append(points @ self.matrix[:2, :2].T + self.matrix[:2, 2])
         self.line = []
 

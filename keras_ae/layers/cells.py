@@ -262,8 +262,8 @@ class Cell(layers.Layer):
 def _blocks(shape, dtype=None):
     """Orthogonal matrices next to each other, one for each gate."""
     rows, columns = shape
-    orthogonal = keras.initializers.Orthogonal(seed=keras.random.SeedGenerator())
-    return tf.concat([orthogonal((rows, columns // 4), dtype) for _ in range(4)], axis=1)
+    gates = (keras.initializers.Orthogonal() for _ in range(4))
+    return tf.concat([gate((rows, columns // 4), dtype) for gate in gates], axis=1)
 
 
 def _kept(shape, dropout, seed):
