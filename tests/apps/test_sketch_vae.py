@@ -86,7 +86,8 @@ def model():
 
 def test_a_stopped_training_resumes_and_its_report_is_complete(made, data):
     report, artist = made
-    assert report["steps"] == 6 and report["drawings"] == 20 and report["kl_weight"] == 0.25
+    assert report["steps"] == 4  # one before the stop, and the second epoch
+    assert report["drawings"] == 20 and report["kl_weight"] == 0.25
     assert np.isfinite([report[f"validation_{name}"] for name in ("reconstruction", "kl", "nats_per_sketch")]).all()
     assert artist.card["n_max"] == LONGEST + 1 and artist.max_length == LONGEST and artist.card["licence"]
     assert artist.card["scale"] == pytest.approx(sketches.scale(drawings(20))) and artist.latent_dim == 3
@@ -192,7 +193,7 @@ def test_an_export_draws_what_the_model_draws_at_any_batch_size(model, tmp_path)
         assert made[f"complete {rows} length"].tolist() == (total - length)[:rows].numpy().tolist()
         close(made[f"sample {rows} strokes"], made["sample 64 strokes"][:rows])
     for i in range(64):
-        np.testing.assert_array_equal(made["complete 64 strokes"][i, : LONGEST - length[i]], whole[i, length[i] :])
+        close(made["complete 64 strokes"][i, : LONGEST - length[i]], whole[i, length[i] :])
     size = sum(file.stat().st_size for file in pathlib.Path(path, "variables").iterdir())
     assert size < 4 * model.count_params() + 20_000
 
