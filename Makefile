@@ -36,7 +36,7 @@ docs: .venv/docs
 .venv/installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/python -m pip install --quiet --editable ".[apps,audio,beam,serving,tables,test]"
+	$(BIN)/python -m pip install --quiet --editable ".[apps,audio,beam,serving,sketch,tables,test]"
 	touch $@
 
 clean:

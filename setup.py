@@ -41,6 +41,7 @@ EXTRAS = {
         "uvicorn>=0.34,<1",
         "uvloop>=0.21,<1",
     ],
+    "sketch": ["matplotlib>=3.9,<4", "fonttools>=4.50,<5", "defusedxml>=0.7.1,<1"],  # SVG files, figures
     "test": [
         "bandit>=1.9,<2",
         "dill>=0.3.8,<1",

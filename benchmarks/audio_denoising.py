@@ -13,7 +13,6 @@ Finished runs are saved in `--runs` and not repeated, so the same command resume
 
 import functools
 import json
-import multiprocessing
 import os
 import pathlib
 import resource
@@ -75,7 +74,7 @@ def measure(method, folder):
     def trained(own):
         flags = {"clean_dir": str(data / "clean_trainset"), "noise_dir": str(data / "noise_trainset"), "method": method}
         flags |= {"max_minutes": minutes, "export_dir": str(own / "export"), "checkpoint_dir": str(own / "checkpoint")}
-        apart(train_for_processor_time, flags | {"seed": options.SEED.value}, CHANGES)
+        runs.apart(train_for_processor_time, flags | {"seed": options.SEED.value}, CHANGES)
         return json.loads((own / "report.json").read_text())
 
     found = {"train": runs.kept(folder, "training", trained, {"minutes": minutes})}
@@ -102,15 +101,8 @@ def train_for_processor_time(flags, changes):
     train.run(**{"noisy_dir": None, "strategy": "default"} | flags)
 
 
-def apart(function, *arguments, cores=None):
-    """Calls a function in a separate process, pinned to the given cores (ints) if any; returns its result."""
-    begin = () if cores is None else (os.sched_setaffinity, (0, cores))
-    with multiprocessing.get_context("spawn").Pool(1, *begin) as pool:
-        return pool.apply(function, arguments)
-
-
 def one_core(function, *arguments):
-    return apart(function, *arguments, cores={0})
+    return runs.apart(function, *arguments, cores={0})
 
 
 def real_time_factors(export, length=SECONDS):

@@ -3,6 +3,7 @@
 import datetime
 import functools
 import json
+import multiprocessing
 import os
 import pathlib
 import shutil
@@ -58,6 +59,13 @@ def publish_table(benchmark, settings, measure, rows):
     }
     if len(reports) == len(settings):
         results.write(benchmark, rows(reports))
+
+
+def apart(function, *arguments, cores=None):
+    """Calls a function in a separate process, pinned to the given cores (ints) if any; returns its result."""
+    begin = () if cores is None else (os.sched_setaffinity, (0, cores))
+    with multiprocessing.get_context("spawn").Pool(1, *begin) as pool:
+        return pool.apply(function, arguments)
 
 
 class ProcessorTime(common.CosineDecay):

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae import datasets
-from keras_ae.datasets import audio, speech, text
+from keras_ae.datasets import audio, sketch_files, speech, text
 
 POSTINGS = 400
 
@@ -67,4 +67,15 @@ def spoken(folder):
         noisy = speech.mix(x, np.resize(n.mean(axis=1), len(x)), 5.0)
         for name, sound in (("clean_testset_wav", x), ("noisy_testset_wav", noisy)):
             audio.write(folder / name / f"{path.stem}.wav", sound, rate)
+    return folder
+
+
+def drawn(folder):
+    """Creates a folder with an omniglot.npz and an aaron_sheep.npz: short outlines of letters, in three splits."""
+    folder.mkdir()
+    short = [each for each in sketch_files.glyphs().drawings if len(each) < 14][:24]
+    rows = np.empty(len(short), object)
+    rows[:] = short
+    for name in ("omniglot", "aaron_sheep"):
+        np.savez(folder / f"{name}.npz", train=rows[:12], valid=rows[12:18], test=rows[18:])
     return folder

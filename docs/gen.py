@@ -44,7 +44,8 @@ MACRO = re.compile(r"^<!-- (results|chart|api|figure): (.+?) -->$", re.MULTILINE
 # The methods that a model's page documents, own or inherited, in this order.
 METHODS = (
     *("fit", "compile", "evaluate", "predict", "encode", "decode", "reconstruct", "sample", "sample_from_seeds"),
-    *("log_prob", "score", "score_from_seeds", "squared_error", "predict_proba", "interpolate", "traverse"),
+    *("log_prob", "score", "score_from_seeds", "squared_error", "predict_proba", "interpolate", "analogy"),
+    *("traverse", "complete", "generate"),
     *("sweep_labels", "averages", "posterior", "prior", "conditional_prior", "likelihood", "beta", "capacity", "units"),
     *("features", "deepen", "unfreeze", "infer", "components", "align", "weight", "hessian", "k", "hash"),
     *("instance_noise", "mmd_weight", "gamma", "heads"),
@@ -95,6 +96,7 @@ FAMILY = (
         *("DynamicAutoencoder", "dynamic_autoencoder", "Mirowski 2010", "dynamic_topics"),
         *("^dynamic autoencoder, 50 codes, trained stage by stage, compared with LDA", "perplexity of one", "50 codes"),
     ),
+    ("SketchVAE", "sketch_vae", "Ha 2017"),
     ("SpeechDenoiser", "speech", "Braun 2021", "audio_denoising", "^the default, causal$", SPEECH, ""),
     ("SEGAN", "speech", "Pascual 2017", "audio_denoising", "^SEGAN, a quarter of the paper's width$", SPEECH, "small"),
 )

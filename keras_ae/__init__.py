@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which cannot follow `names`
     from keras_ae.models.deterministic.linear_autoencoder import LinearAutoencoder
     from keras_ae.models.deterministic.sparse_autoencoder import SparseAutoencoder
     from keras_ae.models.deterministic.speech_denoiser import SpeechDenoiser
+    from keras_ae.models.sequences.sketch_vae import SketchVAE
     from keras_ae.models.text.dynamic_autoencoder import DynamicAutoencoder
     from keras_ae.models.text.semantic_hashing import SemanticHashing
     from keras_ae.models.text.vdsh import VDSH
@@ -81,6 +82,7 @@ __all__ = [
     "ObjectiveModel",
     "SemanticHashing",
     "SemiSupervisedAAE",
+    "SketchVAE",
     "SparseAutoencoder",
     "SpeechDenoiser",
     "callbacks",

@@ -624,6 +624,52 @@ def drift(times: ArrayLike, shares: ArrayLike, names: Sequence[str], title: str 
     return figure
 
 
+def drawings(
+    rows: Mapping[str, Sequence[ArrayLike]] | Sequence[ArrayLike], columns: int | None = None, title: str | None = None
+) -> "Figure":
+    """Plots drawings of strokes: named rows of them, or one list in a grid.
+
+    Args:
+        rows: `{name: list of drawings}`, or one list; drawings are stroke-3 `(n, 3)`, see `datasets.sketches`. One
+            without points leaves its place empty.
+        columns: int, of the grid of one list; by default it is roughly square.
+        title: str or None.
+
+    Raises:
+        ValueError: if there are no drawings, or one is no drawing.
+
+    Example: `drawings({"letters": glyphs[:4], "others": glyphs[4:8]}).savefig("letters.png")`
+
+    See also: `image_grid` and `reconstructions`, for images; `datasets.svg.write`.
+    """
+    from keras_ae.datasets import sketches
+
+    if not isinstance(rows, Mapping):
+        count = columns or max(1, math.ceil(math.sqrt(len(rows))))
+        rows = {f"{i}": rows[i : i + count] for i in range(0, len(rows), count)}
+        names = [""] * len(rows)
+    else:
+        names = list(rows)
+    width = max((len(row) for row in rows.values()), default=0)
+    if not width:
+        raise ValueError("rows: expected one drawing or more; received none.")
+    figure, axes = _figure(width * 1.5 * _TILE + 1.0, len(rows) * 1.5 * _TILE, title)
+    for i, row in enumerate(rows.values()):
+        for k, drawing in enumerate(row):
+            if len(drawing):
+                lines = sketches.to_lines(sketches.resized(drawing, 0.8))
+                points = np.concatenate(lines)
+                middle = (points.min(axis=0) + points.max(axis=0)) / 2
+                for line in lines:
+                    axes.plot(*(line - middle + (k, i)).T, color="black", linewidth=0.8, solid_capstyle="round")
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect="equal")
+    axes.set_xticks([])
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_frame_on(False)
+    axes.tick_params(length=0)
+    return figure
+
+
 def _labelled_rows(rows, title):
     """Plots each of the named arrays of images, all of one shape, as a row with its name to the left."""
     x = next(iter(rows.values()))

@@ -36,6 +36,7 @@ PAGES = sorted((ROOT / "docs/guides").glob("*.md"))
 NEEDS_FILES = {
     "keras_ae.datasets.newsgroups.TwentyNewsgroups": "an archive that is downloaded by hand",
     "keras_ae.datasets.noisy_speech.NoisySpeech": "an archive that is downloaded by hand",
+    "keras_ae.datasets.sketch_rnn.SketchRnn": "files that are downloaded by hand",
 }
 
 
@@ -454,6 +455,18 @@ def plotted():
     }
 
 
+@functools.cache
+def _letters():
+    from keras_ae.datasets import sketch_files, sketches
+
+    short = [each for each in sketch_files.glyphs().drawings if len(each) < 16][:32]
+    return {"glyphs": short, "drawings": sketches.to_strokes5(short[:4])}
+
+
+def letters():
+    return common() | _letters()
+
+
 def levels():
     return {"x": (255 * _binary_images()["x"][:4]).astype("uint8")}
 
@@ -494,6 +507,11 @@ SUBJECTS = (
     ("keras_ae.datasets.audio", files),
     ("keras_ae.datasets.speech", files),
     ("keras_ae.datasets.neighbours", weighted_texts),
+    ("keras_ae.datasets.sketch", letters),
+    ("keras_ae.datasets.svg", letters),
+    ("keras_ae.models.sequences", letters),
+    ("keras_ae.networks.strokes", letters),
+    ("keras_ae.plots.drawings", letters),
     ("keras_ae.evaluation.disentanglement", shapes),
     ("keras_ae.evaluation.retrieval", packed),
     ("keras_ae.evaluation.speech", one_recording),

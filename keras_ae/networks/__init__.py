@@ -13,11 +13,14 @@ from keras_ae.networks.images import (
 )
 from keras_ae.networks.patches import DepthToSpace, patch_decoder, patch_encoder, start_at_pca
 from keras_ae.networks.speech import SEGAN_FILTERS, SpectralGenerator, WaveformGenerator, waveform_critic
+from keras_ae.networks.strokes import StrokeDecoder, StrokeEncoder
 
 __all__ = [
     "SEGAN_FILTERS",
     "DepthToSpace",
     "SpectralGenerator",
+    "StrokeDecoder",
+    "StrokeEncoder",
     "WaveformGenerator",
     "chain",
     "classifier",

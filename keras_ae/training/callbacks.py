@@ -36,7 +36,8 @@ class Annealing(keras.callbacks.Callback):
     Example: `vae.fit(x, epochs=20, callbacks=[ka.callbacks.Annealing(steps=2_000)])`
 
     Source: Bowman 2016, section 3.1, for the idea; its schedule is a sigmoid. See also: `BetaVAE`, whose `capacity`
-    is annealed instead; assigning to `model.beta`, for a value that does not depend on the step.
+    is annealed instead; `ExponentialAnnealing`; assigning to `model.beta`, for a value that does not depend on the
+    step.
     """
 
     def __init__(self, steps: int, start: float = 0.0, end: float = 1.0, weight: str = "beta") -> None:
@@ -69,6 +70,34 @@ class Annealing(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self._set(self.end)
+
+
+class ExponentialAnnealing(Annealing):
+    """Anneals a loss weight of the model from `start` to `end`, fast at first and then ever more slowly.
+
+        weight(step) = end - (end - start) rate^step
+
+    Otherwise like `Annealing`. In Sketch-RNN's letters, `end` is w_KL, `start` w_KL eta_min, and `rate` R.
+
+    Args:
+        rate: float between 0 and 1; the distance from `end` falls to 1/e in about 1 / (1 - rate) steps.
+        start, end: floats, 0 or more.
+        weight: str, as in `Annealing`.
+
+    Raises:
+        ValueError: if `rate` is not between 0 and 1, and as `Annealing` does.
+
+    Example: `vae.fit(x, epochs=20, callbacks=[ka.callbacks.ExponentialAnnealing(rate=0.9995, start=0.01)])`
+
+    Source: Ha & Eck 2017, equation 11. See also: `Annealing`, a straight line.
+    """
+
+    def __init__(self, rate: float, start: float = 0.0, end: float = 1.0, weight: str = "beta") -> None:
+        super().__init__(1, start, end, weight)
+        self.rate = validation.fraction("rate", rate, ends=False)
+
+    def value(self, step: int) -> float:
+        return self.end - (self.end - self.start) * self.rate**step
 
 
 class CodesAgainstPrior(keras.callbacks.Callback):

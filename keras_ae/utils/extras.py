@@ -10,6 +10,8 @@ EXTRAS = {
     "grpc": "serving",
     "httptools": "serving",
     "matplotlib": "apps",
+    "defusedxml": "sketch",
+    "fontTools": "sketch",
     "noisereduce": "audio",
     "orjson": "serving",
     "pesq": "audio",

@@ -22,6 +22,7 @@ VERBS = {
     "quickstart": {""},
     "semantic_hashing": {"beam", "evaluate", "index", "search", "train"},
     "serving": {"serve"},
+    "sketch_vae": {"draw", "evaluate", "train"},
 }
 
 
@@ -52,6 +53,7 @@ def test_all_apps_and_their_verbs_are_found():
         (["audio_denoising", "train", "--seed=1"], ["audio_denoising", "train", ["--seed=1"]]),
         (["audio-denoising", "denoise"], ["audio_denoising", "denoise", []]),
         (["denoise", "--force"], ["audio_denoising", "denoise", ["--force"]]),
+        (["draw", "--count=4"], ["sketch_vae", "draw", ["--count=4"]]),
         (["search", "--help"], ["semantic_hashing", "search", ["--help"]]),
         (["serve", "--port=0"], ["serving", "serve", ["--port=0"]]),
         (["train", "--data=faces"], ["own_data", "train", ["--data=faces"]]),

@@ -58,7 +58,7 @@ def test_a_run_trains_once_and_measures_what_it_trained(tmp_path, monkeypatch):
     for name, value in {"epochs": 1, "batches": 2, "validation": 1}.items():
         monkeypatch.setitem(settings.SHARED, name, value)
     monkeypatch.setattr(common.TimeBudget, "clock", common.TimeBudget.clock)  # restored afterwards
-    monkeypatch.setattr(benchmark, "apart", lambda function, *arguments, cores=None: function(*arguments))
+    monkeypatch.setattr(benchmark.runs, "apart", lambda function, *arguments, cores=None: function(*arguments))
     clean, noise = speech.embedded()
     data = tmp_path / "data"
     shutil.copytree(clean, data / "clean_trainset")

@@ -1,5 +1,7 @@
 """Tests that every model must pass. A new model adds one line to MODELS."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -97,6 +99,12 @@ def conditional_aae():
     return ka.ConditionalAAE(networks(1)[0], decoder, critic(), num_classes=CLASSES, seed=1)
 
 
+def sketch_vae(cell="lstm", num_classes=None, **kwargs):
+    encoder = ka.networks.StrokeEncoder(D, 4, cell=cell, dropout=0.1)
+    decoder = ka.networks.StrokeDecoder(D, 6, 2, cell, max_length=7, num_classes=num_classes)
+    return ka.SketchVAE(encoder, decoder, num_classes=num_classes, seed=1, **kwargs)
+
+
 MODELS = {
     "Autoencoder": autoencoder,
     "LinearAutoencoder": lambda: ka.LinearAutoencoder(SHAPE, D, seed=1),
@@ -143,10 +151,12 @@ MODELS = {
     "InfoVAE": lambda: ka.InfoVAE(*networks(2), seed=1),
     "AVB": avb,
     "FactorVAE": lambda: ka.FactorVAE(*networks(2), critic(), seed=1),
+    "SketchVAE": lambda: sketch_vae(scale=2.0, beta=0.5, kl_floor=0.5),
+    "SketchVAE-classes": lambda: sketch_vae("layer_norm", CLASSES),
 }
 # The loop is the same for all models. These differ in what a step needs: conditions, labels, noise, dropout.
 LOOPED = ["Autoencoder", "VAE-dropout-free-bits", "IWAE", "BetaVAE", "CVAE", "M1M2", "SemanticHashing", "VDSH"]
-LOOPED += ["AAE-labels", "AVB"]
+LOOPED += ["AAE-labels", "AVB", "SketchVAE"]
 # Models of several players.
 PLAYERS = ["AAE-labels", "ConditionalAAE", "SemiSupervisedAAE", "ClusterHeadAAE", "WAE-critic", "AVB", "FactorVAE"]
 # Without graphs, because a few steps take less time than compiling.
@@ -195,8 +205,25 @@ def model(made):
     return made.model
 
 
+def drawings(rows):
+    """Drawings of 2 to 6 points, stroke-5."""
+    x = np.zeros((rows, 7, 5), "float32")
+    ends = 2 + np.arange(rows) % 5
+    x[..., :2] = np.random.default_rng(0).normal(size=(rows, 7, 2))
+    x[..., 2] = 1.0
+    x[np.arange(7) >= ends[:, None]] = (0, 0, 0, 0, 1)
+    return x
+
+
+def shape_of(model):
+    """Shape of what a model decodes."""
+    return (model.decoder.max_length, 5) if isinstance(model, ka.SketchVAE) else SHAPE
+
+
 def data(model, rows=48):
     """The arguments of `fit` and the methods, `(x,)` or `(x, y)`."""
+    if isinstance(model, ka.SketchVAE):
+        return (drawings(rows), np.arange(rows) % CLASSES)[: 1 + model.conditional]
     x = np.random.default_rng(0).random((rows, *SHAPE))
     x = (x * 255).astype("uint8") if model.input_dtype == "uint8" else (x > 0.5).astype("float32")
     if not model.conditional:
@@ -270,7 +297,8 @@ def test_shapes_and_agreement_of_the_methods(model):
     if model.conditional or "classifier" not in model.parts:  # which predicts classes
         np.testing.assert_allclose(model.predict(whole(model, 37), verbose=0), images, atol=1e-5)
     np.testing.assert_allclose(model(whole(model, 37)), images, atol=1e-5)
-    assert model.likelihood(z, *y).event_shape == SHAPE
+    assert images.shape == (37, *shape_of(model))
+    assert tuple(model.likelihood(z, *y).event_shape) == model.target_shape
     assert model.posterior(x, *y).event_shape == (model.latent_dim,)
     assert np.isfinite(model.likelihood(z, *y).log_prob(x)).all()
 
@@ -333,7 +361,7 @@ def test_samples_depend_on_their_own_seed_only(model):
         pytest.skip("a model without a prior does not sample")
     y = data(model, 7)[1:]
     every = model.sample(7, *y, seed=3)
-    assert every.shape == (7, *SHAPE)
+    assert every.shape == (7, *shape_of(model))
     np.testing.assert_allclose(model.sample(2, *(column[2:4] for column in y), seed=5), every[2:4], atol=1e-5)
     assert np.ptp(every[::2], axis=0).max() > 0  # rows of one label
 
@@ -360,11 +388,12 @@ def test_a_run_in_one_call_equals_a_run_step_by_step(made):
 def test_refuses_data_that_do_not_suit(model):
     x, *y = data(model)
     bad = x.astype("float32")
-    bad[3, 0, 0, 0] = np.nan
+    bad.reshape(len(bad), -1)[3, 0] = np.nan
+    wide = np.repeat(x, 3, -1)
     cases = {
         "NaN or infinity": bad,
-        r"shape \(6, 5, 1\), received \(6, 5\)": x[..., 0],
-        r"received \(6, 5, 3\)": np.repeat(x, 3, -1),
+        re.escape(f"shape {model.event_shape}, received {x.shape[1:-1]}"): x[..., 0],
+        re.escape(f"received {wide.shape[1:]}"): wide,
         "empty": x[:0],
     }
     for message, rows in cases.items():

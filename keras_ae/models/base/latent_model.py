@@ -31,7 +31,7 @@ class LatentModel(ObjectiveModel):
     |---|---|
     | encoder | `posterior`, `encode` |
     | decoder | `likelihood`, `decode` |
-    | encoder and decoder | `reconstruct`, `interpolate`, `traverse` |
+    | encoder and decoder | `reconstruct`, `interpolate`, `analogy`, `traverse` |
     | encoder, and a decoder whose outputs have x's shape | `score`, `squared_error` |
     | prior and decoder | `sample` |
     | as for `score`, with a prior and a posterior with a density | `log_prob` |
@@ -381,6 +381,29 @@ class LatentModel(ObjectiveModel):
                 f"{len(ends[1])} rows, and {steps} steps."
             )
         return self._decoded(between(ends[0], ends[1], steps, spherical), y)
+
+    @needs("encoder", "decoder")
+    def analogy(self, x1: Rows, x2: Rows, x3: Rows, y: Rows | None = None) -> np.ndarray:
+        """Decodes what is to x3 as x1 is to x2, by arithmetic of codes: `(B, ...)` float32.
+
+            z = encode(x1) - encode(x2) + encode(x3)
+
+        Args:
+            x1, x2, x3: rows `(B, ...)`.
+            y: conditions of a conditional model, `(B, ...)`.
+
+        Raises:
+            ValueError: if x1, x2 and x3 have different numbers of rows.
+
+        Example: `vae.analogy(x[:4], x[4:8], x[8:12])    # (4, 28, 28, 1)`
+
+        Source: Ha & Eck 2017, section 4.2, for drawings. See also: `interpolate`.
+        """
+        z1, z2, z3 = (self.encode(x) if y is None else self.encode(x, y) for x in (x1, x2, x3))
+        if not len(z1) == len(z2) == len(z3):
+            raise ValueError(f"x1, x2 and x3: expected equally many rows; received {len(z1)}, {len(z2)} and {len(z3)}.")
+        z = z1 - z2 + z3
+        return self.decode(z) if y is None else self.decode(z, y)
 
     @needs("encoder", "decoder")
     def traverse(self, x: Rows, dimension: int, span: float = 3.0, steps: int = 9, y: Rows | None = None) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Drawings as sequences of strokes: train a model, evaluate it, draw."""
