@@ -110,12 +110,10 @@ def _described(apps):
     counts = [verb for verbs in _apps().values() for verb in verbs]
     lines = []
     for app, verbs in apps.items():
-        lines.append(f"{app:22}{verbs.get('', '')}".rstrip())
         for verb, line in verbs.items():
             own = app == OWN if verb in RESERVED else counts.count(verb) == 1
-            star = "*" if own else ""
-            if verb:
-                lines.append(f"  {verb + star:20}{line}")
+            star = "*" if verb and own else ""
+            lines.append(f"{f'{app} {verb}{star}':27} {line}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Evaluates a denoising model on pairs of recordings, next to spectral gating and a Wiener filter.
+"""Evaluates a denoising model on pairs of recordings, next to two classical methods.
 
 keras-ae audio_denoising evaluate
 keras-ae audio_denoising evaluate --clean_dir=clean_testset_wav --noisy_dir=noisy_testset_wav

@@ -1,4 +1,4 @@
-"""Scores your own data: the error of each row, whether it is above the threshold, and the worst rows.
+"""Scores your own data: the error of each row, and whether it is above the threshold.
 
 keras-ae score --model=runs/own_data/export --data=<folder> --output=scores.csv
 """

@@ -1,4 +1,4 @@
-"""Trains an autoencoder on your own pictures, table or series, and writes a report that a browser shows.
+"""Trains an autoencoder on your own pictures, table or series, and writes a report.
 
 keras-ae train --data=<folder>
 keras-ae train --data=<folder> --kind=autoencoder --max_minutes=10

@@ -1,4 +1,4 @@
-"""Evaluates a semantic hashing model on documents and compares it with TF-IDF, LSA and other codes.
+"""Evaluates a semantic hashing model on documents, next to TF-IDF, LSA and other codes.
 
 keras-ae semantic_hashing evaluate
 keras-ae semantic_hashing evaluate --data=20_newsgroups.tar.xz

@@ -1,4 +1,4 @@
-"""Draws: new drawings, your drawings again, the rest of a drawing, or the way from one to another.
+"""Draws new drawings, your own again, the rest of one, or the way from one to another.
 
 keras-ae draw
 keras-ae draw --mode=reconstruct --input=cat.svg --output=cats.svg --count=9 --temperature=0.6

@@ -86,7 +86,7 @@ def test_help_is_one_screen_and_imports_neither_tensorflow_nor_the_package():
     *lines, imported = shown.splitlines()
     assert imported == "[]"
     assert len(lines) <= 24 and max(map(len, lines)) <= 120
-    assert all(f"  {verb}" in shown for verbs in VERBS.values() for verb in verbs)
+    assert all(f"{app} {verb}" in shown for app, verbs in VERBS.items() for verb in verbs)
 
 
 def _written_while_tensorflow_starts(capfd, *lines):
