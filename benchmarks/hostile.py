@@ -370,7 +370,8 @@ def _sum(chunks):
 def rows(found):
     """Returns the rows of the table."""
     shared = {"better": "lower", "required": 0, "seeds": [options.SEED.value]}
-    shared |= {"command": "python -m benchmarks.hostile"}
+    chosen = [f" --{flag.name}={flag.value}" for flag in (_FILES, _KILLS, _REQUESTS) if flag.value is not None]
+    shared |= {"command": "".join(["python -m benchmarks.hostile", *chosen])}
 
     def row(claim, data, metric, ours, seconds, **changed):
         fields = {"claim": claim, "data": data, "metric": metric, "ours": ours, "seconds": seconds}
