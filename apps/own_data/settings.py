@@ -2,8 +2,8 @@
 
 PICTURES = {
     "size": 64,  # pixels a side; archives of arrays keep their own
-    "patch": 4,  # of pictures of 64 x 64: a map of 16 x 16, where two cores are fastest, see benchmarks/NOTES.md
-    "filters": (48, 96, 160),  # at 16 x 16, 8 x 8 and 4 x 4: each stage costs about the same
+    "patch": 4,  # of pictures of 64 x 64: a map of 16 x 16
+    "filters": (48, 96, 160),  # at 16 x 16, 8 x 8 and 4 x 4
     "blocks": 1,  # residual blocks a stage
     "activation": "swish",  # smooth, so that a few thousand steps suffice
     "batch_size": 64,  # many steps in the time; there is no normalisation that needs more

@@ -140,8 +140,7 @@ def start_at_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalAxes)
 
     The second is the optimum of a linear VAE with the prior N(0, 1) and a Gaussian likelihood of scale s. Dimensions
     whose variance is below s^2 carry nothing there. The convolutions add nothing until they are trained, so the pair is
-    PCA. The paths stay as they are, and the convolutions correct both the code and the image: steps of the size that
-    convolutions need would destroy the paths first, see benchmarks/NOTES.md.
+    PCA. The paths stay as they are, and the convolutions correct both the code and the image.
 
     Args:
         encoder: as made by `patch_encoder` with `linear=True`.
