@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from keras_ae.datasets import sketch_files, sketches
@@ -36,7 +37,7 @@ class SketchRnn(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description="Drawings as sequences of offsets of a pen, and of whether it is lifted after each.",
             features=tfds.features.FeaturesDict(
-                {"strokes": tfds.features.Tensor(shape=(None, 3), dtype="float32"), "name": tfds.features.Text()}
+                {"strokes": tfds.features.Tensor(shape=(None, 3), dtype=np.float32), "name": tfds.features.Text()}
             ),
             homepage="https://github.com/hardmaru/sketch-rnn-datasets",
             citation=(

@@ -130,7 +130,7 @@ def test_picked_rows_have_the_moments_of_the_mixture(rng):
     error = np.sqrt(variance / n)
     assert np.all(np.abs(rows.numpy()[:, :2].mean(axis=0) - expected) < 4 * error)
     products = weights @ (np.tanh(parts.slant[0]) * scale.prod(axis=1) + mean.prod(axis=1)) - expected.prod()
-    assert np.cov(rows.numpy()[:, :2].T)[0, 1] == pytest.approx(products, abs=0.05 * np.sqrt(variance.prod()))
+    assert np.cov(rows.numpy()[:, :2].T)[0, 1] == pytest.approx(products, abs=float(0.05 * np.sqrt(variance.prod())))
     pens, p = rows.numpy()[:, 2:].mean(axis=0), tf.nn.softmax(parts.pen[0]).numpy()
     assert np.all(np.abs(pens - p) < 4 * np.sqrt(p * (1 - p) / n))
 

@@ -143,11 +143,11 @@ def test_density_is_that_of_scaled_offsets():
 def test_a_model_that_learns_to_draw_one_drawing():
     keras.utils.set_random_seed(0)
     square = [[4, 0], [0, 4], [-4, 0], [0, -4]]
-    x = np.tile(np.array(strokes.END, "float32"), (200 * 8, 5, 1))
+    x = np.tile(np.array(strokes.END, "float32"), (400 * 8, 5, 1))
     x[:, :4, :2], x[:, :4, 2:] = square, (1, 0, 0)
     model = ka.SketchVAE(None, ka.networks.StrokeDecoder(0, 16, 2, dropout=0.0, max_length=8), scale=4.0, seed=0)
     model.compile(keras.optimizers.Adam(0.02))
-    model.fit(x, batch_size=8, verbose=0)  # 200 steps
+    model.fit(x, batch_size=8, verbose=0)  # 400 steps
     found, points = model.generate(tf.zeros([1, 0]), tf.constant([0]), tf.constant([0.0]))
     assert int(points[0]) == 4
     np.testing.assert_allclose(found[0, :4, :2], square, atol=0.4)
