@@ -23,8 +23,7 @@ RESERVED = ("train", "encode", "reconstruct", "sample", "score")
 OWN = "own_data"
 
 USAGE = """\
-usage: keras-ae <app> <verb> [flags]
-       keras-ae <verb> [flags]    for the verbs with a star, such as train of your own data
+usage: keras-ae <app> <verb> [flags], or keras-ae <verb> [flags] for the verbs with a star
 
 {apps}
 

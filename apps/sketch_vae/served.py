@@ -7,7 +7,7 @@ from keras_ae import serving
 from keras_ae.datasets import sketches
 from keras_ae.distributions import sampling, strokes
 from keras_ae.losses import divergences
-from keras_ae.models.sequences.sketch_vae import rest
+from keras_ae.models.base.drawing import rest
 
 EXPORT_DIR = "runs/sketch_vae/export"
 SUFFIXES = (".npz", ".svg", ".ndjson")

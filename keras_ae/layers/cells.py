@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from keras_ae.typing import Shape
 from keras_ae.utils import validation
 
 State: TypeAlias = tuple[tf.Tensor, tf.Tensor]
@@ -186,16 +187,15 @@ class Cell(layers.Layer):
         """The step: s and c `(B, .)`, from the products a of the inputs and r of the last s."""
         raise NotImplementedError
 
-    def build(self, shape: Sequence[tuple[int | None, ...]]) -> None:
+    def build(self, x_shape: Shape, context_shape: Shape) -> None:
         """Creates the weights, for the shapes of x and of the context; a context may have size 0."""
-        x, context = shape
         columns = sum(width for _, width in self.widths)
         glorot = keras.initializers.GlorotUniform
-        self.kernel = self.add_weight(shape=(x[-1], columns), initializer=glorot(), name="kernel")
+        self.kernel = self.add_weight(shape=(x_shape[-1], columns), initializer=glorot(), name="kernel")
         self.context_kernel = None
-        if context[-1]:
+        if context_shape[-1]:
             self.context_kernel = self.add_weight(
-                shape=(context[-1], columns), initializer=glorot(), name="context_kernel"
+                shape=(context_shape[-1], columns), initializer=glorot(), name="context_kernel"
             )
         self.bias = self.add_weight(shape=(columns,), initializer="zeros", name="bias")
         self.recurrent_kernels = [

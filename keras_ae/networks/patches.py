@@ -153,7 +153,7 @@ def start_at_pca(encoder: keras.Model, decoder: keras.Model, pca: PrincipalAxes)
     Example:
 
         pca = ka.evaluation.principal.principal_axes(x_train, 4)
-        encoder, decoder = ka.networks.patch_encoder((8, 8, 1), 4), ka.networks.patch_decoder(4, (8, 8, 1))
+        encoder, decoder = ka.networks.patch_encoder((28, 28, 1), 4), ka.networks.patch_decoder(4, (28, 28, 1))
         ka.networks.start_at_pca(encoder, decoder, pca)
         model = ka.Autoencoder(encoder, decoder)    # reconstructs as PCA does
 

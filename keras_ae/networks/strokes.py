@@ -69,7 +69,7 @@ class StrokeEncoder(_Recurrent):
         self.cells = [_cell(cell, units, dropout) for _ in ("forward", "backward")]
         self.leave = layers.Dense(self.parameters * self.latent_dim)
         for each in self.cells:
-            each.build([(None, None, strokes.WIDTH), (None, 0)])
+            each.build((None, None, strokes.WIDTH), (None, 0))
         self.leave.build((None, 2 * units))
         self.built = True
 
@@ -150,7 +150,7 @@ class StrokeDecoder(_Recurrent):
         self.recurrent = _cell(cell, units, dropout)
         self.leave = layers.Dense(strokes.params_size(self.mixtures))
         width = self.latent_dim + (self.num_classes or 0)
-        self.recurrent.build([(None, None, strokes.WIDTH), (None, width)])
+        self.recurrent.build((None, None, strokes.WIDTH), (None, width))
         self.leave.build((None, None, units))
         self.enter = layers.Dense(sum(self.recurrent.state_sizes), activation="tanh") if width else None
         if self.enter is not None:

@@ -25,7 +25,7 @@ def lacks(raw: BinaryIO, size: int) -> str | None:
         raw: the file, unbuffered.
         size: int, its bytes.
 
-    Example: `lacks(raw, size)    # "its last page does not end the stream"`
+    Example: `lacks(io.BytesIO(b"OggS" + bytes(8)), 12)    # "its last page does not end the stream"`
     """
     raw.seek(0)
     kind = raw.read(12)
@@ -63,7 +63,7 @@ def lacks(raw: BinaryIO, size: int) -> str | None:
 def is_chained(raw: BinaryIO) -> bool:
     """Whether a file is OGG with several streams one after the other, of which libsndfile would read only the first.
 
-    Example: `is_chained(raw)    # True, after `cat first.ogg second.ogg``
+    Example: `is_chained(open("first_and_second.ogg", "rb"))    # True, after: cat first.ogg second.ogg`
     """
     raw.seek(0)
     if raw.read(4) != b"OggS":
@@ -89,7 +89,7 @@ class FlacOfLength(io.FileIO):
         descriptor: int, of the open file, which stays open.
         frames: int, its length.
 
-    Example: `soundfile.SoundFile(FlacOfLength(raw.fileno(), 48_000)).frames    # 48000`
+    Example: `soundfile.SoundFile(FlacOfLength(os.open("speech.flac", os.O_RDONLY), 48_000)).frames    # 48000`
     """
 
     def __init__(self, descriptor: int, frames: int) -> None:
@@ -121,7 +121,7 @@ def flac_frames(raw: BinaryIO, size: int) -> tuple[int | None, int | None]:
         two ints; the second is None if the last frame is damaged or is followed by something else. Two None if it is
         not a FLAC file.
 
-    Example: `flac_frames(raw, size)    # (0, 48000), if the writer did not know the length`
+    Example: `flac_frames(open("speech.flac", "rb"), os.path.getsize("speech.flac"))    # (48000, 48000)`
     """
     raw.seek(0)
     head = raw.read(42)

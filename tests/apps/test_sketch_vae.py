@@ -341,5 +341,5 @@ def test_bad_input_is_one_line(run_draw, tmp_path, monkeypatch, flags, message):
 def test_an_export_of_another_app_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a sketch_vae model"):
         served.Artist(serving.pretrained("semantic_hashing"))
-    with pytest.raises(ValueError, match=r"No export found under .* keras-ae sketch_vae train"):
+    with pytest.raises(ValueError, match=r"No export found under .*`keras-ae sketch_vae train"):
         served.Artist(tmp_path)

@@ -293,7 +293,7 @@ def test_samples_are_compared_with_held_out_images(mnist, eager, tmp_path, monke
     monkeypatch.delattr(samples.samples, "train_features")  # the second call returns the saved ones
     again = samples.trained_features(*[each[:300] for each in samples.digits("train")], tmp_path)
     real, held_out = again(samples.digits("test")[0]), again(samples.digits("train")[0][300:])
-    assert samples.compared(real, held_out) == pytest.approx(report["scores"][samples.HELD_OUT], rel=1e-4)
+    assert samples.compared(real, held_out, 100) == pytest.approx(report["scores"][samples.HELD_OUT], rel=1e-4)
     claims = {row["claim"] for row in samples.rows({"VAE": report})}
     assert claims == {samples.HELD_OUT, "VAE, codes of the prior", "VAE, samples of its prior", "training images"}
 

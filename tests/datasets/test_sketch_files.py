@@ -222,5 +222,6 @@ class SketchRnnTest(tfds_builders.ManualFiles, tfds.testing.DatasetBuilderTestCa
 
 def test_the_builder_needs_a_file(tmp_path):
     (tmp_path / "manual").mkdir()
+    (tmp_path / "manual" / "notes.txt").write_text("")
     with pytest.raises(FileNotFoundError, match=r"no .npz files"):
         tfds_builders.load("sketch_rnn", tmp_path)

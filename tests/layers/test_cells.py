@@ -14,7 +14,7 @@ def made(name, **options):
     keras.utils.set_random_seed(1)
     small = {"hyper_units": 4, "embedding": 2} if name == "hyper" else {}
     cell = cells.CELLS[name](H, **small, **options)
-    cell.build([(None, None, D), (None, Z)])
+    cell.build((None, None, D), (None, Z))
     rng = np.random.default_rng(2)
     cell.set_weights([w + 0.2 * rng.normal(size=w.shape) for w in cell.get_weights()])
     return cell
@@ -110,7 +110,7 @@ def test_a_new_hyper_lstm_scales_all_alike():
     keras.utils.set_random_seed(0)
     hyper, plain = cells.HyperLSTM(H, hyper_units=4, embedding=2), cells.LayerNormLSTM(H)
     for cell in (hyper, plain):
-        cell.build([(None, None, D), (None, Z)])
+        cell.build((None, None, D), (None, Z))
     a, c = 100 * tf.random.stateless_normal([B, 4 * H], [0, 1]), tf.random.stateless_normal([B, H], [0, 2])
     plain.gains.assign(tf.ones_like(plain.gains))
     wide = tf.pad(a, [[0, 0], [0, 16]]), tf.zeros([B, 4 * H + 16]), tf.pad(c, [[0, 0], [0, 4]])
@@ -121,7 +121,7 @@ def test_a_new_hyper_lstm_scales_all_alike():
 
 def test_a_cell_needs_no_context():
     cell = cells.LSTM(H)
-    cell.build([(None, None, D), (None, 0)])
+    cell.build((None, None, D), (None, 0))
     assert cell(tf.ones([T, B, D]), tf.zeros([B, 0])).shape == (T, B, H)
     again = cells.LSTM.from_config(cell.get_config())
     assert (again.units, again.dropout) == (H, 0.0)
