@@ -656,7 +656,7 @@ def drawings(
     figure, axes = _figure(width * 1.5 * _TILE + 1.0, len(rows) * 1.5 * _TILE, title)
     for i, row in enumerate(rows.values()):
         for k, drawing in enumerate(row):
-            if len(drawing):
+            if np.size(drawing):
                 lines = sketches.to_lines(sketches.resized(drawing, 0.8))
                 points = np.concatenate(lines)
                 middle = (points.min(axis=0) + points.max(axis=0)) / 2

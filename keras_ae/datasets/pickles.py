@@ -4,7 +4,8 @@ import io
 import itertools
 import pickletools
 import types
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -102,7 +103,8 @@ def read_array(file: BinaryIO) -> list[np.ndarray] | np.ndarray:
 
     plain: Any = types.SimpleNamespace(read=file.read, readline=file.readline)  # genops would ask for positions
     try:
-        for op, argument, _ in itertools.islice(pickletools.genops(plain), MAX_OPERATIONS):
+        operations: Iterator[Any] = pickletools.genops(plain)  # the type of an argument depends on its operation
+        for op, argument, _ in itertools.islice(operations, MAX_OPERATIONS):
             name = op.name
             if name in _VALUES:
                 stack.append(argument)
@@ -167,7 +169,7 @@ _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, 
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def buffered(file: BinaryIO, most: int) -> BinaryIO:
+def buffered(file: IO[bytes], most: int) -> BinaryIO:
     """Returns a buffered reader of at most `most` bytes of a file; it ends there."""
     return io.BufferedReader(_Limited(file, most))
 

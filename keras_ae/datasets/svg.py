@@ -244,7 +244,7 @@ def text(drawings: Sequence[ArrayLike], columns: int | None = None, line_width: 
 
     See also: `write`, to a file.
     """
-    if len(drawings) == 1 and len(drawings[0]):
+    if len(drawings) == 1 and np.size(drawings[0]):
         lines = sketches.to_lines(drawings[0])
         points = np.concatenate(lines)
         low, side = points.min(axis=0), float(np.ptp(points, axis=0).max()) or 1.0
@@ -257,7 +257,7 @@ def text(drawings: Sequence[ArrayLike], columns: int | None = None, line_width: 
     rows = max(1, math.ceil(len(drawings) / columns))
     body = []
     for i, drawing in enumerate(drawings):
-        if len(drawing):
+        if np.size(drawing):
             lines = sketches.to_lines(sketches.resized(drawing, 80.0))
             points = np.concatenate(lines)
             middle = (points.min(axis=0) + points.max(axis=0)) / 2

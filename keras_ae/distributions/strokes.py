@@ -166,7 +166,7 @@ def row_terms(x: tf.Tensor, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf
     return inside * log_density(x[..., :2], p), inside * pen, last * pen
 
 
-class Strokes(tfd.Distribution):
+class Strokes(tfp.distributions.Distribution):
     """p(x|z) of drawings `(T, 5)`, one point after the other.
 
         p(x|z) = prod_i p(x_i | x_1 ... x_i-1, z),    params_i = network(x_1 ... x_i-1, z)
@@ -222,7 +222,7 @@ class Strokes(tfd.Distribution):
         shape = tf.concat([tf.shape(many)[:1], batch], axis=0)
         static = [x.shape[-2], *self.batch_shape]
         terms = row_terms(many, self._params_of(many))
-        return tuple(tf.ensure_shape(tf.reshape(term, shape), static) for term in terms)  # type: ignore[return-value]
+        return tuple(tf.ensure_shape(tf.reshape(term, shape), static) for term in terms)
 
     def _log_prob(self, x):
         return tf.reduce_sum(tf.add_n(self.row_terms(x)), axis=0)

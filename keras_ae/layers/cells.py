@@ -233,7 +233,7 @@ class Cell(layers.Layer):
         inputs = tf.reshape(tf.matmul(_rows(x), self.kernel), [-1, rows, self.kernel.shape[1]])
         inputs += self.products(context)
         if start is None:
-            start = tuple(tf.zeros([rows, size]) for size in self.state_sizes)  # type: ignore[assignment]
+            start = tuple(tf.zeros([rows, size]) for size in self.state_sizes)
         noise = None
         if seed is not None and self.dropout:
             noise = _kept(tf.stack([tf.shape(x)[0], rows, self.units]), self.dropout, seed)
@@ -335,7 +335,8 @@ class LayerNormLSTM(Cell):
     def step(
         self, a: tf.Tensor, r: tf.Tensor, c: tf.Tensor, params: Sequence[tf.Tensor], noise: tf.Tensor | None
     ) -> State:
-        return _normalised_step(a + r, c, *params, noise)
+        gains, shifts = params
+        return _normalised_step(a + r, c, gains, shifts, noise)
 
 
 def _normalised_step(total, c, gains, shifts, noise):

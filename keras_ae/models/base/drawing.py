@@ -4,14 +4,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_ae.distributions import sampling, strokes
+from keras_ae.models.base.latent_model import LatentModel
 from keras_ae.models.base.parts import needs
 from keras_ae.typing import Rows, Shape
 from keras_ae.utils import validation
 from keras_ae.utils.batching import in_batches
 
 
-class DrawingMethods:
-    """The methods of a model whose decoder draws rows one after the other; inherit it before `LatentModel`."""
+class DrawingModel(LatentModel):
+    """A model whose decoder draws rows one after the other; inherit it before a model with an objective."""
 
     def generate(
         self,

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_ae.distributions import strokes
-from keras_ae.models.base.drawing import DrawingMethods
+from keras_ae.models.base.drawing import DrawingModel
 from keras_ae.models.base.parts import needs
 from keras_ae.models.deterministic.autoencoder import target
 from keras_ae.models.variational.vae import VAE
@@ -17,7 +17,7 @@ from keras_ae.utils import validation
 
 
 @keras.saving.register_keras_serializable("keras_ae")
-class SketchVAE(DrawingMethods, VAE):
+class SketchVAE(DrawingModel, VAE):
     """Sketch-RNN: a VAE of drawings, or, without an encoder, a network that draws.
 
         x = (dx_i, dy_i, p1_i, p2_i, p3_i), i = 1 ... T    offsets, and the pen: drawing, lifted, or the drawing has
