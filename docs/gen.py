@@ -67,7 +67,10 @@ FAMILY = (
         "Frechet",
         "codes from a flow",
     ),
-    ("LinearAutoencoder", "linear_autoencoder", "Baldi 1989"),
+    (
+        *("LinearAutoencoder", "linear_autoencoder", "Baldi 1989", "dimension_reduction"),
+        *("^linear autoencoder, untied, 32", "largest principal angle", "32 codes"),
+    ),
     ("DenoisingAutoencoder", "denoising_autoencoder", "Vincent 2010"),
     ("SparseAutoencoder", "sparse_autoencoder", "Makhzani 2014"),
     ("ContractiveAutoencoder", "contractive_autoencoder", "Rifai 2011"),
