@@ -109,7 +109,7 @@ def _of_files(files, folder, size):
         ids.append(name)
         labels.append(label)
         test.append(is_test)
-        digest = hashlib.sha1(picture.tobytes()).digest()[:8]
+        digest = hashlib.sha1(picture.tobytes(), usedforsecurity=False).digest()[:8]
         seen[digest] = seen.get(digest, 0) + 1
     bar.close()
     cache.flush()

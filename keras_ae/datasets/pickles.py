@@ -2,7 +2,7 @@
 
 import io
 import itertools
-import pickletools
+import pickletools  # nosec B403 # lists the operations of a pickle, and runs none
 import types
 from collections.abc import Iterator
 from typing import IO, Any, BinaryIO

@@ -138,7 +138,7 @@ def glyphs() -> Sketches:
                 drawings.append(sketches.in_box(lines))
                 labels.append(label)
                 names.append(f"{font.stem} {character}")
-    order = sorted(range(len(names)), key=lambda i: hashlib.sha1(names[i].encode()).digest())
+    order = sorted(range(len(names)), key=lambda i: hashlib.sha1(names[i].encode(), usedforsecurity=False).digest())
     return Sketches([drawings[i] for i in order], np.array(labels)[order], tuple(_CHARACTERS), {})
 
 
@@ -209,5 +209,5 @@ def _drawings(file, split, root):
 
 
 def _split_of(drawing):
-    tenth = int.from_bytes(hashlib.sha1(drawing.tobytes()).digest()[:4], "big") % 10
+    tenth = int.from_bytes(hashlib.sha1(drawing.tobytes(), usedforsecurity=False).digest()[:4], "big") % 10
     return {8: "valid", 9: "test"}.get(tenth, "train")

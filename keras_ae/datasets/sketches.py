@@ -260,7 +260,7 @@ def split(drawing: ArrayLike, max_length: int) -> list[np.ndarray]:
     return [*parts, x] if len(x) else parts
 
 
-def augmented(drawing: np.ndarray, random: np.random.Generator, stretch: float = _STRETCH, drop: float = _DROP) -> Any:
+def augmented(drawing: np.ndarray, rng: np.random.Generator, stretch: float = _STRETCH, drop: float = _DROP) -> Any:
     """A drawing in stroke-3, stretched in each direction by up to `stretch`, with points left out.
 
     A point inside a line is left out with probability `drop`; the offset of the next one then spans both.
@@ -271,13 +271,13 @@ def augmented(drawing: np.ndarray, random: np.random.Generator, stretch: float =
     """
     x = drawing
     inside = np.concatenate([[False], (x[1:, 2] == 0) & (x[:-1, 2] == 0)])
-    kept = ~inside | (random.random(len(x)) >= drop)
+    kept = ~inside | (rng.random(len(x)) >= drop)
     made = x
     if not kept.all():
         places = np.cumsum(x[:, :2], axis=0, dtype="float64")[kept]
         offsets = np.diff(places, axis=0, prepend=np.zeros((1, 2)))
         made = np.concatenate([offsets, x[kept, 2:]], axis=1)
-    factors = np.append(random.uniform(1 - stretch, 1 + stretch, 2), 1.0)
+    factors = np.append(rng.uniform(1 - stretch, 1 + stretch, 2), 1.0)
     return (made * factors).astype("float32")
 
 
@@ -353,16 +353,16 @@ def epoch(
 
     See also: `batches`, the same as a data set.
     """
-    random = np.random.default_rng([seed, number])
-    order, lengths = random.permutation(len(drawings)), np.array([len(each) for each in drawings])
+    rng = np.random.default_rng([seed, number])
+    order, lengths = rng.permutation(len(drawings)), np.array([len(each) for each in drawings])
     window = _WINDOW * batch_size
     parts = []
     for start in range(0, len(order), window):
         part = order[start : start + window]
         part = part[np.argsort(lengths[part], kind="stable")]
         parts += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-    for i in random.permutation(len(parts)):
-        rows = [augmented(drawings[row], random) if augment else drawings[row] for row in parts[i]]
+    for i in rng.permutation(len(parts)):
+        rows = [augmented(drawings[row], rng) if augment else drawings[row] for row in parts[i]]
         longest = max(map(len, rows)) + 1
         x = to_strokes5(rows, -(-longest // 8) * 8)
         yield x if labels is None else (x, labels[parts[i]])

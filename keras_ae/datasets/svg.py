@@ -65,7 +65,6 @@ def read(path: FilePath, size: float | None = sketches.SIZE, epsilon: float = sk
 def _lines(path):
     etree = extras.library("defusedxml.ElementTree", "keras_ae.datasets.svg")
     common = extras.library("defusedxml.common", "keras_ae.datasets.svg")
-    from xml.etree.ElementTree import ParseError
 
     drawing, count, stack = _Drawing(), 0, []
     try:
@@ -81,7 +80,7 @@ def _lines(path):
             stack.append(_entered(element, stack[-1] if stack else None, drawing))
     except common.DefusedXmlException as error:
         raise ValueError("entities are refused. Save the file as plain SVG.") from error
-    except ParseError as error:
+    except etree.ParseError as error:
         raise ValueError(f"it is no SVG file ({error}).") from error
     if not drawing.lines:
         raise ValueError("it has no lines. Convert text and pictures to paths first.")
