@@ -135,8 +135,7 @@ def _prepared(model, directory, endpoints, lookups, half, card):
     archive, warmup = _archive(endpoints, lookups)
 
     def save(folder):
-        # Servers need no gradients, and those of a function with its own would not find the tensors of its loop.
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=model.saves_gradients)
         archive.write_out(str(folder), options=options, verbose=False)
         _write_warmup(warmup, folder)
         (folder / CARD_FILE).write_text(card, encoding="utf-8")

@@ -14,6 +14,8 @@ from keras_ae.utils.batching import in_batches
 class DrawingModel(LatentModel):
     """A model whose decoder draws rows one after the other; inherit it before a model with an objective."""
 
+    saves_gradients = False  # a custom gradient of a loop cannot be saved
+
     def generate(
         self,
         z: tf.Tensor,
