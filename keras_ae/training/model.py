@@ -60,7 +60,7 @@ class ObjectiveModel(keras.Model):
     - `y_role`: what y means to the model, see `keras_ae.training.roles`;
     - `relative_rates`: `{objective name: factor}` of the learning rate, where `compile` gets one optimizer for all;
     - `least_rows`: int, rows that a batch of training needs, such as 2 for terms over pairs of rows;
-    - `saves_gradients`: bool, whether an export has the custom gradients of its operations; those of a loop cannot be saved;
+    - `saves_gradients`: bool, whether exports have the custom gradients of operations; those of a loop cannot be saved;
     - `shared_pass`: computation that several objectives share;
     - `after_step`: updates that are not gradient descent.
 
