@@ -110,7 +110,7 @@ def density(model, rows, parts, seed):
 
 
 def best_sampler(model, rows, parts, seed):
-    """Returns the sampler under which codes of held-out rows are the likeliest, and `{name: nats}`, best first.
+    """Returns the sampler that gives codes of held-out rows the highest density, and `{name: nats}`, best first.
 
     The prior, a mixture of ten Gaussians, and, for enough rows, a flow; the latter two are fitted to codes of training
     rows. A conditional model has its prior.

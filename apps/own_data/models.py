@@ -26,7 +26,7 @@ KINDS = {
     "cvae": (2, True),
 }
 LIKELIHOODS = ("auto", "gaussian_learned_scale", "gaussian", "bernoulli", "discretized_logistic_mixture", "laplace")
-_PCA_ROWS = 20_000  # that the axes are computed from, which many more would not change
+_PCA_ROWS = 20_000  # at most, that the axes are computed from
 _CHUNK = 512
 
 

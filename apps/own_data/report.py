@@ -100,9 +100,8 @@ def advice(figures, rows):
     noun = {"pictures": "pictures", "table": "rows", "series": "windows"}[rows.schema["kind"]]
     if figures["train"] < settings.USABLE:
         lines.append(
-            f"{figures['train']} {noun} train a usable autoencoder, but not much more. From about {settings.USABLE:,}, "
-            "reconstructions of new ones come close to those of training ones, and samples become worth looking at; "
-            "10,000 and more pay off in detail."
+            f"{figures['train']} {noun} are few. They may train a usable autoencoder, but expect larger errors on new "
+            f"{noun} and poor samples; more data helps most."
         )
     if figures["train_squared_error"] and figures["test_squared_error"] > 1.5 * figures["train_squared_error"]:
         lines.append(

@@ -48,7 +48,7 @@ def kind_of(data, size=None):
     A CSV file is a series if a size is given, the steps of a window, and else a table.
 
     Raises:
-        UserError: if it is none.
+        UserError: if the data are of no known kind.
     """
     path = pathlib.Path(data)
     if not path.exists() or path.is_dir() or path.name.lower().endswith(TAR_SUFFIXES):

@@ -42,7 +42,7 @@ def define_flags():
             lower_bound=1,
         ),
         "temperature": flags.DEFINE_float(
-            "temperature", 0.5, "0 draws the likeliest line each time; 1 as varied as the data; higher, more so."
+            "temperature", 0.5, "0 always draws the most probable line; 1 samples from the model; higher is wilder."
         ),
         "label": flags.DEFINE_string("label", None, "Class of drawing, for a model of several; by default the first."),
         "long": flags.DEFINE_enum(

@@ -48,7 +48,7 @@ _MAX_OWN_PIXELS = 2**23  # of a batch's images, if their files determine the siz
 # Bytes per pixel that a decoder holds beside the image, measured.
 _DECODER = {"WEBP": 16, "TIFF": 4}
 _DEEP_DECODER = 16
-_MAX_SCANS = 100  # of a progressive JPEG file, which usually has 10; each one takes a pass over all pixels
+_MAX_SCANS = 100  # of a progressive JPEG file, which usually has 10; decoding goes over all pixels once for each
 _MAX_NPZ_BYTES = 8 * 2**30
 # Rows of drawn shapes unpack to 115 times their size, and zeros to 1,000 times.
 _MAX_NPZ_RATIO, _ANY_RATIO_BYTES = 128, 2**27

@@ -141,18 +141,18 @@ def read_array(file: BinaryIO) -> list[np.ndarray] | np.ndarray:
             elif name == "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 if not isinstance(function, _Name):
-                    raise ValueError("it calls what is no function")
+                    raise ValueError("it calls something that is not a function")
                 stack.append(_called(function, arguments))
             elif name == "BUILD":
                 state = stack.pop()
                 if not isinstance(stack[-1], _Dtype | _Array):
-                    raise ValueError("it changes what is no array")
+                    raise ValueError("it changes something that is not an array")
                 stack[-1].set(state)
             elif name == "STOP":
                 made = stack.pop()
                 if isinstance(made, _Array) and made.value is not None:
                     return made.value
-                raise ValueError("it is no array")
+                raise ValueError("it is not an array")
             elif name not in ("PROTO", "FRAME"):
                 raise ValueError(f"it uses {name}")
         raise ValueError(f"it has more than {MAX_OPERATIONS:,} steps, or no end")

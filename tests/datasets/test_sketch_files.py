@@ -105,7 +105,7 @@ def test_pickles_that_claim_too_much_are_refused():
     wrong = {
         "cannot reshape": _array([2**30, 2**30], b"\x01\x00"),
         "not understood|dtype": _array([1], b"\x00" * 8, b"M8[s]"),
-        "its objects are not all arrays|it is no array|iterable": _array([1], b"\x00" * 8, b"O8"),
+        "its objects are not all arrays|it is not an array|iterable": _array([1], b"\x00" * 8, b"O8"),
         "it uses BYTEARRAY8": b"\x80\x05\x96" + struct.pack("<Q", 0) + b".",
         "expected 9999999999 bytes|not enough|it uses": b"\x80\x04\x8e" + struct.pack("<Q", 9_999_999_999) + b"abc",
         "it uses BINPERSID": b"\x80\x02K\x01Q.",

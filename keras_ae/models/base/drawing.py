@@ -55,7 +55,7 @@ class DrawingModel(LatentModel):
         Args:
             z: codes `(B, latent_dim)`.
             y: conditions of a conditional model.
-            temperature: float, 0 or more. 0 draws the likeliest row each time, 1 draws from p(x|z).
+            temperature: float, 0 or more. 0 always draws the most probable row, 1 draws from p(x|z).
             seed: int; row i depends on `seed + i`, except at temperature 0.
         """
         return self._drawn(z, y, temperature, seed)[0]
